@@ -1,0 +1,116 @@
+// Package contract holds the names on which the operator and the node plugin must agree: labels, flags, volume
+// attributes, paths and ports. It holds constants only.
+package contract
+
+// DefaultDriverName is the CSI driver name of the ImageCSIDriver in the samples: the name under which the existing
+// container image CSI driver serves today.
+const DefaultDriverName = "container-image.csi.k8s.io"
+
+// Keys under the project's own prefix.
+const (
+	// Prefix starts every label, annotation and taint of ours.
+	Prefix = "imagecsi.dev/"
+
+	// NodeClassLabel is the node label whose value is the node's class; the DaemonSets select it.
+	NodeClassLabel = Prefix + "node-class"
+
+	// DriverLabel is the label on every object rendered for an ImageCSIDriver; its value is the driver's name.
+	DriverLabel = Prefix + "driver"
+
+	// Finalizer keeps an ImageCSIDriver until its DaemonSets, CSIDriver objects and node labels are gone.
+	Finalizer = Prefix + "cleanup"
+)
+
+// Keys of a volume's attributes (a PersistentVolume's or an inline volume's `csi.volumeAttributes`). The existing
+// driver's manifests use them, so they never change. Unknown keys are ignored.
+const (
+	// ImageAttribute is the image reference; any Docker-style reference, short names included.
+	ImageAttribute = "image"
+
+	// VolumeHandleAttribute wins over ImageAttribute when both are set.
+	VolumeHandleAttribute = "volumeHandle"
+
+	// PullAlwaysAttribute, "true" in any case, asks for a pull even when the image is present.
+	PullAlwaysAttribute = "pullAlways"
+
+	// PullPolicyAttribute is one of Always, IfNotPresent, Never; it wins over PullAlwaysAttribute.
+	PullPolicyAttribute = "pullPolicy"
+)
+
+// Keys that the kubelet adds to the volume context when the CSIDriver object has podInfoOnMount: true.
+const (
+	PodNameAttribute      = "csi.storage.k8s.io/pod.name"
+	PodNamespaceAttribute = "csi.storage.k8s.io/pod.namespace"
+	PodUIDAttribute       = "csi.storage.k8s.io/pod.uid"
+	EphemeralAttribute    = "csi.storage.k8s.io/ephemeral"
+)
+
+// MountMode tells in which mount namespace a node plugin mounts.
+const (
+	// ModeNsenter mounts in the host's mount namespace, entered by system calls.
+	ModeNsenter = "Nsenter"
+
+	// ModeBidirectional mounts in the pod's own mount namespace; the kubelet directory is shared with
+	// Bidirectional propagation. It needs a privileged pod.
+	ModeBidirectional = "Bidirectional"
+)
+
+// Runtimes whose image store a node plugin can read.
+const (
+	RuntimeContainerd = "containerd"
+	RuntimeCRIO       = "cri-o"
+)
+
+// Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
+// means the same in both namespaces.
+const (
+	// HostNamespacePath is the directory at which the host's /proc/1/ns is mounted in Nsenter mode.
+	HostNamespacePath = "/host/proc/1/ns"
+)
+
+// Paths inside the operator's image.
+const (
+	ManagerBinary    = "/manager"
+	NodePluginBinary = "/node-plugin"
+)
+
+// Paths below the kubelet's root directory.
+const (
+	// PluginsDir is where each CSI driver keeps its directory: <kubeletRoot>/plugins/<driver>.
+	PluginsDir = "plugins"
+
+	// RegistryDir is where the kubelet watches for registration sockets.
+	RegistryDir = "plugins_registry"
+
+	// SocketName is the CSI socket's name in a driver's directory.
+	SocketName = "csi.sock"
+)
+
+// Flags of the node plugin, as the DaemonSets pass them.
+const (
+	FlagDriverName       = "driver-name"        // the CSI driver name served
+	FlagAlias            = "alias"              // a further name served; may be repeated
+	FlagNodeName         = "node-name"          // the Node's name; default: $NODE_NAME
+	FlagRuntime          = "runtime"            // containerd or cri-o
+	FlagRuntimeEndpoint  = "runtime-endpoint"   // the CRI socket, unix:///…
+	FlagMountMode        = "mount-mode"         // Nsenter or Bidirectional
+	FlagKubeletRoot      = "kubelet-root"       // the kubelet's root directory
+	FlagStorageRoot      = "storage-root"       // the runtime's image store directory (cri-o: the graph root)
+	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
+	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
+	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
+	FlagLogLevel         = "log-level"          // error, info or debug
+)
+
+// NodeNameEnv is the environment variable in which a DaemonSet hands the Node's name to its pod.
+const NodeNameEnv = "NODE_NAME"
+
+// HTTPPort is the node plugin's port for health and metrics (the port at which the existing driver serves metrics).
+const HTTPPort = 8080
+
+// Paths served at HTTPPort.
+const (
+	MetricsPath   = "/metrics"
+	LivenessPath  = "/healthz"
+	ReadinessPath = "/readyz"
+)

@@ -1,0 +1,48 @@
+// Package imagestore turns images that the container runtime holds into read-only trees of layers, pinned against
+// garbage collection. Its sub-packages implement Store, one for each runtime.
+package imagestore
+
+import (
+	"context"
+	"errors"
+)
+
+// Tree is an image's file system as the runtime keeps it: read-only layer directories.
+type Tree struct {
+	// ID names the tree: "sha256:" and 64 hexadecimal digits. Images with equal layers have equal trees.
+	ID string
+
+	// Layers are the absolute paths of the layer directories, topmost first, in the mount namespace in which the
+	// node plugin mounts. There is at least one.
+	Layers []string
+}
+
+// Store is a container runtime's image store.
+type Store interface {
+	// Pin returns the tree of an image that the runtime holds under reference (normalised, as
+	// "registry.example/repo:tag" or with a digest) and keeps it from garbage collection until Unpin. Pinning a
+	// tree that is pinned already writes nothing. Errors: ErrNotFound when the runtime holds no such image,
+	// ErrUnsupported when the image or the store cannot be shown as layer directories.
+	Pin(ctx context.Context, reference string) (Tree, error)
+
+	// Pins lists the IDs of the trees that this driver has pinned.
+	Pins(ctx context.Context) ([]string, error)
+
+	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success.
+	Unpin(ctx context.Context, treeID string) error
+
+	// Close releases the connection to the store. Pins stay.
+	Close() error
+}
+
+var (
+	// ErrNotFound says that the runtime does not hold the image.
+	ErrNotFound = errors.New("image not found on this node")
+
+	// ErrUnsupported says that the image cannot be mounted: no layers, too many, not a file system, or kept by a
+	// snapshotter whose layers are not directories.
+	ErrUnsupported = errors.New("image cannot be mounted")
+)
+
+// MaxLayers is the number of layers that the kernel's overlay file system takes at most (OVL_MAX_STACK).
+const MaxLayers = 500
