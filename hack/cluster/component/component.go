@@ -1,0 +1,166 @@
+package component
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Component is a set of programs that are built, cached and used together.
+type Component struct {
+	// Name says what it is, with its version, e.g. "containerd 2.4.2".
+	Name string
+
+	// module is the directory below hack/cluster/components that pins the sources; empty for a Debian component.
+	module string
+
+	// programs maps each program's file name to the package that builds it; several names of one package are
+	// links to one binary.
+	programs map[string]string
+
+	tags    []string
+	ldflags []string
+	cgo     bool
+
+	// needs are the Debian packages that a build with cgo wants.
+	needs []string
+
+	// extra builds what Go cannot; it gets the build and the directory to fill.
+	extra func(*build, string) error
+
+	// debian are the packages to unpack instead of building.
+	debian []string
+}
+
+// Kubernetes is etcd and all programs of a Kubernetes release: "1.37" (the client libraries' own) or "1.36".
+func Kubernetes(release string) (Component, error) {
+	patch, known := map[string]string{"1.37": "1.37.1", "1.36": "1.36.4"}[release]
+	if !known {
+		return Component{}, fmt.Errorf("no Kubernetes %q is pinned here: choose 1.37 or 1.36", release)
+	}
+	programs := map[string]string{}
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+		programs[name] = "."
+	}
+	return Component{
+		Name:     "Kubernetes " + patch,
+		module:   "kubernetes-" + release,
+		programs: programs,
+		ldflags:  kubernetesVersionFlags(patch),
+	}, nil
+}
+
+// kubernetesVersionFlags sets the version that the programs report; without them a node says v0.0.0-master.
+func kubernetesVersionFlags(version string) []string {
+	parts := strings.Split(version, ".")
+	values := map[string]string{
+		"gitVersion": "v" + version, "gitMajor": parts[0], "gitMinor": parts[1], "gitTreeState": "clean",
+		"gitCommit": strings.Repeat("0", 40), "buildDate": "1970-01-01T00:00:00Z",
+	}
+	var flags []string
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			flags = append(flags, "-X", pkg+"."+name+"="+values[name])
+		}
+	}
+	return flags
+}
+
+// Containerd is containerd 2.4 with its shim and ctr.
+func Containerd() Component {
+	const module = "github.com/containerd/containerd/v2"
+	return Component{
+		Name:   "containerd 2.4.2",
+		module: "containerd",
+		programs: map[string]string{
+			"containerd":              module + "/cmd/containerd",
+			"containerd-shim-runc-v2": module + "/cmd/containerd-shim-runc-v2",
+			"ctr":                     module + "/cmd/ctr",
+		},
+		tags:    []string{"no_btrfs", "no_devmapper"},
+		ldflags: []string{"-X", module + "/version.Version=2.4.2"},
+	}
+}
+
+// Containerd16 is Debian's containerd 1.6, the oldest supported one, with the runc of its time.
+func Containerd16() Component {
+	return Component{Name: "containerd 1.6 (Debian's)", debian: []string{"containerd", "runc"}}
+}
+
+// Runc is the OCI runtime of the nodes.
+func Runc() Component {
+	return Component{
+		Name:     "runc 1.5.2",
+		module:   "runc",
+		programs: map[string]string{"runc": "github.com/opencontainers/runc"},
+		tags:     []string{"seccomp", "netgo", "osusergo"},
+		ldflags:  []string{"-linkmode", "external", "-extldflags", "-static"},
+		cgo:      true,
+		needs:    []string{"gcc", "libc6-dev", "libseccomp-dev", "pkg-config"},
+	}
+}
+
+// CNI is the network plugins that the nodes' pod network is made of.
+func CNI() Component {
+	const module = "github.com/containernetworking/plugins/plugins"
+	return Component{
+		Name:   "CNI plugins 1.9.1",
+		module: "cni",
+		programs: map[string]string{
+			"bridge":     module + "/main/bridge",
+			"loopback":   module + "/main/loopback",
+			"host-local": module + "/ipam/host-local",
+			"portmap":    module + "/meta/portmap",
+		},
+	}
+}
+
+// CRIO is CRI-O with pinns, its helper that pins namespaces. Its conmon is Debian's (see Packages).
+func CRIO() Component {
+	return Component{
+		Name:     "CRI-O 1.36.3",
+		module:   "crio",
+		programs: map[string]string{"crio": "github.com/cri-o/cri-o/cmd/crio"},
+		tags: []string{
+			"seccomp", "containers_image_openpgp", "containers_image_ostree_stub",
+			"exclude_graphdriver_btrfs", "exclude_graphdriver_devicemapper",
+		},
+		cgo:   true,
+		needs: []string{"gcc", "libc6-dev", "libseccomp-dev", "pkg-config"},
+		extra: buildPinns,
+	}
+}
+
+// Dir is the directory that holds the component's programs, whether or not it is filled yet. The error says that the
+// pinned sources or the cache directory cannot be found.
+func (c Component) Dir() (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	key, err := c.key()
+	if err != nil {
+		return "", err
+	}
+	slug := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-' {
+			return r
+		}
+		if r == ' ' {
+			return '-'
+		}
+		return -1
+	}, strings.ToLower(c.Name))
+	return filepath.Join(cache, "components", slug+"-"+key), nil
+}
+
+func cacheDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a cache directory for built programs: %w; set HOME or XDG_CACHE_HOME", err)
+	}
+	return filepath.Join(cache, "image-csi-operator"), nil
+}
