@@ -11,28 +11,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
 )
 
-// sourceDir finds hack/cluster/components above the working directory: the pinned modules are read from the checkout,
-// since a module cannot embed another one.
+// sourceDir is hack/cluster/components: the pinned modules are read from the checkout, since a module cannot embed
+// another one.
 func sourceDir() (string, error) {
-	dir, err := os.Getwd()
+	root, err := checkout.Root()
 	if err != nil {
-		return "", fmt.Errorf("find the pinned sources: %w", err)
+		return "", err
 	}
-	for {
-		for _, candidate := range []string{"components", "hack/cluster/components"} {
-			path := filepath.Join(dir, candidate)
-			if _, err := os.Stat(filepath.Join(path, "kubernetes-1.37", "go.mod")); err == nil {
-				return path, nil
-			}
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("find hack/cluster/components: it is in no directory above the working directory; run this inside a checkout of image-csi-operator")
-		}
-		dir = parent
-	}
+	return filepath.Join(root, "hack", "cluster", "components"), nil
 }
 
 // key hashes everything that decides what a build gives.

@@ -1,0 +1,55 @@
+# `make` prints the targets below.
+
+VERSION ?= 0.1.0
+OUT     ?= bin
+
+# Static binaries everywhere; besides, the mount engine sheds capabilities on every thread, which Go allows without cgo only.
+export CGO_ENABLED := 0
+# The Go toolchain on PATH is the one used.
+export GOTOOLCHAIN ?= local
+export GOFLAGS ?= -mod=readonly
+
+GO      ?= go
+TOOLS   := $(GO) tool -modfile=$(CURDIR)/hack/tools/go.mod
+MODULES := . hack/cluster test
+CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
+
+.PHONY: help
+help: ## print the targets, a line each
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## start a two-node Kubernetes here, install the operator and mount images in pods (set-up included)
+	@$(GO) -C hack/cluster run ./cmd/demo up
+
+.PHONY: demo-down
+demo-down: ## stop the demo and remove everything it made
+	@$(GO) -C hack/cluster run ./cmd/demo down
+
+.PHONY: test
+test: ## pass every test, on a real API server, real containerd, real CRI-O and a real cluster (set-up included)
+	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$($(CLUSTER) assets)} && export KUBEBUILDER_ASSETS && \
+	$(CLUSTER) build && set -x && \
+	$(GO) test ./... && \
+	$(GO) -C hack/cluster test ./... && \
+	$(GO) -C test test -p 1 -timeout 30m ./...
+
+.PHONY: build
+build: ## build the programs into OUT (bin)
+	$(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...
+
+.PHONY: generate
+generate: ## write everything that is generated: deep copies, CRD, RBAC, bundle
+	$(MAKE) -C hack/tools generate
+
+.PHONY: verify
+verify: ## fail when a generated file, go.mod or formatting is not up to date
+	@./hack/verify.sh
+
+.PHONY: lint
+lint: ## go vet and golangci-lint over every module
+	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run ./...) || exit 1; done
+
+.PHONY: bundle
+bundle: ## write the OLM bundle from config/ and validate it
+	$(MAKE) -C hack/tools bundle
