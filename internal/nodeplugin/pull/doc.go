@@ -1,0 +1,6 @@
+// Package pull makes sure that the container runtime holds an image, pulling it through CRI when it does not.
+//
+// A pull belongs to an image and its credentials, not to the call that asked for it: the kubelet gives a publish two
+// minutes, and an image may take longer. Ensure therefore waits as long as its context allows and then says
+// StillPulling; the kubelet's next try joins the pull, or collects how it ended.
+package pull

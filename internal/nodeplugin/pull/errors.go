@@ -1,0 +1,150 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Kind is why an image could not be had.
+type Kind string
+
+const (
+	NotFound     Kind = "NotFound"     // the registry has no such image
+	NotPresent   Kind = "NotPresent"   // the node has no such image and the policy is Never
+	Denied       Kind = "Denied"       // the registry refuses the credentials, or wants some
+	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
+	NoSpace      Kind = "NoSpace"      // the node's disk is full
+	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
+	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
+	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
+	StillPulling Kind = "StillPulling" // the pull goes on; ask again
+	Unknown      Kind = "Unknown"      // anything else; the runtime's words tell
+)
+
+// kinds holds, for each Kind, the gRPC code and the sentence for the pod's event, which names the image. The codes
+// Aborted, Unavailable and ResourceExhausted make the kubelet treat the volume as uncertain, so that it unpublishes
+// it even if the pod goes away before the next try.
+var kinds = map[Kind]struct {
+	code     codes.Code
+	sentence string
+}{
+	NotFound:    {codes.NotFound, "image %s does not exist in its registry; check the name and the tag"},
+	NotPresent:  {codes.NotFound, "image %s is not on this node and pullPolicy is Never; bring it to the node or use IfNotPresent"},
+	Denied:      {codes.PermissionDenied, "the registry refuses to give out image %s; check that the name is right and that nodePublishSecretRef names a secret with credentials for it"},
+	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
+	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
+	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
+	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
+	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
+	Unknown:     {codes.Internal, "image %s could not be pulled"},
+}
+
+// Error is a failed Ensure. Its text is one sentence for the pod's event.
+type Error struct {
+	Kind  Kind
+	Image string
+	text  string
+	cause error
+}
+
+func (e *Error) Error() string { return e.text }
+
+// Unwrap returns the runtime's error, or the context's.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Code is the gRPC code by which the CSI server answers.
+func (e *Error) Code() codes.Code {
+	if e.Kind == StillPulling {
+		return codes.Aborted
+	}
+	return kinds[e.Kind].code
+}
+
+func newError(kind Kind, image string, cause error) *Error {
+	text := fmt.Sprintf(kinds[kind].sentence, image)
+	if cause != nil {
+		text += " (the runtime says: " + plain(cause) + ")"
+	}
+	return &Error{Kind: kind, Image: image, text: text, cause: cause}
+}
+
+// hints are words by which runtimes tell why a pull failed, the most telling first: both containerd and CRI-O answer
+// most failures with the code Unknown. Order matters: Docker Hub says "pull access denied, repository does not exist".
+var hints = []struct {
+	kind  Kind
+	words []string
+}{
+	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
+	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
+	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
+	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "403 forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
+	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
+	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:", "503 service unavailable", "502 bad gateway", ": eof"}},
+}
+
+// runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
+var runtimeAway = []string{"dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized"}
+
+// classify turns an error of a runtime call into an Error. A call that ended because ctx did was not answered.
+func classify(ctx context.Context, image string, err error) *Error {
+	if ctx.Err() != nil {
+		return newError(RuntimeDown, image, err)
+	}
+	message := strings.ToLower(status.Convert(err).Message())
+	code := status.Code(err)
+	if code == codes.Unavailable && containsAny(message, runtimeAway) {
+		return newError(RuntimeDown, image, err)
+	}
+	for _, h := range hints {
+		if containsAny(message, h.words) {
+			return newError(h.kind, image, err)
+		}
+	}
+	return newError(kindOfCode(code), image, err)
+}
+
+// kindOfCode is for errors whose words say nothing.
+func kindOfCode(code codes.Code) Kind {
+	switch code {
+	case codes.NotFound:
+		return NotFound
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return Denied
+	case codes.ResourceExhausted:
+		return NoSpace
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		// The caller still waits, so it is the runtime that waited in vain.
+		return Unreachable
+	default:
+		return Unknown
+	}
+}
+
+func containsAny(s string, words []string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(s, word) })
+}
+
+// queryPattern finds what may hold a signature or a password in the URLs that registries redirect to.
+var queryPattern = regexp.MustCompile(`(https?://)([^\s"@/]*@)?([^\s"?]*)(\?[^\s"]*)?`)
+
+// maxCauseBytes keeps a runtime's error fit for an event.
+const maxCauseBytes = 512
+
+// plain is the runtime's message on one line, without what may be secret in a URL.
+func plain(err error) string {
+	message := strings.Join(strings.Fields(status.Convert(err).Message()), " ")
+	return bounded(queryPattern.ReplaceAllString(message, "$1$3"), maxCauseBytes)
+}
+
+func bounded(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

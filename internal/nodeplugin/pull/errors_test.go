@@ -1,0 +1,79 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
+	tests := []struct {
+		code    codes.Code
+		message string
+		want    Kind
+		reply   codes.Code
+	}{
+		{codes.NotFound, `failed to pull and unpack image "r.example/app:1": failed to resolve image: r.example/app:1: not found`, NotFound, codes.NotFound},
+		{codes.Unknown, `reading manifest 1 in r.example/app: manifest unknown`, NotFound, codes.NotFound},
+		{codes.Unknown, `pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed`, Denied, codes.PermissionDenied},
+		{codes.Unknown, `failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized`, Denied, codes.PermissionDenied},
+		{codes.Unknown, `unable to retrieve auth token: invalid username/password: unauthorized: access token has insufficient scopes`, Denied, codes.PermissionDenied},
+		{codes.Unknown, `unexpected status code 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit`, RateLimited, codes.ResourceExhausted},
+		{codes.Unknown, `failed to extract layer: write /data: no space left on device`, NoSpace, codes.ResourceExhausted},
+		{codes.Unknown, `dial tcp: lookup r.example on 10.0.0.10:53: no such host`, Unreachable, codes.Unavailable},
+		{codes.Unknown, `dial tcp 10.0.0.1:443: connect: connection refused`, Unreachable, codes.Unavailable},
+		{codes.Unknown, `Get "https://r.example/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`, Unreachable, codes.Unavailable},
+		{codes.Unavailable, `registry answered 503 Service Unavailable`, Unreachable, codes.Unavailable},
+		{codes.DeadlineExceeded, `context deadline exceeded`, Unreachable, codes.Unavailable},
+		{codes.Canceled, `context canceled`, Unreachable, codes.Unavailable},
+		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial unix /run/x.sock: connect: connection refused"`, RuntimeDown, codes.Unavailable},
+		{codes.Unavailable, `error reading from server: EOF`, RuntimeDown, codes.Unavailable},
+		{codes.Unknown, `SignatureValidationFailed: Source image rejected: A signature was required`, Untrusted, codes.FailedPrecondition},
+		{codes.Internal, `something else`, Unknown, codes.Internal},
+	}
+	for _, tt := range tests {
+		t.Run(tt.message, func(t *testing.T) {
+			e := classify(context.Background(), "r.example/app:1", status.Error(tt.code, tt.message))
+			if e.Kind != tt.want || e.Code() != tt.reply {
+				t.Errorf("got %s (%s), want %s (%s)", e.Kind, e.Code(), tt.want, tt.reply)
+			}
+			if !strings.Contains(e.Error(), "r.example/app:1") {
+				t.Errorf("the sentence does not name the image: %s", e)
+			}
+		})
+	}
+}
+
+func TestEveryKindHasASentenceAndACode(t *testing.T) {
+	for kind, k := range kinds {
+		if k.code == codes.OK || strings.Count(k.sentence, "%s") != 1 {
+			t.Errorf("kind %s: code %s, sentence %q", kind, k.code, k.sentence)
+		}
+	}
+}
+
+func TestErrorsAreShortAndHideSignedURLs(t *testing.T) {
+	cause := errors.New("Get \"https://user:pw@blobs.example/x?X-Amz-Signature=s3cret\":\n boom " + strings.Repeat("y", 5000))
+	text := newError(Unknown, "r.example/app:1", cause).Error()
+	for _, hidden := range []string{"s3cret", "user:pw", "\n"} {
+		if strings.Contains(text, hidden) {
+			t.Errorf("%q is in %q", hidden, text)
+		}
+	}
+	if !strings.Contains(text, "blobs.example/x") || len(text) > 2*maxCauseBytes {
+		t.Errorf("%d bytes: %q", len(text), text)
+	}
+}
+
+func TestParsePolicy(t *testing.T) {
+	for in, want := range map[string]Policy{"always": Always, "IfNotPresent": IfNotPresent, "NEVER": Never, "": "", "sometimes": ""} {
+		got, err := ParsePolicy(in)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("ParsePolicy(%q) = %q, %v", in, got, err)
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package pull
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
+// image because somebody else may have it.
+type flightKey struct {
+	image string
+	auths [sha256.Size]byte
+}
+
+func keyOf(r Request) flightKey {
+	hash := sha256.New()
+	for _, auth := range r.Auths {
+		// Deterministic within one process, which is all that a key in memory needs.
+		encoded, _ := proto.MarshalOptions{Deterministic: true}.Marshal(auth)
+		fmt.Fprintf(hash, "%d:", len(encoded))
+		hash.Write(encoded)
+	}
+	key := flightKey{image: r.Image}
+	hash.Sum(key.auths[:0])
+	return key
+}
+
+// flight is one pull under way, or just ended and not yet told to anyone.
+type flight struct {
+	key     flightKey
+	queued  time.Time
+	started atomic.Pointer[time.Time] // nil while it waits for its turn
+	ended   chan struct{}             // closed when err is final
+	err     error
+}
+
+func (f *flight) begin(now time.Time) { f.started.Store(&now) }
+
+// progress is the middle of a sentence about the image.
+func (f *flight) progress(now time.Time) string {
+	if started := f.started.Load(); started != nil {
+		return fmt.Sprintf("still being pulled (%s elapsed)", now.Sub(*started).Round(time.Second))
+	}
+	return fmt.Sprintf("waiting for other pulls on this node to end (%s elapsed)", now.Sub(f.queued).Round(time.Second))
+}
+
+// join returns the pull for a request, starting it when there is none.
+func (p *Puller) join(r Request) *flight {
+	key := keyOf(r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, ok := p.flights[key]
+	if !ok {
+		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{})}
+		p.flights[key] = f
+		p.done.Go(func() { p.fly(f, r.Auths) })
+	}
+	return f
+}
+
+// collect returns how a pull ended. The end is told to those who wait and to the first who comes later; who comes
+// after that pulls anew.
+func (p *Puller) collect(f *flight) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget(f)
+	return f.err
+}
+
+// fly runs the pull and keeps its end for a while, for the next try when nobody waits for it now.
+func (p *Puller) fly(f *flight, auths []*runtimeapi.AuthConfig) {
+	p.observeStart()
+	log := p.config.Logger.With("image", f.key.image)
+	log.Info("pulling image", "credentials", len(auths))
+	f.err = p.run(f, auths)
+	took := time.Since(f.queued)
+	p.observeEnd(f.err, took)
+	if f.err != nil {
+		log.Warn("pull failed", "took", took, "error", f.err)
+	} else {
+		log.Info("image pulled", "took", took)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(f.ended)
+	time.AfterFunc(p.config.Retention, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.forget(f)
+	})
+}
+
+// forget needs p.mu.
+func (p *Puller) forget(f *flight) {
+	if p.flights[f.key] == f {
+		delete(p.flights, f.key)
+	}
+}
+
+func (p *Puller) observeStart() {
+	if p.config.Observer != nil {
+		p.config.Observer.PullStarted()
+	}
+}
+
+func (p *Puller) observeEnd(err error, took time.Duration) {
+	if p.config.Observer == nil {
+		return
+	}
+	kind := "OK"
+	var e *Error
+	if errors.As(err, &e) {
+		kind = string(e.Kind)
+	}
+	p.config.Observer.PullEnded(kind, took)
+}

@@ -1,0 +1,192 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const (
+	// DefaultMaxParallel is the number of pulls at a time where Config names none.
+	DefaultMaxParallel = 5
+
+	// DefaultTimeout ends a pull that hangs. The runtimes themselves give up a pull without progress much sooner.
+	DefaultTimeout = 2 * time.Hour
+
+	// DefaultRetention is how long the end of a pull that nobody waited for is kept for the next try. The kubelet
+	// tries again within about two minutes.
+	DefaultRetention = 5 * time.Minute
+)
+
+// Config says how a Puller pulls.
+type Config struct {
+	MaxParallel int           // pulls at a time; 0 stands for DefaultMaxParallel
+	Timeout     time.Duration // for one pull; 0 stands for DefaultTimeout
+	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
+	Logger      *slog.Logger  // nil is silence
+	Observer    Observer      // nil observes nothing
+}
+
+// Observer learns what pulls do. Its methods return at once.
+type Observer interface {
+	PullStarted()
+	PullEnded(kind string, took time.Duration) // kind is "OK" or a Kind
+}
+
+// Request is an image to have on the node.
+type Request struct {
+	Image  string                   // normalised: the same image always has the same name here
+	Policy Policy                   // empty stands for IfNotPresent
+	Auths  []*runtimeapi.AuthConfig // tried in this order; none is an anonymous pull
+}
+
+// Puller pulls images, one pull at a time for each image and set of credentials.
+type Puller struct {
+	runtime *Runtime
+	config  Config
+	slots   *semaphore.Weighted
+
+	ctx  context.Context // of the pulls: they outlive the callers
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	flights map[flightKey]*flight
+}
+
+// New returns a Puller on a runtime, which stays the caller's.
+func New(runtime *Runtime, config Config) *Puller {
+	if config.MaxParallel <= 0 {
+		config.MaxParallel = DefaultMaxParallel
+	}
+	if config.Timeout <= 0 {
+		config.Timeout = DefaultTimeout
+	}
+	if config.Retention <= 0 {
+		config.Retention = DefaultRetention
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Puller{
+		runtime: runtime,
+		config:  config,
+		slots:   semaphore.NewWeighted(int64(config.MaxParallel)),
+		ctx:     ctx,
+		stop:    stop,
+		flights: map[flightKey]*flight{},
+	}
+}
+
+// Close gives up the pulls under way. The runtime keeps what it has, so the next pull goes on from there.
+func (p *Puller) Close() {
+	p.stop()
+	p.done.Wait()
+}
+
+// Ensure returns when the runtime holds the image. Every error is an *Error.
+func (p *Puller) Ensure(ctx context.Context, r Request) error {
+	if r.Policy != Always {
+		present, err := p.present(ctx, r.Image)
+		if err != nil {
+			return err
+		}
+		if present {
+			return nil
+		}
+		if r.Policy == Never {
+			return newError(NotPresent, r.Image, nil)
+		}
+	}
+	return p.wait(ctx, p.join(r))
+}
+
+func (p *Puller) present(ctx context.Context, image string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	present, err := p.runtime.present(ctx, image)
+	if err != nil {
+		return false, classify(ctx, image, err)
+	}
+	return present, nil
+}
+
+// wait returns how the pull ended, or StillPulling shortly before ctx ends: an answer in time reaches the pod's
+// events, a deadline only says that it passed.
+func (p *Puller) wait(ctx context.Context, f *flight) error {
+	early, cancel := beforeDeadline(ctx)
+	defer cancel()
+	select {
+	case <-f.ended:
+		return p.collect(f)
+	case <-early.Done():
+	}
+	select {
+	case <-f.ended:
+		return p.collect(f)
+	default:
+	}
+	return &Error{
+		Kind:  StillPulling,
+		Image: f.key.image,
+		text:  fmt.Sprintf("image %s is %s; the kubelet will try again", f.key.image, f.progress(time.Now())),
+		cause: ctx.Err(),
+	}
+}
+
+// beforeDeadline is ctx with a deadline a little earlier: a tenth of what is left, five seconds at most.
+func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	margin := min(time.Until(deadline)/10, 5*time.Second)
+	return context.WithDeadline(ctx, deadline.Add(-margin))
+}
+
+// run is one pull, from its place in the queue to its end.
+func (p *Puller) run(f *flight, auths []*runtimeapi.AuthConfig) error {
+	if err := p.slots.Acquire(p.ctx, 1); err != nil {
+		return newError(RuntimeDown, f.key.image, errors.New("the node plugin is shutting down"))
+	}
+	defer p.slots.Release(1)
+	f.begin(time.Now())
+
+	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
+	defer cancel()
+	if len(auths) == 0 {
+		return p.pullOnce(ctx, f.key.image, nil)
+	}
+	var err error
+	for _, auth := range auths {
+		if err = p.pullOnce(ctx, f.key.image, auth); !denied(err) {
+			return err
+		}
+	}
+	// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
+	// user can act on, so that one is returned.
+	if p.pullOnce(ctx, f.key.image, nil) == nil {
+		return nil
+	}
+	return err
+}
+
+func (p *Puller) pullOnce(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error {
+	err := p.runtime.pull(ctx, image, auth)
+	if err == nil {
+		return nil
+	}
+	return classify(ctx, image, err)
+}
+
+func denied(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == Denied
+}

@@ -1,0 +1,397 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// fakeCRI is a container runtime whose pulls do what the test says.
+type fakeCRI struct {
+	runtimeapi.UnimplementedImageServiceServer
+	runtimeapi.UnimplementedRuntimeServiceServer
+
+	onPull func(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error
+	pulls  atomic.Int32
+
+	mu     sync.Mutex
+	images map[string]bool
+}
+
+func (f *fakeCRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
+	return &runtimeapi.VersionResponse{}, nil
+}
+
+func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.images[r.GetImage().GetImage()] {
+		return &runtimeapi.ImageStatusResponse{}, nil
+	}
+	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{Id: "sha256:1"}}, nil
+}
+
+func (f *fakeCRI) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
+	f.pulls.Add(1)
+	image := r.GetImage().GetImage()
+	if f.onPull != nil {
+		if err := f.onPull(ctx, image, r.GetAuth()); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images[image] = true
+	return &runtimeapi.PullImageResponse{ImageRef: "sha256:1"}, nil
+}
+
+// serve starts the runtime on a socket; stop ends it as a crash would.
+func (f *fakeCRI) serve(t *testing.T, socket string) (stop func()) {
+	t.Helper()
+	if f.images == nil {
+		f.images = map[string]bool{}
+	}
+	_ = os.Remove(socket)
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	runtimeapi.RegisterImageServiceServer(server, f)
+	runtimeapi.RegisterRuntimeServiceServer(server, f)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return server.Stop
+}
+
+func newPuller(t *testing.T, cri *fakeCRI, config Config) *Puller {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "cri.sock")
+	cri.serve(t, socket)
+	return dialPuller(t, socket, config)
+}
+
+func dialPuller(t *testing.T, socket string, config Config) *Puller {
+	t.Helper()
+	runtime, err := Dial("unix://" + socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(runtime, config)
+	t.Cleanup(func() {
+		p.Close()
+		_ = runtime.Close()
+	})
+	return p
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func kindOf(t *testing.T, err error) Kind {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("not an *Error: %v", err)
+	}
+	return e.Kind
+}
+
+const image = "r.example/app:1"
+
+func TestPolicies(t *testing.T) {
+	tests := []struct {
+		name    string
+		policy  Policy
+		present bool
+		pulls   int32
+		kind    Kind
+	}{
+		{"default, present", "", true, 0, ""},
+		{"default, absent", "", false, 1, ""},
+		{"IfNotPresent, present", IfNotPresent, true, 0, ""},
+		{"Always, present", Always, true, 1, ""},
+		{"Never, present", Never, true, 0, ""},
+		{"Never, absent", Never, false, 0, NotPresent},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cri := &fakeCRI{images: map[string]bool{image: tt.present}}
+			p := newPuller(t, cri, Config{})
+			err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: tt.policy})
+			if tt.kind == "" && err != nil {
+				t.Fatal(err)
+			}
+			if tt.kind != "" && kindOf(t, err) != tt.kind {
+				t.Errorf("got %v, want kind %s", err, tt.kind)
+			}
+			if got := cri.pulls.Load(); got != tt.pulls {
+				t.Errorf("%d pulls, want %d", got, tt.pulls)
+			}
+		})
+	}
+}
+
+func TestASlowPullGoesOnAndTheRetryJoins(t *testing.T) {
+	release := make(chan struct{})
+	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		select {
+		case <-release:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	p := newPuller(t, cri, Config{})
+
+	started := time.Now()
+	err := p.Ensure(within(t, time.Second), Request{Image: image})
+	if kindOf(t, err) != StillPulling || !strings.Contains(err.Error(), "still being pulled") {
+		t.Fatalf("got %v", err)
+	}
+	var e *Error
+	if errors.As(err, &e); e.Code() != codes.Aborted {
+		t.Errorf("code %s, want Aborted", e.Code())
+	}
+	if took := time.Since(started); took >= time.Second {
+		t.Errorf("the answer came after the deadline: %s", took)
+	}
+
+	close(release)
+	if err := p.Ensure(within(t, 10*time.Second), Request{Image: image}); err != nil {
+		t.Fatal(err)
+	}
+	if got := cri.pulls.Load(); got != 1 {
+		t.Errorf("%d pulls, want 1", got)
+	}
+}
+
+func TestAnEndNobodyWaitedForIsToldOnceAndThenForgotten(t *testing.T) {
+	for _, failure := range []error{nil, status.Error(codes.Unknown, "manifest unknown")} {
+		release := make(chan struct{})
+		cri := &fakeCRI{onPull: func(context.Context, string, *runtimeapi.AuthConfig) error {
+			<-release
+			return failure
+		}}
+		p := newPuller(t, cri, Config{})
+		request := Request{Image: image, Policy: Always}
+		if err := p.Ensure(within(t, 200*time.Millisecond), request); kindOf(t, err) != StillPulling {
+			t.Fatal(err)
+		}
+		close(release)
+		p.done.Wait()
+
+		err := p.Ensure(within(t, 10*time.Second), request)
+		if failure == nil && err != nil || failure != nil && kindOf(t, err) != NotFound {
+			t.Errorf("the retry got %v", err)
+		}
+		if got := cri.pulls.Load(); got != 1 {
+			t.Errorf("the retry of Always pulled again: %d pulls", got)
+		}
+		_ = p.Ensure(within(t, 10*time.Second), request)
+		if got := cri.pulls.Load(); got != 2 {
+			t.Errorf("the next publish did not pull: %d pulls", got)
+		}
+	}
+}
+
+func TestAnEndIsForgottenAfterItsRetention(t *testing.T) {
+	release := make(chan struct{})
+	cri := &fakeCRI{onPull: func(context.Context, string, *runtimeapi.AuthConfig) error {
+		<-release
+		return nil
+	}}
+	p := newPuller(t, cri, Config{Retention: time.Millisecond})
+	_ = p.Ensure(within(t, 100*time.Millisecond), Request{Image: image, Policy: Always})
+	close(release)
+	p.done.Wait()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		left := len(p.flights)
+		p.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d flights left", left)
+		}
+	}
+}
+
+func TestManyCallersShareOnePullButNotAcrossCredentials(t *testing.T) {
+	release := make(chan struct{})
+	cri := &fakeCRI{onPull: func(_ context.Context, _ string, auth *runtimeapi.AuthConfig) error {
+		<-release
+		if auth.GetUsername() != "alice" {
+			return status.Error(codes.Unknown, "pull access denied, repository does not exist or may require authorization")
+		}
+		return nil
+	}}
+	p := newPuller(t, cri, Config{})
+	ctx := within(t, 20*time.Second)
+
+	var good, bad sync.WaitGroup
+	var goodErrs, badErrs [50]error
+	for i := range 50 {
+		good.Go(func() {
+			goodErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: Always, Auths: []*runtimeapi.AuthConfig{{Username: "alice"}}})
+		})
+		bad.Go(func() { badErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: Always}) })
+	}
+	for inFlight := 0; inFlight < 2; time.Sleep(time.Millisecond) {
+		inFlight = int(cri.pulls.Load())
+	}
+	time.Sleep(50 * time.Millisecond) // let the callers arrive; late ones would only pull once more
+	close(release)
+	good.Wait()
+	bad.Wait()
+	for i := range 50 {
+		if goodErrs[i] != nil {
+			t.Errorf("caller with credentials: %v", goodErrs[i])
+		}
+		if badErrs[i] == nil || kindOf(t, badErrs[i]) != Denied {
+			t.Errorf("caller without credentials: %v", badErrs[i])
+		}
+	}
+	if got := cri.pulls.Load(); got > 10 {
+		t.Errorf("%d pulls for two sets of credentials", got)
+	}
+}
+
+func TestParallelPullsAreLimited(t *testing.T) {
+	var now, most atomic.Int32
+	cri := &fakeCRI{onPull: func(context.Context, string, *runtimeapi.AuthConfig) error {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+		return nil
+	}}
+	p := newPuller(t, cri, Config{MaxParallel: 2})
+	ctx := within(t, 20*time.Second)
+	var all sync.WaitGroup
+	for i := range 10 {
+		all.Go(func() {
+			if err := p.Ensure(ctx, Request{Image: image + string(rune('a'+i))}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() > 2 {
+		t.Errorf("%d pulls at a time, want 2 at most", most.Load())
+	}
+}
+
+func TestAPullInTheQueueSaysSo(t *testing.T) {
+	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	p := newPuller(t, cri, Config{MaxParallel: 1})
+	_ = p.Ensure(within(t, 100*time.Millisecond), Request{Image: image})
+	err := p.Ensure(within(t, 100*time.Millisecond), Request{Image: "r.example/other:1"})
+	if kindOf(t, err) != StillPulling || !strings.Contains(err.Error(), "waiting for other pulls") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEveryCredentialIsTriedThenNone(t *testing.T) {
+	var mu sync.Mutex
+	var tried []string
+	cri := &fakeCRI{onPull: func(_ context.Context, _ string, auth *runtimeapi.AuthConfig) error {
+		mu.Lock()
+		defer mu.Unlock()
+		tried = append(tried, auth.GetUsername())
+		if auth != nil {
+			return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized")
+		}
+		return nil
+	}}
+	p := newPuller(t, cri, Config{})
+	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Auths: []*runtimeapi.AuthConfig{{Username: "a"}, {Username: "b"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(tried, ","); got != "a,b," {
+		t.Errorf("tried %q, want a, b and anonymous", got)
+	}
+}
+
+func TestAHangingPullEnds(t *testing.T) {
+	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	p := newPuller(t, cri, Config{Timeout: 50 * time.Millisecond})
+	err := p.Ensure(within(t, 10*time.Second), Request{Image: image})
+	if kindOf(t, err) != RuntimeDown {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestARuntimeThatRestartsIsFoundAgain(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "cri.sock")
+	first := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	stop := first.serve(t, socket)
+	p := dialPuller(t, socket, Config{})
+	if err := p.runtime.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	failed := make(chan error, 1)
+	go func() { failed <- p.Ensure(within(t, 20*time.Second), Request{Image: image}) }()
+	for first.pulls.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	err := <-failed
+	var e *Error
+	if !errors.As(err, &e) || e.Code() != codes.Unavailable {
+		t.Errorf("while the runtime stopped: %v", err)
+	}
+	if err := p.Ensure(within(t, 5*time.Second), Request{Image: image}); kindOf(t, err) != RuntimeDown {
+		t.Errorf("while the runtime is down: %v", err)
+	}
+	if p.runtime.Ready(t.Context()) == nil {
+		t.Error("a stopped runtime counts as ready")
+	}
+
+	(&fakeCRI{}).serve(t, socket)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err = p.Ensure(within(t, 5*time.Second), Request{Image: image}); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the runtime is back and still: %v", err)
+		}
+	}
+}
+
+func TestDialRefusesWhatIsNotASocket(t *testing.T) {
+	for _, endpoint := range []string{"", "/run/containerd/containerd.sock", "tcp://127.0.0.1:1", "unix://relative"} {
+		if _, err := Dial(endpoint); err == nil {
+			t.Errorf("%q was accepted", endpoint)
+		}
+	}
+}

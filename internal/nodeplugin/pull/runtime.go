@@ -1,0 +1,85 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const (
+	// statusTimeout bounds the runtime's answers that come from its own records.
+	statusTimeout = 10 * time.Second
+
+	// reconnectDelay bounds how long a runtime that came back stays unnoticed.
+	reconnectDelay = 3 * time.Second
+
+	// maxMessageBytes is the kubelet's bound for CRI messages.
+	maxMessageBytes = 16 << 20
+)
+
+// Runtime is a connection to the container runtime's CRI socket. It survives restarts of the runtime: calls fail
+// with Unavailable while it is away.
+type Runtime struct {
+	conn    *grpc.ClientConn
+	images  runtimeapi.ImageServiceClient
+	runtime runtimeapi.RuntimeServiceClient
+}
+
+// Dial prepares the connection to a CRI endpoint ("unix:///…"); it does not wait for the runtime.
+func Dial(endpoint string) (*Runtime, error) {
+	if !strings.HasPrefix(endpoint, "unix:///") {
+		return nil, fmt.Errorf("runtime endpoint %q is not of the form unix:///path/to/socket", endpoint)
+	}
+	conn, err := grpc.NewClient(endpoint,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
+			MinConnectTimeout: reconnectDelay,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("runtime endpoint %q: %w", endpoint, err)
+	}
+	return &Runtime{
+		conn:    conn,
+		images:  runtimeapi.NewImageServiceClient(conn),
+		runtime: runtimeapi.NewRuntimeServiceClient(conn),
+	}, nil
+}
+
+// Close ends the connection and every call on it.
+func (r *Runtime) Close() error { return r.conn.Close() }
+
+// Ready tells whether the runtime answers; nil when it does.
+func (r *Runtime) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	if _, err := r.runtime.Version(ctx, &runtimeapi.VersionRequest{}); err != nil {
+		return fmt.Errorf("the container runtime at %s does not answer: %w", r.conn.Target(), err)
+	}
+	return nil
+}
+
+// present tells whether the runtime holds the image.
+func (r *Runtime) present(ctx context.Context, image string) (bool, error) {
+	answer, err := r.images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: image}})
+	if err != nil {
+		return false, err
+	}
+	return answer.GetImage() != nil, nil
+}
+
+// pull blocks until the runtime has pulled the image.
+func (r *Runtime) pull(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error {
+	_, err := r.images.PullImage(ctx, &runtimeapi.PullImageRequest{
+		Image: &runtimeapi.ImageSpec{Image: image},
+		Auth:  auth,
+	})
+	return err
+}
