@@ -1,0 +1,191 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// ImageCSIDriverSpec is what an administrator asks for. Every field is optional.
+type ImageCSIDriverSpec struct {
+	// managementState says what the operator does with the driver. Managed: runs it and repairs it. Unmanaged:
+	// leaves every object as it is, for as long as somebody else looks after them. Removed: takes the driver away as
+	// if this object were deleted, but keeps this object; like a deletion, it waits until no pod uses a volume of
+	// the driver.
+	// +kubebuilder:default=Managed
+	// +optional
+	ManagementState ManagementState `json:"managementState,omitempty"`
+
+	// aliases are further CSI driver names that the same node plugins serve, so that manifests written for another
+	// name keep working. Each is a CSI driver name: at most 63 characters in domain form.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	Aliases []DriverName `json:"aliases,omitempty"`
+
+	// nodePlugin configures the pods that serve the driver on the nodes.
+	// +kubebuilder:default={}
+	// +optional
+	NodePlugin NodePlugin `json:"nodePlugin,omitempty,omitzero"`
+
+	// nodeClasses changes built-in node classes or adds new ones. The built-in classes are containerd, bottlerocket,
+	// k3s (with RKE2), k0s, microk8s, crio and openshift. A node belongs to the first class that matches it: added
+	// classes come first, in the order given here, then the built-in ones. All ImageCSIDriver objects of a cluster
+	// must have the same list, because a node has one class.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	NodeClasses []NodeClass `json:"nodeClasses,omitempty"`
+
+	// volumes holds the defaults of volumes that do not set their own.
+	// +kubebuilder:default={}
+	// +optional
+	Volumes Volumes `json:"volumes,omitempty,omitzero"`
+
+	// rollout says how a change reaches the nodes.
+	// +kubebuilder:default={}
+	// +optional
+	Rollout Rollout `json:"rollout,omitempty,omitzero"`
+}
+
+// ManagementState says what the operator does with a driver.
+// +kubebuilder:validation:Enum=Managed;Unmanaged;Removed
+type ManagementState string
+
+// The management states.
+const (
+	// Managed drivers are run and repaired.
+	Managed ManagementState = "Managed"
+	// Unmanaged drivers are left as they are.
+	Unmanaged ManagementState = "Unmanaged"
+	// Removed drivers are taken away; the ImageCSIDriver stays.
+	Removed ManagementState = "Removed"
+)
+
+// DriverName is a CSI driver name (CSI specification, GetPluginInfo; Kubernetes takes lower case only).
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="a CSI driver name has lower-case letters, digits, '-' and '.', and starts and ends each part with a letter or digit, as in image.example.com"
+type DriverName string
+
+// NodePlugin configures the pods that serve the driver on the nodes.
+type NodePlugin struct {
+	// image is the node plugin's container image. Default: the image that this release of the operator was tested
+	// with, which is the operator's own.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+
+	// imagePullPolicy says when a node pulls the node plugin's image.
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +kubebuilder:default=IfNotPresent
+	// +optional
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// imagePullSecrets names secrets, in the operator's namespace, with which the node plugin's image is pulled.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	ImagePullSecrets []SecretName `json:"imagePullSecrets,omitempty"`
+
+	// resources of the node plugin's container. Default: requests of 10m CPU and 64Mi memory, no limits.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+
+	// tolerations of the node plugin's pods. Default: every taint is tolerated, because a tainted node may run pods
+	// that use images as volumes.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// nodeSelector restricts the nodes that may serve the driver to those with all of these labels. A node that
+	// falls out of the selection keeps its node plugin until no pod there uses a volume of the driver. All
+	// ImageCSIDriver objects of a cluster must have the same selector, because a node has one class. Default: every
+	// Linux node.
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317)",message="a label key has at most 317 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('imagecsi.dev/'))",message="labels under imagecsi.dev/ are set by the operator and cannot select nodes"
+	// +mapType=atomic
+	// +optional
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
+
+	// priorityClassName of the node plugin's pods.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:default=system-node-critical
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// logLevel says how much the node plugin logs: Error, Info, or Debug for every call it serves.
+	// +kubebuilder:default=Info
+	// +optional
+	LogLevel LogLevel `json:"logLevel,omitempty"`
+}
+
+// LabelValue is the value of a node label.
+// +kubebuilder:validation:MaxLength=63
+type LabelValue string
+
+// SecretName names a secret in the operator's namespace.
+type SecretName struct {
+	// name of the secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Resources are the compute resources of one container.
+type Resources struct {
+	// requests are what the scheduler sets aside, e.g. cpu: 10m.
+	// +kubebuilder:validation:MaxProperties=8
+	// +optional
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+
+	// limits are what the container may use at most. A memory limit that is too low ends the node plugin while it
+	// serves volumes; pods keep the volumes they have, new ones wait until it is back.
+	// +kubebuilder:validation:MaxProperties=8
+	// +optional
+	Limits corev1.ResourceList `json:"limits,omitempty"`
+}
+
+// LogLevel says how much a program logs.
+// +kubebuilder:validation:Enum=Error;Info;Debug
+type LogLevel string
+
+// The log levels.
+const (
+	LogError LogLevel = "Error"
+	LogInfo  LogLevel = "Info"
+	LogDebug LogLevel = "Debug"
+)
+
+// Volumes holds the defaults of volumes that do not set their own.
+type Volumes struct {
+	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +kubebuilder:default=IfNotPresent
+	// +optional
+	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
+
+	// maxParallelPulls is how many images one node pulls for volumes at the same time.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	// +kubebuilder:default=4
+	// +optional
+	MaxParallelPulls int32 `json:"maxParallelPulls,omitempty"`
+}
+
+// Rollout says how a change reaches the nodes.
+type Rollout struct {
+	// maxUnavailable is how many nodes of a class may be without a running node plugin during a change: a number of
+	// nodes or a percentage, rounded up. Pods keep the volumes they have meanwhile.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=4
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 5000 : self.matches('^([1-9][0-9]?|100)%$')",message="maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
+	// +kubebuilder:default="10%"
+	// +optional
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+}

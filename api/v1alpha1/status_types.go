@@ -1,0 +1,168 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ImageCSIDriverStatus is what the operator found. It is written only when something in it changes.
+type ImageCSIDriverStatus struct {
+	// observedGeneration is the generation of the spec that was last carried out without an error.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions: Available says whether every eligible node serves the driver, Progressing whether a change is on
+	// its way to the nodes (a rebooted or an added node is not), Degraded whether something needs a person.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// nodes counts the cluster's nodes.
+	// +optional
+	Nodes NodeCounts `json:"nodes,omitempty,omitzero"`
+
+	// nodeClasses tells, for each node class that has nodes, how its node plugins fare.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	NodeClasses []NodeClassStatus `json:"nodeClasses,omitempty"`
+
+	// problems is a sample of the nodes that need attention, the worst first.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Problems []NodeProblem `json:"problems,omitempty"`
+}
+
+// NodeCounts counts the cluster's nodes.
+type NodeCounts struct {
+	// summary is "ready/eligible", for tables.
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Summary string `json:"summary,omitempty"`
+
+	// total is the number of nodes in the cluster.
+	// +kubebuilder:validation:Minimum=0
+	Total int32 `json:"total"`
+
+	// eligible is the number of nodes that can serve the driver: spec.nodePlugin.nodeSelector selects them and
+	// their container runtime is supported.
+	// +kubebuilder:validation:Minimum=0
+	Eligible int32 `json:"eligible"`
+
+	// ready is the number of eligible nodes whose kubelet has registered the driver (the node's CSINode object
+	// lists its name).
+	// +kubebuilder:validation:Minimum=0
+	Ready int32 `json:"ready"`
+
+	// unsupported is the number of selected nodes that cannot serve the driver; problems tells why.
+	// +kubebuilder:validation:Minimum=0
+	Unsupported int32 `json:"unsupported"`
+
+	// waiting is the number of nodes whose class has to change but on which a pod still uses a volume of the driver.
+	// +kubebuilder:validation:Minimum=0
+	Waiting int32 `json:"waiting"`
+}
+
+// NodeClassStatus tells how the node plugins of one node class fare.
+type NodeClassStatus struct {
+	// name of the class.
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// mountMode in which the node plugins of the class mount.
+	// +optional
+	MountMode MountMode `json:"mountMode,omitempty"`
+
+	// daemonSet is the name of the class's DaemonSet in the operator's namespace.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	DaemonSet string `json:"daemonSet,omitempty"`
+
+	// nodes is the number of nodes in the class.
+	// +kubebuilder:validation:Minimum=0
+	Nodes int32 `json:"nodes"`
+
+	// ready is the number of those nodes whose kubelet has registered the driver.
+	// +kubebuilder:validation:Minimum=0
+	Ready int32 `json:"ready"`
+
+	// updated is the number of nodes that run the node plugin in its present form.
+	// +kubebuilder:validation:Minimum=0
+	Updated int32 `json:"updated"`
+
+	// rolledOutGeneration is the DaemonSet's generation that last reached every node. While it is the present one,
+	// a missing pod is a rebooted or an added node, not a change on its way.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	RolledOutGeneration int64 `json:"rolledOutGeneration,omitempty"`
+
+	// runtimeVersions are container runtime versions found in the class, sorted; at most 8 are listed.
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=128
+	// +listType=atomic
+	// +optional
+	RuntimeVersions []string `json:"runtimeVersions,omitempty"`
+}
+
+// NodeProblem is something on one node that a person may have to act on.
+type NodeProblem struct {
+	// node is the node's name.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// reason is the kind of problem in one word.
+	// +kubebuilder:validation:MaxLength=64
+	Reason ProblemReason `json:"reason"`
+
+	// message says what is wrong and what to do.
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message"`
+}
+
+// ProblemReason is the kind of problem a node has.
+type ProblemReason string
+
+// The kinds of problems, the worst first.
+const (
+	// ProblemImagePull: the node plugin's image cannot be pulled.
+	ProblemImagePull ProblemReason = "ImagePullFailed"
+	// ProblemCrashing: the node plugin ends again and again.
+	ProblemCrashing ProblemReason = "NodePluginCrashing"
+	// ProblemCannotStart: the node plugin's container cannot be started.
+	ProblemCannotStart ProblemReason = "NodePluginCannotStart"
+	// ProblemUnschedulable: the node plugin's pod does not fit on the node.
+	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
+	// ProblemAliasMissing: the driver is registered, but not under every alias.
+	ProblemAliasMissing ProblemReason = "AliasNotRegistered"
+	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
+	ProblemWaiting ProblemReason = "WaitingForVolumes"
+	// ProblemNotRegistered: the node's kubelet has not registered the driver yet.
+	ProblemNotRegistered ProblemReason = "NotRegistered"
+	// ProblemRuntimeTooOld: the container runtime is older than what is supported.
+	ProblemRuntimeTooOld ProblemReason = "RuntimeTooOld"
+	// ProblemRuntimeUnsupported: the container runtime has no image store that can be shared.
+	ProblemRuntimeUnsupported ProblemReason = "RuntimeUnsupported"
+	// ProblemRuntimeUnknown: the node does not say which container runtime it has.
+	ProblemRuntimeUnknown ProblemReason = "RuntimeUnknown"
+	// ProblemOSUnsupported: the node does not run Linux.
+	ProblemOSUnsupported ProblemReason = "OSUnsupported"
+)
+
+// The types of an ImageCSIDriver's conditions.
+const (
+	ConditionAvailable   = "Available"
+	ConditionProgressing = "Progressing"
+	ConditionDegraded    = "Degraded"
+)
+
+// Bounds that the operator keeps when it writes a status; the schema holds the same numbers.
+const (
+	MaxProblems        = 20
+	MaxProblemMessage  = 512
+	MaxClassStatuses   = 32
+	MaxRuntimeVersions = 8
+)

@@ -1,0 +1,66 @@
+package nodeclass
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// rule puts a node that fits any of its matches into a class.
+type rule struct {
+	class Class
+	anyOf []match
+}
+
+// match is a set of conditions on a node, all of which must hold; an empty field is no condition.
+type match struct {
+	runtime        v1alpha1.Runtime
+	osImage        string            // text in status.nodeInfo.osImage
+	kubeletVersion string            // text in status.nodeInfo.kubeletVersion
+	hasLabel       string            // a label key, whatever its value
+	labels         map[string]string // labels with their values
+}
+
+func (r rule) fits(runtime string, node *corev1.Node) bool {
+	for _, m := range r.anyOf {
+		if m.fits(runtime, node) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m match) fits(runtime string, node *corev1.Node) bool {
+	if m.hasLabel != "" {
+		if _, has := node.Labels[m.hasLabel]; !has {
+			return false
+		}
+	}
+	return string(m.runtime) == runtime &&
+		strings.Contains(node.Status.NodeInfo.OSImage, m.osImage) &&
+		strings.Contains(node.Status.NodeInfo.KubeletVersion, m.kubeletVersion) &&
+		hasLabels(node.Labels, m.labels)
+}
+
+func hasLabels(have, want map[string]string) bool {
+	for key, value := range want {
+		if got, has := have[key]; !has || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// customMatch turns a match of the API into one of this package.
+func customMatch(in v1alpha1.NodeMatch) match {
+	out := match{runtime: in.Runtime, osImage: in.OSImageContains, kubeletVersion: in.KubeletVersionContains}
+	if len(in.NodeLabels) > 0 {
+		out.labels = make(map[string]string, len(in.NodeLabels))
+		for key, value := range in.NodeLabels {
+			out.labels[key] = string(value)
+		}
+	}
+	return out
+}

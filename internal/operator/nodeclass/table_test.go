@@ -1,0 +1,181 @@
+package nodeclass
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+func node(runtime string, edits ...func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{}
+	n.Name = "worker"
+	n.Labels = map[string]string{}
+	n.Status.NodeInfo.OperatingSystem = "linux"
+	n.Status.NodeInfo.OSImage = "Debian GNU/Linux 12 (bookworm)"
+	n.Status.NodeInfo.KubeletVersion = "v1.36.2"
+	n.Status.NodeInfo.ContainerRuntimeVersion = runtime
+	for _, edit := range edits {
+		edit(n)
+	}
+	return n
+}
+
+func osImage(image string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Status.NodeInfo.OSImage = image }
+}
+
+func kubelet(version string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Status.NodeInfo.KubeletVersion = version }
+}
+
+func label(key, value string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Labels[key] = value }
+}
+
+func TestNodesFindTheirBuiltInClass(t *testing.T) {
+	tests := map[string]struct {
+		node *corev1.Node
+		want Class
+	}{
+		"kubeadm with containerd": {node("containerd://2.1.4"), Class{"containerd", "containerd", "Nsenter",
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+		"Bottlerocket": {node("containerd://1.7.27+bottlerocket", osImage("Bottlerocket OS 1.40.0 (aws-k8s-1.33)")),
+			Class{"bottlerocket", "containerd", "Nsenter",
+				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+		"k3s": {node("containerd://2.1.4-k3s1", kubelet("v1.34.1+k3s1")), Class{"k3s", "containerd", "Nsenter",
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
+		"RKE2": {node("containerd://2.1.4-k3s2", kubelet("v1.34.1+rke2r1")), Class{"k3s", "containerd", "Nsenter",
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
+		"k0s": {node("containerd://1.7.27", kubelet("v1.33.2+k0s")), Class{"k0s", "containerd", "Nsenter",
+			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", ""}},
+		"MicroK8s": {node("containerd://1.6.36", label("microk8s.io/cluster", "true")), Class{"microk8s", "containerd",
+			"Nsenter", "unix:///var/snap/microk8s/common/run/containerd.sock",
+			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", ""}},
+		"CRI-O": {node("cri-o://1.36.3"), Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
+			"/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage"}},
+		"OpenShift by label": {node("cri-o://1.34.0", label("node.openshift.io/os_id", "rhel")), Class{"openshift", "cri-o",
+			"Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage"}},
+		"OpenShift by OS image": {node("cri-o://1.34.0", osImage("Red Hat Enterprise Linux CoreOS 9.6.20250826-1 (Plow)")),
+			Class{"openshift", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet",
+				"/var/lib/containers/storage", "/run/containers/storage"}},
+		"a release candidate": {node("containerd://v2.3.0-rc.1"), NewTable(nil).mustLookup(t, Containerd)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := NewTable(nil).Class(test.node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error("class (-want +got):\n" + diff)
+			}
+		})
+	}
+}
+
+func (t Table) mustLookup(tb testing.TB, name string) Class {
+	tb.Helper()
+	class, found := t.Lookup(name)
+	if !found {
+		tb.Fatalf("no class %q", name)
+	}
+	return class
+}
+
+func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		node   *corev1.Node
+		reason v1alpha1.ProblemReason
+		word   string
+	}{
+		"docker":             {node("docker://28.1.1"), v1alpha1.ProblemRuntimeUnsupported, "docker"},
+		"an unknown runtime": {node("youki://1.0"), v1alpha1.ProblemRuntimeUnsupported, "youki"},
+		"Windows": {node("containerd://2.1.4", func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }),
+			v1alpha1.ProblemOSUnsupported, "windows"},
+		"an old containerd":            {node("containerd://1.5.18"), v1alpha1.ProblemRuntimeTooOld, "1.5.18"},
+		"a containerd without version": {node("containerd://"), v1alpha1.ProblemRuntimeUnknown, "version"},
+		"a containerd built by hand":   {node("containerd://unknown"), v1alpha1.ProblemRuntimeUnknown, "unknown"},
+		"an empty version":             {node(""), v1alpha1.ProblemRuntimeUnknown, "containerRuntimeVersion"},
+		"a version of another form":    {node("containerd 2.1.4"), v1alpha1.ProblemRuntimeUnknown, "containerd 2.1.4"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := NewTable(nil).Class(test.node)
+			var unsupported *Unsupported
+			if !errors.As(err, &unsupported) {
+				t.Fatalf("error %v is no *Unsupported", err)
+			}
+			if unsupported.Reason != test.reason {
+				t.Errorf("reason %s, want %s", unsupported.Reason, test.reason)
+			}
+			if !strings.Contains(unsupported.Message, test.word) {
+				t.Errorf("message %q does not tell %q", unsupported.Message, test.word)
+			}
+			if unsupported.Remedy == "" {
+				t.Error("no remedy")
+			}
+		})
+	}
+}
+
+func TestAnAddedClassComesBeforeTheBuiltInOnes(t *testing.T) {
+	table := NewTable([]v1alpha1.NodeClass{{
+		Name: "flatcar", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/docker/libcontainerd/containerd.sock",
+		Match: &v1alpha1.NodeMatch{Runtime: "containerd", OSImageContains: "Flatcar",
+			NodeLabels: map[string]v1alpha1.LabelValue{"pool": "a"}},
+	}})
+	flatcar := osImage("Flatcar Container Linux by Kinvolk 4230")
+
+	got, err := table.Class(node("containerd://2.0.4", flatcar, label("pool", "a")))
+	want := Class{"flatcar", "containerd", "Nsenter", "unix:///run/docker/libcontainerd/containerd.sock",
+		"/var/lib/kubelet", "/var/lib/containerd", ""}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
+	}
+	if got, err := table.Class(node("containerd://2.0.4", flatcar)); err != nil || got.Name != Containerd {
+		t.Errorf("a node without the label is in class %q (%v), want containerd", got.Name, err)
+	}
+}
+
+func TestAnOverrideKeepsWhatItDoesNotSet(t *testing.T) {
+	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage"}})
+	got, err := table.Class(node("cri-o://1.36.3"))
+	want := Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
+		"/data/kubelet", "/data/storage", "/run/containers/storage"}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestANarrowedClassLeavesTheOthersUnsupported(t *testing.T) {
+	table := NewTable([]v1alpha1.NodeClass{{Name: Containerd,
+		Match: &v1alpha1.NodeMatch{Runtime: "containerd", KubeletVersionContains: "v1.36"}}})
+	_, err := table.Class(node("containerd://2.1.4", kubelet("v1.30.1")))
+	var unsupported *Unsupported
+	if !errors.As(err, &unsupported) || !strings.Contains(unsupported.Message, "no node class matches") {
+		t.Errorf("error %v does not tell that no class matches", err)
+	}
+}
+
+func TestRuntimeDirIsTheSocketsDirectory(t *testing.T) {
+	if got := NewTable(nil).mustLookup(t, K0s).RuntimeDir(); got != "/run/k0s" {
+		t.Errorf("RuntimeDir() = %q", got)
+	}
+}
+
+// The CRD's rules list the built-in classes by name; this keeps the list and the table together.
+func TestTheTableHasTheClassesThatTheAPINames(t *testing.T) {
+	var names []string
+	for _, r := range builtins() {
+		names = append(names, r.class.Name)
+	}
+	want := []string{"openshift", "crio", "bottlerocket", "k3s", "k0s", "microk8s", "containerd"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error("built-in classes (-want +got):\n" + diff)
+	}
+}

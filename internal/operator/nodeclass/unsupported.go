@@ -1,0 +1,99 @@
+package nodeclass
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// MinContainerd is the oldest containerd whose image store the node plugin can share.
+const MinContainerd = "1.6"
+
+// Unsupported says why a node cannot serve the driver, in words for the cluster's administrator.
+type Unsupported struct {
+	// Reason is the kind of obstacle.
+	Reason v1alpha1.ProblemReason
+	// Message says what was found.
+	Message string
+	// Remedy says what the administrator can do.
+	Remedy string
+}
+
+// Error returns the message and the remedy.
+func (u *Unsupported) Error() string { return u.Message + ". " + u.Remedy }
+
+// supportedRuntime returns the node's runtime, or an *Unsupported.
+func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
+	info := node.Status.NodeInfo
+	if info.OperatingSystem != "" && info.OperatingSystem != string(corev1.Linux) {
+		return RuntimeVersion{}, &Unsupported{
+			Reason:  v1alpha1.ProblemOSUnsupported,
+			Message: fmt.Sprintf("The node runs the operating system %s; images can be mounted on Linux nodes only", quoted(info.OperatingSystem)),
+			Remedy:  "Leave such nodes out with spec.nodePlugin.nodeSelector, for example kubernetes.io/os: linux.",
+		}
+	}
+	runtime, err := ParseRuntimeVersion(info.ContainerRuntimeVersion)
+	if err != nil {
+		return RuntimeVersion{}, &Unsupported{
+			Reason:  v1alpha1.ProblemRuntimeUnknown,
+			Message: fmt.Sprintf("The node's status tells no container runtime (containerRuntimeVersion is %s)", quoted(info.ContainerRuntimeVersion)),
+			Remedy:  "If the node is real, check its kubelet; leave virtual nodes out with spec.nodePlugin.nodeSelector.",
+		}
+	}
+	if runtime.Name == contract.RuntimeContainerd {
+		return runtime, oldContainerd(runtime)
+	}
+	return runtime, nil
+}
+
+// oldContainerd returns an *Unsupported for a containerd that is too old or does not tell its version.
+func oldContainerd(runtime RuntimeVersion) error {
+	found, err := version.ParseGeneric(runtime.Version)
+	if err != nil {
+		return &Unsupported{
+			Reason:  v1alpha1.ProblemRuntimeUnknown,
+			Message: fmt.Sprintf("The node's containerd does not tell its version (it says %s)", quoted(runtime.Version)),
+			Remedy:  "Use a released containerd, version " + MinContainerd + " or later.",
+		}
+	}
+	if !found.AtLeast(version.MustParseGeneric(MinContainerd)) {
+		return &Unsupported{
+			Reason:  v1alpha1.ProblemRuntimeTooOld,
+			Message: "The node has containerd " + runtime.Version + ", which is older than " + MinContainerd,
+			Remedy:  "Upgrade containerd on the node.",
+		}
+	}
+	return nil
+}
+
+// unmatched returns the *Unsupported of a node that no class matches.
+func unmatched(runtime RuntimeVersion) error {
+	unsupported := &Unsupported{
+		Reason:  v1alpha1.ProblemRuntimeUnsupported,
+		Message: fmt.Sprintf("The node's container runtime is %s", runtime.Name),
+		Remedy:  "Move the node to containerd or CRI-O.",
+	}
+	switch runtime.Name {
+	case contract.RuntimeContainerd, contract.RuntimeCRIO:
+		unsupported.Message += ", but no node class matches the node"
+		unsupported.Remedy = "Widen the match of a class in spec.nodeClasses or add one."
+	case "docker":
+		unsupported.Message += ", whose image store cannot be shared with volumes"
+	default:
+		unsupported.Message += ", which is not supported"
+	}
+	return unsupported
+}
+
+// quoted shows a node's text in a message without letting it grow.
+func quoted(text string) string {
+	const most = 64
+	if len(text) > most {
+		text = text[:most]
+	}
+	return fmt.Sprintf("%q", text)
+}

@@ -1,0 +1,67 @@
+package security
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// Context returns the security context of the node plugin's container in a node class.
+func Context(class nodeclass.Class) *corev1.SecurityContext {
+	if class.MountMode == contract.ModeBidirectional {
+		return bidirectional()
+	}
+	return nsenter(class)
+}
+
+// bidirectional: the API server accepts Bidirectional mount propagation from privileged containers only. Runtimes
+// ignore seccomp, AppArmor and SELinux settings of a privileged container, so none are set.
+func bidirectional() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		Privileged:             ptr.To(true),
+		RunAsUser:              ptr.To[int64](0),
+		ReadOnlyRootFilesystem: ptr.To(true),
+	}
+}
+
+func nsenter(class nodeclass.Class) *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		Privileged:               ptr.To(false),
+		AllowPrivilegeEscalation: ptr.To(false),
+		RunAsUser:                ptr.To[int64](0),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities: &corev1.Capabilities{
+			Drop: []corev1.Capability{"ALL"},
+			Add:  capabilities(),
+		},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		// The runtimes' default AppArmor profiles deny every mount. Unconfined is the one value that a kubelet takes
+		// on hosts with and without AppArmor.
+		AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		SELinuxOptions:  seLinux(class),
+	}
+}
+
+// capabilities of the container that mounts in the host's mount namespace.
+func capabilities() []corev1.Capability {
+	return []corev1.Capability{
+		// To enter the host's mount namespace (setns(2), and proc(5) for opening the namespace link) and to mount.
+		"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE",
+		// An overlay checks every access a second time with its mounter's credentials (kernel documentation,
+		// overlayfs.rst, "Permission model"). Without these, a pod cannot read its own files in the image, or
+		// cannot copy them up when it writes.
+		"DAC_OVERRIDE", "CHOWN", "FOWNER", "SETFCAP", "MKNOD", "FSETID",
+	}
+}
+
+// seLinux returns the label of the container. On Fedora's and Red Hat's policies container_t may not mount, and spc_t
+// may. Bottlerocket's policy lets container_t mount where the node plugin needs it and advises against any other
+// label, so there the runtime's own choice stays.
+func seLinux(class nodeclass.Class) *corev1.SELinuxOptions {
+	if class.Name == nodeclass.Bottlerocket {
+		return nil
+	}
+	return &corev1.SELinuxOptions{Type: "spc_t", Level: "s0"}
+}
