@@ -1,0 +1,122 @@
+package metrics
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics counts what the node plugin does.
+type Metrics struct {
+	registry   *prometheus.Registry
+	operations *prometheus.CounterVec
+	durations  *prometheus.HistogramVec
+	pulls      *prometheus.CounterVec
+	pullTimes  *prometheus.HistogramVec
+	pulling    prometheus.Gauge
+}
+
+// New returns metrics at zero, with those of the Go runtime and the process.
+func New() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imagecsi_operations_total",
+			Help: "CSI calls answered, by method and gRPC code.",
+		}, []string{"method", "code"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "imagecsi_operation_duration_seconds",
+			Help: "Time taken by CSI calls, by method and gRPC code.",
+			// A publish of a present image takes milliseconds; one that waits for a pull takes up to the kubelet's two minutes.
+			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30, 60, 120},
+		}, []string{"method", "code"}),
+		pulls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imagecsi_pulls_total",
+			Help: "Image pulls that ended, by result: OK or the kind of failure.",
+		}, []string{"result"}),
+		pullTimes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "imagecsi_pull_duration_seconds",
+			Help:    "Time taken by image pulls, waiting for their turn included, by result.",
+			Buckets: []float64{.1, .5, 1, 5, 10, 30, 60, 120, 300, 600, 1800},
+		}, []string{"result"}),
+		pulling: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "imagecsi_pulls_in_flight",
+			Help: "Image pulls under way or waiting for their turn.",
+		}),
+	}
+	m.registry.MustRegister(m.operations, m.durations, m.pulls, m.pullTimes, m.pulling,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+	})
+}
+
+// Operation records one CSI call.
+func (m *Metrics) Operation(method, code string, took time.Duration) {
+	m.operations.WithLabelValues(method, code).Inc()
+	m.durations.WithLabelValues(method, code).Observe(took.Seconds())
+}
+
+// PullStarted implements pull.Observer.
+func (m *Metrics) PullStarted() { m.pulling.Inc() }
+
+// PullEnded implements pull.Observer.
+func (m *Metrics) PullEnded(kind string, took time.Duration) {
+	m.pulling.Dec()
+	m.pulls.WithLabelValues(kind).Inc()
+	m.pullTimes.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+// Usage is what is on the node now.
+type Usage struct {
+	ReadOnly int // volumes mounted read-only
+	Writable int // volumes mounted writable
+	Pins     int // image trees kept from garbage collection
+}
+
+// CollectUsage makes every scrape ask usage, so that the gauges say what is there and not what was counted.
+func (m *Metrics) CollectUsage(usage func(context.Context) (Usage, error)) {
+	m.registry.MustRegister(&usageCollector{
+		usage: usage,
+		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access.",
+			[]string{"access"}, nil),
+		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
+	})
+}
+
+type usageCollector struct {
+	usage         func(context.Context) (Usage, error)
+	volumes, pins *prometheus.Desc
+}
+
+// scrapeTimeout keeps a scrape from hanging with the container runtime.
+const scrapeTimeout = 3 * time.Second
+
+// Describe implements prometheus.Collector.
+func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.volumes
+	ch <- c.pins
+}
+
+// Collect implements prometheus.Collector. What cannot be found out is left out of the scrape.
+func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	usage, err := c.usage(ctx)
+	if err != nil {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(c.volumes, prometheus.GaugeValue, float64(usage.ReadOnly), "ReadOnly")
+	ch <- prometheus.MustNewConstMetric(c.volumes, prometheus.GaugeValue, float64(usage.Writable), "ReadWrite")
+	ch <- prometheus.MustNewConstMetric(c.pins, prometheus.GaugeValue, float64(usage.Pins))
+}

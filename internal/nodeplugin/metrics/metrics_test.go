@@ -1,0 +1,54 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if answer.Code != 200 {
+		t.Fatalf("code %d: %s", answer.Code, answer.Body)
+	}
+	return answer.Body.String()
+}
+
+func TestScrapeTellsWhatHappened(t *testing.T) {
+	m := New()
+	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{ReadOnly: 3, Writable: 2, Pins: 1}, nil })
+	m.Operation("NodePublishVolume", "OK", time.Millisecond)
+	m.PullStarted()
+	m.PullStarted()
+	m.PullEnded("Denied", time.Second)
+	body := scrape(t, m)
+	for _, want := range []string{
+		`imagecsi_operations_total{code="OK",method="NodePublishVolume"} 1`,
+		`imagecsi_operation_duration_seconds_bucket{code="OK",method="NodePublishVolume",le="0.002"} 1`,
+		`imagecsi_pulls_total{result="Denied"} 1`,
+		`imagecsi_pulls_in_flight 1`,
+		`imagecsi_volumes{access="ReadOnly"} 3`,
+		`imagecsi_volumes{access="ReadWrite"} 2`,
+		`imagecsi_pins 1`,
+		`go_goroutines`,
+		`process_resident_memory_bytes`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+}
+
+func TestAScrapeSurvivesAMissingRuntime(t *testing.T) {
+	m := New()
+	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{}, errors.New("no runtime") })
+	body := scrape(t, m)
+	if strings.Contains(body, "imagecsi_pins") || !strings.Contains(body, "imagecsi_pulls_in_flight 0") {
+		t.Errorf("scrape: %s", body)
+	}
+}
