@@ -1,0 +1,179 @@
+package volume
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// directories are the data of the writable volumes, one directory for each:
+//
+//	<root>/<name>/id      which volume it is, for the sweep and for people
+//	<root>/<name>/upper   what the pod wrote
+//	<root>/<name>/work    the kernel's
+//
+// A directory gets its name when it is complete and loses it before it is taken apart, so whatever has a name is whole.
+type directories struct {
+	root string
+	pods string // <kubeletRoot>/pods
+}
+
+const (
+	idFile = "id"
+
+	// Names of directories that are not, or no longer, a volume's.
+	newSuffix     = ".new"
+	removedSuffix = ".removed"
+)
+
+// directory is the data of one writable volume.
+type directory string
+
+func (d directory) upper() string { return filepath.Join(string(d), "upper") }
+func (d directory) work() string  { return filepath.Join(string(d), "work") }
+
+// identity is what the id file holds.
+type identity struct {
+	VolumeID string `json:"volumeID"`
+	Target   string `json:"target"`
+	Pod      string `json:"pod,omitempty"`
+	Tree     string `json:"tree"` // the image tree that the data lies on top of
+}
+
+// directoryName derives a name from what tells a volume from every other on a node. The target is part of it: the
+// kubelet takes volume IDs of PersistentVolumes from their authors, who must not name another pod's data.
+func directoryName(volumeID, target string) string {
+	sum := sha256.Sum256([]byte(volumeID + "\x00" + target))
+	return hex.EncodeToString(sum[:])
+}
+
+func (d directories) exists(r Request) bool {
+	_, err := os.Lstat(filepath.Join(d.root, directoryName(r.VolumeID, r.Target)))
+	return err == nil
+}
+
+// prepare returns the volume's directory, with the data of before if the pod had it already.
+func (d directories) prepare(r Request, tree string) (directory, error) {
+	name := directoryName(r.VolumeID, r.Target)
+	dir := directory(filepath.Join(d.root, name))
+	id, err := d.identify(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return dir, d.create(name, identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree})
+	case err != nil:
+		return "", err
+	case id.Tree != tree:
+		return "", fmt.Errorf("%w: it was made from %s and image %s is %s now; delete the pod to start afresh",
+			ErrImageChanged, id.Tree, r.Image, tree)
+	}
+	return dir, nil
+}
+
+// create makes a directory that appears under its name only when it is complete.
+func (d directories) create(name string, id identity) error {
+	final := filepath.Join(d.root, name)
+	draft := directory(final + newSuffix)
+	if err := os.RemoveAll(string(draft)); err != nil {
+		return fmt.Errorf("removing a half-made directory of a writable volume: %w", err)
+	}
+	// The mode of upper is the mode of the volume's root directory.
+	for path, mode := range map[string]os.FileMode{string(draft): 0o700, draft.upper(): 0o755, draft.work(): 0o700} {
+		if err := os.MkdirAll(path, mode); err != nil {
+			return fmt.Errorf("making the directory of a writable volume: %w", err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			return fmt.Errorf("making the directory of a writable volume: %w", err)
+		}
+	}
+	if err := writeIdentity(filepath.Join(string(draft), idFile), id); err != nil {
+		return fmt.Errorf("naming the directory of a writable volume: %w", err)
+	}
+	return os.Rename(string(draft), final)
+}
+
+// writeIdentity writes the file to the disk itself: after a power cut it is there or the directory is not.
+func writeIdentity(path string, id identity) error {
+	data, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// identify reads which volume a directory belongs to. The error is fs.ErrNotExist only where there is no directory.
+func (d directories) identify(name string) (identity, error) {
+	path := filepath.Join(d.root, name)
+	data, err := os.ReadFile(filepath.Join(path, idFile))
+	if err != nil {
+		if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
+			return identity{}, gone
+		}
+		return identity{}, fmt.Errorf("the directory %s of a writable volume cannot be identified: %v", path, err)
+	}
+	var id identity
+	if err := json.Unmarshal(data, &id); err != nil {
+		return identity{}, fmt.Errorf("the id file in %s is damaged: %w", path, err)
+	}
+	return id, nil
+}
+
+// setAside takes a directory's name away, at once or not at all, and returns what removes the rest. A directory that
+// is not there is success.
+func (d directories) setAside(name string) (remove func() error, err error) {
+	aside := filepath.Join(d.root, name+"."+rand.Text()+removedSuffix)
+	err = os.Rename(filepath.Join(d.root, name), aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return os.RemoveAll(aside) }, nil
+}
+
+// list returns the names of the volumes' directories and of the leftovers.
+func (d directories) list() (volumes, leftovers []string, err error) {
+	entries, err := os.ReadDir(d.root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the directories of writable volumes: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), newSuffix) || strings.HasSuffix(e.Name(), removedSuffix) {
+			leftovers = append(leftovers, e.Name())
+		} else {
+			volumes = append(volumes, e.Name())
+		}
+	}
+	return volumes, leftovers, nil
+}
+
+// podIsGone tells for certain that the kubelet has forgotten the pod of a target. A target that is not a pod's, or a
+// pods directory that cannot be seen from here, is no certainty: this process runs in a pod, so the directory of
+// the pods is never empty on the node itself.
+func (d directories) podIsGone(target string) bool {
+	rest, ok := strings.CutPrefix(target, d.pods+"/")
+	if !ok {
+		return false
+	}
+	uid, _, ok := strings.Cut(rest, "/")
+	if !ok || uid == "" || uid == "." || uid == ".." {
+		return false
+	}
+	if pods, err := os.ReadDir(d.pods); err != nil || len(pods) == 0 {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(d.pods, uid))
+	return errors.Is(err, fs.ErrNotExist)
+}

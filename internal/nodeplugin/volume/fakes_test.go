@@ -1,0 +1,208 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+const driver = "container-image.csi.k8s.io"
+
+var errInjected = errors.New("injected fault")
+
+// world is a node: a mount table, an image store and a registry, with faults.
+type world struct {
+	mu     sync.Mutex
+	mounts map[string]hostmount.Mount
+	pins   map[string]bool
+	tags   map[string]string // reference -> tree ID
+	calls  []string
+	faults map[string]int // a call's name -> how many more times it fails; negative: after it had its effect
+
+	onUnpin func() // runs after Unpin had its effect, before it returns
+	broken  []string
+}
+
+func newWorld() *world {
+	return &world{
+		mounts: map[string]hostmount.Mount{},
+		pins:   map[string]bool{},
+		tags:   map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
+		faults: map[string]int{},
+	}
+}
+
+// act notes a call, does it, and fails it where the test says so. Callers hold w.mu.
+func (w *world) act(name string, effect func() error) error {
+	w.calls = append(w.calls, name)
+	switch left := w.faults[name]; {
+	case left > 0:
+		w.faults[name]--
+		return fmt.Errorf("%s: %w", name, errInjected)
+	case left < 0:
+		w.faults[name]++
+		_ = effect()
+		return fmt.Errorf("%s, after the fact: %w", name, errInjected)
+	}
+	return effect()
+}
+
+func (w *world) Ensure(_ context.Context, r pull.Request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("ensure "+string(r.Policy), func() error { return nil })
+}
+
+func (w *world) Pin(_ context.Context, reference string) (imagestore.Tree, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var tree imagestore.Tree
+	err := w.act("pin", func() error {
+		id, ok := w.tags[reference]
+		if !ok {
+			return imagestore.ErrNotFound
+		}
+		w.pins[id] = true
+		tree = imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}
+		return nil
+	})
+	return tree, err
+}
+
+func (w *world) Pins(context.Context) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.pins)), nil
+}
+
+func (w *world) Unpin(_ context.Context, id string) error {
+	w.mu.Lock()
+	err := w.act("unpin", func() error {
+		for _, m := range w.mounts {
+			if strings.HasSuffix(m.Source, "@"+id) {
+				w.broken = append(w.broken, "unpinned "+id+" under the mount at "+m.Target)
+			}
+		}
+		delete(w.pins, id)
+		return nil
+	})
+	hook := w.onUnpin
+	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	return err
+}
+
+func (w *world) Close() error { return nil }
+
+func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("mount", func() error {
+		tree := strings.TrimPrefix(o.Source, "imagecsi:"+driver+"@")
+		if !w.pins[tree] {
+			w.broken = append(w.broken, "mounted "+tree+" without a pin")
+		}
+		if old, ok := w.mounts[o.Target]; ok {
+			if old.Source == o.Source && old.ReadOnly == (o.Upper == "") {
+				return nil
+			}
+			return hostmount.ErrOccupied
+		}
+		if o.Upper != "" {
+			for _, dir := range []string{o.Upper, o.Work} {
+				if _, err := os.Stat(dir); err != nil {
+					w.broken = append(w.broken, err.Error())
+				}
+			}
+		}
+		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: o.Upper == ""}
+		return nil
+	})
+}
+
+func (w *world) Unmount(_ context.Context, target string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("unmount", func() error {
+		delete(w.mounts, target)
+		return nil
+	})
+}
+
+func (w *world) Mounts(context.Context) ([]hostmount.Mount, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.mounts)), nil
+}
+
+// node is a Node in a world, with a kubelet directory of its own.
+func (w *world) node(t *testing.T, root string) *Node {
+	t.Helper()
+	n, err := New(Config{Driver: driver, KubeletRoot: root, Mounter: w, Store: w, Images: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// request is a volume of a pod, whose directory it makes.
+func request(t *testing.T, root, uid string, writable bool) Request {
+	t.Helper()
+	pod := filepath.Join(root, "pods", uid)
+	if err := os.MkdirAll(pod, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return Request{
+		VolumeID: "csi-" + uid,
+		Target:   filepath.Join(pod, "volumes", "kubernetes.io~csi", "v", "mount"),
+		Image:    "r.example/app:1",
+		Writable: writable,
+		Policy:   pull.IfNotPresent,
+		Pod:      "default/" + uid,
+	}
+}
+
+// later sweeps as if d had passed, twice: the first sweep starts the grace period.
+func later(t *testing.T, n *Node, d time.Duration) {
+	t.Helper()
+	now := time.Now()
+	for _, at := range []time.Time{now, now.Add(d)} {
+		if _, err := n.sweep(t.Context(), at, n.releaseAfter); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expectNothingLeft fails unless the node is as before the first volume.
+func (w *world) expectNothingLeft(t *testing.T, n *Node) {
+	t.Helper()
+	if len(w.mounts) != 0 || len(w.pins) != 0 {
+		t.Errorf("mounts %v and pins %v are left", w.mounts, w.pins)
+	}
+	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
+		t.Errorf("directories are left: %v", left)
+	}
+	w.expectWhole(t)
+}
+
+func (w *world) expectWhole(t *testing.T) {
+	t.Helper()
+	for _, b := range w.broken {
+		t.Error(b)
+	}
+	w.broken = nil
+}

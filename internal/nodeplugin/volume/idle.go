@@ -1,0 +1,43 @@
+package volume
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// idle remembers since when things have been out of use. It is a grace period and no record: a process that forgets
+// it waits anew.
+type idle map[string]time.Time
+
+// update notes what is out of use now and forgets everything else.
+func (i idle) update(unused []string, now time.Time) {
+	for name := range i {
+		if !slices.Contains(unused, name) {
+			delete(i, name)
+		}
+	}
+	for _, name := range unused {
+		if _, known := i[name]; !known {
+			i[name] = now
+		}
+	}
+}
+
+// ripe tells whether name has been out of use for the whole grace period.
+func (i idle) ripe(name string, now time.Time, after time.Duration) bool {
+	since, known := i[name]
+	return known && now.Sub(since) >= after
+}
+
+func (i idle) forget(name string) { delete(i, name) }
+
+// next returns how long it takes until something is ripe, and no less than a moment: what could not be taken back at
+// once is tried again, but not in a loop.
+func (i idle) next(now time.Time, after time.Duration) time.Duration {
+	next := time.Duration(math.MaxInt64)
+	for _, since := range i {
+		next = min(next, since.Add(after).Sub(now))
+	}
+	return max(next, 5*time.Second)
+}

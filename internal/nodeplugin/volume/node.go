@@ -1,0 +1,177 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+var (
+	// ErrInProgress says that another call works on the same volume.
+	ErrInProgress = errors.New("another call is at work on this volume")
+
+	// ErrOtherAccess says that the volume is published already, read-only where writable is asked for or the
+	// other way round.
+	ErrOtherAccess = errors.New("the volume is published already with other access")
+
+	// ErrImageChanged says that a writable volume holds data written on top of another version of the image.
+	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
+)
+
+const (
+	// DefaultReleaseAfter is how long an image that no volume uses stays pinned: long enough for the next pod of a
+	// rollout or of a job to find it.
+	DefaultReleaseAfter = time.Minute
+
+	// DefaultOrphanAfter is how long the data of a writable volume outlives its pod's directory. The directory
+	// going is the kubelet's last act for a pod, so this only guards against misreading the node.
+	DefaultOrphanAfter = 10 * time.Minute
+
+	// sweepEvery is the time between two sweeps when nothing is published or unpublished.
+	sweepEvery = 10 * time.Minute
+)
+
+// Mounter mounts where the kubelet sees it; *hostmount.Engine is one.
+type Mounter interface {
+	MountOverlay(ctx context.Context, o hostmount.Overlay) error
+	Unmount(ctx context.Context, target string) error
+	Mounts(ctx context.Context) ([]hostmount.Mount, error)
+}
+
+// Images brings images to the node; *pull.Puller is one.
+type Images interface {
+	Ensure(ctx context.Context, r pull.Request) error
+}
+
+// Config says what a Node works with.
+type Config struct {
+	Driver      string // the CSI driver's primary name
+	KubeletRoot string // the kubelet's root directory, at the same path here and on the host
+	Mounter     Mounter
+	Store       imagestore.Store
+	Images      Images
+
+	ReleaseAfter time.Duration // 0 stands for DefaultReleaseAfter
+	OrphanAfter  time.Duration // 0 stands for DefaultOrphanAfter
+	Logger       *slog.Logger  // nil is silence
+}
+
+// Request is a volume to publish, already validated.
+type Request struct {
+	VolumeID string
+	Target   string
+	Image    string // normalised reference
+	Writable bool
+	Policy   pull.Policy
+	Auths    []*runtimeapi.AuthConfig // credentials for the image
+	Pod      string                   // namespace/name, for people; may be empty
+}
+
+// Node publishes image volumes on this node.
+type Node struct {
+	mounter  Mounter
+	store    imagestore.Store
+	images   Images
+	log      *slog.Logger
+	source   string // what the source string of our overlays starts with
+	emptyDir string
+	data     directories
+
+	releaseAfter time.Duration
+	orphanAfter  time.Duration
+	sweeping     sync.Mutex // guards the grace periods
+	idlePins     idle
+	orphans      idle
+
+	targets keyedLock // held by one call for a target
+	trees   keyedLock // shared by publishes of a tree, held by its release
+
+	unpins atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
+	wake   chan struct{}
+}
+
+// New prepares the driver's directories and returns a Node.
+func New(c Config) (*Node, error) {
+	base := filepath.Join(c.KubeletRoot, contract.PluginsDir, c.Driver)
+	n := &Node{
+		mounter:      c.Mounter,
+		store:        c.Store,
+		images:       c.Images,
+		log:          c.Logger,
+		source:       "imagecsi:" + c.Driver + "@",
+		emptyDir:     filepath.Join(base, "empty"),
+		data:         directories{root: filepath.Join(base, "volumes")},
+		releaseAfter: orDefault(c.ReleaseAfter, DefaultReleaseAfter),
+		orphanAfter:  orDefault(c.OrphanAfter, DefaultOrphanAfter),
+		orphans:      idle{},
+		idlePins:     idle{},
+		wake:         make(chan struct{}, 1),
+	}
+	n.data.pods = filepath.Join(c.KubeletRoot, "pods")
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	// The empty directory takes part in mounts that any user may look at; the data of volumes is root's alone.
+	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.data.root: 0o700} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, fmt.Errorf("preparing the driver's directory below the kubelet root %s: %w", c.KubeletRoot, err)
+		}
+	}
+	return n, nil
+}
+
+func orDefault(d, other time.Duration) time.Duration {
+	if d <= 0 {
+		return other
+	}
+	return d
+}
+
+// treeOf returns the image tree that a mount shows, if it is one of ours.
+func (n *Node) treeOf(m hostmount.Mount) (string, bool) {
+	return strings.CutPrefix(m.Source, n.source)
+}
+
+// Usage is what is on the node now.
+type Usage struct {
+	ReadOnly, Writable int // volumes mounted
+	Pins               int // trees pinned
+}
+
+// Usage counts what the mount table and the image store hold.
+func (n *Node) Usage(ctx context.Context) (Usage, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	pins, err := n.store.Pins(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	usage := Usage{Pins: len(pins)}
+	for _, m := range mounts {
+		if _, ours := n.treeOf(m); !ours {
+			continue
+		}
+		if m.ReadOnly {
+			usage.ReadOnly++
+		} else {
+			usage.Writable++
+		}
+	}
+	return usage, nil
+}

@@ -1,0 +1,110 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+// Publish shows an image at a target directory. Publishing a volume that is published is success, whatever has become
+// of its image in the registry since.
+func (n *Node) Publish(ctx context.Context, r Request) error {
+	unlock, err := n.targets.lock(ctx, r.Target)
+	if err != nil {
+		return fmt.Errorf("publishing volume %q: %w", r.VolumeID, ErrInProgress)
+	}
+	defer unlock()
+
+	if r.Policy == pull.Always {
+		// A mounted volume keeps its content, so asking the registry again would be for nothing.
+		if published, err := n.published(ctx, r); published || err != nil {
+			return err
+		}
+	}
+	failure := n.bringAndMount(ctx, r)
+	if failure == nil {
+		return nil
+	}
+	n.Wake()
+	if published, err := n.published(ctx, r); published {
+		return err
+	}
+	return failure
+}
+
+// published tells whether something is mounted at the target. A mount that is not ours was made by the driver that
+// this one replaces: the pod uses it, so it stays until the pod is gone.
+func (n *Node) published(ctx context.Context, r Request) (bool, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range mounts {
+		if m.Target != r.Target {
+			continue
+		}
+		if _, ours := n.treeOf(m); !ours {
+			n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
+			return true, nil
+		}
+		if m.ReadOnly == r.Writable {
+			return true, fmt.Errorf("volume %q at %s: %w; unpublish it first", r.VolumeID, r.Target, ErrOtherAccess)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// bringAndMount has the image on the node, then pinned, then mounted.
+func (n *Node) bringAndMount(ctx context.Context, r Request) error {
+	policy := r.Policy
+	if r.Writable && policy == pull.Always && n.data.exists(r) {
+		// The node restarted under the pod. Its data lies on top of the image it started from.
+		policy = pull.IfNotPresent
+	}
+	if err := n.images.Ensure(ctx, pull.Request{Image: r.Image, Policy: policy, Auths: r.Auths}); err != nil {
+		return err
+	}
+	for {
+		unpins := n.unpins.Load()
+		tree, err := n.store.Pin(ctx, r.Image)
+		if err != nil {
+			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)
+		}
+		release, err := n.trees.share(ctx, tree.ID)
+		if err != nil {
+			return fmt.Errorf("waiting for image %s to be released by a clean-up: %w", r.Image, err)
+		}
+		if n.unpins.Load() == unpins {
+			defer release()
+			return n.mount(ctx, r, tree)
+		}
+		// A sweep unpinned something in between, perhaps this tree.
+		release()
+	}
+}
+
+// mount shows a pinned tree at the target. The overlay's source names the tree: from here on the mount table is what
+// keeps the pin.
+func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error {
+	overlay := hostmount.Overlay{
+		Source: n.source + tree.ID,
+		Layers: tree.Layers,
+		Empty:  n.emptyDir,
+		Target: r.Target,
+	}
+	if r.Writable {
+		dir, err := n.data.prepare(r, tree.ID)
+		if err != nil {
+			return err
+		}
+		overlay.Upper, overlay.Work = dir.upper(), dir.work()
+	}
+	if err := n.mounter.MountOverlay(ctx, overlay); err != nil {
+		return fmt.Errorf("image %s: %w", r.Image, err)
+	}
+	return nil
+}

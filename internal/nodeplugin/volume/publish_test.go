@@ -1,0 +1,217 @@
+package volume
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+func TestAReadOnlyVolumeLivesAndLeavesNothing(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	for range 2 {
+		if err := n.Publish(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(w.calls[:3], ", "); got != "ensure IfNotPresent, pin, mount" {
+		t.Errorf("order: %s", got)
+	}
+	m := w.mounts[r.Target]
+	if m.Source != "imagecsi:"+driver+"@sha256:one" || !m.ReadOnly {
+		t.Errorf("mount %+v", m)
+	}
+	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
+		t.Errorf("a read-only volume has data: %v", left)
+	}
+	for range 2 {
+		if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	dir := directory(filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target)))
+	written := filepath.Join(dir.upper(), "file")
+	if err := os.WriteFile(written, []byte("data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir.upper()); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("upper: %v, %v", info.Mode(), err)
+	}
+
+	// The node restarts: mounts are gone, a new process finds the rest, and the kubelet publishes again.
+	w.mounts = map[string]hostmount.Mount{}
+	n = w.node(t, root)
+	later(t, n, 24*time.Hour)
+	if !w.pins["sha256:one"] {
+		t.Error("the image under a pod's data was released")
+	}
+	r.Policy = pull.Always
+	w.calls = nil
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if w.calls[0] != "ensure IfNotPresent" {
+		t.Errorf("a volume with data asked for a newer image: %v", w.calls)
+	}
+	if _, err := os.Stat(written); err != nil {
+		t.Errorf("the pod's data: %v", err)
+	}
+
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.mounts = map[string]hostmount.Mount{}
+	w.tags[r.Image] = "sha256:two"
+	err := n.Publish(t.Context(), r)
+	if !errors.Is(err, ErrImageChanged) || !strings.Contains(err.Error(), "delete the pod") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPublishedVolumeStaysPublishedWhateverItsImageDoes(t *testing.T) {
+	tests := map[string]func(w *world, r *Request){
+		"the tag moved":              func(w *world, r *Request) { w.tags[r.Image] = "sha256:two" },
+		"the image is gone":          func(w *world, r *Request) { delete(w.tags, r.Image) },
+		"the registry is away":       func(w *world, _ *Request) { w.faults["ensure IfNotPresent"] = 9 },
+		"pulls are asked for always": func(w *world, r *Request) { r.Policy = pull.Always; w.faults["ensure Always"] = 9 },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, root := newWorld(), t.TempDir()
+			n, r := w.node(t, root), request(t, root, "a", false)
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			change(w, &r)
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Errorf("republish: %v", err)
+			}
+		})
+	}
+}
+
+func TestOtherAccessIsRefused(t *testing.T) {
+	for _, writable := range []bool{false, true} {
+		w, root := newWorld(), t.TempDir()
+		n, r := w.node(t, root), request(t, root, "a", writable)
+		if err := n.Publish(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Writable = !writable
+		if err := n.Publish(t.Context(), r); !errors.Is(err, ErrOtherAccess) {
+			t.Errorf("writable %v: %v", r.Writable, err)
+		}
+	}
+}
+
+func TestAMountOfTheDriverOfBeforeIsAdopted(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	w.mounts[r.Target] = hostmount.Mount{Target: r.Target, Source: "overlay", FSType: "overlay"}
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if w.mounts[r.Target].Source != "overlay" {
+		t.Error("the pod's mount was replaced")
+	}
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestUnpublishTouchesNoOtherVolumesData(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	mine, other := request(t, root, "a", true), request(t, root, "b", false)
+	if err := n.Publish(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	// A PersistentVolume may carry any handle, that of another pod's inline volume too.
+	if err := n.Unpublish(t.Context(), mine.VolumeID, other.Target); err != nil {
+		t.Fatal(err)
+	}
+	if !n.data.exists(mine) {
+		t.Error("another pod's data is gone")
+	}
+}
+
+func TestEveryStepMayFailBeforeOrAfterItsEffect(t *testing.T) {
+	for _, step := range []string{"ensure IfNotPresent", "pin", "mount", "unmount", "unpin"} {
+		for _, count := range []int{1, -1} {
+			for _, writable := range []bool{false, true} {
+				w, root := newWorld(), t.TempDir()
+				n, r := w.node(t, root), request(t, root, "a", writable)
+				w.faults[step] = count
+				untilDone(t, step, func() error { return n.Publish(t.Context(), r) })
+				if _, ok := w.mounts[r.Target]; !ok {
+					t.Fatalf("fault in %s: nothing is mounted", step)
+				}
+				n = w.node(t, root) // the process was killed
+				untilDone(t, step, func() error { return n.Unpublish(t.Context(), r.VolumeID, r.Target) })
+				n = w.node(t, root)
+				_, _ = n.sweep(t.Context(), time.Now(), n.releaseAfter)
+				_, _ = n.sweep(t.Context(), time.Now().Add(time.Hour), n.releaseAfter)
+				later(t, n, 2*time.Hour)
+				w.expectNothingLeft(t, n)
+			}
+		}
+	}
+}
+
+// untilDone tries as the kubelet does; an injected fault may fail one try.
+func untilDone(t *testing.T, step string, call func() error) {
+	t.Helper()
+	for range 2 {
+		err := call()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, errInjected) {
+			t.Fatalf("fault in %s: %v", step, err)
+		}
+	}
+	t.Fatalf("fault in %s: the second try failed too", step)
+}
+
+func TestABusyVolumeKeepsItsData(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.faults["unmount"] = 1
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); !errors.Is(err, errInjected) {
+		t.Fatalf("got %v", err)
+	}
+	if !n.data.exists(r) {
+		t.Error("data was removed under a mount")
+	}
+}

@@ -1,0 +1,206 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+)
+
+const (
+	// sweepDelay gathers the unpublishes of a burst into one sweep.
+	sweepDelay = 2 * time.Second
+
+	// sweepTimeout bounds one sweep, and with it every runtime call in it.
+	sweepTimeout = time.Minute
+)
+
+// Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, until ctx ends.
+func (n *Node) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.wake:
+			timer.Reset(sweepDelay)
+		case <-timer.C:
+			next, err := n.Sweep(ctx)
+			if err != nil {
+				n.log.Warn("clean-up is incomplete and will be tried again", "error", err)
+			}
+			timer.Reset(next)
+		}
+	}
+}
+
+// Wake asks Run for a sweep soon.
+func (n *Node) Wake() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Sweep takes back what nothing uses: pins that no volume shows, and data of writable volumes whose pod is gone. It
+// acts only on what was unused at an earlier sweep too, a grace period ago, and returns when to sweep again.
+func (n *Node) Sweep(ctx context.Context) (next time.Duration, err error) {
+	return n.sweep(ctx, time.Now(), n.releaseAfter)
+}
+
+// ReleaseUnused releases pins that no volume shows, at once. It is the last act before the process ends.
+func (n *Node) ReleaseUnused(ctx context.Context) error {
+	_, err := n.sweep(ctx, time.Now(), 0)
+	return err
+}
+
+func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
+	n.sweeping.Lock()
+	defer n.sweeping.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
+	}
+	trees, dataErr := n.sweepData(mounts, now)
+	if dataErr != nil && trees == nil {
+		return sweepEvery, dataErr
+	}
+	for _, m := range mounts {
+		if tree, ours := n.treeOf(m); ours {
+			trees[tree] = true
+		}
+	}
+	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
+	next := min(sweepEvery, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter))
+	return next, errors.Join(dataErr, pinErr)
+}
+
+// sweepPins releases the pins of trees that have been out of use for long enough.
+func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Time, after time.Duration) error {
+	pins, err := n.store.Pins(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the pinned images: %w", err)
+	}
+	var unused []string
+	for _, tree := range pins {
+		if !used[tree] {
+			unused = append(unused, tree)
+		}
+	}
+	n.idlePins.update(unused, now)
+	var errs []error
+	for _, tree := range unused {
+		if n.idlePins.ripe(tree, now, after) {
+			errs = append(errs, n.release(ctx, tree))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release unpins a tree unless a publish has begun to use it since the mount table was read.
+func (n *Node) release(ctx context.Context, tree string) error {
+	unlock, ok := n.trees.tryLock(tree)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the mount table: %w", err)
+	}
+	for _, m := range mounts {
+		if used, ours := n.treeOf(m); ours && used == tree {
+			return nil
+		}
+	}
+	err = n.store.Unpin(ctx, tree)
+	// Counted even when it failed: the store may have unpinned the tree and lost the answer. And counted before the
+	// lock goes, so that a publish that pinned the tree meanwhile pins it again.
+	n.unpins.Add(1)
+	if err != nil {
+		return fmt.Errorf("releasing image tree %s: %w", tree, err)
+	}
+	n.idlePins.forget(tree)
+	n.log.Info("released an image that no volume uses", "tree", tree)
+	return nil
+}
+
+// sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
+// They are nil if the directories could not be read.
+func (n *Node) sweepData(mounts []hostmount.Mount, now time.Time) (trees map[string]bool, err error) {
+	volumes, leftovers, err := n.data.list()
+	if err != nil {
+		return nil, err
+	}
+	mounted := map[string]bool{}
+	for _, m := range mounts {
+		mounted[m.Target] = true
+	}
+	trees = map[string]bool{}
+	errs := []error{n.removeLeftovers(leftovers, now)}
+	targets := map[string]string{} // of the orphans, by directory name
+	var orphans []string
+	for _, name := range volumes {
+		id, err := n.data.identify(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // unpublished this moment
+		}
+		if err != nil {
+			// Unpublish finds the directory by its name; a sweep cannot tell whose it is, so it stays.
+			errs = append(errs, err)
+			continue
+		}
+		trees[id.Tree] = true
+		if !mounted[id.Target] && n.data.podIsGone(id.Target) {
+			orphans = append(orphans, name)
+			targets[name] = id.Target
+		}
+	}
+	n.orphans.update(orphans, now)
+	for _, name := range orphans {
+		if n.orphans.ripe(name, now, n.orphanAfter) {
+			errs = append(errs, n.removeOrphan(name, targets[name]))
+		}
+	}
+	return trees, errors.Join(errs...)
+}
+
+// removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.
+func (n *Node) removeOrphan(name, target string) error {
+	unlock, ok := n.targets.tryLock(target)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	remove, err := n.data.setAside(name)
+	if err != nil {
+		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
+	}
+	n.orphans.forget(name)
+	n.log.Info("removing the data of a volume whose pod is gone", "target", target)
+	return remove()
+}
+
+// removeLeftovers ends the removals that a killed process began, and drops the directories it left half-made. A
+// half-made directory may be one that a call is making at this moment; its age tells.
+func (n *Node) removeLeftovers(names []string, now time.Time) error {
+	var errs []error
+	for _, name := range names {
+		path := filepath.Join(n.data.root, name)
+		info, err := os.Lstat(path)
+		if err != nil || strings.HasSuffix(name, newSuffix) && now.Sub(info.ModTime()) < n.orphanAfter {
+			continue
+		}
+		errs = append(errs, os.RemoveAll(path))
+	}
+	return errors.Join(errs...)
+}

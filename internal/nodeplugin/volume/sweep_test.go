@@ -1,0 +1,273 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAnUnusedPinIsReleasedAfterItsGracePeriod(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	w.pins["sha256:stray"] = true
+	now := time.Now()
+	sweep := func(at time.Duration) time.Duration {
+		next, err := n.sweep(t.Context(), now.Add(at), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	if next := sweep(0); next != time.Minute || len(w.pins) != 1 {
+		t.Errorf("first sweep: pins %v, next in %s", w.pins, next)
+	}
+	sweep(59 * time.Second)
+	if len(w.pins) != 1 {
+		t.Error("released too early")
+	}
+	if next := sweep(time.Minute); next != sweepEvery || len(w.pins) != 0 {
+		t.Errorf("last sweep: pins %v, next in %s", w.pins, next)
+	}
+}
+
+func TestAPinInUseIsKeptAndItsGracePeriodStartsAnew(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	w.pins["sha256:one"] = true
+	now := time.Now()
+	_, _ = n.sweep(t.Context(), now, time.Minute)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = n.sweep(t.Context(), now.Add(time.Hour), time.Minute)
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = n.sweep(t.Context(), now.Add(time.Hour+time.Second), time.Minute)
+	if len(w.pins) != 1 {
+		t.Error("the time of use counted as time out of use")
+	}
+	w.expectWhole(t)
+}
+
+func TestAtTheEndUnusedPinsGoAtOnceAndUsedOnesStay(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.pins["sha256:two"] = true
+	if err := n.ReleaseUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.pins) != 1 || !w.pins["sha256:one"] {
+		t.Errorf("pins %v", w.pins)
+	}
+}
+
+func TestDataOutlivesDoubtAboutItsPod(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(t *testing.T, w *world, n *Node, r Request)
+		kept   bool
+	}{
+		{"the pod is there", func(*testing.T, *world, *Node, Request) {}, true},
+		{"the pod is gone", func(t *testing.T, _ *world, n *Node, _ Request) {
+			remove(t, filepath.Join(n.data.pods, "a"))
+		}, false},
+		{"the pod is gone but the volume is mounted", func(t *testing.T, w *world, n *Node, r Request) {
+			remove(t, filepath.Join(n.data.pods, "a"))
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the pods directory cannot be seen", func(t *testing.T, _ *world, n *Node, _ Request) { remove(t, n.data.pods) }, true},
+		{"the pods directory is empty", func(t *testing.T, _ *world, n *Node, _ Request) {
+			remove(t, n.data.pods)
+			if err := os.Mkdir(n.data.pods, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the id file is damaged", func(t *testing.T, _ *world, n *Node, r Request) {
+			remove(t, filepath.Join(n.data.pods, "a"))
+			file := filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile)
+			if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the id file is missing", func(t *testing.T, _ *world, n *Node, r Request) {
+			remove(t, filepath.Join(n.data.pods, "a"))
+			remove(t, filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile))
+		}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w, root := newWorld(), t.TempDir()
+			n, r := w.node(t, root), request(t, root, "a", true)
+			request(t, root, "this-plugin", false)
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			delete(w.mounts, r.Target)
+			tt.change(t, w, n, r)
+			now := time.Now()
+			_, _ = n.sweep(t.Context(), now, time.Minute)
+			if !n.data.exists(r) {
+				t.Fatal("the data went without a grace period")
+			}
+			_, _ = n.sweep(t.Context(), now.Add(DefaultOrphanAfter), time.Minute)
+			if n.data.exists(r) != tt.kept {
+				t.Errorf("kept %v, want %v", n.data.exists(r), tt.kept)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLeftoversOfAKilledProcessGo(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	for _, name := range []string{"x.new", "x.1.removed"} {
+		if err := os.MkdirAll(filepath.Join(n.data.root, name, "upper", "deep"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := n.sweep(t.Context(), time.Now(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := os.ReadDir(n.data.root)
+	if len(left) != 1 || left[0].Name() != "x.new" {
+		t.Errorf("left %v: what was removed goes at once, what is being made is spared", left)
+	}
+	later(t, n, DefaultOrphanAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestAPublishDuringAReleasePinsAgain(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	w.pins["sha256:one"] = true
+	done := make(chan error, 1)
+	w.onUnpin = func() {
+		w.onUnpin = nil
+		go func() { done <- n.Publish(t.Context(), r) }()
+		time.Sleep(50 * time.Millisecond) // the publish gets as far as it can while the release holds the tree
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.pins, "sha256:one") // the runtime acts on the release only now
+	}
+	if err := n.ReleaseUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if !w.pins["sha256:one"] {
+		t.Error("the volume's image is not pinned")
+	}
+	w.expectWhole(t)
+}
+
+func TestManyVolumesAtOnceUnderConstantSweeps(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	var stop atomic.Bool
+	var sweeper, calls sync.WaitGroup
+	sweeper.Go(func() {
+		for !stop.Load() {
+			if err := n.ReleaseUnused(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	var requests []Request
+	for i := range 110 {
+		r := request(t, root, fmt.Sprint("pod", i), i%3 == 0)
+		r.Image = fmt.Sprintf("r.example/app:%d", 1+i%2)
+		requests = append(requests, r)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for round := range 3 {
+		for _, r := range requests {
+			calls.Go(func() {
+				if err := n.Publish(ctx, r); err != nil {
+					t.Errorf("publish: %v", err)
+				}
+			})
+		}
+		calls.Wait()
+		w.mu.Lock()
+		if len(w.mounts) != len(requests) || len(w.pins) != 2 {
+			t.Errorf("round %d: %d mounts, pins %v", round, len(w.mounts), w.pins)
+		}
+		w.mu.Unlock()
+		for _, r := range requests {
+			calls.Go(func() {
+				if err := n.Unpublish(ctx, r.VolumeID, r.Target); err != nil {
+					t.Errorf("unpublish: %v", err)
+				}
+			})
+		}
+		calls.Wait()
+	}
+	stop.Store(true)
+	sweeper.Wait()
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+	if left := len(n.targets.held) + len(n.trees.held); left != 0 {
+		t.Errorf("%d locks are left", left)
+	}
+}
+
+func TestTheSameVolumeManyTimesAtOnce(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	var calls sync.WaitGroup
+	for range 30 {
+		calls.Go(func() {
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	if len(w.mounts) != 1 {
+		t.Errorf("mounts %v", w.mounts)
+	}
+	w.expectWhole(t)
+}
+
+func TestRunSweepsWhenWokenAndEnds(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	n.releaseAfter = time.Nanosecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { n.Run(ctx); close(done) }()
+	w.mu.Lock()
+	w.pins["sha256:stray"] = true
+	w.mu.Unlock()
+	n.Wake()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if pins, _ := w.Pins(ctx); len(pins) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the pin is still there")
+		}
+	}
+	cancel()
+	<-done
+}
