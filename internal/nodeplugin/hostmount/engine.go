@@ -1,0 +1,87 @@
+package hostmount
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Engine mounts and unmounts in one mount namespace. Its methods may be called at the same time, except that
+// callers take care that one target is worked on by one call at a time.
+type Engine struct {
+	config       Config
+	seLinux      bool // SELinux is enabled, so overlays get config.Context
+	appendLayers bool // the kernel takes lower layers one by one: lowerdir+
+
+	requests chan request
+	closed   chan struct{}
+	close    sync.Once
+	threads  sync.WaitGroup
+}
+
+// Open starts the mount threads and finds out what the kernel offers. The error of a thread that could not enter the
+// namespace says which capability or setting is missing.
+func Open(ctx context.Context, config Config) (*Engine, error) {
+	config, err := config.complete()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		config:   config,
+		requests: make(chan request),
+		closed:   make(chan struct{}),
+	}
+	if err := e.startThreads(); err != nil {
+		_ = e.Close()
+		return nil, err
+	}
+	if err := e.do(ctx, e.probe); err != nil {
+		_ = e.Close()
+		return nil, err
+	}
+	config.Logger.Info("mount engine ready", "namespace", namespaceName(config), "threads", config.Threads,
+		"lowerdirAppend", e.appendLayers, "seLinux", e.seLinux)
+	return e, nil
+}
+
+// Close ends the mount threads after the requests that run. Mounts stay.
+func (e *Engine) Close() error {
+	e.close.Do(func() { close(e.closed) })
+	e.threads.Wait()
+	return nil
+}
+
+// probe runs once, on a mount thread.
+func (e *Engine) probe() error {
+	e.appendLayers = takesLayersOneByOne()
+	enabled, err := seLinuxEnabled()
+	if err != nil {
+		return fmt.Errorf("finding out whether SELinux is enabled: %w", err)
+	}
+	e.seLinux = enabled
+	return nil
+}
+
+// do runs f on a mount thread. It waits for a free thread as long as ctx lives; once f runs it is waited for, since
+// a mount system call cannot be taken back and must not overlap the next try.
+func (e *Engine) do(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := request{run: f, done: make(chan error, 1)}
+	select {
+	case e.requests <- r:
+		return <-r.done
+	case <-e.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("all %d mount threads are at work: %w", e.config.Threads, ctx.Err())
+	}
+}
+
+func namespaceName(c Config) string {
+	if c.NamespaceDir == "" {
+		return "own"
+	}
+	return c.NamespaceDir
+}

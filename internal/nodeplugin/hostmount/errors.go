@@ -1,0 +1,29 @@
+package hostmount
+
+import "errors"
+
+var (
+	// ErrOccupied says that the target carries a mount that is not the one asked for.
+	ErrOccupied = errors.New("the target carries another mount")
+
+	// ErrBusy says that a mount could not be taken away because files in it are in use.
+	ErrBusy = errors.New("the mount is in use")
+
+	// ErrTooManyLayers says that an overlay has more layers than the kernel stacks.
+	ErrTooManyLayers = errors.New("too many layers")
+
+	// ErrOptionsTooLong says that mount(2) would have cut the options of an overlay: it reads one page and drops
+	// the rest without a word.
+	ErrOptionsTooLong = errors.New("mount options are too long for this kernel")
+
+	// ErrBadTarget says that a target is not a plain path beneath the engine's root: relative, with "..", outside,
+	// or through a symbolic link.
+	ErrBadTarget = errors.New("bad target path")
+
+	// ErrReadOnly says that the kernel mounted a writable overlay read-only, as it does when it may not use the
+	// work directory.
+	ErrReadOnly = errors.New("the overlay came up read-only")
+
+	// ErrClosed says that the engine was closed.
+	ErrClosed = errors.New("the mount engine is closed")
+)

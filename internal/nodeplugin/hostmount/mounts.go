@@ -1,0 +1,143 @@
+package hostmount
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// mountTable is the calling thread's mount namespace as proc_pid_mountinfo(5) describes it.
+const mountTable = "/proc/thread-self/mountinfo"
+
+// Mount is one mount of the engine's namespace.
+type Mount struct {
+	Target   string // the mount point; beneath the engine's root as the configuration spells the root
+	Source   string // the source string; an overlay's is free to choose
+	FSType   string // the file system's type, such as "overlay"
+	Root     string // the directory of the file system that is mounted: "/" unless it is a bind
+	ReadOnly bool   // the mount or its file system is read-only
+	Shared   bool   // mounts made beneath it propagate to its peers
+
+	id, parent int
+}
+
+// Mounts lists the mounts of the engine's namespace.
+func (e *Engine) Mounts(ctx context.Context) ([]Mount, error) {
+	var mounts []Mount
+	err := e.do(ctx, func() (err error) {
+		mounts, err = e.mounts()
+		return err
+	})
+	return mounts, err
+}
+
+// mounts runs on a mount thread. The kernel tells real paths; where the root is reached through a symbolic link they
+// are told as callers name them.
+func (e *Engine) mounts() ([]Mount, error) {
+	mounts, err := readMountTable()
+	if err != nil {
+		return nil, err
+	}
+	root, err := e.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer closeFD(root)
+	real, err := pathOf(root)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range mounts {
+		if real != e.config.Root && isBeneath(real, m.Target) {
+			mounts[i].Target = e.config.Root + strings.TrimPrefix(m.Target, real)
+		}
+	}
+	return mounts, nil
+}
+
+// mountAt returns the topmost mount whose root is the directory behind fd, nil if that is no mount's root.
+func mountAt(fd int) (*Mount, error) {
+	var stat unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &stat)
+	known := err == nil && stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+	if known && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return nil, nil
+	}
+	real, err := pathOf(fd)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := readMountTable()
+	if err != nil {
+		return nil, err
+	}
+	return topmost(mounts, real), nil
+}
+
+// topmost returns the mount at target on which no other lies.
+func topmost(mounts []Mount, target string) *Mount {
+	here := slices.DeleteFunc(mounts, func(m Mount) bool { return m.Target != target })
+	for i, m := range here {
+		if !slices.ContainsFunc(here, func(other Mount) bool { return other.parent == m.id && other.id != m.id }) {
+			return &here[i]
+		}
+	}
+	return nil
+}
+
+// pathOf returns the path of the directory behind fd in the thread's namespace. It moves the thread there.
+func pathOf(fd int) (string, error) {
+	if err := unix.Fchdir(fd); err != nil {
+		return "", fmt.Errorf("changing to a directory to learn its path: %w", err)
+	}
+	path, err := unix.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("learning a directory's path: %w", err)
+	}
+	if !strings.HasPrefix(path, "/") {
+		return "", errors.New("a directory lies outside the mount namespace")
+	}
+	return path, nil
+}
+
+func readMountTable() ([]Mount, error) {
+	fd, err := unix.Open(mountTable, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, explain("opening "+mountTable, err)
+	}
+	defer closeFD(fd)
+	return parseMounts(fdReader(fd))
+}
+
+// parseMounts reads a table in the form of proc_pid_mountinfo(5).
+func parseMounts(table io.Reader) ([]Mount, error) {
+	infos, err := mountinfo.GetMountsFromReader(&lineLimiter{lines: bufio.NewReaderSize(table, maxLine)}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the mount table: %w", err)
+	}
+	mounts := make([]Mount, 0, len(infos))
+	for _, info := range infos {
+		mounts = append(mounts, Mount{
+			Target:   info.Mountpoint,
+			Source:   info.Source,
+			FSType:   info.FSType,
+			Root:     info.Root,
+			ReadOnly: hasOption(info.Options, "ro") || hasOption(info.VFSOptions, "ro"),
+			Shared:   strings.Contains(info.Optional, "shared:"),
+			id:       info.ID,
+			parent:   info.Parent,
+		})
+	}
+	return mounts, nil
+}
+
+func hasOption(list, name string) bool {
+	return slices.Contains(strings.Split(list, ","), name)
+}

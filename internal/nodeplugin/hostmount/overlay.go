@@ -1,0 +1,136 @@
+package hostmount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	// maxLayers is the kernel's OVL_MAX_STACK.
+	maxLayers = 500
+
+	// maxValue is the longest string that fsconfig(2) copies.
+	maxValue = 255
+)
+
+// Overlay is one overlay mount. It always gets nosuid and nodev, and is read-only unless Upper and Work are set.
+type Overlay struct {
+	// Source is the mount's source string, free to choose; mountinfo shows it. At most 255 bytes.
+	Source string
+
+	// Layers are the absolute paths of the lower directories, topmost first.
+	Layers []string
+
+	// Empty is an existing empty directory. The kernel takes no read-only overlay of one layer, so a second one
+	// that adds nothing is put beneath it.
+	Empty string
+
+	// Upper and Work make the overlay writable. They lie on one file system that can hold an overlay's upper.
+	Upper, Work string
+
+	// Target is the directory to mount on. It is made if it is missing, together with its parents.
+	Target string
+}
+
+func (o Overlay) writable() bool { return o.Upper != "" }
+
+// lowers returns all lower directories, topmost first. The empty one goes to the bottom, so that the image's own root
+// directory gives the mount its owner and mode.
+func (o Overlay) lowers() []string {
+	if len(o.Layers) == 1 && !o.writable() {
+		return []string{o.Layers[0], o.Empty}
+	}
+	return o.Layers
+}
+
+func (o Overlay) validate() error {
+	switch {
+	case o.Source == "" || len(o.Source) > maxValue:
+		return fmt.Errorf("the overlay's source %q must have 1 to %d bytes", o.Source, maxValue)
+	case len(o.Layers) == 0:
+		return errors.New("the overlay has no layers")
+	case len(o.Layers) > maxLayers:
+		return fmt.Errorf("%w: %d, and the kernel stacks at most %d; flatten the image",
+			ErrTooManyLayers, len(o.Layers), maxLayers)
+	case (o.Upper == "") != (o.Work == ""):
+		return errors.New("the overlay has only one of upper and work directory")
+	case len(o.Layers) == 1 && !o.writable() && o.Empty == "":
+		return errors.New("a read-only overlay of one layer needs an empty directory")
+	}
+	for _, dir := range append(o.lowers(), o.Upper, o.Work) {
+		if dir != "" && (!filepath.IsAbs(dir) || strings.ContainsRune(dir, 0)) {
+			return fmt.Errorf("%q is not an absolute path", dir)
+		}
+	}
+	return nil
+}
+
+// MountOverlay mounts an overlay. Where the target carries the same mount already (an overlay of the same source and
+// the same writability), it is done. Errors: ErrOccupied, ErrBadTarget, ErrTooManyLayers, ErrOptionsTooLong,
+// ErrReadOnly, or the kernel's own with what it said about it.
+func (e *Engine) MountOverlay(ctx context.Context, o Overlay) error {
+	if err := o.validate(); err != nil {
+		return fmt.Errorf("mounting on %s: %w", o.Target, err)
+	}
+	rel, err := e.beneathRoot(o.Target)
+	if err != nil {
+		return err
+	}
+	err = e.do(ctx, func() error { return e.mountOverlay(o, rel) })
+	if err != nil {
+		return fmt.Errorf("mounting an overlay of %d layers on %s: %w", len(o.Layers), o.Target, err)
+	}
+	return nil
+}
+
+// mountOverlay runs on a mount thread.
+func (e *Engine) mountOverlay(o Overlay, rel string) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	target, made, err := makeDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer closeFD(target)
+	found, err := mountAt(target)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return o.accept(*found)
+	}
+	if err := e.attach(o, root, rel, target); err != nil {
+		if made {
+			err = errors.Join(err, removeDirBeneath(root, rel))
+		}
+		return err
+	}
+	return nil
+}
+
+// attach makes the mount, by the newest interface that the kernel has for it.
+func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
+	options := e.options(o)
+	if e.appendLayers && options.fitFsconfig() {
+		return attachDetached(o, options, target)
+	}
+	return attachClassic(o, options, root, rel, target)
+}
+
+// accept tells whether a mount that was found at the target is the one asked for.
+func (o Overlay) accept(found Mount) error {
+	if found.FSType == "overlay" && found.Source == o.Source && found.ReadOnly != o.writable() {
+		return nil
+	}
+	access := "writable"
+	if found.ReadOnly {
+		access = "read-only"
+	}
+	return fmt.Errorf("%w: %s of %q, %s; unmount it first", ErrOccupied, found.FSType, found.Source, access)
+}

@@ -1,0 +1,311 @@
+package hostmount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestOverlayShowsEveryLayer(t *testing.T) {
+	for _, n := range []int{1, 2, 10, 60, 127, 400, 500} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			eachPath(t, func(t *testing.T, f *fixture) {
+				o := f.overlay(t, f.layers(t, n)...)
+				if err := f.MountOverlay(deadline(t), o); err != nil {
+					t.Fatal(err)
+				}
+				entries, err := os.ReadDir(o.Target)
+				if err != nil || len(entries) != n+1 {
+					t.Fatalf("%d entries, want %d (%v)", len(entries), n+1, err)
+				}
+				if top := readFile(t, filepath.Join(o.Target, "top")); top != fmt.Sprint(n) {
+					t.Errorf("layer %s is on top, want %d", top, n)
+				}
+				want := int64(unix.ST_RDONLY | unix.ST_NOSUID | unix.ST_NODEV)
+				if flags := mountFlags(t, o.Target); flags&want != want {
+					t.Errorf("mount flags %#x lack some of %#x", flags, want)
+				}
+				here := f.at(t, o.Target)
+				if len(here) != 1 || here[0].Source != o.Source || here[0].FSType != "overlay" || !here[0].ReadOnly {
+					t.Errorf("the mount table shows %+v", here)
+				}
+			})
+		})
+	}
+}
+
+func TestMoreLayersThanTheKernelStacksAreRefused(t *testing.T) {
+	f := newFixture(t)
+	o := f.overlay(t, f.layers(t, 501)...)
+	if err := f.MountOverlay(deadline(t), o); !errors.Is(err, ErrTooManyLayers) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLongLayerNamesReachTheSameLimit(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		var layers []string
+		for i := range 150 {
+			layers = append(layers, f.dir(t, fmt.Sprintf("overlay/%064d/diff", i)))
+			writeFile(t, filepath.Join(layers[i], fmt.Sprint(i)), "")
+		}
+		o := f.overlay(t, layers...)
+		if err := f.MountOverlay(deadline(t), o); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(o.Target); err != nil || len(entries) != 150 {
+			t.Errorf("%d entries (%v)", len(entries), err)
+		}
+	})
+}
+
+func TestLayersInDifferentPlaces(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		long := f.dir(t, strings.Repeat("d", 200)+"/"+strings.Repeat("e", 200)+"/fs")
+		writeFile(t, filepath.Join(long, "far"), "x")
+		o := f.overlay(t, append(f.layers(t, 2), long)...)
+		if err := f.MountOverlay(deadline(t), o); err != nil {
+			t.Fatal(err)
+		}
+		readFile(t, filepath.Join(o.Target, "far"))
+	})
+}
+
+func TestWritableOverlayKeepsTheLayers(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			eachPath(t, func(t *testing.T, f *fixture) {
+				layers := f.layers(t, n)
+				o := f.writable(t, f.overlay(t, layers...))
+				if err := f.MountOverlay(deadline(t), o); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(o.Target, "new"), "n")
+				writeFile(t, filepath.Join(o.Target, "top"), "changed")
+				if err := os.Remove(filepath.Join(o.Target, "layer-1")); err != nil {
+					t.Fatal(err)
+				}
+				if readFile(t, filepath.Join(layers[0], "top")) != fmt.Sprint(n) {
+					t.Error("a layer was changed")
+				}
+				readFile(t, filepath.Join(layers[n-1], "layer-1"))
+
+				// What was written is there again after the volume is mounted anew.
+				if err := f.Unmount(deadline(t), o.Target); err != nil {
+					t.Fatal(err)
+				}
+				if err := f.MountOverlay(deadline(t), o); err != nil {
+					t.Fatal(err)
+				}
+				if readFile(t, filepath.Join(o.Target, "new")) != "n" {
+					t.Error("a new file is gone")
+				}
+				if _, err := os.Stat(filepath.Join(o.Target, "layer-1")); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("a removed file is back: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestWhiteoutsOfLayersHide(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		layers := f.layers(t, 2)
+		if err := unix.Mknod(filepath.Join(layers[0], "layer-1"), unix.S_IFCHR, 0); err != nil {
+			t.Fatal(err)
+		}
+		o := f.overlay(t, layers...)
+		if err := f.MountOverlay(deadline(t), o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(o.Target, "layer-1")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the whiteout does not hide: %v", err)
+		}
+	})
+}
+
+func TestSpecialCharactersInNames(t *testing.T) {
+	for _, name := range []string{"a:b", "a,b", `a\b`, `a\:b`, "a b", "a\nb", "a#b", `a"b`, "lowerdir=x,upperdir=y", `end\`} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			eachPath(t, func(t *testing.T, f *fixture) {
+				top := f.dir(t, "snapshots/"+name)
+				writeFile(t, filepath.Join(top, "special"), "x")
+				o := f.overlay(t, append([]string{top}, f.layers(t, 1)...)...)
+				o.Target = filepath.Join(f.root, "pods", name, "mount")
+				o.Upper, o.Work = f.dir(t, name+"/upper"), f.dir(t, name+"/work")
+				if err := f.MountOverlay(deadline(t), o); err != nil {
+					t.Fatal(err)
+				}
+				readFile(t, filepath.Join(o.Target, "special"))
+				writeFile(t, filepath.Join(o.Target, "written"), "x")
+				readFile(t, filepath.Join(o.Upper, "written"))
+				if len(f.at(t, o.Target)) != 1 {
+					t.Error("the mount table does not show the target")
+				}
+				if err := f.Unmount(deadline(t), o.Target); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestTheImagesRootDirectoryGivesTheMountItsMode(t *testing.T) {
+	f := newFixture(t)
+	layers := f.layers(t, 1)
+	if err := os.Chmod(layers[0], 0o751); err != nil {
+		t.Fatal(err)
+	}
+	o := f.overlay(t, layers...)
+	if err := f.MountOverlay(deadline(t), o); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(o.Target); err != nil || info.Mode().Perm() != 0o751 {
+		t.Errorf("mode %v (%v)", info.Mode(), err)
+	}
+}
+
+func TestMountingTwiceMountsOnce(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		o := f.overlay(t, f.layers(t, 2)...)
+		for range 2 {
+			if err := f.MountOverlay(deadline(t), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if here := f.at(t, o.Target); len(here) != 1 {
+			t.Errorf("%d mounts", len(here))
+		}
+	})
+}
+
+func TestAnotherMountAtTheTargetIsNamed(t *testing.T) {
+	f := newFixture(t)
+	o := f.overlay(t, f.layers(t, 2)...)
+	if err := f.MountOverlay(deadline(t), o); err != nil {
+		t.Fatal(err)
+	}
+	other := o
+	other.Source = "imagecsi:other"
+	err := f.MountOverlay(deadline(t), other)
+	if !errors.Is(err, ErrOccupied) || !strings.Contains(err.Error(), o.Source) {
+		t.Errorf("other source: %v", err)
+	}
+	if err := f.MountOverlay(deadline(t), f.writable(t, o)); !errors.Is(err, ErrOccupied) {
+		t.Errorf("other writability: %v", err)
+	}
+}
+
+func TestAFailedMountLeavesNothing(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		o := f.overlay(t, filepath.Join(f.root, "snapshots/1/fs"), filepath.Join(f.root, "snapshots/2/fs"))
+		f.dir(t, "snapshots")
+		err := f.MountOverlay(deadline(t), o)
+		if !errors.Is(err, unix.ENOENT) {
+			t.Fatalf("missing layers: %v", err)
+		}
+		if _, err := os.Stat(o.Target); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the target directory stays: %v", err)
+		}
+	})
+}
+
+func TestTheKernelsOwnWordsReachTheError(t *testing.T) {
+	f := newFixture(t)
+	if !f.appendLayers {
+		t.Skip("this kernel has no lowerdir+")
+	}
+	layers := f.layers(t, 501)
+	o := f.overlay(t, layers...)
+	err := f.do(deadline(t), func() error {
+		_, err := detachedOverlay(o, f.options(o))
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "the kernel says: ") || !strings.Contains(err.Error(), "500") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// An overlay whose upper lies on a read-only file system must not pass for writable.
+func TestAWritableOverlayThatComesUpReadOnlyFails(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		o := f.overlay(t, f.layers(t, 2)...)
+		disk := f.dir(t, "disk")
+		inNamespace(t, f, func() error {
+			return unix.Mount("tmpfs", disk, "tmpfs", 0, "")
+		})
+		// An immutable-like work directory: a file stands where the kernel makes its own "work/work".
+		o.Upper, o.Work = f.dir(t, "disk/upper"), f.dir(t, "disk/work")
+		inNamespace(t, f, func() error {
+			for _, d := range []string{o.Upper, o.Work} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					return err
+				}
+			}
+			return unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		})
+		if err := f.MountOverlay(deadline(t), o); err == nil {
+			t.Error("mounted")
+		}
+		if here := f.at(t, o.Target); len(here) != 0 {
+			t.Errorf("mounts stay: %+v", here)
+		}
+	})
+}
+
+func TestAFreeThreadIsWaitedForNoLongerThanTheContext(t *testing.T) {
+	f := newFixture(t)
+	release := make(chan struct{})
+	for range f.config.Threads {
+		started := make(chan struct{})
+		go func() {
+			_ = f.do(context.Background(), func() error { close(started); <-release; return nil })
+		}()
+		<-started
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20e6)
+	defer cancel()
+	err := f.MountOverlay(ctx, f.overlay(t, f.layers(t, 2)...))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+}
+
+func TestAClosedEngineSaysSo(t *testing.T) {
+	f := newFixture(t)
+	e, err := Open(deadline(t), f.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.Close(), e.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Mounts(deadline(t)); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPanicOnAMountThreadIsAnError(t *testing.T) {
+	f := newFixture(t)
+	if err := f.do(deadline(t), func() error { panic("boom") }); err == nil || !strings.Contains(err.Error(), "boom") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := f.Mounts(deadline(t)); err != nil {
+		t.Errorf("the engine is gone: %v", err)
+	}
+}
+
+// inNamespace runs f on a mount thread.
+func inNamespace(t testing.TB, f *fixture, run func() error) {
+	t.Helper()
+	if err := f.do(deadline(t), run); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,190 @@
+package hostmount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// runScenario runs the scenario that the environment names.
+func runScenario() int {
+	name := os.Getenv(scenarioEnv)
+	run, ok := scenarios()[name]
+	if !ok {
+		fmt.Println("no scenario", name)
+		return 1
+	}
+	if err := run(); err != nil {
+		fmt.Println(name+":", err)
+		return 1
+	}
+	return 0
+}
+
+func mountOnHostOnly() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e, err := Open(ctx, pluginConfig())
+	if err != nil {
+		return err
+	}
+	o, err := testOverlay("host-only")
+	if err != nil {
+		return err
+	}
+	if err := e.MountOverlay(ctx, o); err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(o.Target); err != nil || len(entries) != 0 {
+		return fmt.Errorf("the process's own namespace shows %v, %v", entries, err)
+	}
+	mounts, err := e.Mounts(ctx)
+	if err != nil {
+		return err
+	}
+	if m := topmost(mounts, o.Target); m == nil || m.Source != o.Source {
+		return fmt.Errorf("the host's namespace shows %+v", m)
+	}
+	return errors.Join(e.Unmount(ctx, o.Target), e.Close())
+}
+
+func dropCapabilities() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e, err := Open(ctx, pluginConfig())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Close() }()
+	err = e.DropCapabilities()
+	if errors.Is(err, syscall.ENOTSUP) {
+		return nil // a test binary with cgo, as the race detector needs it
+	}
+	if err != nil {
+		return err
+	}
+	if err := noThreadHas(); err != nil {
+		return err
+	}
+	if _, err := Open(ctx, pluginConfig()); err == nil || !strings.Contains(err.Error(), "SYS_PTRACE") {
+		return fmt.Errorf("the namespace can be entered again: %w", err)
+	}
+	return mountMany(ctx, e)
+}
+
+// noThreadHas fails if any thread may still use SYS_CHROOT or SYS_PTRACE.
+func noThreadHas() error {
+	const dropped = 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SYS_PTRACE
+	tasks, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil || len(tasks) < 5 {
+		return fmt.Errorf("%d threads, %w", len(tasks), err)
+	}
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(status)) {
+			var set uint64
+			for _, name := range []string{"CapPrm:", "CapEff:", "CapInh:"} {
+				if _, err := fmt.Sscanf(line, name+"\t%x", &set); err == nil && set&dropped != 0 {
+					return fmt.Errorf("%s: %s", task, line)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func mountMany(ctx context.Context, e *Engine) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 20)
+	for i := range cap(errs) {
+		o, err := testOverlay(fmt.Sprint(i))
+		if err != nil {
+			return err
+		}
+		wg.Go(func() { errs <- errors.Join(e.MountOverlay(ctx, o), e.Unmount(ctx, o.Target)) })
+	}
+	wg.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+func missingCapability() error {
+	header, sets, err := capabilities()
+	if err != nil {
+		return err
+	}
+	const c = unix.CAP_SYS_PTRACE
+	sets[c/32].Effective &^= 1 << (c % 32)
+	err = withCapabilities(header, sets, func() error {
+		_, err := unix.Open(filepath.Join(os.Getenv(namespaceEnv), "mnt"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		return explain("opening", err, unix.CAP_SYS_PTRACE)
+	})
+	if err == nil || !strings.Contains(err.Error(), "lacks capability SYS_PTRACE, add SYS_PTRACE") {
+		return fmt.Errorf("got %w", err)
+	}
+	return nil
+}
+
+// withCapabilities runs f on a thread that has the given sets, and ends the thread.
+func withCapabilities(header unix.CapUserHeader, sets [2]unix.CapUserData, f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Capset(&header, &sets[0]); err != nil {
+			result <- err
+			return
+		}
+		result <- f()
+	}()
+	return <-result
+}
+
+// checkWith runs the self test after giving the process's own mounts a propagation.
+func checkWith(propagation uintptr, complaint string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	dir := filepath.Join(os.Getenv("TMPDIR"), "plugins")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mount("", "/", "", unix.MS_REC|propagation, "")); err != nil {
+		return err
+	}
+	e, err := Open(ctx, pluginConfig())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Close() }()
+	err = e.Check(ctx, dir)
+	if complaint == "" && err != nil || complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint)) {
+		return fmt.Errorf("got %w", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		return fmt.Errorf("the check left %v, %w", left, err)
+	}
+	return nil
+}
+
+func wrongNamespace() error {
+	config := pluginConfig()
+	for _, dir := range []string{"/nonexistent", "/proc/self/net"} {
+		config.NamespaceDir = dir
+		if _, err := Open(context.Background(), config); !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("%s: got %w", dir, err)
+		}
+	}
+	return nil
+}

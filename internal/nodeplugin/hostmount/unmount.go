@@ -1,0 +1,102 @@
+package hostmount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// busyPatience is how long an unmount is tried again while files are in use: processes of a pod that was just
+	// killed let go of theirs a moment later.
+	busyPatience = 4 * time.Second
+
+	// busyPause is the time between two tries.
+	busyPause = 50 * time.Millisecond
+)
+
+// Unmount takes every mount at target away and removes the directory. Nothing there is success. While files are in
+// use it tries again for a few seconds, then fails with ErrBusy; it never detaches lazily, for the layers of such a
+// mount may not be freed.
+func (e *Engine) Unmount(ctx context.Context, target string) error {
+	rel, err := e.beneathRoot(target)
+	if err != nil {
+		return err
+	}
+	giveUp := time.NewTimer(busyPatience)
+	defer giveUp.Stop()
+	for {
+		err := e.do(ctx, func() error { return e.unmount(rel) })
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("unmounting %s: %w", target, err)
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-giveUp.C:
+			return err
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// unmount runs on a mount thread.
+func (e *Engine) unmount(rel string) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	return unmountAll(root, rel)
+}
+
+// unmountAll unmounts everything stacked at rel and removes the directory. The target is named by its parent, for a
+// descriptor of its own would keep it busy.
+func unmountAll(root int, rel string) error {
+	dir, name := path.Split(rel)
+	parent, err := openDir(root, path.Clean(dir))
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeFD(parent)
+	if err := unix.Fchdir(parent); err != nil {
+		return fmt.Errorf("changing to the target's parent: %w", err)
+	}
+	for err == nil {
+		err = unix.Unmount(name, unix.UMOUNT_NOFOLLOW)
+	}
+	switch {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return removeDir(parent, name)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: a process has files open in it", ErrBusy)
+	default:
+		return explain("umount2", err, unix.CAP_SYS_ADMIN)
+	}
+}
+
+// removeDir removes an empty directory. Contents of one that nothing is mounted on are not ours to remove.
+func removeDir(parent int, name string) error {
+	err := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %q is not a directory", ErrBadTarget, name)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: the directory is still a mount point", ErrBusy)
+	default:
+		return fmt.Errorf("removing the directory: %w", err)
+	}
+}
