@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+// maxMessage keeps an error fit for an event of the pod; the API server takes 1024 bytes and the kubelet adds some.
+const maxMessage = 900
+
+// toStatus gives an error of the layers below its gRPC code. The kubelet tries every failed publish again; the codes
+// Aborted, Unavailable, ResourceExhausted and DeadlineExceeded also tell it that the volume may be there, so that it
+// unpublishes it if the pod goes first.
+func toStatus(err error) error {
+	message := clip(strings.Join(strings.Fields(err.Error()), " "), maxMessage)
+	return status.Error(codeOf(err), message)
+}
+
+func codeOf(err error) codes.Code {
+	var failedPull *pull.Error
+	if errors.As(err, &failedPull) {
+		return failedPull.Code()
+	}
+	for _, known := range []struct {
+		err  error
+		code codes.Code
+	}{
+		{volume.ErrInProgress, codes.Aborted},
+		{volume.ErrOtherAccess, codes.AlreadyExists},
+		{volume.ErrImageChanged, codes.FailedPrecondition},
+		{imagestore.ErrNotFound, codes.NotFound},
+		{imagestore.ErrUnsupported, codes.FailedPrecondition},
+		{hostmount.ErrOccupied, codes.AlreadyExists},
+		{hostmount.ErrBusy, codes.FailedPrecondition},
+		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
+		{hostmount.ErrOptionsTooLong, codes.FailedPrecondition},
+		{hostmount.ErrReadOnly, codes.FailedPrecondition},
+		{hostmount.ErrBadTarget, codes.InvalidArgument},
+		{hostmount.ErrClosed, codes.Unavailable},
+		{syscall.ENOSPC, codes.ResourceExhausted},
+		{syscall.EDQUOT, codes.ResourceExhausted},
+		{context.DeadlineExceeded, codes.DeadlineExceeded},
+		{context.Canceled, codes.Canceled},
+	} {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	// A store that talks gRPC to its runtime: what is away now may be back at the next try.
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return codes.Unavailable
+	}
+	return codes.Internal
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path"
+	"runtime/debug"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// observe counts and logs every call.
+func observe(c Config) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		started := time.Now()
+		response, err := handler(ctx, request)
+		took := time.Since(started)
+		method, code := path.Base(info.FullMethod), status.Code(err).String()
+		if c.Observe != nil {
+			c.Observe(method, code, took)
+		}
+		level := levelOf(request, err)
+		if c.Logger.Enabled(ctx, level) {
+			attributes := append([]slog.Attr{slog.String("method", method), slog.String("code", code), slog.Duration("took", took)},
+				describe(request)...)
+			if err != nil {
+				attributes = append(attributes, slog.String("error", status.Convert(err).Message()))
+			}
+			c.Logger.LogAttrs(ctx, level, "CSI call", attributes...)
+		}
+		return response, err
+	}
+}
+
+// levelOf keeps calls that change nothing out of the log, unless they fail.
+func levelOf(request any, err error) slog.Level {
+	switch code := status.Code(err); {
+	case code == codes.Internal:
+		return slog.LevelError
+	case code != codes.OK:
+		return slog.LevelWarn
+	}
+	switch request.(type) {
+	case *csi.NodePublishVolumeRequest, *csi.NodeUnpublishVolumeRequest:
+		return slog.LevelInfo
+	default:
+		return slog.LevelDebug
+	}
+}
+
+// describe picks what a log line may say of a request. It names the fields to log, never those to leave out: the
+// secrets of NodePublishVolume stay out because nothing puts them in.
+func describe(request any) []slog.Attr {
+	switch r := request.(type) {
+	case *csi.NodePublishVolumeRequest:
+		attributes := r.GetVolumeContext()
+		return []slog.Attr{
+			slog.String("volume", clip(r.GetVolumeId(), 256)),
+			slog.String("target", clip(r.GetTargetPath(), 512)),
+			slog.String("pod", podOf(attributes)),
+			slog.String("image", clip(imageOf(r.GetVolumeId(), attributes, false), 256)),
+			slog.Bool("readOnly", r.GetReadonly()),
+		}
+	case *csi.NodeUnpublishVolumeRequest:
+		return []slog.Attr{
+			slog.String("volume", clip(r.GetVolumeId(), 256)),
+			slog.String("target", clip(r.GetTargetPath(), 512)),
+		}
+	default:
+		return nil
+	}
+}
+
+// recovered turns a panic into an error of the one call that met it. The stack goes to the log and no further.
+func recovered(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				log.Error("a CSI call panicked; please report this", "method", path.Base(info.FullMethod),
+					"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+				response, err = nil, status.Error(codes.Internal, "the node plugin met a defect of its own; its log tells more")
+			}
+		}()
+		return handler(ctx, request)
+	}
+}
+
+// limited gives every call a deadline, also where the caller set none.
+func limited(timeout time.Duration) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return handler(ctx, request)
+	}
+}

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"context"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+)
+
+// node is the Node service (CSI spec, "Node Service RPC"). What it does not implement it answers Unimplemented.
+type node struct {
+	csi.UnimplementedNodeServer
+	nodeID   string
+	volumes  Volumes
+	requests requests
+}
+
+// NodePublishVolume mounts an image at the target path.
+func (n *node) NodePublishVolume(ctx context.Context, request *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+	r, err := n.requests.publish(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.volumes.Publish(ctx, r); err != nil {
+		return nil, toStatus(err)
+	}
+	return &csi.NodePublishVolumeResponse{}, nil
+}
+
+// NodeUnpublishVolume takes the volume away from the target path.
+func (n *node) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+	if err := n.requests.unpublish(request); err != nil {
+		return nil, err
+	}
+	if err := n.volumes.Unpublish(ctx, request.GetVolumeId(), request.GetTargetPath()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &csi.NodeUnpublishVolumeResponse{}, nil
+}
+
+// NodeGetCapabilities claims nothing: no staging, no statistics, no expansion.
+func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
+	return &csi.NodeGetCapabilitiesResponse{}, nil
+}
+
+// NodeGetInfo names the node. There is no topology: an image can be mounted on any node, and a hostname segment keeps
+// the kubelet from registering the driver where the hostname label is not the node's name.
+func (n *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	return &csi.NodeGetInfoResponse{NodeId: n.nodeID}, nil
+}

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"github.com/distribution/reference"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// maxReference is more than any valid reference has: a name of 255 bytes, a tag of 128 and a digest.
+const maxReference = 1024
+
+// parseReference normalises an image's name as the runtimes do: short names get Docker Hub's host, a missing tag is
+// "latest", and a tag beside a digest is dropped. One image has one name from here on.
+func parseReference(image string) (reference.Named, error) {
+	switch {
+	case image == "":
+		return nil, invalid("the volume names no image; set the volume attribute %s, such as %s: registry.example/team/app:1.0",
+			contract.ImageAttribute, contract.ImageAttribute)
+	case len(image) > maxReference:
+		return nil, invalid("the image reference %q has %d bytes, and %d are allowed", clip(image, 80), len(image), maxReference)
+	}
+	named, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return nil, invalid("%q is not an image reference (%v); one looks like registry.example/team/app:1.0",
+			clip(image, 256), err)
+	}
+	return named, nil
+}

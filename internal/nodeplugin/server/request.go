@@ -1,0 +1,181 @@
+package server
+
+import (
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+const (
+	// maxVolumeID is more than the CSI spec's 128 bytes, because the volume ID of a PersistentVolume may be an image
+	// reference.
+	maxVolumeID = 1024
+
+	// maxPath is the kernel's PATH_MAX without the final zero byte.
+	maxPath = 4095
+
+	// errAccessMode is the text by which users of the driver of before know the error.
+	errAccessMode = "AccessMode of PV can be only ReadOnlyMany or ReadOnlyOnce"
+)
+
+// requests turns calls of the kubelet into requests that may be acted on. Every error is an InvalidArgument.
+type requests struct {
+	kubeletRoot string
+	policy      pull.Policy
+}
+
+func invalid(format string, args ...any) error {
+	return status.Errorf(codes.InvalidArgument, format, args...)
+}
+
+func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, error) {
+	if err := q.place(r.GetVolumeId(), r.GetTargetPath()); err != nil {
+		return volume.Request{}, err
+	}
+	attributes := r.GetVolumeContext()
+	inline := attributes[contract.EphemeralAttribute] == "true"
+	writable, err := access(r.GetVolumeCapability(), inline, r.GetReadonly())
+	if err != nil {
+		return volume.Request{}, err
+	}
+	image, err := parseReference(imageOf(r.GetVolumeId(), attributes, inline))
+	if err != nil {
+		return volume.Request{}, err
+	}
+	policy, err := q.policyOf(attributes)
+	if err != nil {
+		return volume.Request{}, err
+	}
+	keyring, err := credentials.FromSecret(r.GetSecrets())
+	if err != nil {
+		return volume.Request{}, invalid("%v", err)
+	}
+	auths, err := keyring.Match(image)
+	if err != nil {
+		return volume.Request{}, invalid("%v", err)
+	}
+	return volume.Request{
+		VolumeID: r.GetVolumeId(),
+		Target:   r.GetTargetPath(),
+		Image:    image.String(),
+		Writable: writable,
+		Policy:   policy,
+		Auths:    auths,
+		Pod:      podOf(attributes),
+	}, nil
+}
+
+func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {
+	return q.place(r.GetVolumeId(), r.GetTargetPath())
+}
+
+// place checks what names a volume on the node.
+func (q requests) place(volumeID, target string) error {
+	switch {
+	case volumeID == "":
+		return invalid("the volume ID is missing")
+	case len(volumeID) > maxVolumeID:
+		return invalid("the volume ID has %d bytes, and %d are allowed", len(volumeID), maxVolumeID)
+	case hasControl(volumeID):
+		return invalid("the volume ID %q has control characters", clip(volumeID, 80))
+	}
+	return q.target(target)
+}
+
+// target takes nothing but a plain path beneath the kubelet's root, and none in the directories where the sockets and
+// the data of drivers lie.
+func (q requests) target(path string) error {
+	switch {
+	case path == "":
+		return invalid("the target path is missing")
+	case len(path) > maxPath:
+		return invalid("the target path has %d bytes, and %d are allowed", len(path), maxPath)
+	case hasControl(path):
+		return invalid("the target path %q has control characters", clip(path, 256))
+	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
+		return invalid("the target path %q is not an absolute path in its shortest form", clip(path, 256))
+	}
+	below, ok := strings.CutPrefix(path, strings.TrimSuffix(q.kubeletRoot, "/")+"/")
+	if !ok || below == "" {
+		return invalid("the target path %q is not beneath the kubelet's root %s", clip(path, 256), q.kubeletRoot)
+	}
+	if first, _, _ := strings.Cut(below, "/"); first == contract.PluginsDir || first == contract.RegistryDir {
+		return invalid("the target path %q is in a directory of plugins", clip(path, 256))
+	}
+	return nil
+}
+
+// access tells whether the volume is writable. Inline volumes are, unless the pod says readOnly; PersistentVolumes
+// never are, and must say so.
+func access(capability *csi.VolumeCapability, inline, readOnly bool) (writable bool, err error) {
+	if capability == nil {
+		return false, invalid("the volume capability is missing")
+	}
+	if capability.GetBlock() != nil {
+		return false, invalid("an image cannot be a block volume; use volumeMode: Filesystem")
+	}
+	mode := capability.GetAccessMode().GetMode()
+	reader := mode == csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY ||
+		mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY
+	if !inline && !reader {
+		return false, invalid(errAccessMode)
+	}
+	return inline && !reader && !readOnly, nil
+}
+
+// imageOf finds the image's name: the attribute volumeHandle, else image, else, of a PersistentVolume, its handle.
+func imageOf(volumeID string, attributes map[string]string, inline bool) string {
+	for _, key := range []string{contract.VolumeHandleAttribute, contract.ImageAttribute} {
+		if image := attributes[key]; image != "" {
+			return image
+		}
+	}
+	if inline {
+		return ""
+	}
+	return volumeID
+}
+
+func (q requests) policyOf(attributes map[string]string) (pull.Policy, error) {
+	if value := attributes[contract.PullPolicyAttribute]; value != "" {
+		policy, err := pull.ParsePolicy(value)
+		if err != nil {
+			return "", invalid("volume attribute %s: %v", contract.PullPolicyAttribute, err)
+		}
+		return policy, nil
+	}
+	if strings.EqualFold(attributes[contract.PullAlwaysAttribute], "true") {
+		return pull.Always, nil
+	}
+	return q.policy, nil
+}
+
+// podOf is namespace/name, for people.
+func podOf(attributes map[string]string) string {
+	namespace, name := attributes[contract.PodNamespaceAttribute], attributes[contract.PodNameAttribute]
+	if name == "" {
+		return ""
+	}
+	return clip(namespace, 63) + "/" + clip(name, 253)
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// clip bounds what a caller chose before it is repeated.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

@@ -1,0 +1,245 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+const (
+	kubeletRoot = "/var/lib/kubelet"
+	somewhere   = kubeletRoot + "/pods/0d1e/volumes/kubernetes.io~csi/v/mount"
+)
+
+var testRequests = requests{kubeletRoot: kubeletRoot, policy: pull.IfNotPresent}
+
+func capability(mode csi.VolumeCapability_AccessMode_Mode) *csi.VolumeCapability {
+	return &csi.VolumeCapability{
+		AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
+		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+	}
+}
+
+// inline is a publish of an inline volume with one more attribute for each pair.
+func inline(pairs ...string) *csi.NodePublishVolumeRequest {
+	r := &csi.NodePublishVolumeRequest{
+		VolumeId:         "csi-1",
+		TargetPath:       somewhere,
+		VolumeCapability: capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER),
+		VolumeContext:    map[string]string{"csi.storage.k8s.io/ephemeral": "true", "image": "r.example/app:1"},
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		r.VolumeContext[pairs[i]] = pairs[i+1]
+	}
+	return r
+}
+
+// persistent is a publish of a PersistentVolume.
+func persistent(handle string, mode csi.VolumeCapability_AccessMode_Mode, pairs ...string) *csi.NodePublishVolumeRequest {
+	r := inline(pairs...)
+	r.VolumeId = handle
+	r.VolumeCapability = capability(mode)
+	delete(r.VolumeContext, "csi.storage.k8s.io/ephemeral")
+	if len(pairs) == 0 {
+		r.VolumeContext = nil
+	}
+	return r
+}
+
+// but returns the request after a change.
+func but(r *csi.NodePublishVolumeRequest, change func(*csi.NodePublishVolumeRequest)) *csi.NodePublishVolumeRequest {
+	change(r)
+	return r
+}
+
+const (
+	many   = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
+	single = csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY
+)
+
+func TestGoodRequests(t *testing.T) {
+	const app = "r.example/app:1"
+	digest := "sha256:" + strings.Repeat("a", 64)
+	tests := []struct {
+		name    string
+		request *csi.NodePublishVolumeRequest
+		want    volume.Request
+	}{
+		{"inline is writable", inline(), volume.Request{Image: app, Writable: true}},
+		{"inline readOnly", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.Readonly = true }), volume.Request{Image: app}},
+		{"volumeHandle wins", inline("volumeHandle", "r.example/other"), volume.Request{Image: "r.example/other:latest", Writable: true}},
+		{"short name", inline("image", "busybox"), volume.Request{Image: "docker.io/library/busybox:latest", Writable: true}},
+		{"tag and digest", inline("image", "r.example/app:1@"+digest), volume.Request{Image: "r.example/app@" + digest, Writable: true}},
+		{"unknown keys, and those of before", inline("secret", "s", "secretNamespace", "n", "x", "y"), volume.Request{Image: app, Writable: true}},
+		{"pullAlways", inline("pullAlways", "TRUE"), volume.Request{Image: app, Writable: true, Policy: pull.Always}},
+		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
+		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: pull.Never}},
+		{"pod", inline("csi.storage.k8s.io/pod.namespace", "ns", "csi.storage.k8s.io/pod.name", "p"), volume.Request{Image: app, Writable: true, Pod: "ns/p"}},
+		{"PV for many nodes", persistent(app, many), volume.Request{VolumeID: app, Image: app}},
+		{"PV for one node", persistent("busybox", single), volume.Request{VolumeID: "busybox", Image: "docker.io/library/busybox:latest"}},
+		{"PV with an attribute", persistent("unique-1", many, "image", "busybox:2"), volume.Request{VolumeID: "unique-1", Image: "docker.io/library/busybox:2"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := testRequests.publish(tt.request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tt.want
+			want.Target = somewhere
+			if want.VolumeID == "" {
+				want.VolumeID = "csi-1"
+			}
+			if want.Policy == "" {
+				want.Policy = pull.IfNotPresent
+			}
+			if got.VolumeID != want.VolumeID || got.Target != want.Target || got.Image != want.Image ||
+				got.Writable != want.Writable || got.Policy != want.Policy || got.Pod != want.Pod {
+				t.Errorf("got %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
+	target := func(path string) *csi.NodePublishVolumeRequest {
+		return but(inline(), func(r *csi.NodePublishVolumeRequest) { r.TargetPath = path })
+	}
+	tests := []struct {
+		name    string
+		request *csi.NodePublishVolumeRequest
+		want    string // in the message
+	}{
+		{"empty request", &csi.NodePublishVolumeRequest{}, "volume ID is missing"},
+		{"long volume ID", persistent(strings.Repeat("a", maxVolumeID+1), many), "1025 bytes"},
+		{"volume ID with NUL", persistent("a\x00b", many), "control characters"},
+		{"no target", target(""), "target path is missing"},
+		{"relative target", target("pods/x"), "absolute"},
+		{"target with dots", target(kubeletRoot + "/pods/../../../../etc"), "shortest form"},
+		{"target with a final slash", target(somewhere + "/"), "shortest form"},
+		{"target with NUL", target(somewhere + "\x00"), "control characters"},
+		{"target with newline", target(somewhere + "\nx"), "control characters"},
+		{"long target", target(kubeletRoot + "/" + strings.Repeat("a", maxPath)), "bytes"},
+		{"target elsewhere", target("/etc"), "not beneath"},
+		{"target beside the root", target(kubeletRoot + "-other/pods/x"), "not beneath"},
+		{"target is the root", target(kubeletRoot), "not beneath"},
+		{"target among plugins", target(kubeletRoot + "/plugins/x/csi.sock"), "directory of plugins"},
+		{"target among registrations", target(kubeletRoot + "/plugins_registry"), "directory of plugins"},
+		{"no capability", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability = nil }), "capability is missing"},
+		{"block volume", but(inline(), func(r *csi.NodePublishVolumeRequest) {
+			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
+		}), "volumeMode: Filesystem"},
+		{"writable PV", persistent("busybox", csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER), errAccessMode},
+		{"writable PV for many", persistent("busybox", csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER), errAccessMode},
+		{"PV without access mode", but(persistent("busybox", many), func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.AccessMode = nil }), errAccessMode},
+		{"inline without image", inline("image", ""), "volume names no image"},
+		{"bad reference", inline("image", "Upper/Case"), `"Upper/Case" is not an image reference`},
+		{"URL as reference", inline("image", "https://r.example/app"), "one looks like registry.example/team/app:1.0"},
+		{"reference with a space", inline("image", "r.example/app 1"), "is not an image reference"},
+		{"a digest alone", inline("image", strings.Repeat("a", 64)), "is not an image reference"},
+		{"long reference", inline("image", strings.Repeat("a", maxReference+1)), "1025 bytes"},
+		{"bad pullPolicy", inline("pullPolicy", "Sometimes"), "not one of Always, IfNotPresent, Never"},
+		{"bad secret", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.Secrets = map[string]string{".dockerconfigjson": "hunter2"} }), "nodePublishSecretRef"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := testRequests.publish(tt.request)
+			if status.Code(err) != codes.InvalidArgument {
+				t.Fatalf("got %v, want InvalidArgument", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%q is not in %q", tt.want, err)
+			}
+			if strings.Contains(err.Error(), "hunter2") || len(err.Error()) > 1000 {
+				t.Errorf("too much is told: %v", err)
+			}
+		})
+	}
+}
+
+func TestCredentialsReachOnlyTheirRegistry(t *testing.T) {
+	secret := map[string]string{".dockerconfigjson": `{"auths":{"r.example":{"username":"u","password":"p"}}}`}
+	for image, want := range map[string]int{"r.example/app": 1, "r.example.attacker.test/app": 0, "busybox": 0} {
+		r := inline("image", image)
+		r.Secrets = secret
+		got, err := testRequests.publish(r)
+		if err != nil || len(got.Auths) != want {
+			t.Errorf("image %s: %d credentials, %v; want %d", image, len(got.Auths), err, want)
+		}
+	}
+}
+
+func TestDriverNames(t *testing.T) {
+	for name, good := range map[string]bool{
+		"container-image.csi.k8s.io": true, "csi-image.warm-metal.tech": true, "a": true,
+		"": false, "..": false, "../x": false, "a/b": false, "-a": false, "a.": false, "a b": false, strings.Repeat("a", 64): false,
+	} {
+		if err := ValidateName(name); (err == nil) != good {
+			t.Errorf("ValidateName(%q) = %v", name, err)
+		}
+	}
+}
+
+func FuzzPublishRequest(f *testing.F) {
+	for _, r := range []*csi.NodePublishVolumeRequest{inline(), persistent("busybox", many), {}} {
+		data, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r csi.NodePublishVolumeRequest
+		if proto.Unmarshal(data, &r) != nil {
+			return
+		}
+		checkPublish(t, &r)
+	})
+}
+
+func FuzzPublishFields(f *testing.F) {
+	f.Add("csi-1", somewhere, "busybox", "", "Always", true, int32(1), false)
+	f.Add("busybox", kubeletRoot+"/../x", "", "r.example/a@sha256:0", "", false, int32(3), true)
+	f.Fuzz(func(t *testing.T, id, target, image, handle, policy string, ephemeral bool, mode int32, readOnly bool) {
+		r := inline("image", image, "volumeHandle", handle, "pullPolicy", policy)
+		r.VolumeId, r.TargetPath, r.Readonly = id, target, readOnly
+		r.VolumeCapability = capability(csi.VolumeCapability_AccessMode_Mode(mode))
+		if !ephemeral {
+			delete(r.VolumeContext, "csi.storage.k8s.io/ephemeral")
+		}
+		checkPublish(t, r)
+	})
+}
+
+// checkPublish holds what must be true of every request that is let through.
+func checkPublish(t *testing.T, r *csi.NodePublishVolumeRequest) {
+	t.Helper()
+	got, err := testRequests.publish(r)
+	if err != nil {
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("an error of code %s: %v", status.Code(err), err)
+		}
+		return
+	}
+	if !strings.HasPrefix(got.Target, kubeletRoot+"/") || strings.Contains(got.Target, "/../") || strings.HasSuffix(got.Target, "/..") ||
+		strings.ContainsRune(got.Target, 0) || len(got.Target) > maxPath {
+		t.Errorf("target %q was let through", got.Target)
+	}
+	if got.VolumeID == "" || len(got.VolumeID) > maxVolumeID {
+		t.Errorf("volume ID %q was let through", got.VolumeID)
+	}
+	again, err := parseReference(got.Image)
+	if err != nil || again.String() != got.Image {
+		t.Errorf("image %q is not normalised: %v", got.Image, err)
+	}
+	if got.Writable && (r.GetReadonly() || r.GetVolumeContext()["csi.storage.k8s.io/ephemeral"] != "true") {
+		t.Errorf("writable: %+v", r)
+	}
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+// DefaultCallTimeout ends a call a little before the kubelet gives it up, which it does after two minutes, so that
+// the pod's events get an answer instead of a timeout.
+const DefaultCallTimeout = 110 * time.Second
+
+// Volumes does the work; *volume.Node is one.
+type Volumes interface {
+	Publish(ctx context.Context, r volume.Request) error
+	Unpublish(ctx context.Context, volumeID, target string) error
+}
+
+// Config is what all names of one process share.
+type Config struct {
+	NodeID      string
+	Version     string // vendor_version of GetPluginInfo
+	KubeletRoot string
+	Policy      pull.Policy // of volumes that name none
+	Volumes     Volumes
+	Ready       func(ctx context.Context) error               // nil is always ready
+	Observe     func(method, code string, took time.Duration) // nil observes nothing
+	Logger      *slog.Logger                                  // nil is silence
+	CallTimeout time.Duration                                 // 0 stands for DefaultCallTimeout
+}
+
+// New returns a gRPC server that answers as one CSI driver name. The names of a process differ in nothing else.
+func New(name string, c Config) *grpc.Server {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.CallTimeout <= 0 {
+		c.CallTimeout = DefaultCallTimeout
+	}
+	c.Logger = c.Logger.With("driver", name)
+	server := grpc.NewServer(grpc.ChainUnaryInterceptor(
+		observe(c), // outermost, to see what the others make of a call
+		recovered(c.Logger),
+		limited(c.CallTimeout),
+	))
+	csi.RegisterIdentityServer(server, &identity{name: name, version: c.Version, ready: c.Ready})
+	csi.RegisterNodeServer(server, &node{
+		nodeID:   c.NodeID,
+		volumes:  c.Volumes,
+		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy},
+	})
+	return server
+}
+
+var driverName = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?$`)
+
+// ValidateName tells whether a name may be a CSI driver's (CSI spec, GetPluginInfo: 63 characters in the form of a
+// domain name).
+func ValidateName(name string) error {
+	if !driverName.MatchString(name) {
+		return fmt.Errorf("driver name %q must have 1 to 63 letters, digits, \"-\" and \".\", and start and end with a "+
+			"letter or digit", clip(name, 80))
+	}
+	return nil
+}
