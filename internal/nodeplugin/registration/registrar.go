@@ -26,6 +26,7 @@ type Driver struct {
 
 // Registrar serves one registration socket for each driver and remembers what the kubelet answered.
 type Registrar struct {
+	drivers []Driver
 	log     *slog.Logger
 	servers []*grpc.Server
 	serving sync.WaitGroup
@@ -40,20 +41,25 @@ type state struct {
 	problem    string
 }
 
-// Start opens the sockets in dir, <kubeletRoot>/plugins_registry. The CSI sockets must be served already: the kubelet
-// calls NodeGetInfo as soon as it finds the registration.
-func Start(dir string, drivers []Driver, log *slog.Logger) (*Registrar, error) {
-	r := &Registrar{log: log, states: map[string]state{}}
+// New returns a Registrar that serves nothing yet.
+func New(drivers []Driver, log *slog.Logger) *Registrar {
+	r := &Registrar{drivers: drivers, log: log, states: map[string]state{}}
 	for _, d := range drivers {
 		r.states[d.Name] = state{}
 	}
-	for _, d := range drivers {
+	return r
+}
+
+// Start opens the sockets in dir, <kubeletRoot>/plugins_registry. The CSI sockets must be served already: the kubelet
+// calls NodeGetInfo as soon as it finds the registration.
+func (r *Registrar) Start(dir string) error {
+	for _, d := range r.drivers {
 		if err := r.serve(dir, d); err != nil {
 			r.Stop()
-			return nil, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func (r *Registrar) serve(dir string, driver Driver) error {

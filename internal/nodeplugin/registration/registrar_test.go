@@ -27,8 +27,8 @@ func kubeletSide(t *testing.T, socket string) registerapi.RegistrationClient {
 func TestEveryNameIsRegisteredOnItsOwnSocket(t *testing.T) {
 	dir := t.TempDir()
 	drivers := []Driver{{"a.example", "/plugins/a.example/csi.sock"}, {"b.example", "/plugins/b.example/csi.sock"}}
-	r, err := Start(dir, drivers, slog.New(slog.DiscardHandler))
-	if err != nil {
+	r := New(drivers, slog.New(slog.DiscardHandler))
+	if err := r.Start(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "has not registered driver a.example yet") {
@@ -60,8 +60,8 @@ func TestEveryNameIsRegisteredOnItsOwnSocket(t *testing.T) {
 
 func TestARefusalIsToldInTheKubeletsWords(t *testing.T) {
 	dir := t.TempDir()
-	r, err := Start(dir, []Driver{{"a.example", "/csi.sock"}}, slog.New(slog.DiscardHandler))
-	if err != nil {
+	r := New([]Driver{{"a.example", "/csi.sock"}}, slog.New(slog.DiscardHandler))
+	if err := r.Start(dir); err != nil {
 		t.Fatal(err)
 	}
 	defer r.Stop()
