@@ -99,6 +99,7 @@ const (
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
+	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 
