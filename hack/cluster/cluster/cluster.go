@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/pki"
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/process"
+)
+
+// Cluster is a cluster that exists, running or not.
+type Cluster struct {
+	paths     paths
+	state     state
+	binaries  binaries
+	authority *pki.Authority
+	progress  func(string)
+}
+
+// Open finds a cluster that Up has made under this name in the default state directory.
+func Open(name string) (*Cluster, error) {
+	dir, err := defaultStateDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return OpenDir(dir)
+}
+
+// OpenDir finds a cluster by its state directory.
+func OpenDir(dir string) (*Cluster, error) {
+	p := paths{dir: dir}
+	s, err := loadState(p)
+	if errors.Is(err, errNoCluster) {
+		return nil, fmt.Errorf("no cluster %s exists: bring it up first (looked in %s)", filepath.Base(dir), dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{paths: p, state: s, progress: func(string) {}}, nil
+}
+
+// Name is the cluster's name.
+func (c *Cluster) Name() string { return c.state.Name }
+
+// StateDir is the directory that holds all the cluster has written.
+func (c *Cluster) StateDir() string { return c.paths.dir }
+
+// Kubeconfig is the path of the admin's kubeconfig. Its server is on this machine's 127.0.0.1.
+func (c *Cluster) Kubeconfig() string { return c.paths.kubeconfig() }
+
+// RESTConfig is the admin's client configuration.
+func (c *Cluster) RESTConfig() (*rest.Config, error) {
+	if c.state.ControlPlane == ControlPlaneNone {
+		return nil, fmt.Errorf("cluster %s has no control plane: bring it up with one", c.state.Name)
+	}
+	return clientcmd.BuildConfigFromFlags("", c.paths.kubeconfig())
+}
+
+// Registry is the host and port that image names start with inside the cluster. It speaks plain HTTP.
+func (c *Cluster) Registry() string {
+	if c.state.Loopback {
+		return c.HostRegistry()
+	}
+	return registryAddress
+}
+
+// HostRegistry is the same registry as this machine's programs reach it.
+func (c *Cluster) HostRegistry() string {
+	return fmt.Sprintf("127.0.0.1:%d", c.state.Ports.Registry)
+}
+
+// Push puts an image into the cluster's registry under a reference such as "test/data:1". Nodes pull it as
+// Registry()/test/data:1.
+func (c *Cluster) Push(ctx context.Context, reference string, image v1.Image) error {
+	ref, err := name.ParseReference(c.HostRegistry()+"/"+reference, name.Insecure, name.StrictValidation)
+	if err != nil {
+		return fmt.Errorf("push an image: %w", err)
+	}
+	if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("push %s to the registry of cluster %s: %w", reference, c.state.Name, err)
+	}
+	return nil
+}
+
+// Nodes are the cluster's nodes, in the order in which they were added.
+func (c *Cluster) Nodes() []*Node {
+	var nodes []*Node
+	for _, n := range c.state.Nodes {
+		nodes = append(nodes, &Node{cluster: c, state: n})
+	}
+	return nodes
+}
+
+// Node finds a node by name.
+func (c *Cluster) Node(name string) (*Node, error) {
+	n, found := c.state.node(name)
+	if !found {
+		return nil, fmt.Errorf("cluster %s has no node %q", c.state.Name, name)
+	}
+	return &Node{cluster: c, state: n}, nil
+}
+
+// Running tells whether the hub runs, and with it the registry and the control plane.
+func (c *Cluster) Running() bool { return c.process(hubProcess).Running() }
+
+// process is the recorded process of this name; one that runs nowhere if there is no record that can be read.
+func (c *Cluster) process(name string) process.Identity {
+	identity, err := process.Load(c.paths.process(name))
+	if err != nil {
+		return process.Identity{}
+	}
+	return identity
+}
