@@ -136,12 +136,12 @@ const (
 	ProblemCannotStart ProblemReason = "NodePluginCannotStart"
 	// ProblemUnschedulable: the node plugin's pod does not fit on the node.
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
-	// ProblemAliasMissing: the driver is registered, but not under every alias.
-	ProblemAliasMissing ProblemReason = "AliasNotRegistered"
 	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
 	ProblemWaiting ProblemReason = "WaitingForVolumes"
 	// ProblemNotRegistered: the node's kubelet has not registered the driver yet.
 	ProblemNotRegistered ProblemReason = "NotRegistered"
+	// ProblemAliasMissing: the driver is registered, but not under every alias.
+	ProblemAliasMissing ProblemReason = "AliasNotRegistered"
 	// ProblemRuntimeTooOld: the container runtime is older than what is supported.
 	ProblemRuntimeTooOld ProblemReason = "RuntimeTooOld"
 	// ProblemRuntimeUnsupported: the container runtime has no image store that can be shared.

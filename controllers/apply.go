@@ -1,0 +1,143 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
+	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
+	storageapply "k8s.io/client-go/applyconfigurations/storage/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// applyObjects makes the cluster's objects those of the driver.
+func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) error {
+	classes, unresolved := classesInUse(seen)
+	output := render.Render(render.Input{
+		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Existing: seen.existing, Settings: r.Settings,
+	})
+	var failures []error
+	for _, object := range output.Apply {
+		failures = append(failures, r.apply(ctx, seen, object))
+	}
+	for _, object := range output.Delete {
+		failures = append(failures, r.delete(ctx, seen, object))
+	}
+	return errors.Join(failures...)
+}
+
+// classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.
+func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []string) {
+	done := map[string]bool{"": true}
+	for _, node := range seen.Nodes {
+		if done[node.Current] {
+			continue
+		}
+		done[node.Current] = true
+		if class, known := seen.Table.Lookup(node.Current); known {
+			classes = append(classes, class)
+		} else {
+			unresolved = append(unresolved, node.Current)
+		}
+	}
+	return classes, unresolved
+}
+
+// apply writes an object unless the server holds exactly the fields that the operator wants to own, with its values.
+func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation, object render.Object) error {
+	want, err := render.Fields(object)
+	if err != nil {
+		return err
+	}
+	if live := find(seen.existing, object); live != nil && holds(live, want) {
+		return nil
+	}
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
+	}
+	log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
+	return keepDaemonSet(seen, want)
+}
+
+// keepDaemonSet puts the server's answer into the observation, so that the status speaks of the present DaemonSet.
+func keepDaemonSet(seen *observation, answer *unstructured.Unstructured) error {
+	if answer.GetKind() != "DaemonSet" {
+		return nil
+	}
+	var daemonSet appsv1.DaemonSet
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(answer.Object, &daemonSet); err != nil {
+		return fmt.Errorf("read the server's answer for DaemonSet %s: %w", answer.GetName(), err)
+	}
+	dropDaemonSet(seen, daemonSet.Name)
+	seen.DaemonSets = append(seen.DaemonSets, daemonSet)
+	return nil
+}
+
+func dropDaemonSet(seen *observation, name string) {
+	seen.DaemonSets = slices.DeleteFunc(slices.Clone(seen.DaemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
+}
+
+func find(objects []render.Object, like render.Object) render.Object {
+	for _, object := range objects {
+		if reflect.TypeOf(object) == reflect.TypeOf(like) && object.GetNamespace() == like.GetNamespace() && object.GetName() == like.GetName() {
+			return object
+		}
+	}
+	return nil
+}
+
+// holds compares what the operator owns of a live object, by the server's record, with what it wants. A hand edit
+// changes the value or takes the field over; a field that is no longer wanted is still owned: each makes a difference.
+func holds(live render.Object, want *unstructured.Unstructured) bool {
+	owned, err := ownedFields(live)
+	if err != nil {
+		return false
+	}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(owned)
+	return err == nil && reflect.DeepEqual(fields, want.Object)
+}
+
+func ownedFields(live render.Object) (any, error) {
+	owner := string(FieldOwner)
+	switch object := live.(type) {
+	case *appsv1.DaemonSet:
+		return appsapply.ExtractDaemonSet(object, owner)
+	case *storagev1.CSIDriver:
+		return storageapply.ExtractCSIDriver(object, owner)
+	case *corev1.ServiceAccount:
+		return coreapply.ExtractServiceAccount(object, owner)
+	}
+	return nil, fmt.Errorf("the operator owns no %T", live)
+}
+
+// delete removes one of the driver's objects, unless another took its place or its label meanwhile.
+func (r *ImageCSIDriverReconciler) delete(ctx context.Context, seen *observation, object render.Object) error {
+	if !object.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	same := client.Preconditions{UID: ptr.To(object.GetUID())}
+	if _, isDaemonSet := object.(*appsv1.DaemonSet); !isDaemonSet {
+		same.ResourceVersion = ptr.To(object.GetResourceVersion())
+	}
+	if err := r.Client.Delete(ctx, object, same, client.PropagationPolicy("Background")); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
+	}
+	log.FromContext(ctx).Info("Deleted", "kind", fmt.Sprintf("%T", object), "name", object.GetName())
+	if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
+		dropDaemonSet(seen, object.GetName())
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package controllers
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// CacheOptions keep the cache small: of nodes and their registrations only what is read, of everything else only the
+// objects that carry the label of a driver. Managed fields stay on the objects that the operator applies, because
+// they tell what it owns.
+func CacheOptions(namespace string) cache.Options {
+	ours := labels.NewSelector()
+	if labelled, err := labels.NewRequirement(contract.DriverLabel, selection.Exists, nil); err == nil {
+		ours = ours.Add(*labelled)
+	}
+	here := map[string]cache.Config{namespace: {}}
+	return cache.Options{ByObject: map[client.Object]cache.ByObject{
+		&v1alpha1.ImageCSIDriver{}: {Transform: cache.TransformStripManagedFields()},
+		&corev1.Node{}:             {Transform: trimNode},
+		&storagev1.CSINode{}:       {Transform: trimCSINode},
+		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: trimPod},
+		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
+		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
+		&storagev1.CSIDriver{}:     {Label: ours},
+	}}
+}
+
+// trimNode keeps a node's name, labels and software.
+func trimNode(object any) (any, error) {
+	node, is := object.(*corev1.Node)
+	if !is {
+		return object, nil
+	}
+	trimmed := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: node.Status.NodeInfo}}
+	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
+	trimmed.Labels = node.Labels
+	return trimmed, nil
+}
+
+// trimCSINode keeps the names of the registered drivers.
+func trimCSINode(object any) (any, error) {
+	node, is := object.(*storagev1.CSINode)
+	if !is {
+		return object, nil
+	}
+	trimmed := &storagev1.CSINode{}
+	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
+	for _, driver := range node.Spec.Drivers {
+		trimmed.Spec.Drivers = append(trimmed.Spec.Drivers, storagev1.CSINodeDriver{Name: driver.Name})
+	}
+	return trimmed, nil
+}
+
+// trimPod keeps what tells whether a node plugin runs and where.
+func trimPod(object any) (any, error) {
+	pod, is := object.(*corev1.Pod)
+	if !is {
+		return object, nil
+	}
+	trimmed := &corev1.Pod{}
+	trimmed.Name, trimmed.Namespace, trimmed.UID, trimmed.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
+	trimmed.DeletionTimestamp, trimmed.Labels = pod.DeletionTimestamp, pod.Labels
+	trimmed.Spec.NodeName, trimmed.Spec.Affinity = pod.Spec.NodeName, pod.Spec.Affinity
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled {
+			trimmed.Status.Conditions = append(trimmed.Status.Conditions, condition)
+		}
+	}
+	for _, container := range pod.Status.ContainerStatuses {
+		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: container.Name, Image: container.Image, RestartCount: container.RestartCount,
+			State: container.State, LastTerminationState: container.LastTerminationState,
+		})
+	}
+	return trimmed, nil
+}

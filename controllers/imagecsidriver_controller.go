@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// FieldOwner owns every field that the operator applies.
+const FieldOwner = client.FieldOwner("image-csi-operator")
+
+// recheckVolumes is when to look again whether pods still use volumes. Pods are not watched, because there are too
+// many of them; only a node or a driver that waits for them is looked at again.
+const recheckVolumes = 30 * time.Second
+
+// ImageCSIDriverReconciler carries out ImageCSIDriver objects.
+type ImageCSIDriverReconciler struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Direct reads what is not cached: pods and PersistentVolumes.
+	Direct client.Reader
+	// Recorder writes events.
+	Recorder events.EventRecorder
+	// Clock tells the time of transitions.
+	Clock clock.PassiveClock
+	// Settings of the operator.
+	Settings render.Settings
+	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
+	BatchPeriod time.Duration
+}
+
+var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
+
+// +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods;persistentvolumes,verbs=list
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=csinodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=apps,namespace=image-csi-system,resources=daemonsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update
+
+// Reconcile brings the cluster to what one ImageCSIDriver asks for, and its status to what is so.
+func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	seen, err := r.read(ctx, request.Name)
+	if err != nil || seen == nil {
+		return ctrl.Result{}, err
+	}
+	result, err := r.carryOut(ctx, seen)
+	seen.Err = err
+	return result, errors.Join(err, r.report(ctx, seen))
+}
+
+// carryOut does what the driver's state asks for.
+func (r *ImageCSIDriverReconciler) carryOut(ctx context.Context, seen *observation) (ctrl.Result, error) {
+	switch {
+	case claims.Gone(seen.Driver) && len(seen.existing) == 0:
+		seen.Removal = status.RemovalDone
+		return ctrl.Result{}, nil
+	case claims.Leaving(seen.Driver):
+		return r.remove(ctx, seen)
+	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged, seen.Refusal != nil:
+		return ctrl.Result{}, nil
+	default:
+		return r.run(ctx, seen)
+	}
+}
+
+// run places the node plugins and applies the driver's objects.
+func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (ctrl.Result, error) {
+	if err := r.addFinalizer(ctx, seen.Driver); err != nil {
+		return ctrl.Result{}, err
+	}
+	labelErr := r.label(ctx, seen)
+	applyErr := r.applyObjects(ctx, seen)
+	result := ctrl.Result{}
+	if seen.anyWaiting() {
+		result.RequeueAfter = recheckVolumes
+	}
+	return result, errors.Join(labelErr, applyErr)
+}

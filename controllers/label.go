@@ -1,0 +1,80 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// label gives every node its class. A node that has a class already keeps it while a pod there uses a volume.
+func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) error {
+	var failures []error
+	for i := range seen.Nodes {
+		if err := r.labelNode(ctx, seen, &seen.nodes[i], &seen.Nodes[i]); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, seen *observation, node *corev1.Node, place *status.Node) error {
+	if place.Settled() {
+		return nil
+	}
+	if place.Current != "" {
+		user, err := r.userOn(ctx, seen, node.Name)
+		if err != nil {
+			return err
+		}
+		if place.UsedBy = user; user != "" {
+			return nil
+		}
+	}
+	if err := r.setClass(ctx, node, place.Wanted); err != nil {
+		return err
+	}
+	place.Current = place.Wanted
+	return nil
+}
+
+// setClass writes a node's class label; an empty class removes it. A node that is gone needs no label.
+func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.Node, class string) error {
+	changed := node.DeepCopy()
+	if class == "" {
+		delete(changed.Labels, contract.NodeClassLabel)
+	} else {
+		if changed.Labels == nil {
+			changed.Labels = map[string]string{}
+		}
+		changed.Labels[contract.NodeClassLabel] = class
+	}
+	err := r.Client.Patch(ctx, changed, client.MergeFrom(node), FieldOwner)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("set the label %s of node %s to %q: %w", contract.NodeClassLabel, node.Name, class, err)
+	}
+	log.FromContext(ctx).Info("Set the node's class", "node", node.Name, "class", class)
+	return nil
+}
+
+// unlabel takes away the class of the nodes that no other driver needs. The driver's own node plugins are gone by now.
+func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) error {
+	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
+	var failures []error
+	for i := range seen.nodes {
+		place := plan.Of(&seen.nodes[i])
+		if place.Current == "" || place.Wanted != "" {
+			continue
+		}
+		failures = append(failures, r.setClass(ctx, &seen.nodes[i], ""))
+		seen.Nodes[i].Current = ""
+	}
+	return errors.Join(failures...)
+}

@@ -1,0 +1,130 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// observation is one look at the cluster, and what happened since.
+type observation struct {
+	status.Observation
+	// drivers are all of the cluster's.
+	drivers []v1alpha1.ImageCSIDriver
+	// nodes as the cache holds them: shared, not to be changed. Node i of the status is nodes[i].
+	nodes []corev1.Node
+	// existing are the driver's objects.
+	existing []render.Object
+	// volumes of all drivers; nil until somebody asks for them.
+	volumes volumeIndex
+}
+
+func (o *observation) anyWaiting() bool {
+	for i := range o.Nodes {
+		if o.Nodes[i].UsedBy != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// read looks at everything that matters for one driver. It returns nil if there is no such driver.
+func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (*observation, error) {
+	seen := &observation{}
+	var drivers v1alpha1.ImageCSIDriverList
+	if err := r.Client.List(ctx, &drivers); err != nil {
+		return nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
+	}
+	seen.drivers = drivers.Items
+	for i := range seen.drivers {
+		if seen.drivers[i].Name == name {
+			seen.Driver = seen.drivers[i].DeepCopy()
+		}
+	}
+	if seen.Driver == nil {
+		return nil, nil
+	}
+	seen.Names = render.Names(seen.Driver)
+	seen.Table = nodeclass.NewTable(seen.Driver.Spec.NodeClasses)
+	if !claims.Leaving(seen.Driver) {
+		seen.Refusal = claims.Check(seen.Driver, seen.drivers)
+	}
+	if err := r.readNodes(ctx, seen); err != nil {
+		return nil, err
+	}
+	return seen, r.readObjects(ctx, seen)
+}
+
+// readNodes finds every node's place and the drivers that its kubelet has registered.
+func (r *ImageCSIDriverReconciler) readNodes(ctx context.Context, seen *observation) error {
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	var csiNodes storagev1.CSINodeList
+	if err := r.Client.List(ctx, &csiNodes, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list CSINodes: %w", err)
+	}
+	registered := make(map[string]sets.Set[string], len(csiNodes.Items))
+	for i := range csiNodes.Items {
+		registered[csiNodes.Items[i].Name] = registeredDrivers(&csiNodes.Items[i])
+	}
+	plan := placement.ByDriver(seen.Driver, len(claims.Holding(seen.drivers)) > 0)
+	seen.nodes = nodes.Items
+	seen.Nodes = make([]status.Node, len(nodes.Items))
+	for i := range nodes.Items {
+		seen.Nodes[i] = status.Node{Node: plan.Of(&nodes.Items[i]), Registered: registered[nodes.Items[i].Name]}
+	}
+	return nil
+}
+
+func registeredDrivers(node *storagev1.CSINode) sets.Set[string] {
+	names := sets.New[string]()
+	for _, driver := range node.Spec.Drivers {
+		names.Insert(driver.Name)
+	}
+	return names
+}
+
+// readObjects finds the driver's objects by their label.
+func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observation) error {
+	ours := client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}
+	here := client.InNamespace(r.Settings.Namespace)
+	var (
+		csiDrivers      storagev1.CSIDriverList
+		serviceAccounts corev1.ServiceAccountList
+		daemonSets      appsv1.DaemonSetList
+		pods            corev1.PodList
+	)
+	for list, where := range map[client.ObjectList][]client.ListOption{
+		&csiDrivers: {ours}, &serviceAccounts: {ours, here}, &daemonSets: {ours, here}, &pods: {ours, here},
+	} {
+		if err := r.Client.List(ctx, list, where...); err != nil {
+			return fmt.Errorf("list the driver's objects (%T): %w", list, err)
+		}
+	}
+	for i := range daemonSets.Items {
+		seen.existing = append(seen.existing, &daemonSets.Items[i])
+	}
+	for i := range csiDrivers.Items {
+		seen.existing = append(seen.existing, &csiDrivers.Items[i])
+	}
+	for i := range serviceAccounts.Items {
+		seen.existing = append(seen.existing, &serviceAccounts.Items[i])
+	}
+	seen.DaemonSets, seen.Pods = daemonSets.Items, pods.Items
+	return nil
+}

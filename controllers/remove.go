@@ -1,0 +1,113 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// remove takes a driver away in an order in which no pod loses a volume and no kubelet a driver it needs: node
+// plugins once nothing uses a volume, then the CSIDriver objects, then the nodes' labels, and the finalizer last.
+// An unmanaged driver is let go with everything left in place.
+//
+// The objects have no owner reference: a foreground deletion of the ImageCSIDriver would otherwise delete the
+// DaemonSets at once, whatever the finalizer says.
+func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation) (ctrl.Result, error) {
+	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
+		return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
+	}
+	inUse, err := r.markUsers(ctx, seen)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if inUse {
+		seen.Removal = status.RemovalWaiting
+		return ctrl.Result{RequeueAfter: recheckVolumes}, nil
+	}
+	seen.Removal = status.RemovalStopping
+	stopped, err := r.stop(ctx, seen)
+	if err != nil || !stopped {
+		return ctrl.Result{}, err
+	}
+	if err := r.cleanUp(ctx, seen); err != nil {
+		return ctrl.Result{}, err
+	}
+	seen.Removal = status.RemovalDone
+	return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
+}
+
+// markUsers notes the pods that still use a volume of the driver, and says whether there are any.
+func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (bool, error) {
+	if stage := meta.FindStatusCondition(seen.Driver.Status.Conditions, v1alpha1.ConditionProgressing); stage != nil &&
+		stage.Reason == string(status.RemovalStopping) {
+		return false, nil // The node plugins are ending: too late for a pod that came since.
+	}
+	volumes, err := r.volumesOf(ctx, seen.Names)
+	if err != nil {
+		return false, err
+	}
+	users, err := r.users(ctx, volumes)
+	if err != nil {
+		return false, err
+	}
+	for i := range seen.Nodes {
+		seen.Nodes[i].UsedBy = users[seen.Nodes[i].Name]
+	}
+	return len(users) > 0, nil
+}
+
+// stop deletes the DaemonSets and says whether they and their pods are gone. Their deletion events lead here again.
+func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (bool, error) {
+	stopped := len(seen.DaemonSets) == 0 && len(seen.Pods) == 0
+	var failures []error
+	for _, object := range seen.existing {
+		if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
+			failures = append(failures, r.delete(ctx, seen, object))
+		}
+	}
+	return stopped, errors.Join(failures...)
+}
+
+// cleanUp removes everything but the finalizer.
+func (r *ImageCSIDriverReconciler) cleanUp(ctx context.Context, seen *observation) error {
+	var failures []error
+	for _, object := range seen.existing {
+		failures = append(failures, r.delete(ctx, seen, object))
+	}
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	return r.unlabel(ctx, seen)
+}
+
+func (r *ImageCSIDriverReconciler) addFinalizer(ctx context.Context, driver *v1alpha1.ImageCSIDriver) error {
+	return r.patchFinalizers(ctx, driver, controllerutil.AddFinalizer)
+}
+
+func (r *ImageCSIDriverReconciler) dropFinalizer(ctx context.Context, driver *v1alpha1.ImageCSIDriver) error {
+	return client.IgnoreNotFound(r.patchFinalizers(ctx, driver, controllerutil.RemoveFinalizer))
+}
+
+func (r *ImageCSIDriverReconciler) patchFinalizers(ctx context.Context, driver *v1alpha1.ImageCSIDriver,
+	change func(client.Object, string) bool) error {
+	before := driver.DeepCopy()
+	if !change(driver, contract.Finalizer) {
+		return nil
+	}
+	// A merge patch replaces the whole list, so it must not meet a list that somebody else changed meanwhile.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, driver, patch, FieldOwner); err != nil {
+		return fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// report writes the status once, if it changed, and an event for each condition that turned.
+func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation) error {
+	before := seen.Driver.DeepCopy()
+	seen.Driver.Status = status.Of(before.Status, seen.Observation, metav1.NewTime(r.Clock.Now()))
+	if equality.Semantic.DeepEqual(before.Status, seen.Driver.Status) {
+		return nil
+	}
+	after := seen.Driver.DeepCopy()
+	if err := r.Client.Status().Patch(ctx, seen.Driver, client.MergeFrom(before), FieldOwner); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil // The driver's finalizer was the last one, and now the object is gone.
+		}
+		return fmt.Errorf("write the status of ImageCSIDriver %s: %w", before.Name, err)
+	}
+	r.announce(before, after)
+	return nil
+}
+
+// announce records an event for every condition whose status turned.
+func (r *ImageCSIDriverReconciler) announce(before, after *v1alpha1.ImageCSIDriver) {
+	for _, condition := range after.Status.Conditions {
+		old := meta.FindStatusCondition(before.Status.Conditions, condition.Type)
+		if old != nil && old.Status == condition.Status {
+			continue
+		}
+		if old == nil && condition.Status == metav1.ConditionFalse {
+			continue // A new driver is not available yet, and not degraded: no news.
+		}
+		kind := corev1.EventTypeNormal
+		if (condition.Status == metav1.ConditionTrue) == (condition.Type == v1alpha1.ConditionDegraded) && condition.Type != v1alpha1.ConditionProgressing {
+			kind = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(after, nil, kind, condition.Reason, condition.Type+string(condition.Status), "%s", shortened(condition.Message))
+	}
+}
+
+// shortened keeps a text within the 1 kB that the API server takes for an event's note.
+func shortened(text string) string {
+	const most = 1000
+	if len(text) > most {
+		return text[:most]
+	}
+	return text
+}

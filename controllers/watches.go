@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"context"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// SetupWithManager registers the controller and what wakes it. One driver is looked at after the other, because they
+// share the nodes' labels.
+func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	every := handler.EnqueueRequestsFromMapFunc(r.everyDriver)
+	owner := handler.EnqueueRequestsFromMapFunc(driverOf)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("imagecsidriver").
+		// A change of one driver can end or start a conflict of another.
+		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
+		Watches(&corev1.Node{}, r.batched(r.everyDriver), builder.WithPredicates(nodeChanges())).
+		Watches(&storagev1.CSINode{}, r.batched(r.everyDriver), builder.WithPredicates(registrationChanges())).
+		Watches(&corev1.Pod{}, r.batched(driverOf), builder.WithPredicates(pluginPodChanges())).
+		Watches(&appsv1.DaemonSet{}, owner).
+		Watches(&storagev1.CSIDriver{}, owner).
+		Watches(&corev1.ServiceAccount{}, owner).
+		Complete(r)
+}
+
+// driverOf returns the driver that an object belongs to.
+func driverOf(_ context.Context, object client.Object) []reconcile.Request {
+	if name := object.GetLabels()[contract.DriverLabel]; name != "" {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: name}}}
+	}
+	return nil
+}
+
+// everyDriver returns all drivers.
+func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Object) []reconcile.Request {
+	var drivers v1alpha1.ImageCSIDriverList
+	if err := r.Client.List(ctx, &drivers, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the drivers that a change concerns")
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, len(drivers.Items))
+	for i := range drivers.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: drivers.Items[i].Name}})
+	}
+	return requests
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// batched puts requests into the queue a little later, so that a burst of changes is looked at once.
+func (r *ImageCSIDriverReconciler) batched(toRequests handler.MapFunc) handler.EventHandler {
+	later := func(ctx context.Context, object client.Object, q queue) {
+		for _, request := range toRequests(ctx, object) {
+			q.AddAfter(request, r.BatchPeriod)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { later(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { later(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { later(ctx, e.Object, q) },
+	}
+}

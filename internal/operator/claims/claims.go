@@ -1,0 +1,143 @@
+package claims
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// Reasons of a refusal.
+const (
+	ReasonNameConflict      = "NameConflict"
+	ReasonPlacementConflict = "PlacementConflict"
+)
+
+// Refusal says why a driver is not carried out, in words for the cluster's administrator.
+type Refusal struct {
+	// Reason is ReasonNameConflict or ReasonPlacementConflict.
+	Reason string
+	// Message names the other driver and says what to do.
+	Message string
+}
+
+// Check says whether another driver has the better claim to something that a driver asks for; nil if none has.
+// An object's own name is a better claim than an alias; between equals, the older object wins. A refused driver keeps
+// what it has running.
+func Check(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) *Refusal {
+	others := rivals(driver, all)
+	for i := range others {
+		if refusal := checkNames(driver, &others[i]); refusal != nil {
+			return refusal
+		}
+	}
+	for i := range others {
+		if refusal := checkPlacement(driver, &others[i], all); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
+}
+
+// rivals are the other drivers that hold claims: all but those that are removed completely. The order is fixed.
+func rivals(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+	var out []v1alpha1.ImageCSIDriver
+	for i := range all {
+		if all[i].Name != driver.Name && !Gone(&all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.ImageCSIDriver) int {
+		if older(&a, &b) {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// Gone says that nothing of a driver is left in the cluster, nor will be.
+func Gone(driver *v1alpha1.ImageCSIDriver) bool {
+	return Leaving(driver) && !slices.Contains(driver.Finalizers, contract.Finalizer)
+}
+
+// Leaving says that a driver is to be taken away.
+func Leaving(driver *v1alpha1.ImageCSIDriver) bool {
+	return !driver.DeletionTimestamp.IsZero() || driver.Spec.ManagementState == v1alpha1.Removed
+}
+
+func older(a, b *v1alpha1.ImageCSIDriver) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
+
+func checkNames(driver, other *v1alpha1.ImageCSIDriver) *Refusal {
+	for _, alias := range driver.Spec.Aliases {
+		if string(alias) == other.Name {
+			return taken("alias "+other.Name, "the name", other)
+		}
+		if slices.Contains(other.Spec.Aliases, alias) && older(other, driver) {
+			return taken("alias "+string(alias), "an alias", other)
+		}
+	}
+	return nil
+}
+
+func taken(what, as string, other *v1alpha1.ImageCSIDriver) *Refusal {
+	return &Refusal{
+		Reason: ReasonNameConflict,
+		Message: fmt.Sprintf("The %s is %s of the ImageCSIDriver %s already. Remove it from one of the two objects; "+
+			"until then nothing of this driver is changed.", what, as, other.Name),
+	}
+}
+
+// checkPlacement compares with the drivers that place node plugins. One that is refused itself places none.
+func checkPlacement(driver, other *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) *Refusal {
+	if !older(other, driver) || samePlacement(driver, other) || !placesBefore(other, all) {
+		return nil
+	}
+	return &Refusal{
+		Reason: ReasonPlacementConflict,
+		Message: fmt.Sprintf("spec.nodeClasses or spec.nodePlugin.nodeSelector differs from that of the older ImageCSIDriver %s, "+
+			"but a node has one class for all drivers. Give both objects the same values; until then nothing of this driver is changed.", other.Name),
+	}
+}
+
+func samePlacement(a, b *v1alpha1.ImageCSIDriver) bool {
+	return equality.Semantic.DeepEqual(a.Spec.NodeClasses, b.Spec.NodeClasses) &&
+		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelector, b.Spec.NodePlugin.NodeSelector)
+}
+
+// placesBefore says that a driver is managed and not refused. It looks at older drivers only, so it ends.
+func placesBefore(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) bool {
+	return driver.Spec.ManagementState != v1alpha1.Unmanaged && !Leaving(driver) && Check(driver, all) == nil
+}
+
+// Placing returns the drivers that decide the classes of nodes: managed, staying, and not refused. They agree with
+// each other.
+func Placing(all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+	var out []v1alpha1.ImageCSIDriver
+	for i := range all {
+		if placesBefore(&all[i], all) {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+// Holding returns the drivers that have node plugins to keep in place, but do not decide the classes of nodes:
+// unmanaged, refused, or on their way out.
+func Holding(all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+	var out []v1alpha1.ImageCSIDriver
+	for i := range all {
+		if !placesBefore(&all[i], all) && !Gone(&all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}

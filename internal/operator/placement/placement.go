@@ -1,0 +1,93 @@
+package placement
+
+import (
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// Plan is how nodes get their class. The zero Plan takes every label away.
+type Plan struct {
+	// Table finds a node's class; nil if no driver wants node plugins.
+	Table *nodeclass.Table
+	// Selector restricts the nodes to those with these labels.
+	Selector map[string]v1alpha1.LabelValue
+	// Hold keeps a label that no driver wants any more, because another driver's node plugins stay for now.
+	Hold bool
+}
+
+// PlanOf returns the plan that a cluster's drivers agree on. Leaving out a driver shows what stays without it.
+func PlanOf(all []v1alpha1.ImageCSIDriver, without string) Plan {
+	plan := Plan{}
+	for _, driver := range claims.Holding(all) {
+		plan.Hold = plan.Hold || driver.Name != without
+	}
+	for _, driver := range claims.Placing(all) {
+		if driver.Name != without {
+			return ByDriver(&driver, plan.Hold)
+		}
+	}
+	return plan
+}
+
+// ByDriver returns the plan of a single driver.
+func ByDriver(driver *v1alpha1.ImageCSIDriver, hold bool) Plan {
+	table := nodeclass.NewTable(driver.Spec.NodeClasses)
+	return Plan{Table: &table, Selector: driver.Spec.NodePlugin.NodeSelector, Hold: hold}
+}
+
+// Node is a node's place.
+type Node struct {
+	// Name of the node.
+	Name string
+	// Selected says that the plan's selector takes the node.
+	Selected bool
+	// Unsupported tells why a selected node has no class; nil if it has one.
+	Unsupported *nodeclass.Unsupported
+	// Current is the class in the node's label; empty without a label.
+	Current string
+	// Wanted is the class that the label should have; empty for no label.
+	Wanted string
+	// RuntimeVersion is the node's status.nodeInfo.containerRuntimeVersion.
+	RuntimeVersion string
+}
+
+// Eligible says that the node can serve the driver.
+func (n Node) Eligible() bool { return n.Selected && n.Unsupported == nil }
+
+// Settled says that the node's label is as it should be.
+func (n Node) Settled() bool { return n.Current == n.Wanted }
+
+// Of returns the place of a node.
+func (p Plan) Of(node *corev1.Node) Node {
+	out := Node{
+		Name:           node.Name,
+		Current:        node.Labels[contract.NodeClassLabel],
+		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
+	}
+	if p.Table != nil && p.selects(node) {
+		out.Selected = true
+		class, err := p.Table.Class(node)
+		if !errors.As(err, &out.Unsupported) {
+			out.Wanted = class.Name
+		}
+	}
+	if out.Wanted == "" && p.Hold {
+		out.Wanted = out.Current
+	}
+	return out
+}
+
+func (p Plan) selects(node *corev1.Node) bool {
+	for key, value := range p.Selector {
+		if got, has := node.Labels[key]; !has || got != string(value) {
+			return false
+		}
+	}
+	return true
+}

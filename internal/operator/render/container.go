@@ -1,0 +1,93 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
+)
+
+const (
+	portName = "http"
+	// defaultMaxParallelPulls is the API's default.
+	defaultMaxParallelPulls = 4
+)
+
+func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
+	plugin := driver.Spec.NodePlugin
+	return corev1.Container{
+		Name:            ContainerName,
+		Image:           cmp.Or(plugin.Image, settings.NodePluginImage),
+		ImagePullPolicy: cmp.Or(plugin.ImagePullPolicy, corev1.PullIfNotPresent),
+		Command:         []string{contract.NodePluginBinary},
+		Args:            arguments(driver, class),
+		Env: []corev1.EnvVar{{
+			Name:      contract.NodeNameEnv,
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
+		}},
+		Ports:     []corev1.ContainerPort{{Name: portName, ContainerPort: contract.HTTPPort, Protocol: corev1.ProtocolTCP}},
+		Resources: resources(plugin.Resources),
+		// A node plugin that has to tidy up after a crash may take its time to start; once started, liveness asks
+		// only whether the process answers, and readiness whether it can serve.
+		StartupProbe:    probe(contract.LivenessPath, 2, 60),
+		LivenessProbe:   probe(contract.LivenessPath, 20, 3),
+		ReadinessProbe:  probe(contract.ReadinessPath, 10, 3),
+		SecurityContext: security.Context(class),
+		VolumeMounts:    mounts,
+		// A node plugin that ends with an error says why in its last lines of log, which this puts into its status.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	}
+}
+
+// arguments of the node plugin.
+func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string {
+	names := Names(driver)
+	args := []string{option(contract.FlagDriverName, names[0])}
+	for _, alias := range names[1:] {
+		args = append(args, option(contract.FlagAlias, alias))
+	}
+	volumes := driver.Spec.Volumes
+	args = append(args,
+		option(contract.FlagRuntime, class.Runtime),
+		option(contract.FlagRuntimeEndpoint, class.RuntimeEndpoint),
+		option(contract.FlagMountMode, class.MountMode),
+		option(contract.FlagKubeletRoot, class.KubeletRoot),
+		option(contract.FlagStorageRoot, class.StorageRoot),
+		option(contract.FlagHTTPAddress, fmt.Sprintf(":%d", contract.HTTPPort)),
+		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
+		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, defaultMaxParallelPulls)),
+		option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo)))),
+	)
+	return args
+}
+
+func option(name string, value any) string { return fmt.Sprintf("--%s=%v", name, value) }
+
+func resources(set *v1alpha1.Resources) corev1.ResourceRequirements {
+	if set != nil {
+		return corev1.ResourceRequirements{Requests: set.Requests, Limits: set.Limits}
+	}
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("64Mi"),
+	}}
+}
+
+func probe(path string, periodSeconds, failures int32) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Path: path, Port: intstr.FromString(portName), Scheme: corev1.URISchemeHTTP,
+		}},
+		PeriodSeconds:    periodSeconds,
+		TimeoutSeconds:   5,
+		FailureThreshold: failures,
+	}
+}

@@ -1,0 +1,44 @@
+package render
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// ephemeralProfileLabel is the least Pod Security level at which OpenShift admits pods with inline volumes of the
+// driver. Without it, OpenShift takes them in privileged namespaces only.
+const ephemeralProfileLabel = "security.openshift.io/csi-ephemeral-volume-profile"
+
+// csiDriver tells the kubelet how to treat the volumes of one of the driver's names.
+func csiDriver(driver *v1alpha1.ImageCSIDriver, name string) *storagev1.CSIDriver {
+	objectLabels := labels(driver)
+	objectLabels[ephemeralProfileLabel] = "restricted"
+	return &storagev1.CSIDriver{
+		TypeMeta:   metav1.TypeMeta{APIVersion: storagev1.SchemeGroupVersion.String(), Kind: "CSIDriver"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: objectLabels},
+		Spec: storagev1.CSIDriverSpec{
+			AttachRequired: ptr.To(false),
+			PodInfoOnMount: ptr.To(true),
+			// With true, two pods with different SELinux levels could not share a volume on one node.
+			SELinuxMount:         ptr.To(false),
+			FSGroupPolicy:        ptr.To(storagev1.NoneFSGroupPolicy),
+			VolumeLifecycleModes: []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral},
+		},
+	}
+}
+
+// serviceAccount of the node plugins. It has no rights and its token is not mounted; it exists so that policies can
+// name the pods.
+func serviceAccount(driver *v1alpha1.ImageCSIDriver, settings Settings) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		TypeMeta: metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: "ServiceAccount"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: settings.Namespace, Name: ServiceAccountName(driver.Name), Labels: labels(driver),
+		},
+		AutomountServiceAccountToken: ptr.To(false),
+	}
+}

@@ -1,0 +1,96 @@
+package render
+
+import (
+	"cmp"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// ContainerName is the name of the node plugin's container.
+const ContainerName = "node-plugin"
+
+const (
+	priorityClass = "system-node-critical"
+	// terminationGraceSeconds lets a publish that is under way end.
+	terminationGraceSeconds = 30
+)
+
+var _ Object = (*appsv1.DaemonSet)(nil)
+
+// daemonSet runs the node plugin on the nodes of a class.
+func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) *appsv1.DaemonSet {
+	return &appsv1.DaemonSet{
+		TypeMeta: metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: settings.Namespace,
+			Name:      DaemonSetName(driver.Name, class.Name),
+			Labels:    classLabels(driver, class.Name),
+		},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: selector(driver, class.Name)},
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+				Type:          appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: maxUnavailable(driver)},
+			},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{
+					Labels:      classLabels(driver, class.Name),
+					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": ContainerName},
+				},
+				Spec: podSpec(driver, class, settings),
+			},
+		},
+	}
+}
+
+func maxUnavailable(driver *v1alpha1.ImageCSIDriver) *intstr.IntOrString {
+	if set := driver.Spec.Rollout.MaxUnavailable; set != nil {
+		return ptr.To(*set)
+	}
+	return ptr.To(intstr.FromString("10%"))
+}
+
+func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) corev1.PodSpec {
+	plugin := driver.Spec.NodePlugin
+	volumes, mounts := hostDirectories(driver, class).split()
+	return corev1.PodSpec{
+		ServiceAccountName:            ServiceAccountName(driver.Name),
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		PriorityClassName:             cmp.Or(plugin.PriorityClassName, priorityClass),
+		TerminationGracePeriodSeconds: ptr.To[int64](terminationGraceSeconds),
+		// The class label alone places the pods. It changes only while no pod of the node uses a volume; a further
+		// selector here would take the node plugin away regardless.
+		NodeSelector: map[string]string{
+			contract.NodeClassLabel: class.Name,
+			corev1.LabelOSStable:    string(corev1.Linux),
+		},
+		Tolerations:      tolerations(plugin),
+		ImagePullSecrets: pullSecrets(plugin),
+		Containers:       []corev1.Container{container(driver, class, settings, mounts)},
+		Volumes:          volumes,
+	}
+}
+
+func tolerations(plugin v1alpha1.NodePlugin) []corev1.Toleration {
+	if len(plugin.Tolerations) > 0 {
+		return plugin.Tolerations
+	}
+	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+}
+
+func pullSecrets(plugin v1alpha1.NodePlugin) []corev1.LocalObjectReference {
+	var out []corev1.LocalObjectReference
+	for _, secret := range plugin.ImagePullSecrets {
+		out = append(out, corev1.LocalObjectReference{Name: secret.Name})
+	}
+	return out
+}

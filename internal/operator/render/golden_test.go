@@ -1,0 +1,110 @@
+package render
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var settings = Settings{Namespace: "image-csi-system", NodePluginImage: "example.com/node-plugin:v1"}
+
+func minimal() *v1alpha1.ImageCSIDriver {
+	return &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: contract.DefaultDriverName}}
+}
+
+// full sets every field that the objects depend on.
+func full() *v1alpha1.ImageCSIDriver {
+	driver := minimal()
+	driver.Spec = v1alpha1.ImageCSIDriverSpec{
+		Aliases: []v1alpha1.DriverName{"z.example.com", "csi-image.warm-metal.tech"},
+		NodePlugin: v1alpha1.NodePlugin{
+			Image:             "example.com/other:v2",
+			ImagePullPolicy:   corev1.PullAlways,
+			ImagePullSecrets:  []v1alpha1.SecretName{{Name: "pull"}},
+			Resources:         &v1alpha1.Resources{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
+			Tolerations:       []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "gpu", Effect: corev1.TaintEffectNoSchedule}},
+			PriorityClassName: "high",
+			LogLevel:          v1alpha1.LogDebug,
+		},
+		Volumes: v1alpha1.Volumes{PullPolicy: corev1.PullAlways, MaxParallelPulls: 9},
+		Rollout: v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromInt32(3))},
+	}
+	return driver
+}
+
+func class(t *testing.T, name string, custom ...v1alpha1.NodeClass) nodeclass.Class {
+	t.Helper()
+	found, ok := nodeclass.NewTable(custom).Lookup(name)
+	if !ok {
+		t.Fatalf("no class %q", name)
+	}
+	return found
+}
+
+func TestRenderedObjects(t *testing.T) {
+	tests := map[string]Input{"no-nodes": {Driver: minimal()}, "full": {Driver: full(), Classes: []nodeclass.Class{
+		class(t, nodeclass.CRIO), class(t, nodeclass.Containerd),
+	}}}
+	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.K3s, nodeclass.K0s,
+		nodeclass.MicroK8s, nodeclass.CRIO, nodeclass.OpenShift} {
+		tests[name] = Input{Driver: minimal(), Classes: []nodeclass.Class{class(t, name)}}
+	}
+	tests["containerd-bidirectional"] = Input{Driver: minimal(), Classes: []nodeclass.Class{
+		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}),
+	}}
+	for name, input := range tests {
+		t.Run(name, func(t *testing.T) {
+			input.Settings = settings
+			compareGolden(t, name, Render(input).Apply)
+		})
+	}
+}
+
+func compareGolden(t *testing.T, name string, objects []Object) {
+	t.Helper()
+	var got bytes.Buffer
+	for _, object := range objects {
+		fields, err := Fields(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := yaml.Marshal(fields.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString("---\n")
+		got.Write(text)
+	}
+	file := filepath.Join("testdata", "golden", name+".yaml")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v; go test ./internal/operator/render -update writes the golden files", err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("objects differ from %s (-want +got); -update accepts them:\n%s", file, diff)
+	}
+}

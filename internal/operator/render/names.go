@@ -1,0 +1,73 @@
+package render
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+const (
+	// maxName keeps names usable as label values, which Kubernetes makes of them in places.
+	maxName = 63
+	// hashDigits of a cut name's hash keep it apart from other names with the same start.
+	hashDigits = 8
+)
+
+// Values of the recommended labels (Kubernetes documentation, "Recommended Labels").
+const (
+	nameLabel      = "app.kubernetes.io/name"
+	componentLabel = "app.kubernetes.io/component"
+	partOfLabel    = "app.kubernetes.io/part-of"
+	managedByLabel = "app.kubernetes.io/managed-by"
+
+	appName   = "image-csi-node-plugin"
+	component = "node-plugin"
+	partOf    = "image-csi-operator"
+)
+
+// DaemonSetName returns the name of a driver's DaemonSet for a node class.
+func DaemonSetName(driver, class string) string { return bounded(driver + "-" + class) }
+
+// ServiceAccountName returns the name of a driver's service account.
+func ServiceAccountName(driver string) string { return bounded(driver + "-node-plugin") }
+
+// bounded cuts a name that is too long and ends it with its hash.
+func bounded(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	start := strings.TrimRight(name[:maxName-hashDigits-1], "-.")
+	return start + "-" + hex.EncodeToString(sum[:])[:hashDigits]
+}
+
+// labels are on every object of a driver.
+func labels(driver *v1alpha1.ImageCSIDriver) map[string]string {
+	return map[string]string{
+		nameLabel:            appName,
+		componentLabel:       component,
+		partOfLabel:          partOf,
+		managedByLabel:       partOf,
+		contract.DriverLabel: driver.Name,
+	}
+}
+
+// classLabels are on everything of a driver that belongs to one node class.
+func classLabels(driver *v1alpha1.ImageCSIDriver, class string) map[string]string {
+	out := labels(driver)
+	out[contract.NodeClassLabel] = class
+	return out
+}
+
+// selector tells the pods of a DaemonSet. It can never change in the life of a DaemonSet, so it has only what makes
+// the pods its own.
+func selector(driver *v1alpha1.ImageCSIDriver, class string) map[string]string {
+	return map[string]string{
+		nameLabel:               appName,
+		contract.DriverLabel:    driver.Name,
+		contract.NodeClassLabel: class,
+	}
+}

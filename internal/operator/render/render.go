@@ -1,0 +1,75 @@
+package render
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// Object is a Kubernetes object of any kind.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Settings are the operator's own, the same for every driver.
+type Settings struct {
+	// Namespace in which the node plugins run.
+	Namespace string
+	// NodePluginImage is used when a driver sets no image.
+	NodePluginImage string
+}
+
+// Input is everything that the objects of a driver depend on.
+type Input struct {
+	// Driver with the API server's defaults filled in.
+	Driver *v1alpha1.ImageCSIDriver
+	// Classes that have nodes.
+	Classes []nodeclass.Class
+	// Unresolved are the names of classes that have nodes but that no table describes any more. What exists for
+	// them stays as it is.
+	Unresolved []string
+	// Existing are the driver's objects in the cluster.
+	Existing []Object
+	// Settings are the operator's.
+	Settings Settings
+}
+
+// Output is what the cluster should hold.
+type Output struct {
+	// Apply are the driver's objects, complete.
+	Apply []Object
+	// Delete are those of Input.Existing that the driver no longer has.
+	Delete []Object
+}
+
+// Render returns the objects of a driver: a CSIDriver for each of its names, a service account, and a DaemonSet for
+// each class.
+func Render(in Input) Output {
+	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+2)
+	for _, name := range Names(in.Driver) {
+		apply = append(apply, csiDriver(in.Driver, name))
+	}
+	apply = append(apply, serviceAccount(in.Driver, in.Settings))
+	classes := slices.Clone(in.Classes)
+	slices.SortFunc(classes, func(a, b nodeclass.Class) int { return strings.Compare(a.Name, b.Name) })
+	for _, class := range classes {
+		apply = append(apply, daemonSet(in.Driver, class, in.Settings))
+	}
+	return Output{Apply: apply, Delete: surplus(in, apply)}
+}
+
+// Names returns every CSI driver name that a driver serves, its own first and its aliases sorted.
+func Names(driver *v1alpha1.ImageCSIDriver) []string {
+	names := make([]string, 0, len(driver.Spec.Aliases)+1)
+	for _, alias := range driver.Spec.Aliases {
+		names = append(names, string(alias))
+	}
+	slices.Sort(names)
+	return slices.Insert(names, 0, driver.Name)
+}

@@ -1,0 +1,94 @@
+package render
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+func names(objects []Object) []string {
+	var out []string
+	for _, object := range objects {
+		out = append(out, object.GetName())
+	}
+	return out
+}
+
+func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
+	both := Input{Driver: full(), Settings: settings,
+		Classes: []nodeclass.Class{class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)}}
+	existing := Render(both).Apply
+
+	one := Input{Driver: minimal(), Settings: settings, Existing: existing, Classes: both.Classes[:1]}
+	want := []string{"csi-image.warm-metal.tech", "z.example.com", "container-image.csi.k8s.io-crio"}
+	if got := names(Render(one).Delete); !slices.Equal(got, want) {
+		t.Errorf("deleted %q, want %q", got, want)
+	}
+
+	one.Unresolved = []string{nodeclass.CRIO}
+	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
+		t.Errorf("with nodes still in crio, deleted %q, want %q", got, want[:2])
+	}
+	if got := Render(Input{Driver: full(), Settings: settings, Existing: existing, Classes: both.Classes}).Delete; got != nil {
+		t.Errorf("nothing changed, but deleted %q", names(got))
+	}
+}
+
+func TestObjectsDoNotDependOnTheOrderOfTheInput(t *testing.T) {
+	a, b := class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)
+	driver := full()
+	first := Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{a, b}})
+	driver.Spec.Aliases = []v1alpha1.DriverName{driver.Spec.Aliases[1], driver.Spec.Aliases[0]}
+	second := Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{b, a}})
+	if !slices.Equal(names(first.Apply), names(second.Apply)) {
+		t.Errorf("%q, then %q", names(first.Apply), names(second.Apply))
+	}
+}
+
+func TestLongNamesAreCutAndStayApart(t *testing.T) {
+	driver := strings.Repeat("a", 54) + ".example"
+	seen := map[string]bool{}
+	for _, class := range []string{"containerd", "crio", "containerd-with-a-long-name-of-its-own"} {
+		name := DaemonSetName(driver, class)
+		if len(name) > 63 || seen[name] || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			t.Errorf("name %q for class %q: %d characters, seen before: %v", name, class, len(name), seen[name])
+		}
+		seen[name] = true
+	}
+}
+
+// The promises that the node plugin's pods make in every class.
+func TestEveryPodKeepsToTheLeast(t *testing.T) {
+	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.CRIO, nodeclass.OpenShift} {
+		for _, object := range Render(Input{Driver: minimal(), Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
+			daemonSet, is := object.(*appsv1.DaemonSet)
+			if !is {
+				continue
+			}
+			pod := daemonSet.Spec.Template.Spec
+			if pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken {
+				t.Errorf("%s: host namespaces or a token", name)
+			}
+			if nsenter := class(t, name).MountMode == contract.ModeNsenter; nsenter == *pod.Containers[0].SecurityContext.Privileged {
+				t.Errorf("%s: privileged is %v", name, *pod.Containers[0].SecurityContext.Privileged)
+			}
+			for _, mount := range pod.Containers[0].VolumeMounts {
+				bidirectional := mount.MountPropagation != nil && *mount.MountPropagation == corev1.MountPropagationBidirectional
+				if bidirectional && class(t, name).MountMode == contract.ModeNsenter {
+					t.Errorf("%s: %s is mounted Bidirectional", name, mount.MountPath)
+				}
+				if strings.HasPrefix(mount.MountPath, "/var/lib/kubelet/pods") {
+					t.Errorf("%s: the pods' directory is mounted", name)
+				}
+			}
+		}
+	}
+}

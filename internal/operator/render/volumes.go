@@ -1,0 +1,94 @@
+package render
+
+import (
+	"fmt"
+	"path"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// hostDirectory is a directory of the node that the node plugin sees.
+type hostDirectory struct {
+	name        string
+	path        string // on the node
+	at          string // in the container; empty: at the same path
+	kind        corev1.HostPathType
+	propagation corev1.MountPropagationMode // empty: None
+	readOnly    bool
+}
+
+type directories []hostDirectory
+
+// hostDirectories of a class. Each is mounted at its own path, so that a path means the same to the kubelet, the
+// runtime and the node plugin.
+func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
+	// Connecting to a socket needs no writable mount, and without one nobody can put another socket in its place.
+	runtime := hostDirectory{name: "runtime", path: class.RuntimeDir(), kind: corev1.HostPathDirectory, readOnly: true}
+	if class.MountMode == contract.ModeBidirectional {
+		return append(bidirectionalDirectories(class), runtime)
+	}
+	return append(nsenterDirectories(driver, class), runtime)
+}
+
+// nsenterDirectories: mounting itself needs no directory of the host, because it happens in the host's namespace.
+func nsenterDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
+	var out directories
+	for i, name := range Names(driver) {
+		plugin := hostDirectory{
+			name: "plugin", path: path.Join(class.KubeletRoot, contract.PluginsDir, name),
+			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
+		}
+		if i > 0 {
+			plugin.name, plugin.propagation = fmt.Sprintf("plugin-alias-%d", i), ""
+		}
+		out = append(out, plugin)
+	}
+	return append(out,
+		hostDirectory{name: "registration", path: path.Join(class.KubeletRoot, contract.RegistryDir), kind: corev1.HostPathDirectory},
+		hostDirectory{name: "host-namespaces", path: "/proc/1/ns", at: contract.HostNamespacePath, kind: corev1.HostPathDirectory, readOnly: true},
+	)
+}
+
+// bidirectionalDirectories: mounts made in the container reach the kubelet through its shared root directory.
+func bidirectionalDirectories(class nodeclass.Class) directories {
+	out := directories{
+		{name: "kubelet", path: class.KubeletRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationBidirectional},
+		{name: "storage", path: class.StorageRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer},
+	}
+	if class.RunRoot != "" {
+		out = append(out, hostDirectory{name: "storage-run", path: class.RunRoot, kind: corev1.HostPathDirectoryOrCreate})
+	}
+	return out
+}
+
+// split returns the directories as a pod's volumes and its container's mounts.
+func (d directories) split() ([]corev1.Volume, []corev1.VolumeMount) {
+	volumes := make([]corev1.Volume, 0, len(d))
+	mounts := make([]corev1.VolumeMount, 0, len(d))
+	for _, directory := range d {
+		volumes = append(volumes, corev1.Volume{
+			Name: directory.name,
+			VolumeSource: corev1.VolumeSource{
+				HostPath: &corev1.HostPathVolumeSource{Path: directory.path, Type: ptr.To(directory.kind)},
+			},
+		})
+		mounts = append(mounts, directory.mount())
+	}
+	return volumes, mounts
+}
+
+func (d hostDirectory) mount() corev1.VolumeMount {
+	mount := corev1.VolumeMount{Name: d.name, MountPath: d.path, ReadOnly: d.readOnly}
+	if d.at != "" {
+		mount.MountPath = d.at
+	}
+	if d.propagation != "" {
+		mount.MountPropagation = ptr.To(d.propagation)
+	}
+	return mount
+}

@@ -1,0 +1,122 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// Reasons of conditions. A refused driver's reasons come from package claims.
+const (
+	ReasonNodesReady       = "NodesReady"
+	ReasonNodesNotReady    = "NodesNotReady"
+	ReasonNoEligibleNodes  = "NoEligibleNodes"
+	ReasonRolledOut        = "RolledOut"
+	ReasonRollingOut       = "RollingOut"
+	ReasonUnmanaged        = "Unmanaged"
+	ReasonApplyFailed      = "ApplyFailed"
+	ReasonNodePluginFailed = "NodePluginFailing"
+	ReasonAsExpected       = "AsExpected"
+)
+
+func condition(kind string, is bool, reason, format string, args ...any) metav1.Condition {
+	status := metav1.ConditionFalse
+	if is {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func available(seen Observation, nodes v1alpha1.NodeCounts) metav1.Condition {
+	const kind = v1alpha1.ConditionAvailable
+	switch {
+	case seen.Removal == RemovalDone:
+		return condition(kind, false, string(RemovalDone), "The driver is removed; spec.managementState: Managed brings it back.")
+	case nodes.Eligible == 0 && nodes.Unsupported == 0:
+		return condition(kind, false, ReasonNoEligibleNodes, "spec.nodePlugin.nodeSelector selects none of the cluster's %s.", nodesOf(nodes.Total))
+	case nodes.Eligible == 0:
+		return condition(kind, false, ReasonNoEligibleNodes, "The container runtime or operating system of every selected node (%d) is unsupported; status.problems tells why.", nodes.Unsupported)
+	case nodes.Ready < nodes.Eligible:
+		return condition(kind, false, ReasonNodesNotReady, "%d of %s that can serve the driver do.%s", nodes.Ready, nodesOf(nodes.Eligible), besides(nodes))
+	}
+	return condition(kind, true, ReasonNodesReady, "Every node that can serve the driver does (%d).%s", nodes.Eligible, besides(nodes))
+}
+
+// besides tells of the nodes that are not counted in.
+func besides(nodes v1alpha1.NodeCounts) string {
+	if nodes.Unsupported == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %s cannot serve it; status.problems tells why.", nodesOf(nodes.Unsupported))
+}
+
+func nodesOf(count int32) string {
+	if count == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", count)
+}
+
+func progressing(seen Observation, classes []v1alpha1.NodeClassStatus) metav1.Condition {
+	const kind = v1alpha1.ConditionProgressing
+	switch {
+	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged && seen.Removal == "":
+		return condition(kind, false, ReasonUnmanaged, "The operator changes nothing, because spec.managementState is Unmanaged.")
+	case seen.Refusal != nil && seen.Removal == "":
+		return condition(kind, false, seen.Refusal.Reason, "Nothing is changed until the conflict is solved.")
+	}
+	switch seen.Removal {
+	case RemovalWaiting:
+		return condition(kind, true, string(RemovalWaiting), "The driver is removed as soon as no pod uses its volumes; status.problems names such pods. It is checked again every half minute.")
+	case RemovalStopping:
+		return condition(kind, true, string(RemovalStopping), "The node plugins are ending.")
+	case RemovalDone:
+		return condition(kind, false, string(RemovalDone), "Nothing of the driver is left in the cluster.")
+	}
+	if behind := rollingOut(seen, classes); len(behind) > 0 {
+		return condition(kind, true, ReasonRollingOut, "A change is on its way to the nodes: %s.", strings.Join(behind, "; "))
+	}
+	return condition(kind, false, ReasonRolledOut, "Every DaemonSet has reached its nodes.")
+}
+
+// rollingOut tells which DaemonSets have a generation that has not reached every node yet.
+func rollingOut(seen Observation, classes []v1alpha1.NodeClassStatus) []string {
+	var behind []string
+	for i := range seen.DaemonSets {
+		daemonSet := &seen.DaemonSets[i]
+		stable := slices.ContainsFunc(classes, func(class v1alpha1.NodeClassStatus) bool {
+			return class.DaemonSet == daemonSet.Name && class.RolledOutGeneration == daemonSet.Generation
+		})
+		if !stable {
+			behind = append(behind, fmt.Sprintf("DaemonSet %s is updated on %d of %s", daemonSet.Name,
+				daemonSet.Status.UpdatedNumberScheduled, nodesOf(daemonSet.Status.DesiredNumberScheduled)))
+		}
+	}
+	slices.Sort(behind)
+	return behind
+}
+
+func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Condition {
+	const kind = v1alpha1.ConditionDegraded
+	if seen.Err != nil {
+		return condition(kind, true, ReasonApplyFailed, "The operator could not carry out the spec and will try again: %v.", seen.Err)
+	}
+	if seen.Refusal != nil && seen.Removal == "" {
+		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)
+	}
+	failing := 0
+	for _, problem := range problems {
+		if severity(problem.Reason) == failure {
+			failing++
+		}
+	}
+	if failing > 0 {
+		return condition(kind, true, ReasonNodePluginFailed, "The node plugin fails on %s. On node %s: %s",
+			nodesOf(int32(failing)), problems[0].Node, problems[0].Message)
+	}
+	return condition(kind, false, ReasonAsExpected, "Nothing needs a person.")
+}

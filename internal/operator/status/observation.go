@@ -1,0 +1,57 @@
+package status
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+)
+
+// Observation is what one look at the cluster showed of a driver.
+type Observation struct {
+	// Driver as it was read.
+	Driver *v1alpha1.ImageCSIDriver
+	// Names are the CSI driver names it serves, its own first.
+	Names []string
+	// Refusal says why the driver is not carried out; nil if it is.
+	Refusal *claims.Refusal
+	// Removal tells how far a removal is; empty while the driver stays.
+	Removal Removal
+	// Nodes of the cluster.
+	Nodes []Node
+	// Table describes the node classes.
+	Table nodeclass.Table
+	// DaemonSets of the driver.
+	DaemonSets []appsv1.DaemonSet
+	// Pods of the driver's DaemonSets.
+	Pods []corev1.Pod
+	// Err is what kept the operator from carrying out the spec; nil if nothing did.
+	Err error
+}
+
+// Removal is a stage of taking a driver away.
+type Removal string
+
+// The stages, in their order.
+const (
+	RemovalWaiting  Removal = "WaitingForVolumes" // pods still use volumes
+	RemovalStopping Removal = "StoppingPlugins"   // the node plugins are ending
+	RemovalDone     Removal = "Removed"           // nothing is left
+)
+
+// Node is a node and what the driver has there.
+type Node struct {
+	placement.Node
+	// Registered are the CSI driver names in the node's CSINode object.
+	Registered sets.Set[string]
+	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
+	// driver, as it is; empty if nothing has to wait.
+	UsedBy string
+}
+
+// waiting says that the node's class or the driver's removal waits for a pod.
+func (n Node) waiting() bool { return n.UsedBy != "" }

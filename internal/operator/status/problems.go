@@ -1,0 +1,78 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// The weight of a problem.
+const (
+	failure = iota // something that ran, or should run, does not
+	delay          // something takes its time
+	limit          // the node is not made for it
+)
+
+func severity(reason v1alpha1.ProblemReason) int {
+	switch reason {
+	case v1alpha1.ProblemImagePull, v1alpha1.ProblemCrashing, v1alpha1.ProblemCannotStart,
+		v1alpha1.ProblemUnschedulable:
+		return failure
+	case v1alpha1.ProblemWaiting, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing:
+		return delay
+	}
+	return limit
+}
+
+// findProblems returns at most one problem for each node, the worst first, then by node name.
+func findProblems(seen Observation) []v1alpha1.NodeProblem {
+	failing := podProblems(seen.Pods)
+	var out []v1alpha1.NodeProblem
+	for _, node := range seen.Nodes {
+		if problem, has := failing[node.Name]; has {
+			out = append(out, problem)
+		} else if problem, has := nodeProblem(seen, node); has {
+			out = append(out, problem)
+		}
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.NodeProblem) int {
+		return cmp.Or(cmp.Compare(severity(a.Reason), severity(b.Reason)), strings.Compare(a.Node, b.Node))
+	})
+	return out
+}
+
+func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
+	problem := func(reason v1alpha1.ProblemReason, format string, args ...any) (v1alpha1.NodeProblem, bool) {
+		return v1alpha1.NodeProblem{Node: node.Name, Reason: reason, Message: fmt.Sprintf(format, args...)}, true
+	}
+	switch {
+	case node.waiting() && seen.Removal != "":
+		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume of the driver. The driver stays until the pod has ended.", node.UsedBy)
+	case node.waiting():
+		return problem(v1alpha1.ProblemWaiting, "The node's class should change from %s to %s, but pod %s uses a volume of the driver. It changes when no pod of the node does.",
+			node.Current, cmp.Or(node.Wanted, "none"), node.UsedBy)
+	case seen.Removal != "":
+		return v1alpha1.NodeProblem{}, false
+	case node.Unsupported != nil:
+		return problem(node.Unsupported.Reason, "%s", node.Unsupported.Error())
+	case !node.Eligible() || seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil:
+		return v1alpha1.NodeProblem{}, false
+	case !node.Registered.Has(seen.Driver.Name):
+		return problem(v1alpha1.ProblemNotRegistered, "The kubelet has not registered the driver yet. If this stays, look at the node plugin's pod on the node.")
+	case !node.Registered.HasAll(seen.Names...):
+		return problem(v1alpha1.ProblemAliasMissing, "The kubelet has registered the driver, but not under every alias yet.")
+	}
+	return v1alpha1.NodeProblem{}, false
+}
+
+// sample cuts the list of problems and their messages to what a status may hold.
+func sample(problems []v1alpha1.NodeProblem) []v1alpha1.NodeProblem {
+	out := slices.Clone(first(problems, v1alpha1.MaxProblems))
+	for i := range out {
+		out[i].Message = cut(out[i].Message, v1alpha1.MaxProblemMessage)
+	}
+	return out
+}

@@ -1,0 +1,69 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// Of returns the status that an observation leads to. Conditions that say the same as in the previous status keep
+// their transition time; others get now.
+func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Time) v1alpha1.ImageCSIDriverStatus {
+	next := v1alpha1.ImageCSIDriverStatus{
+		ObservedGeneration: previous.ObservedGeneration,
+		Conditions:         slices.Clone(previous.Conditions),
+		Nodes:              count(seen),
+		NodeClasses:        classes(previous.NodeClasses, seen),
+	}
+	if seen.Err == nil && seen.Refusal == nil {
+		next.ObservedGeneration = seen.Driver.Generation
+	}
+	problems := findProblems(seen)
+	next.Problems = sample(problems)
+	for _, condition := range []metav1.Condition{
+		available(seen, next.Nodes), progressing(seen, next.NodeClasses), degraded(seen, problems),
+	} {
+		condition.ObservedGeneration = seen.Driver.Generation
+		condition.LastTransitionTime = now
+		condition.Message = cut(condition.Message, maxConditionMessage)
+		meta.SetStatusCondition(&next.Conditions, condition)
+	}
+	return next
+}
+
+// maxConditionMessage is the bound that the Kubernetes API sets for a condition's message.
+const maxConditionMessage = 32768
+
+func count(seen Observation) v1alpha1.NodeCounts {
+	counts := v1alpha1.NodeCounts{Total: int32(len(seen.Nodes))}
+	for _, node := range seen.Nodes {
+		if node.Unsupported != nil {
+			counts.Unsupported++
+		}
+		if node.waiting() {
+			counts.Waiting++
+		}
+		if !node.Eligible() {
+			continue
+		}
+		counts.Eligible++
+		if node.Registered.Has(seen.Driver.Name) {
+			counts.Ready++
+		}
+	}
+	counts.Summary = fmt.Sprintf("%d/%d", counts.Ready, counts.Eligible)
+	return counts
+}
+
+// cut shortens a text to a number of bytes, on a character's boundary.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len("…")], "") + "…"
+}

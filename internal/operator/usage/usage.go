@@ -1,0 +1,58 @@
+package usage
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// Volumes are the volumes of a set of CSI driver names.
+type Volumes struct {
+	names  sets.Set[string]
+	claims sets.Set[types.NamespacedName]
+}
+
+// Of returns the volumes of some CSI driver names, given the cluster's PersistentVolumes.
+func Of(names []string, persistent []corev1.PersistentVolume) Volumes {
+	volumes := Volumes{names: sets.New(names...), claims: sets.New[types.NamespacedName]()}
+	for i := range persistent {
+		volumes.Add(&persistent[i])
+	}
+	return volumes
+}
+
+// Add counts a PersistentVolume in, if it is one of the driver's and bound to a claim.
+func (v Volumes) Add(persistent *corev1.PersistentVolume) {
+	source, claim := persistent.Spec.CSI, persistent.Spec.ClaimRef
+	if source != nil && claim != nil && v.names.Has(source.Driver) {
+		v.claims.Insert(types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name})
+	}
+}
+
+// UsedBy says whether a pod uses one of the volumes on its node now. A pod without a node has no volumes yet; one
+// that has ended has none any more.
+func (v Volumes) UsedBy(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	for i := range pod.Spec.Volumes {
+		if v.isOne(pod, &pod.Spec.Volumes[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v Volumes) isOne(pod *corev1.Pod, volume *corev1.Volume) bool {
+	switch {
+	case volume.CSI != nil:
+		return v.names.Has(volume.CSI.Driver)
+	case volume.PersistentVolumeClaim != nil:
+		return v.claims.Has(types.NamespacedName{Namespace: pod.Namespace, Name: volume.PersistentVolumeClaim.ClaimName})
+	case volume.Ephemeral != nil:
+		// The claim of a generic ephemeral volume is named after the pod and the volume (Kubernetes documentation,
+		// "Ephemeral Volumes").
+		return v.claims.Has(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name + "-" + volume.Name})
+	}
+	return false
+}
