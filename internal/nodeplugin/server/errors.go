@@ -56,10 +56,19 @@ func codeOf(err error) codes.Code {
 			return known.code
 		}
 	}
-	// A store that talks gRPC to its runtime: what is away now may be back at the next try.
-	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded:
+	if isAway(err) {
 		return codes.Unavailable
 	}
 	return codes.Internal
+}
+
+// isAway tells whether an image store could not reach its runtime, which may be back at the next try. containerd's
+// errors say so by a method (github.com/containerd/errdefs), others by their gRPC code.
+func isAway(err error) bool {
+	var unavailable interface{ Unavailable() }
+	if errors.As(err, &unavailable) {
+		return true
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }

@@ -217,6 +217,11 @@ func TestUnpublish(t *testing.T) {
 	}
 }
 
+// away is an error as containerd's client makes them.
+type away struct{ error }
+
+func (away) Unavailable() {}
+
 func TestErrorCodes(t *testing.T) {
 	tests := []struct {
 		err  error
@@ -236,6 +241,7 @@ func TestErrorCodes(t *testing.T) {
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 		{status.Error(codes.Unavailable, "containerd is away"), codes.Unavailable},
+		{away{errors.New("containerd is away")}, codes.Unavailable},
 		{errors.New("else"), codes.Internal},
 	}
 	for _, tt := range tests {
