@@ -1,0 +1,50 @@
+// Command node-plugin is the CSI node plugin: it mounts container images as volumes of the pods on its node.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The main thread must never become one that lives in the host's mount namespace: /proc/self is its view.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("the node plugin cannot go on", "error", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	o := defaults()
+	cmd := &cobra.Command{
+		Use:           "node-plugin",
+		Short:         "Mount container images as volumes of the pods on this node",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.complete(); err != nil {
+				return err
+			}
+			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}))
+			p, err := start(cmd.Context(), o, log)
+			if err != nil {
+				return fmt.Errorf("starting: %w", err)
+			}
+			return p.run(cmd.Context())
+		},
+	}
+	o.register(cmd.Flags())
+	return cmd
+}

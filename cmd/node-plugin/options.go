@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+// options are the flags.
+type options struct {
+	driverName       string
+	aliases          []string
+	nodeName         string
+	runtime          string
+	runtimeEndpoint  string
+	mountMode        string
+	kubeletRoot      string
+	storageRoot      string
+	httpAddress      string
+	pullPolicy       string
+	maxParallelPulls int
+	releaseAfter     time.Duration
+	logLevel         string
+
+	policy pull.Policy
+	level  slog.Level
+}
+
+// endpoints are where the runtimes listen unless told otherwise.
+func endpoints(runtime string) string {
+	if runtime == contract.RuntimeCRIO {
+		return "unix:///var/run/crio/crio.sock"
+	}
+	return "unix:///run/containerd/containerd.sock"
+}
+
+func defaults() *options {
+	return &options{
+		driverName:       contract.DefaultDriverName,
+		nodeName:         os.Getenv(contract.NodeNameEnv),
+		runtime:          contract.RuntimeContainerd,
+		mountMode:        contract.ModeNsenter,
+		kubeletRoot:      "/var/lib/kubelet",
+		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
+		pullPolicy:       string(pull.IfNotPresent),
+		maxParallelPulls: pull.DefaultMaxParallel,
+		releaseAfter:     volume.DefaultReleaseAfter,
+		logLevel:         "info",
+	}
+}
+
+func (o *options) register(f *pflag.FlagSet) {
+	f.StringVar(&o.driverName, contract.FlagDriverName, o.driverName, "the CSI driver name to serve")
+	f.StringArrayVar(&o.aliases, contract.FlagAlias, nil, "a further CSI driver name to serve; may be repeated")
+	f.StringVar(&o.nodeName, contract.FlagNodeName, o.nodeName, "the Node's name (default: $"+contract.NodeNameEnv+")")
+	f.StringVar(&o.runtime, contract.FlagRuntime, o.runtime, "the node's container runtime: containerd or cri-o")
+	f.StringVar(&o.runtimeEndpoint, contract.FlagRuntimeEndpoint, "", "the runtime's CRI socket, unix:///path (default: where the runtime listens by default)")
+	f.StringVar(&o.mountMode, contract.FlagMountMode, o.mountMode, "where to mount: Nsenter (the host's mount namespace) or Bidirectional (this one)")
+	f.StringVar(&o.kubeletRoot, contract.FlagKubeletRoot, o.kubeletRoot, "the kubelet's root directory, at the same path here as on the host")
+	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
+	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
+	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
+	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
+	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
+	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
+}
+
+// names are the driver's names, the primary one first, each once.
+func (o *options) names() []string {
+	names := []string{o.driverName}
+	for _, alias := range o.aliases {
+		if !slices.Contains(names, alias) {
+			names = append(names, alias)
+		}
+	}
+	return names
+}
+
+// pluginDir is where a driver name keeps its socket, and the primary one its data.
+func (o *options) pluginDir(name string) string {
+	return filepath.Join(o.kubeletRoot, contract.PluginsDir, name)
+}
+
+// complete checks the flags and reports everything that is wrong with them at once.
+func (o *options) complete() error {
+	var errs []error
+	wrong := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	for _, name := range o.names() {
+		if err := server.ValidateName(name); err != nil {
+			wrong(contract.FlagDriverName+" or --"+contract.FlagAlias, "%v", err)
+		}
+	}
+	if o.nodeName == "" {
+		wrong(contract.FlagNodeName, "it is empty, and so is $%s", contract.NodeNameEnv)
+	}
+	if o.runtime != contract.RuntimeContainerd && o.runtime != contract.RuntimeCRIO {
+		wrong(contract.FlagRuntime, "%q is neither %s nor %s", o.runtime, contract.RuntimeContainerd, contract.RuntimeCRIO)
+	}
+	if o.mountMode != contract.ModeNsenter && o.mountMode != contract.ModeBidirectional {
+		wrong(contract.FlagMountMode, "%q is neither %s nor %s", o.mountMode, contract.ModeNsenter, contract.ModeBidirectional)
+	}
+	if !filepath.IsAbs(o.kubeletRoot) || filepath.Clean(o.kubeletRoot) == "/" {
+		wrong(contract.FlagKubeletRoot, "%q is not an absolute path to a directory of the kubelet's own", o.kubeletRoot)
+	}
+	if o.storageRoot != "" && !filepath.IsAbs(o.storageRoot) {
+		wrong(contract.FlagStorageRoot, "%q is not an absolute path", o.storageRoot)
+	}
+	if o.maxParallelPulls < 1 {
+		wrong(contract.FlagMaxParallelPulls, "%d is less than 1", o.maxParallelPulls)
+	}
+	if o.releaseAfter <= 0 {
+		wrong(contract.FlagReleaseAfter, "%s is not longer than 0", o.releaseAfter)
+	}
+	var err error
+	if o.policy, err = pull.ParsePolicy(o.pullPolicy); err != nil {
+		wrong(contract.FlagPullPolicy, "%v", err)
+	}
+	switch o.logLevel {
+	case "error", "info", "debug":
+		_ = o.level.UnmarshalText([]byte(o.logLevel))
+	default:
+		wrong(contract.FlagLogLevel, "%q is not one of error, info, debug", o.logLevel)
+	}
+	o.kubeletRoot = filepath.Clean(o.kubeletRoot)
+	if o.runtimeEndpoint == "" {
+		o.runtimeEndpoint = endpoints(o.runtime)
+	}
+	return errors.Join(errs...)
+}

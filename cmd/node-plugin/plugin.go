@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+const (
+	// startTimeout bounds the self-test of the mount engine and the first contact with the image store.
+	startTimeout = 30 * time.Second
+
+	// drainTimeout is what calls in flight get to end; a DaemonSet's pod gets 30 seconds in all by default.
+	drainTimeout = 15 * time.Second
+
+	// releaseTimeout is what the release of unused images gets after that.
+	releaseTimeout = 5 * time.Second
+)
+
+// plugin is the running process: what start has made, in the order in which stop takes it apart.
+type plugin struct {
+	log       *slog.Logger
+	registrar *registration.Registrar
+	servers   []*grpc.Server
+	http      *http.Server
+	node      *volume.Node
+	puller    *pull.Puller
+	closers   []func() error // the rest, last made first closed
+
+	serving sync.WaitGroup
+	failed  chan error // a server that ended by itself
+}
+
+// start makes everything and serves. On failure it takes apart what it has made.
+func start(ctx context.Context, o *options, log *slog.Logger) (p *plugin, err error) {
+	p = &plugin{log: log, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			p.stop()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+
+	engine, err := p.openEngine(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(ctx, o, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, store.Close)
+	runtime, err := pull.Dial(o.runtimeEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, runtime.Close)
+
+	observed := metrics.New()
+	p.puller = pull.New(runtime, pull.Config{MaxParallel: o.maxParallelPulls, Logger: log, Observer: observed})
+	if err := p.openNode(o, engine, store, observed); err != nil {
+		return nil, err
+	}
+	drivers := make([]registration.Driver, 0, len(o.names()))
+	for _, name := range o.names() {
+		drivers = append(drivers, registration.Driver{Name: name, Endpoint: filepath.Join(o.pluginDir(name), contract.SocketName)})
+	}
+	p.registrar = registration.New(drivers, log)
+	ready := health.Checks{p.registrar, runtime}
+
+	if err := p.serveCSI(o, drivers, ready, observed); err != nil {
+		return nil, err
+	}
+	if err := p.serveHTTP(o, ready, observed); err != nil {
+		return nil, err
+	}
+	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil {
+		return nil, err
+	}
+	log.Info("serving", "drivers", o.names(), "node", o.nodeName, "runtime", o.runtime, "mountMode", o.mountMode, "version", version())
+	return p, nil
+}
+
+// openEngine opens the mount engine and has it test itself in the driver's own directory.
+func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine, error) {
+	config := hostmount.Config{Root: o.kubeletRoot, Logger: p.log}
+	if o.mountMode == contract.ModeNsenter {
+		config.NamespaceDir = contract.HostNamespacePath
+	}
+	engine, err := hostmount.Open(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("opening the mount engine in mode %s: %w", o.mountMode, err)
+	}
+	p.closers = append(p.closers, engine.Close)
+	dir := o.pluginDir(o.driverName)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making the driver's directory: %w", err)
+	}
+	if err := engine.Check(ctx, dir); err != nil {
+		return nil, fmt.Errorf("testing mounts in mode %s: %w", o.mountMode, err)
+	}
+	return engine, nil
+}
+
+func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics) (err error) {
+	p.node, err = volume.New(volume.Config{
+		Driver:       o.driverName,
+		KubeletRoot:  o.kubeletRoot,
+		Mounter:      engine,
+		Store:        store,
+		Images:       p.puller,
+		ReleaseAfter: o.releaseAfter,
+		Logger:       p.log,
+	})
+	if err != nil {
+		return err
+	}
+	m.CollectUsage(func(ctx context.Context) (metrics.Usage, error) {
+		usage, err := p.node.Usage(ctx)
+		return metrics.Usage(usage), err
+	})
+	return nil
+}
+
+// serveCSI serves every name on its own socket.
+func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, m *metrics.Metrics) error {
+	config := server.Config{
+		NodeID:      o.nodeName,
+		Version:     version(),
+		KubeletRoot: o.kubeletRoot,
+		Policy:      o.policy,
+		Volumes:     p.node,
+		Ready:       ready.Ready,
+		Observe:     m.Operation,
+		Logger:      p.log,
+	}
+	for _, d := range drivers {
+		if err := os.MkdirAll(filepath.Dir(d.Endpoint), 0o750); err != nil {
+			return fmt.Errorf("making the directory of driver %s: %w", d.Name, err)
+		}
+		listener, err := registration.Listen(d.Endpoint)
+		if err != nil {
+			return fmt.Errorf("CSI socket of driver %s: %w", d.Name, err)
+		}
+		s := server.New(d.Name, config)
+		p.servers = append(p.servers, s)
+		p.serve("the CSI socket of driver "+d.Name, func() error { return s.Serve(listener) })
+	}
+	return nil
+}
+
+func (p *plugin) serveHTTP(o *options, ready health.Check, m *metrics.Metrics) error {
+	if o.httpAddress == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", o.httpAddress)
+	if err != nil {
+		return fmt.Errorf("serving health and metrics: %w", err)
+	}
+	p.http = health.NewServer(o.httpAddress, ready, m.Handler())
+	p.serve("the health and metrics server", func() error { return p.http.Serve(listener) })
+	return nil
+}
+
+// serve runs a server until it is stopped. The first one that ends by itself ends the process.
+func (p *plugin) serve(what string, serve func() error) {
+	p.serving.Go(func() {
+		err := serve()
+		if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
+			return
+		}
+		select {
+		case p.failed <- fmt.Errorf("%s ended: %w", what, err):
+		default:
+		}
+	})
+}
+
+// run sweeps until ctx ends or a server fails, then stops everything.
+func (p *plugin) run(ctx context.Context) error {
+	sweeps, stopSweeps := context.WithCancel(ctx)
+	defer stopSweeps()
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { p.node.Run(sweeps) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+		p.log.Info("stopping; mounts stay")
+	case err = <-p.failed:
+	}
+	stopSweeps()
+	sweeping.Wait()
+	p.stop()
+	return err
+}
+
+// stop tells the kubelet, lets calls in flight end, releases what no volume uses, and closes. Mounts stay, and with
+// them the pins of their images.
+func (p *plugin) stop() {
+	if p.registrar != nil {
+		p.registrar.Stop()
+	}
+	p.drain()
+	if p.puller != nil {
+		p.puller.Close()
+	}
+	if p.node != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		if err := p.node.ReleaseUnused(ctx); err != nil {
+			p.log.Warn("unused images stay pinned until the next start", "error", err)
+		}
+		cancel()
+	}
+	if p.http != nil {
+		_ = p.http.Close()
+	}
+	p.serving.Wait()
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.log.Warn("closing", "error", err)
+		}
+	}
+}
+
+// drain stops the CSI servers, at first gently.
+func (p *plugin) drain() {
+	force := time.AfterFunc(drainTimeout, func() {
+		for _, s := range p.servers {
+			s.Stop()
+		}
+	})
+	defer force.Stop()
+	var draining sync.WaitGroup
+	for _, s := range p.servers {
+		draining.Go(s.GracefulStop)
+	}
+	draining.Wait()
+}
+
+// version is the module's, as the build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
