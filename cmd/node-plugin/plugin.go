@@ -52,8 +52,8 @@ type plugin struct {
 }
 
 // start makes everything and serves. On failure it takes apart what it has made.
-func start(ctx context.Context, o *options, log *slog.Logger) (p *plugin, err error) {
-	p = &plugin{log: log, failed: make(chan error, 1)}
+func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err error) {
+	p := &plugin{log: log, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			p.stop()

@@ -33,7 +33,7 @@ func (n *Node) Run(ctx context.Context) {
 			timer.Reset(sweepDelay)
 		case <-timer.C:
 			next, err := n.Sweep(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				n.log.Warn("clean-up is incomplete and will be tried again", "error", err)
 			}
 			timer.Reset(next)

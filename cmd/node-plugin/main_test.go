@@ -1,0 +1,85 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+// parse reads flags as the program does.
+func parse(t *testing.T, args ...string) (*options, error) {
+	t.Helper()
+	t.Setenv(contract.NodeNameEnv, "node-1")
+	o := defaults()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	o.register(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o, o.complete()
+}
+
+func TestDefaultsAreComplete(t *testing.T) {
+	o, err := parse(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute ||
+		o.runtimeEndpoint != "unix:///run/containerd/containerd.sock" || o.mountMode != contract.ModeNsenter {
+		t.Errorf("defaults %+v", o)
+	}
+}
+
+func TestEveryFlagIsHeard(t *testing.T) {
+	o, err := parse(t, "--driver-name=a.example", "--alias=b.example", "--alias=a.example", "--alias=c.example", "--node-name=n",
+		"--runtime=cri-o", "--mount-mode=Bidirectional", "--kubelet-root=/data/kubelet/", "--storage-root=/data/storage",
+		"--http-address=127.0.0.1:1", "--pull-policy=Never", "--max-parallel-pulls=2", "--release-after=1s", "--log-level=debug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(o.names(), " "); got != "a.example b.example c.example" {
+		t.Errorf("names %s", got)
+	}
+	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///var/run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
+		o.pluginDir("a.example") != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
+		o.maxParallelPulls != 2 || o.releaseAfter != time.Second || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" {
+		t.Errorf("options %+v", o)
+	}
+}
+
+func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
+	_, err := parse(t, "--driver-name=../a", "--alias=", "--node-name=", "--runtime=docker", "--mount-mode=Sideways", "--kubelet-root=/",
+		"--storage-root=x", "--pull-policy=Maybe", "--max-parallel-pulls=0", "--release-after=0s", "--log-level=loud")
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{`"../a"`, "--node-name", `"docker"`, `"Sideways"`, "--kubelet-root", "--storage-root", `"Maybe"`,
+		"--max-parallel-pulls", "--release-after", `"loud"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not in:\n%v", want, err)
+		}
+	}
+}
+
+func TestAFailedStartSaysWhatItLacksAndTakesItselfApart(t *testing.T) {
+	if _, err := os.Stat(contract.HostNamespacePath); err == nil {
+		t.Skip("the host's namespaces are mounted here")
+	}
+	o, err := parse(t, "--kubelet-root="+t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = start(t.Context(), o, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), contract.HostNamespacePath) || !strings.Contains(err.Error(), "Nsenter") {
+		t.Errorf("got %v", err)
+	}
+}
