@@ -1,0 +1,134 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+)
+
+// kubernetesNamespace is the containerd namespace that the kubelet's images live in.
+const kubernetesNamespace = "k8s.io"
+
+// Config says which containerd to use and in whose name.
+type Config struct {
+	// Endpoint is containerd's socket, as a path or a unix:// URL. Its directory, not the socket itself, should be
+	// mounted into a container, since a restarted containerd makes a new socket.
+	Endpoint string
+
+	// Driver is the CSI driver name that pins are made for.
+	Driver string
+
+	// Logger receives what happened to pins; nil is silence.
+	Logger *slog.Logger
+}
+
+// Store implements imagestore.Store. Its methods may be called at the same time. The connection is made with the
+// first call and made again after containerd was restarted.
+type Store struct {
+	client *client.Client
+	driver string
+	logger *slog.Logger
+	trees  keyedLock
+}
+
+var _ imagestore.Store = (*Store)(nil)
+
+// Open prepares a store. It does not wait for containerd.
+func Open(config Config) (*Store, error) {
+	if config.Driver == "" {
+		return nil, errors.New("opening containerd's image store: no driver name")
+	}
+	path := strings.TrimPrefix(config.Endpoint, "unix://")
+	c, err := client.New(path, client.WithDefaultNamespace(kubernetesNamespace))
+	if err != nil {
+		return nil, fmt.Errorf("opening containerd's image store at %s: %w", path, err)
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Store{client: c, driver: config.Driver, logger: config.Logger}, nil
+}
+
+// Close ends the connection. Pins stay.
+func (s *Store) Close() error { return s.client.Close() }
+
+// Pin implements imagestore.Store.
+func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	image, err := s.image(ctx, ref)
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	treeID, err := topLayer(ctx, image)
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	unlock, err := s.trees.lock(ctx, treeID.String())
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	defer unlock()
+	layers, err := s.pinned(ctx, treeID)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		layers, err = s.pin(ctx, image, treeID)
+	}
+	if err != nil {
+		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", ref, err)
+	}
+	return imagestore.Tree{ID: treeID.String(), Layers: layers}, nil
+}
+
+// image finds an image by the names under which CRI stores it: a reference with tag and digest counts by its digest.
+func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
+	names := []string{ref}
+	if named, err := reference.ParseDockerRef(ref); err == nil && named.String() != ref {
+		names = append(names, named.String())
+	}
+	for _, name := range names {
+		found, err := s.client.ImageService().Get(ctx, name)
+		switch {
+		case err == nil:
+			return client.NewImage(s.client, found), nil
+		case !errors.Is(err, errdefs.ErrNotFound):
+			return nil, fmt.Errorf("asking containerd for image %s: %w", ref, err)
+		}
+	}
+	return nil, fmt.Errorf("%w: containerd has no %s", imagestore.ErrNotFound, ref)
+}
+
+// topLayer returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
+func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
+	if !images.IsIndexType(image.Target().MediaType) && !images.IsManifestType(image.Target().MediaType) {
+		return "", fmt.Errorf("%w: %s is not an image but %q", imagestore.ErrUnsupported, image.Name(),
+			image.Target().MediaType)
+	}
+	diffs, err := image.RootFS(ctx)
+	switch {
+	case errors.Is(err, errdefs.ErrNotFound):
+		return "", fmt.Errorf("%w: %s lacks its manifest or configuration for this platform: %w",
+			imagestore.ErrNotFound, image.Name(), err)
+	case err != nil:
+		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), err)
+	case len(diffs) == 0:
+		return "", fmt.Errorf("%w: %s has no layers", imagestore.ErrUnsupported, image.Name())
+	}
+	return identity.ChainID(diffs), nil
+}
+
+// snapshotter returns a snapshot service by name.
+func (s *Store) snapshotter(name string) snapshots.Snapshotter {
+	return s.client.SnapshotService(name)
+}

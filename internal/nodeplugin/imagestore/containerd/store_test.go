@@ -1,0 +1,329 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+)
+
+const driver = "container-image.csi.k8s.io"
+
+// One containerd serves all these tests: they use images of their own.
+func TestStore(t *testing.T) {
+	d := startDaemon(t)
+	for name, test := range map[string]func(*testing.T, *daemon){
+		"layers are topmost first":                    testLayers,
+		"an unpacked image is not unpacked again":     testUnpacked,
+		"images unpacked by another snapshotter":      testOtherSnapshotter,
+		"pinning again writes nothing":                testPinAgain,
+		"a pin outlives image removal and collection": testPinKeeps,
+		"unpin frees":                               testUnpinFrees,
+		"pins belong to their driver":               testDrivers,
+		"missing and odd images":                    testRefused,
+		"more layers than the kernel takes":         testTooManyLayers,
+		"many pins of one tree at the same time":    testConcurrent,
+		"a pin that lost its lease or its snapshot": testRepair,
+		"references with tag and digest":            testReferences,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, d) })
+	}
+}
+
+func testLayers(t *testing.T, d *daemon) {
+	s := d.store(t, driver)
+	for _, n := range []int{1, 2, 10, 60} {
+		name := fmt.Sprintf("registry.example/layers:%d", n)
+		d.load(t, name, n)
+		tree := pin(t, s, name)
+		if len(tree.Layers) != n || len(tree.ID) != len("sha256:")+64 {
+			t.Fatalf("%d layers of tree %s, want %d", len(tree.Layers), tree.ID, n)
+		}
+		for i, layer := range tree.Layers {
+			if _, err := os.Stat(filepath.Join(layer, fmt.Sprintf("layer-%d", n-i))); err != nil {
+				t.Errorf("layer %d from the top: %v", i, err)
+			}
+		}
+	}
+}
+
+func testUnpacked(t *testing.T, d *daemon) {
+	image := d.load(t, "registry.example/unpacked:1", 2)
+	if err := image.Unpack(testContext(t), "overlayfs"); err != nil {
+		t.Fatal(err)
+	}
+	before := countSnapshots(t, d, "overlayfs")
+	pin(t, d.store(t, driver), image.Name())
+	if after := countSnapshots(t, d, "overlayfs"); after != before+1 {
+		t.Errorf("%d snapshots became %d, want one more", before, after)
+	}
+}
+
+func testOtherSnapshotter(t *testing.T, d *daemon) {
+	image := d.load(t, "registry.example/native:1", 3)
+	if err := image.Unpack(testContext(t), "native"); err != nil {
+		t.Fatal(err)
+	}
+	s := d.store(t, driver)
+	tree := pin(t, s, image.Name())
+	if len(tree.Layers) != 1 {
+		t.Fatalf("layers %q", tree.Layers)
+	}
+	for i := 1; i <= 3; i++ {
+		if _, err := os.Stat(filepath.Join(tree.Layers[0], fmt.Sprintf("layer-%d", i))); err != nil {
+			t.Error(err)
+		}
+	}
+	unpin(t, s, tree.ID)
+	if _, err := d.client(t).SnapshotService("native").Stat(testContext(t), s.pinName(parse(t, tree.ID))); err == nil {
+		t.Error("the view stays")
+	}
+}
+
+func testPinAgain(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/again:1", 2)
+	s := d.store(t, driver)
+	first := pin(t, s, "registry.example/again:1")
+	events, errs := d.client(t).Subscribe(testContext(t))
+	time.Sleep(100 * time.Millisecond)
+	before := info(t, d, s, first.ID)
+	second := pin(t, d.store(t, driver), "registry.example/again:1")
+	if first.ID != second.ID || !slices.Equal(first.Layers, second.Layers) {
+		t.Errorf("%+v became %+v", first, second)
+	}
+	if after := info(t, d, s, first.ID); !after.Updated.Equal(before.Updated) {
+		t.Error("the snapshot was written")
+	}
+	select {
+	case e := <-events:
+		t.Errorf("containerd tells of a write: %s", e.Topic)
+	case err := <-errs:
+		t.Error(err)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+func testPinKeeps(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/keep:1", 3)
+	s := d.store(t, driver)
+	tree := pin(t, s, "registry.example/keep:1")
+	removeImage(t, d, "registry.example/keep:1")
+	for i, layer := range tree.Layers {
+		if _, err := os.Stat(filepath.Join(layer, fmt.Sprintf("layer-%d", 3-i))); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Pin(testContext(t), "registry.example/keep:1"); !errors.Is(err, imagestore.ErrNotFound) {
+		t.Errorf("the image's name is gone, got %v", err)
+	}
+	unpin(t, s, tree.ID)
+	for _, layer := range tree.Layers {
+		if _, err := os.Stat(layer); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("layer stays: %v", err)
+		}
+	}
+}
+
+func testUnpinFrees(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/free:1", 2)
+	s := d.store(t, driver)
+	tree := pin(t, s, "registry.example/free:1")
+	for range 2 {
+		unpin(t, s, tree.ID)
+	}
+	if slices.Contains(pins(t, s), tree.ID) {
+		t.Error("still listed")
+	}
+	// The image itself is still there and can be pinned again.
+	if again := pin(t, s, "registry.example/free:1"); again.ID != tree.ID {
+		t.Errorf("tree %s became %s", tree.ID, again.ID)
+	}
+	if err := s.Unpin(testContext(t), "no digest"); err == nil {
+		t.Error("a tree ID that is none passes")
+	}
+}
+
+func testDrivers(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/drivers:1", 2)
+	one, other := d.store(t, "one.example"), d.store(t, "other.example")
+	tree := pin(t, one, "registry.example/drivers:1")
+	if found := pins(t, other); len(found) != 0 {
+		t.Errorf("the other driver lists %q", found)
+	}
+	pin(t, other, "registry.example/drivers:1")
+	unpin(t, one, tree.ID)
+	if len(pins(t, one)) != 0 || !slices.Equal(pins(t, other), []string{tree.ID}) {
+		t.Errorf("one has %q, other has %q", pins(t, one), pins(t, other))
+	}
+}
+
+func testRefused(t *testing.T, d *daemon) {
+	s := d.store(t, "refused.example")
+	d.load(t, "registry.example/scratch:1", 0)
+	image := d.load(t, "registry.example/odd:1", 1).Metadata()
+	image.Name, image.Target.MediaType = "registry.example/artifact:1", "application/vnd.example.thing"
+	if _, err := d.client(t).ImageService().Create(testContext(t), image); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]error{
+		"registry.example/none:1":     imagestore.ErrNotFound,
+		"registry.example/scratch:1":  imagestore.ErrUnsupported,
+		"registry.example/artifact:1": imagestore.ErrUnsupported,
+	} {
+		if _, err := s.Pin(testContext(t), ref); !errors.Is(err, want) {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("pins %q", found)
+	}
+}
+
+func testTooManyLayers(t *testing.T, d *daemon) {
+	s := d.store(t, "many.example")
+	d.load(t, "registry.example/many:501", 501)
+	if _, err := s.Pin(testContext(t), "registry.example/many:501"); !errors.Is(err, imagestore.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("the failure left %q", found)
+	}
+}
+
+func testConcurrent(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/busy:1", 5)
+	s := d.store(t, driver)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if _, err := s.Pin(testContext(t), "registry.example/busy:1"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func testRepair(t *testing.T, d *daemon) {
+	d.load(t, "registry.example/repair:1", 2)
+	s := d.store(t, driver)
+	tree := pin(t, s, "registry.example/repair:1")
+	name := s.pinName(parse(t, tree.ID))
+	c := d.client(t)
+	if err := c.SnapshotService("overlayfs").Remove(testContext(t), name); err != nil {
+		t.Fatal(err)
+	}
+	pin(t, s, "registry.example/repair:1")
+	if err := c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}); err != nil {
+		t.Fatal(err)
+	}
+	pin(t, s, "registry.example/repair:1")
+	held, err := c.LeasesService().ListResources(testContext(t), leases.Lease{ID: name})
+	if err != nil || !slices.Contains(held, leases.Resource{ID: name, Type: "snapshots/overlayfs"}) {
+		t.Errorf("the lease holds %v, %v", held, err)
+	}
+}
+
+func testReferences(t *testing.T, d *daemon) {
+	image := d.load(t, "registry.example/ref:1", 1).Metadata()
+	digested := image
+	digested.Name = "registry.example/ref@" + image.Target.Digest.String()
+	if _, err := d.client(t).ImageService().Create(testContext(t), digested); err != nil {
+		t.Fatal(err)
+	}
+	s := d.store(t, driver)
+	tree := pin(t, s, "registry.example/ref:1")
+	for _, ref := range []string{digested.Name, "registry.example/ref:other@" + image.Target.Digest.String()} {
+		if again := pin(t, s, ref); again.ID != tree.ID {
+			t.Errorf("%s: tree %s", ref, again.ID)
+		}
+	}
+}
+
+func TestTheStoreOutlivesARestartOfContainerd(t *testing.T) {
+	d := startDaemon(t)
+	d.load(t, "registry.example/restart:1", 2)
+	s := d.store(t, driver)
+	tree := pin(t, s, "registry.example/restart:1")
+	d.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := s.Pins(ctx); err == nil {
+		t.Error("a stopped containerd lists pins")
+	}
+	d.start(t)
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		found, err := s.Pins(testContext(t))
+		if err == nil && slices.Equal(found, []string{tree.ID}) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%q, %v", found, err)
+		}
+	}
+}
+
+func pin(t *testing.T, s *Store, ref string) imagestore.Tree {
+	t.Helper()
+	tree, err := s.Pin(testContext(t), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func unpin(t *testing.T, s *Store, tree string) {
+	t.Helper()
+	if err := s.Unpin(testContext(t), tree); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func pins(t *testing.T, s *Store) []string {
+	t.Helper()
+	found, err := s.Pins(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func info(t *testing.T, d *daemon, s *Store, tree string) snapshots.Info {
+	t.Helper()
+	info, err := d.client(t).SnapshotService("overlayfs").Stat(testContext(t), s.pinName(parse(t, tree)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func countSnapshots(t *testing.T, d *daemon, name string) (n int) {
+	t.Helper()
+	err := d.client(t).SnapshotService(name).Walk(testContext(t), func(context.Context, snapshots.Info) error {
+		n++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// removeImage removes an image's record and has containerd collect what nothing keeps.
+func removeImage(t *testing.T, d *daemon, name string) {
+	t.Helper()
+	if err := d.client(t).ImageService().Delete(testContext(t), name, images.SynchronousDelete()); err != nil {
+		t.Fatal(err)
+	}
+}
