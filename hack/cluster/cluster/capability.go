@@ -6,6 +6,7 @@ import "golang.org/x/sys/unix"
 const (
 	capNetAdmin    = 12
 	capSysAdmin    = 21
+	capMknod       = 27
 	capSysResource = 24
 )
 

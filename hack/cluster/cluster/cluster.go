@@ -78,7 +78,7 @@ func (c *Cluster) HostRegistry() string {
 }
 
 // Push puts an image into the cluster's registry under a reference such as "test/data:1". Nodes pull it as
-// Registry()/test/data:1.
+// Registry()/test/data:1, and by the name of any other registry too: docker.io/test/data:1 is the same image.
 func (c *Cluster) Push(ctx context.Context, reference string, image v1.Image) error {
 	ref, err := name.ParseReference(c.HostRegistry()+"/"+reference, name.Insecure, name.StrictValidation)
 	if err != nil {

@@ -37,8 +37,9 @@ func TestClusterWithContainerdAndCRIO(t *testing.T) {
 	}
 
 	for _, node := range c.Nodes() {
-		runPod(ctx, t, client, pod(c, node.Name()))
-		runPod(ctx, t, client, podWithUserNamespace(c, node.Name()))
+		// Every registry's images come from the cluster's own.
+		runPod(ctx, t, client, pod(node.Name(), "docker.io"))
+		runPod(ctx, t, client, podWithUserNamespace(node.Name(), c.Registry()))
 	}
 	for _, node := range c.Nodes() {
 		t.Run("commands run inside node "+node.Name(), func(t *testing.T) { testCommand(ctx, t, node) })
@@ -99,7 +100,7 @@ func testReboot(ctx context.Context, t *testing.T, client kubernetes.Interface, 
 }
 
 // pod runs for as long as it may.
-func pod(c *cluster.Cluster, node string) *corev1.Pod {
+func pod(node, registryHost string) *corev1.Pod {
 	grace := int64(0)
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "on-" + node},
@@ -108,15 +109,15 @@ func pod(c *cluster.Cluster, node string) *corev1.Pod {
 			TerminationGracePeriodSeconds: &grace,
 			Containers: []corev1.Container{{
 				Name:    "main",
-				Image:   c.Registry() + "/test/busybox:1",
+				Image:   registryHost + "/test/busybox:1",
 				Command: []string{"/bin/sleep", "3600"},
 			}},
 		},
 	}
 }
 
-func podWithUserNamespace(c *cluster.Cluster, node string) *corev1.Pod {
-	p := pod(c, node)
+func podWithUserNamespace(node, registryHost string) *corev1.Pod {
+	p := pod(node, registryHost)
 	hostUsers := false
 	p.Name, p.Spec.HostUsers = "userns-on-"+node, &hostUsers
 	return p
@@ -173,7 +174,7 @@ func testConfig(t *testing.T, nodes ...cluster.NodeConfig) cluster.Config {
 		Name:     fmt.Sprintf("test-%d", os.Getpid()),
 		StateDir: filepath.Join(t.TempDir(), "state"),
 		Nodes:    nodes,
-		Progress: func(step string) { t.Log(step) },
+		Progress: func(step string) { t.Logf("%s %s", time.Now().Format("05.0"), step) },
 	}
 }
 

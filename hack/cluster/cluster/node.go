@@ -69,7 +69,7 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	case pid == 0:
 		cmd.Err = fmt.Errorf("run %s in node %s: %w", name, n.state.Name, ErrNodeStopped)
 	case !initialized:
-		cmd.Err = errors.New("cluster.Init was not called: call it first in main or TestMain")
+		cmd.Err = errNotInitialized
 	}
 	return cmd
 }
@@ -119,7 +119,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := c.openAuthority(); err != nil {
 		return err
 	}
-	if err := c.startNode(n.state); err != nil {
+	if err := c.startNode(ctx, n.state); err != nil {
 		return err
 	}
 	return c.waitForNode(ctx, n.state)

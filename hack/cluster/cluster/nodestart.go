@@ -12,10 +12,14 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/noderoot"
 )
 
-// startNode starts a node's init unless it runs. What an earlier start left half made is used or made again.
-func (c *Cluster) startNode(n nodeState) error {
+// startNode starts a node's init unless it runs. It begins with nothing but the node's disk: what a crash has left is
+// removed first, as a kubelet that finds the control groups of containers gone by waits for them to answer.
+func (c *Cluster) startNode(ctx context.Context, n nodeState) error {
 	if c.process(nodeProcess(n.Name)).Running() {
 		return nil
+	}
+	if err := c.stopNode(ctx, n); err != nil {
+		return err
 	}
 	boot, err := c.nodeBoot(n)
 	if err != nil {

@@ -5,34 +5,46 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/cgroup"
 )
 
-// preflight says in one sentence what this machine lacks for the cluster. Without nodes it lacks nothing.
-func (s state) preflight() error {
-	if !initialized {
-		return errors.New("cluster.Init was not called: call it first in main or TestMain")
-	}
-	if s.Loopback {
-		return nil
-	}
+// CannotRunNodes says in one sentence what this machine lacks to run nodes, with a remedy, or nothing. A cluster
+// without nodes can always be brought up.
+func CannotRunNodes() error {
 	if os.Geteuid() != 0 {
 		return errors.New("nodes need root: run this as root, or bring up a cluster without nodes")
 	}
-	for number, name := range map[uint]string{capSysAdmin: "CAP_SYS_ADMIN", capNetAdmin: "CAP_NET_ADMIN"} {
-		if !hasCapability(number) {
-			return fmt.Errorf("nodes need %s, which root does not have here: run this outside the container, or bring up a cluster without nodes", name)
+	for _, needed := range []struct {
+		number uint
+		name   string
+	}{{capSysAdmin, "CAP_SYS_ADMIN"}, {capNetAdmin, "CAP_NET_ADMIN"}, {capMknod, "CAP_MKNOD"}} {
+		if !hasCapability(needed.number) {
+			return fmt.Errorf("nodes need %s, which root does not have here: run this outside the container, or bring up a cluster without nodes", needed.name)
 		}
 	}
 	fileSystems, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
 		return err
 	}
-	for _, needed := range []string{"overlay", "tmpfs"} {
+	for _, needed := range []string{"overlay", "tmpfs", "mqueue"} {
 		if !strings.Contains(string(fileSystems), "\t"+needed+"\n") {
 			return fmt.Errorf("nodes need the kernel's %s file system, which is not loaded: run modprobe %s", needed, needed)
 		}
 	}
-	return nil
+	_, err = cgroup.Detect()
+	return err
+}
+
+// preflight looks for what the cluster needs before anything is made.
+func (s state) preflight() error {
+	if !initialized {
+		return errNotInitialized
+	}
+	if s.Loopback {
+		return nil
+	}
+	return CannotRunNodes()
 }
 
 // debianPackages are what nodes use of the machine.

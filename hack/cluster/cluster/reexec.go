@@ -38,6 +38,8 @@ var programs = map[string]func() error{
 // initialized says that Init was called; without it this program, started again, would do all it does once more.
 var initialized bool
 
+var errNotInitialized = errors.New("cluster.Init was not called: call it first in main or TestMain")
+
 // Init has to be called first in main or TestMain of every program that uses this package. In a process that was
 // started to be a part of a cluster it does that part's work and never returns.
 func Init() {
@@ -67,7 +69,7 @@ type daemon struct {
 // leave to begin, only after it has been recorded: one that Down would not find does nothing and ends.
 func (d daemon) start() error {
 	if !initialized {
-		return errors.New("cluster.Init was not called: call it first in main or TestMain")
+		return errNotInitialized
 	}
 	config, err := json.Marshal(d.config)
 	if err != nil {

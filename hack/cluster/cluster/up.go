@@ -62,7 +62,7 @@ func (c *Cluster) up(ctx context.Context) error {
 	}
 	for _, n := range c.state.Nodes {
 		c.progress(fmt.Sprintf("starting node %s (%s)", n.Name, n.Runtime))
-		if err := c.startNode(n); err != nil {
+		if err := c.startNode(ctx, n); err != nil {
 			return err
 		}
 	}

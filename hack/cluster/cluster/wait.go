@@ -147,6 +147,7 @@ func (c *Cluster) client() (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.QPS = -1 // no limit: waiting is done by polling
 	return kubernetes.NewForConfig(config)
 }
 

@@ -14,10 +14,15 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 )
 
-// clusterName is the flag that all commands share.
-type clusterName struct{ name string }
+// clusterName is the flags that all commands share.
+type clusterName struct{ name, stateDir string }
 
-func (n clusterName) open() (*cluster.Cluster, error) { return cluster.Open(n.name) }
+func (n clusterName) open() (*cluster.Cluster, error) {
+	if n.stateDir != "" {
+		return cluster.OpenDir(n.stateDir)
+	}
+	return cluster.Open(n.name)
+}
 
 func newCommand() *cobra.Command {
 	var n clusterName
@@ -28,6 +33,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&n.name, "name", cluster.DefaultName, "the cluster's name")
+	root.PersistentFlags().StringVar(&n.stateDir, "state-dir", "", "the directory of the cluster's state, if not the default")
 	root.AddCommand(newUp(&n), newDown(&n), newStatus(&n), newKubeconfig(&n), newNode(&n), newLogs(&n))
 	return root
 }
@@ -48,7 +54,7 @@ func newUp(n *clusterName) *cobra.Command {
 				return err
 			}
 			start := time.Now()
-			config.Name = n.name
+			config.Name, config.StateDir = n.name, n.stateDir
 			config.Progress = func(step string) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%6.1fs  %s\n", time.Since(start).Seconds(), step)
 			}

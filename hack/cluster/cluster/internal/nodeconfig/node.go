@@ -71,6 +71,12 @@ func Socket(runtime string) string {
 // Socket is where the node's container runtime listens; templates use it.
 func (n Node) Socket() string { return Socket(n.Runtime) }
 
+// Domains are the top-level domains whose registries a CRI-O node finds in the cluster's registry. It has no wildcard
+// for all of them, as containerd has.
+func (n Node) Domains() []string {
+	return []string{"com", "dev", "example", "io", "net", "org", "tech", "test"}
+}
+
 // RuntimeDir is where the runtime's programs are; templates use it.
 func (n Node) RuntimeDir() string { return RuntimeDir }
 
@@ -99,10 +105,10 @@ func Files(n Node) (map[string]string, error) {
 	switch n.Runtime {
 	case Containerd:
 		rendered["/etc/containerd/config.toml"] = "containerd.toml"
-		rendered["/etc/containerd/certs.d/"+n.Registry+"/hosts.toml"] = "hosts.toml"
+		rendered["/etc/containerd/certs.d/_default/hosts.toml"] = "hosts.toml"
 	case Containerd16:
 		rendered["/etc/containerd/config.toml"] = "containerd-1.6.toml"
-		rendered["/etc/containerd/certs.d/"+n.Registry+"/hosts.toml"] = "hosts.toml"
+		rendered["/etc/containerd/certs.d/_default/hosts.toml"] = "hosts.toml"
 	case CRIO:
 		rendered["/etc/crio/crio.conf"] = "crio.conf"
 		rendered["/etc/containers/registries.conf"] = "registries.conf"
