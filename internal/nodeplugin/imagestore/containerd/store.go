@@ -124,6 +124,10 @@ func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), err)
 	case len(diffs) == 0:
 		return "", fmt.Errorf("%w: %s has no layers", imagestore.ErrUnsupported, image.Name())
+	case len(diffs) > imagestore.MaxLayers:
+		// Before a costly unpack, although a snapshotter with full copies could show it.
+		return "", fmt.Errorf("%w: %s has %d layers, and the kernel stacks at most %d; flatten the image",
+			imagestore.ErrUnsupported, image.Name(), len(diffs), imagestore.MaxLayers)
 	}
 	return identity.ChainID(diffs), nil
 }

@@ -1,0 +1,122 @@
+package crio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"go.podman.io/storage"
+	"go.podman.io/storage/types"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+)
+
+const (
+	// DefaultGraphRoot is where CRI-O keeps images unless it is configured otherwise.
+	DefaultGraphRoot = "/var/lib/containers/storage"
+
+	// DefaultRunRoot is where CRI-O keeps what a reboot may drop.
+	DefaultRunRoot = "/run/containers/storage"
+
+	// driverName is the only graph driver whose layers are stacks of directories.
+	driverName = "overlay"
+)
+
+// Config says which store to use and in whose name.
+type Config struct {
+	// GraphRoot and RunRoot are CRI-O's storage directories, at the same paths as on the host. Empty stands for
+	// DefaultGraphRoot and DefaultRunRoot.
+	GraphRoot, RunRoot string
+
+	// Driver is the CSI driver name that pins are made for.
+	Driver string
+
+	// Logger receives what happened to pins; nil is silence.
+	Logger *slog.Logger
+}
+
+// Store implements imagestore.Store. Its methods may be called at the same time.
+//
+// The storage library takes file locks that CRI-O holds as well and knows no deadline. A call whose context ends
+// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins.
+type Store struct {
+	storage storage.Store
+	driver  string
+	logger  *slog.Logger
+}
+
+var _ imagestore.Store = (*Store)(nil)
+
+// Open opens CRI-O's store, which has to exist: an empty one in its place would only hide a wrong path.
+func Open(config Config) (*Store, error) {
+	if config.Driver == "" {
+		return nil, errors.New("opening CRI-O's image store: no driver name")
+	}
+	if config.GraphRoot == "" {
+		config.GraphRoot = DefaultGraphRoot
+	}
+	if config.RunRoot == "" {
+		config.RunRoot = DefaultRunRoot
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, dir := range []string{config.GraphRoot, config.RunRoot} {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return nil, fmt.Errorf("opening CRI-O's image store: %s is not a directory here (%w); mount the host's "+
+				"directory at the same path, and see that it is the one CRI-O uses", dir, err)
+		}
+	}
+	s, err := storage.GetStore(types.StoreOptions{
+		GraphRoot:       config.GraphRoot,
+		RunRoot:         config.RunRoot,
+		GraphDriverName: driverName,
+		// Without this the library binds the layers' directory onto itself and makes that mount private, which in a
+		// pod with Bidirectional propagation would reach the host. Nothing is mounted through this handle.
+		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", config.GraphRoot, err)
+	}
+	return &Store{storage: s, driver: config.Driver, logger: config.Logger}, nil
+}
+
+// Close forgets the handle. Pins stay, and so does everything else: the store is CRI-O's, so it is never shut down.
+func (s *Store) Close() error {
+	s.storage.Free()
+	return nil
+}
+
+// within runs f until it returns or ctx ends.
+func within[T any](ctx context.Context, attempt string, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var zero T
+	if err := ctx.Err(); err != nil {
+		return zero, fmt.Errorf("%s: %w", attempt, err)
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			// The library panics on what it takes for a programming error; that must not end the plugin.
+			if p := recover(); p != nil {
+				done <- result{err: fmt.Errorf("panic in the storage library: %v", p)}
+			}
+		}()
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return zero, fmt.Errorf("%s: %w", attempt, r.err)
+		}
+		return r.value, nil
+	case <-ctx.Done():
+		return zero, fmt.Errorf("%s: CRI-O's store does not answer: %w", attempt, ctx.Err())
+	}
+}
