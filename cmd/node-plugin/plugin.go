@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -27,7 +26,7 @@ import (
 )
 
 const (
-	// startTimeout bounds the self-test of the mount engine and the first contact with the image store.
+	// startTimeout bounds the mount engine's start and its self-test.
 	startTimeout = 30 * time.Second
 
 	// drainTimeout is what calls in flight get to end; a DaemonSet's pod gets 30 seconds in all by default.
@@ -66,7 +65,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, o, log)
+	store, err := openStore(o, log)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +97,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil {
 		return nil, err
 	}
-	log.Info("serving", "drivers", o.names(), "node", o.nodeName, "runtime", o.runtime, "mountMode", o.mountMode, "version", version())
+	log.Info("serving", "drivers", o.names(), "node", o.nodeName, "runtime", o.runtime, "mountMode", o.mountMode, "version", buildVersion())
 	return p, nil
 }
 
@@ -147,7 +146,7 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, m *metrics.Metrics) error {
 	config := server.Config{
 		NodeID:      o.nodeName,
-		Version:     version(),
+		Version:     buildVersion(),
 		KubeletRoot: o.kubeletRoot,
 		Policy:      o.policy,
 		Volumes:     p.node,
@@ -257,12 +256,4 @@ func (p *plugin) drain() {
 		draining.Go(s.GracefulStop)
 	}
 	draining.Wait()
-}
-
-// version is the module's, as the build recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -1,21 +1,24 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/containerd"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/crio"
 )
 
-// openStore opens the image store of the node's runtime.
-func openStore(_ context.Context, o *options, log *slog.Logger) (imagestore.Store, error) {
+// openStore opens the image store of the node's runtime. Pins are made in the primary driver name whichever name a
+// volume uses, so that the names share them.
+func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 	switch o.runtime {
 	case contract.RuntimeContainerd:
 		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, Logger: log})
+	case contract.RuntimeCRIO:
+		return crio.Open(crio.Config{GraphRoot: o.storageRoot, Driver: o.driverName, Logger: log})
 	default:
-		return nil, fmt.Errorf("this build has no image store for runtime %q", o.runtime)
+		return nil, fmt.Errorf("there is no image store for runtime %q", o.runtime)
 	}
 }
