@@ -1,0 +1,85 @@
+// Command manager is the image-csi-operator: it runs ImageCSIDriver objects.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// batchPeriod is how long changes of nodes and pods are collected, so that many nodes that start together cost one
+// look at the cluster and one status write a second.
+const batchPeriod = time.Second
+
+func main() {
+	options, err := parse(flag.CommandLine, os.Args[1:], os.Getenv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(2)
+	}
+	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})))
+	if err := run(ctrl.SetupSignalHandler(), options); err != nil {
+		ctrl.Log.Error(err, "The operator ends")
+		os.Exit(1)
+	}
+}
+
+// run serves until the context ends.
+func run(ctx context.Context, options options) error {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return fmt.Errorf("register API types: %w", err)
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the cluster; in a pod this needs its service account, elsewhere a kubeconfig: %w", err)
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(options.settings.Namespace),
+		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
+		HealthProbeBindAddress:        options.healthAddress,
+		LeaderElection:                options.leaderElect,
+		LeaderElectionID:              "image-csi-operator",
+		LeaderElectionNamespace:       options.settings.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := wire(mgr, options.settings); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func wire(mgr ctrl.Manager, settings render.Settings) error {
+	reconciler := &controllers.ImageCSIDriverReconciler{
+		Client:      mgr.GetClient(),
+		Direct:      mgr.GetAPIReader(),
+		Recorder:    mgr.GetEventRecorder("image-csi-operator"),
+		Clock:       clock.RealClock{},
+		Settings:    settings,
+		BatchPeriod: batchPeriod,
+	}
+	if err := reconciler.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the ImageCSIDriver controller: %w", err)
+	}
+	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"log/slog"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// Environment variables that the operator's Deployment sets.
+const (
+	namespaceEnv    = "POD_NAMESPACE"
+	imageEnv        = "NODE_PLUGIN_IMAGE"
+	relatedImageEnv = "RELATED_IMAGE_NODE_PLUGIN" // what OLM sets, by digest
+)
+
+type options struct {
+	settings       render.Settings
+	metricsAddress string
+	healthAddress  string
+	leaderElect    bool
+	logLevel       slog.Level
+}
+
+// parse reads the command line; the environment gives the defaults.
+func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (options, error) {
+	var o options
+	flags.StringVar(&o.settings.Namespace, "namespace", getenv(namespaceEnv),
+		"namespace in which the node plugins run; default: $"+namespaceEnv)
+	flags.StringVar(&o.settings.NodePluginImage, "node-plugin-image", cmp.Or(getenv(imageEnv), getenv(relatedImageEnv)),
+		"node plugin image of drivers that set none; default: $"+imageEnv+" or $"+relatedImageEnv)
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the metrics, or 0 for none")
+	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work, the others wait")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "error, warn, info or debug")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.settings.Namespace == "" {
+		return o, errors.New("no namespace for the node plugins: set --namespace or $" + namespaceEnv)
+	}
+	if o.settings.NodePluginImage == "" {
+		return o, errors.New("no node plugin image: set --node-plugin-image, $" + imageEnv + " or $" + relatedImageEnv)
+	}
+	return o, nil
+}

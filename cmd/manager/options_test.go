@@ -1,0 +1,43 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+func TestParse(t *testing.T) {
+	tests := map[string]struct {
+		args    []string
+		env     map[string]string
+		want    render.Settings
+		wantErr string
+	}{
+		"environment": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
+		"OLM":         {env: map[string]string{namespaceEnv: "ns", relatedImageEnv: "b"}, want: render.Settings{Namespace: "ns", NodePluginImage: "b"}},
+		"both images": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a", relatedImageEnv: "b"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
+		"flags win": {args: []string{"--namespace=other", "--node-plugin-image=c"}, env: map[string]string{namespaceEnv: "ns", imageEnv: "a"},
+			want: render.Settings{Namespace: "other", NodePluginImage: "c"}},
+		"no namespace": {env: map[string]string{imageEnv: "a"}, wantErr: "--namespace"},
+		"no image":     {env: map[string]string{namespaceEnv: "ns"}, wantErr: "--node-plugin-image"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			got, err := parse(flags, test.args, func(key string) string { return test.env[key] })
+			if test.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+					t.Errorf("error %v does not tell %q", err, test.wantErr)
+				}
+				return
+			}
+			if err != nil || got.settings != test.want {
+				t.Errorf("got %+v, %v; want %+v", got.settings, err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+)
+
+func fatNode() *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"},
+			Annotations:   map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+		},
+		Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24", ProviderID: "x"},
+		Status: corev1.NodeStatus{
+			Capacity:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+			Images:     []corev1.ContainerImage{{Names: []string{"example.com/big"}}},
+			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
+		},
+	}
+}
+
+func TestTheCacheKeepsOfANodeOnlyWhatIsRead(t *testing.T) {
+	got, err := trimNode(fatNode())
+	want := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}},
+		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"}},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, node (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestTheCacheKeepsOfACSINodeTheNames(t *testing.T) {
+	full := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", Annotations: map[string]string{"a": "b"}}}
+	full.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a", NodeID: "worker", TopologyKeys: []string{"zone"}}}
+	got, err := trimCSINode(full)
+	want := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker"}}
+	want.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a"}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, CSINode (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestNodePredicate(t *testing.T) {
+	tests := map[string]struct {
+		edit func(*corev1.Node)
+		want bool
+	}{
+		"heartbeat":  {func(n *corev1.Node) { n.Status.Conditions[0].LastHeartbeatTime = metav1.Now() }, false},
+		"not ready":  {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, false},
+		"images":     {func(n *corev1.Node) { n.Status.Images = nil }, false},
+		"annotation": {func(n *corev1.Node) { n.Annotations["a"] = "b" }, false},
+		"cordon":     {func(n *corev1.Node) { n.Spec.Unschedulable = true }, false},
+		"label":      {func(n *corev1.Node) { n.Labels["pool"] = "b" }, true},
+		"runtime":    {func(n *corev1.Node) { n.Status.NodeInfo.ContainerRuntimeVersion = "cri-o://1.36.0" }, true},
+		"OS image":   {func(n *corev1.Node) { n.Status.NodeInfo.OSImage = "Bottlerocket" }, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			after := fatNode()
+			test.edit(after)
+			if got := nodeChanges().Update(event.UpdateEvent{ObjectOld: fatNode(), ObjectNew: after}); got != test.want {
+				t.Errorf("let through: %v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,129 @@
+package controllers_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	want := daemonSet.DeepCopy()
+	edits := map[string]func(){
+		"image":      func() { daemonSet.Spec.Template.Spec.Containers[0].Image = "example.com/evil" },
+		"argument":   func() { daemonSet.Spec.Template.Spec.Containers[0].Args[0] = "--driver-name=evil" },
+		"privileged": func() { daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.Privileged = new(bool) },
+		"selector":   func() { delete(daemonSet.Spec.Template.Spec.NodeSelector, contract.NodeClassLabel) },
+		"toleration": func() { daemonSet.Spec.Template.Spec.Tolerations = nil },
+		"label":      func() { daemonSet.Labels[contract.NodeClassLabel] = "evil" },
+		"our label":  func() { delete(daemonSet.Labels, contract.DriverLabel) },
+		"strategy": func() {
+			daemonSet.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+		},
+	}
+	for name, edit := range edits {
+		t.Run(name, func(t *testing.T) {
+			c.change(daemonSet, edit)
+			c.Eventually(func(g Gomega) {
+				g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
+				g.Expect(daemonSet.Spec).To(Equal(want.Spec))
+				g.Expect(daemonSet.Labels).To(Equal(want.Labels))
+			}, soon).Should(Succeed())
+		})
+	}
+	t.Run("deletion", func(t *testing.T) {
+		uid := daemonSet.UID
+		c.Expect(c.Delete(c.ctx, daemonSet, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		c.Eventually(func() bool { return c.exists(daemonSet)() && daemonSet.UID != uid }, soon).Should(BeTrue())
+	})
+}
+
+func TestFieldsOfOtherOwnersSurvive(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	c.change(daemonSet, func() {
+		daemonSet.Annotations = map[string]string{"example.com/note": "kept"}
+		daemonSet.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "2030-01-01T00:00:00Z"
+		daemonSet.Spec.Template.Spec.Containers[0].Image = "example.com/evil"
+	})
+	c.Eventually(func(g Gomega) {
+		g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
+		g.Expect(daemonSet.Spec.Template.Spec.Containers[0].Image).To(Equal("example.com/node-plugin:v1"))
+	}, soon).Should(Succeed())
+	c.Expect(daemonSet.Annotations).To(HaveKeyWithValue("example.com/note", "kept"))
+	c.Expect(daemonSet.Spec.Template.Annotations).To(HaveKey("kubectl.kubernetes.io/restartedAt"))
+}
+
+func TestASettingThatIsTakenBackGoes(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"}
+		d.Spec.NodePlugin.ImagePullSecrets = []v1alpha1.SecretName{{Name: "pull"}}
+	})
+	alias := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "alias.example.com"}}
+	c.Eventually(c.exists(alias), soon).Should(BeTrue())
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	c.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(HaveLen(1))
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.Aliases = nil
+		d.Spec.NodePlugin.ImagePullSecrets = nil
+	})
+	c.Eventually(c.exists(alias), soon).Should(BeFalse())
+	c.Eventually(func(g Gomega) {
+		g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
+		g.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(BeEmpty())
+		g.Expect(daemonSet.Spec.Template.Spec.Containers[0].Args).NotTo(ContainElement(ContainSubstring("alias")))
+	}, soon).Should(Succeed())
+}
+
+func TestTheOtherObjectsAreRepairedToo(t *testing.T) {
+	c := newCluster(t).start()
+	c.driver(driverName)
+	csiDriver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
+	c.Eventually(c.exists(csiDriver), soon).Should(BeTrue())
+	c.change(csiDriver, func() { *csiDriver.Spec.PodInfoOnMount = false })
+	c.Eventually(func() bool { return c.exists(csiDriver)() && *csiDriver.Spec.PodInfoOnMount }, soon).Should(BeTrue())
+
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: render.ServiceAccountName(driverName)}}
+	c.Eventually(c.exists(account), soon).Should(BeTrue())
+	c.Expect(c.Delete(c.ctx, account)).To(Succeed())
+	c.Eventually(c.exists(account), soon).Should(BeTrue())
+}
+
+// The operator must take what it applied for what it wants: otherwise it would write on every look.
+func TestAppliedObjectsAreTakenAsTheyAre(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.node("two", "cri-o://1.36.3")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodePlugin.Resources = &v1alpha1.Resources{Limits: corev1.ResourceList{
+			corev1.ResourceCPU: quantity("1500m"), corev1.ResourceMemory: quantity("0.5Gi")}}
+		d.Spec.NodePlugin.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}}
+	})
+	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeTrue())
+	c.settle()
+	writes := c.writes.Load()
+	c.touch("one")
+	time.Sleep(quiet)
+	c.Expect(c.writes.Load()).To(Equal(writes))
+}

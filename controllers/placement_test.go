@@ -1,0 +1,188 @@
+package controllers_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+func TestEveryNodeGetsItsClassAndEveryClassADaemonSet(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("plain", "containerd://2.1.4")
+	c.node("rocket", "containerd://1.7.27+bottlerocket", func(n *corev1.Node) { n.Status.NodeInfo.OSImage = "Bottlerocket OS 1.40.0" })
+	c.node("light", "containerd://2.1.4-k3s1", func(n *corev1.Node) { n.Status.NodeInfo.KubeletVersion = "v1.34.1+k3s1" })
+	c.node("red", "cri-o://1.36.3")
+	c.node("whale", "docker://28.1.1")
+	c.driver(driverName)
+
+	for node, class := range map[string]string{"plain": "containerd", "rocket": "bottlerocket", "light": "k3s", "red": "crio"} {
+		c.Eventually(c.classOf(node), soon).Should(Equal(class), node)
+		c.Eventually(c.exists(c.daemonSet(class)), soon).Should(BeTrue(), class)
+	}
+	c.Eventually(c.counts(driverName), soon).Should(Equal(v1alpha1.NodeCounts{Summary: "0/4", Total: 5, Eligible: 4, Unsupported: 1}))
+	c.Expect(c.classOf("whale")()).To(BeEmpty())
+	c.Expect(c.problems(driverName)()).To(Equal([]string{"light NotRegistered", "plain NotRegistered", "red NotRegistered",
+		"rocket NotRegistered", "whale RuntimeUnsupported"}))
+	c.Expect(c.condition(driverName, "Available")()).To(Equal("False NodesNotReady"))
+}
+
+func TestRegistrationMakesAvailable(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.node("two", "cri-o://1.36.3")
+	c.driver(driverName)
+	c.rollOut("containerd", 1, 1)
+	c.rollOut("crio", 1, 1)
+	c.register("one", "other.example.com", driverName)
+	c.Eventually(c.counts(driverName), soon).Should(HaveField("Summary", "1/2"))
+	c.register("two", driverName)
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
+	c.Expect(c.condition(driverName, "Degraded")()).To(Equal("False AsExpected"))
+	c.Expect(c.statusOf(driverName).ObservedGeneration).To(BeEquivalentTo(1))
+	c.Expect(c.statusOf(driverName).NodeClasses).To(HaveLen(2))
+	c.Expect(c.statusOf(driverName).NodeClasses[0]).To(Equal(v1alpha1.NodeClassStatus{
+		Name: "containerd", MountMode: "Nsenter", DaemonSet: driverName + "-containerd", Nodes: 1, Ready: 1, Updated: 1,
+		RolledOutGeneration: 1, RuntimeVersions: []string{"containerd://2.1.4"}}))
+}
+
+func TestAClassWithoutNodesLosesItsDaemonSet(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.node("two", "cri-o://1.36.3")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeTrue())
+	c.Expect(c.Delete(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "two"}})).To(Succeed())
+	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeFalse())
+	c.Expect(c.exists(c.daemonSet("containerd"))()).To(BeTrue())
+}
+
+func TestANodeKeepsItsClassWhileAPodUsesAVolume(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"} })
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	pod := c.user("web", "one", "alias.example.com")
+
+	c.runtime("one", "cri-o://1.36.3")
+	c.Eventually(c.problems(driverName), soon).Should(Equal([]string{"one WaitingForVolumes"}))
+	c.Expect(c.statusOf(driverName).Problems[0].Message).To(ContainSubstring("default/web"))
+	c.Expect(c.counts(driverName)().Waiting).To(BeEquivalentTo(1))
+	c.Expect(c.classOf("one")()).To(Equal("containerd"))
+	c.Expect(c.exists(c.daemonSet("containerd"))()).To(BeTrue())
+
+	c.endPod(pod)
+	c.touch("one") // Instead of half a minute of waiting.
+	c.Eventually(c.classOf("one"), soon).Should(Equal("crio"))
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeFalse())
+	c.Expect(c.exists(c.daemonSet("crio"))()).To(BeTrue())
+}
+
+func TestANodeOutsideTheSelectionKeepsItsClassWhileAClaimIsInUse(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.Expect(c.Create(c.ctx, &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "data"},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:               corev1.ResourceList{corev1.ResourceStorage: quantity("1Mi")},
+			AccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driverName, VolumeHandle: "x"}},
+			ClaimRef:               &corev1.ObjectReference{Namespace: "default", Name: "data"},
+		},
+	})).To(Succeed())
+	pod := c.pod("default", "web", "one", corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}, nil)
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodePlugin.NodeSelector = map[string]v1alpha1.LabelValue{"pool": "images"}
+	})
+	c.Eventually(c.problems(driverName), soon).Should(Equal([]string{"one WaitingForVolumes"}))
+	c.Expect(c.classOf("one")()).To(Equal("containerd"))
+	c.endPod(pod)
+	c.touch("one")
+	c.Eventually(c.classOf("one"), soon).Should(BeEmpty())
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False NoEligibleNodes"))
+}
+
+func TestAHeartbeatCausesNothing(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.register("one", driverName)
+	c.driver(driverName)
+	c.rollOut("containerd", 1, 1)
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	c.settle()
+	writes := c.writes.Load()
+	var before v1alpha1.ImageCSIDriver
+	c.Expect(c.Get(c.ctx, client.ObjectKey{Name: driverName}, &before)).To(Succeed())
+
+	for i := range 20 {
+		node := &corev1.Node{}
+		c.Expect(c.Get(c.ctx, client.ObjectKey{Name: "one"}, node)).To(Succeed())
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+			LastHeartbeatTime: metav1.NewTime(time.Unix(int64(i), 0))}}
+		c.Expect(c.Status().Update(c.ctx, node)).To(Succeed())
+	}
+	time.Sleep(quiet)
+	var after v1alpha1.ImageCSIDriver
+	c.Expect(c.Get(c.ctx, client.ObjectKey{Name: driverName}, &after)).To(Succeed())
+	c.Expect(after.ResourceVersion).To(Equal(before.ResourceVersion))
+	c.Expect(c.writes.Load()).To(Equal(writes))
+
+	// A change that matters but changes nothing costs a look, and no write either.
+	c.touch("one")
+	time.Sleep(quiet)
+	c.Expect(c.writes.Load()).To(Equal(writes))
+}
+
+func TestARebootedOrAddedNodeIsNoProgress(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True RollingOut"))
+	c.rollOut("containerd", 1, 1)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
+
+	c.node("two", "containerd://2.1.4")
+	c.rollOut("containerd", 2, 1)
+	c.Eventually(c.counts(driverName), soon).Should(HaveField("Eligible", BeEquivalentTo(2)))
+	c.Consistently(c.condition(driverName, "Progressing"), quiet).Should(Equal("False RolledOut"))
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.NodePlugin.LogLevel = v1alpha1.LogDebug })
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True RollingOut"))
+	c.rollOut("containerd", 2, 2)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
+}
+
+func TestANodePluginThatCannotStartIsToldInWords(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	pod := c.pod(namespace, "plugin", "one", corev1.VolumeSource{}, map[string]string{contract.DriverLabel: driverName})
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", Image: "example.com/gone:v9",
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "not found"}}}}
+	c.Expect(c.Status().Update(c.ctx, pod)).To(Succeed())
+
+	c.Eventually(c.problems(driverName), soon).Should(Equal([]string{"one ImagePullFailed"}))
+	c.Expect(c.statusOf(driverName).Problems[0].Message).To(ContainSubstring("example.com/gone:v9"))
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True NodePluginFailing"))
+
+	c.endPod(pod)
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
+}
+
+// touch changes a label of a node that means nothing.
+func (c *cluster) touch(name string) {
+	c.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	c.change(node, func() { node.Labels["example.com/touched"] = time.Now().Format("150405.000000000") })
+}

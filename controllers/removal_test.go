@@ -1,0 +1,145 @@
+package controllers_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+func csiDriver(name string) *storagev1.CSIDriver {
+	return &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
+func (c *cluster) deleteDriver(name string) {
+	c.Helper()
+	c.Expect(c.Delete(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+}
+
+func state(s v1alpha1.ManagementState) func(*v1alpha1.ImageCSIDriver) {
+	return func(d *v1alpha1.ImageCSIDriver) { d.Spec.ManagementState = s }
+}
+
+func TestDeletionWaitsAndGoesInOrder(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	user := c.user("web", "one", driverName)
+	plugin := c.pod(namespace, "plugin", "one", corev1.VolumeSource{}, map[string]string{contract.DriverLabel: driverName})
+	driver := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
+
+	// A foreground deletion must not reach the DaemonSets past the finalizer either.
+	c.Expect(c.Delete(c.ctx, driver, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True WaitingForVolumes"))
+	c.Expect(c.problems(driverName)()).To(Equal([]string{"one WaitingForVolumes"}))
+	c.Consistently(c.exists(c.daemonSet("containerd")), quiet).Should(BeTrue())
+	c.Expect(c.exists(csiDriver(driverName))()).To(BeTrue())
+	c.Expect(c.daemonSetOwners("containerd")).To(BeEmpty())
+
+	c.endPod(user)
+	c.touch("one")
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeFalse())
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True StoppingPlugins"))
+	c.Consistently(c.exists(csiDriver(driverName)), quiet).Should(BeTrue(), "while a node plugin ends")
+	c.Expect(c.classOf("one")()).To(Equal("containerd"))
+
+	c.endPod(plugin)
+	c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeFalse())
+	c.Eventually(c.classOf("one"), soon).Should(BeEmpty())
+	c.Eventually(func() []string {
+		c.exists(driver)()
+		return driver.Finalizers
+	}, soon).Should(Equal([]string{metav1.FinalizerDeleteDependents}))
+	c.change(driver, func() { driver.Finalizers = nil }) // The garbage collector's part of a foreground deletion.
+	c.Eventually(c.exists(driver), soon).Should(BeFalse())
+}
+
+func (c *cluster) daemonSetOwners(class string) []metav1.OwnerReference {
+	daemonSet := c.daemonSet(class)
+	c.Expect(c.exists(daemonSet)()).To(BeTrue())
+	return daemonSet.OwnerReferences
+}
+
+func TestRemovedKeepsTheObjectAndManagedBringsTheDriverBack(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+
+	c.changeDriver(driverName, state(v1alpha1.Removed))
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False Removed"))
+	c.Expect(c.condition(driverName, "Progressing")()).To(Equal("False Removed"))
+	c.Expect(c.exists(c.daemonSet("containerd"))()).To(BeFalse())
+	c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeFalse())
+	c.Expect(c.classOf("one")()).To(BeEmpty())
+
+	c.changeDriver(driverName, state(v1alpha1.Managed))
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False NodesNotReady"))
+}
+
+func TestUnmanagedIsLeftAlone(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	c.changeDriver(driverName, state(v1alpha1.Unmanaged))
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False Unmanaged"))
+
+	c.change(daemonSet, func() { daemonSet.Spec.Template.Spec.Containers[0].Image = "example.com/by-hand" })
+	c.node("two", "cri-o://1.36.3")
+	c.Eventually(c.counts(driverName), soon).Should(HaveField("Total", BeEquivalentTo(2)))
+	c.Consistently(c.classOf("two"), quiet).Should(BeEmpty())
+	c.Expect(c.exists(daemonSet)()).To(BeTrue())
+	c.Expect(daemonSet.Spec.Template.Spec.Containers[0].Image).To(Equal("example.com/by-hand"))
+
+	// Deleting the object of an unmanaged driver leaves the driver where it is.
+	c.deleteDriver(driverName)
+	c.Eventually(c.exists(&v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}), soon).Should(BeFalse())
+	c.Expect(c.exists(daemonSet)()).To(BeTrue())
+	c.Expect(c.classOf("one")()).To(Equal("containerd"))
+}
+
+func TestANameHasOneOwner(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.driver("second.example.com", func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{driverName} })
+	c.Eventually(c.condition("second.example.com", "Degraded"), soon).Should(Equal("True NameConflict"))
+	c.Expect(c.statusOf("second.example.com").Conditions).To(ContainElement(HaveField("Message", ContainSubstring("ImageCSIDriver "+driverName))))
+	c.Consistently(c.exists(csiDriver("second.example.com")), quiet).Should(BeFalse())
+	c.Expect(c.condition(driverName, "Degraded")()).To(Equal("False AsExpected"))
+
+	c.deleteDriver(driverName)
+	c.Eventually(c.condition("second.example.com", "Degraded"), soon).Should(Equal("False AsExpected"))
+	c.Eventually(c.exists(csiDriver("second.example.com")), soon).Should(BeTrue())
+	c.Eventually(func() string {
+		found := csiDriver(driverName)
+		c.exists(found)()
+		return found.Labels[contract.DriverLabel]
+	}, soon).Should(Equal("second.example.com"))
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+}
+
+func TestTwoDriversShareTheNodes(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.driver("second.example.com")
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	c.Eventually(c.exists(csiDriver("second.example.com")), soon).Should(BeTrue())
+
+	c.deleteDriver("second.example.com")
+	c.Eventually(c.exists(csiDriver("second.example.com")), soon).Should(BeFalse())
+	c.Consistently(c.classOf("one"), quiet).Should(Equal("containerd"))
+	c.Expect(c.exists(c.daemonSet("containerd"))()).To(BeTrue())
+}

@@ -1,0 +1,184 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+const namespace = "image-csi-system"
+
+// server is the API server that the tests share; nil when there is none to start.
+var server *rest.Config
+
+func TestMain(m *testing.M) {
+	os.Exit(runWithServer(m))
+}
+
+func runWithServer(m *testing.M) int {
+	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		if os.Getenv("CI") != "" {
+			fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set; in CI the tests against an API server must run")
+			return 1
+		}
+		return m.Run()
+	}
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	started, err := environment.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start etcd and kube-apiserver:", err)
+		return 1
+	}
+	server = started
+	code := m.Run()
+	if err := environment.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
+	}
+	return code
+}
+
+// cluster is an API server and, once started, an operator; no other controller runs there, so tests play the kubelet,
+// the DaemonSet controller and the garbage collector.
+type cluster struct {
+	*testing.T
+	WithT
+	client.Client
+	ctx context.Context
+	// writes counts what the operator sent to change something.
+	writes *atomic.Int64
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	if server == nil {
+		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
+	}
+	scheme := runtime.NewScheme()
+	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}}
+	c.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	c.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	var err error
+	c.Client, err = client.New(server, client.Options{Scheme: scheme})
+	c.Expect(err).NotTo(HaveOccurred())
+	c.Expect(client.IgnoreAlreadyExists(c.Create(c.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))).To(Succeed())
+	t.Cleanup(func() { c.wipe() })
+	return c
+}
+
+// start runs an operator until the test ends.
+func (c *cluster) start() *cluster {
+	c.Helper()
+	mgr, err := ctrl.NewManager(server, ctrl.Options{
+		Scheme:     c.Scheme(),
+		Cache:      controllers.CacheOptions(namespace),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		NewClient: func(cfg *rest.Config, options client.Options) (client.Client, error) {
+			plain, err := client.NewWithWatch(cfg, options)
+			if err != nil {
+				return nil, err
+			}
+			return interceptor.NewClient(plain, countWrites(c.writes)), nil
+		},
+	})
+	c.Expect(err).NotTo(HaveOccurred())
+	reconciler := &controllers.ImageCSIDriverReconciler{
+		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("image-csi-operator"),
+		Clock:    clock.RealClock{},
+		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
+	}
+	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	c.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			c.Error("the operator ended with", err)
+		}
+	})
+	return c
+}
+
+func countWrites(writes *atomic.Int64) interceptor.Funcs {
+	return interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			writes.Add(1)
+			return c.Patch(ctx, o, p, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			writes.Add(1)
+			return c.Apply(ctx, o, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			writes.Add(1)
+			return c.Delete(ctx, o, opts...)
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			writes.Add(1)
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	}
+}
+
+// wipe leaves the API server empty for the next test.
+func (c *cluster) wipe() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var drivers v1alpha1.ImageCSIDriverList
+	if err := c.List(ctx, &drivers); err != nil {
+		c.Error(err)
+	}
+	for i := range drivers.Items {
+		driver := &drivers.Items[i]
+		driver.Finalizers = nil
+		_ = c.Update(ctx, driver)
+	}
+	here := client.InNamespace(namespace)
+	for _, err := range []error{
+		c.DeleteAllOf(ctx, &v1alpha1.ImageCSIDriver{}),
+		c.DeleteAllOf(ctx, &corev1.Node{}),
+		c.DeleteAllOf(ctx, &storagev1.CSINode{}),
+		c.DeleteAllOf(ctx, &storagev1.CSIDriver{}),
+		c.DeleteAllOf(ctx, &corev1.PersistentVolume{}),
+		c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, here, client.PropagationPolicy("Background")),
+		c.DeleteAllOf(ctx, &corev1.ServiceAccount{}, here),
+		c.DeleteAllOf(ctx, &corev1.Pod{}, here, client.GracePeriodSeconds(0)),
+		c.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace("default"), client.GracePeriodSeconds(0)),
+	} {
+		if err != nil {
+			c.Error("clean up:", err)
+		}
+	}
+}

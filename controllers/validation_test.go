@@ -1,0 +1,131 @@
+package controllers_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
+	c := newCluster(t)
+	want := v1alpha1.ImageCSIDriverSpec{
+		ManagementState: v1alpha1.Managed,
+		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
+		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
+		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
+	}
+	for name, text := range map[string]string{
+		"empty.example.com": "spec: {}",
+		"none.example.com":  "",
+		"part.example.com":  "spec: {nodePlugin: {}, volumes: {}}",
+	} {
+		c.Expect(c.create(name, text)).To(Succeed(), text)
+		var driver v1alpha1.ImageCSIDriver
+		c.Expect(c.Get(c.ctx, client.ObjectKey{Name: name}, &driver)).To(Succeed())
+		c.Expect(driver.Spec).To(Equal(want), text)
+	}
+}
+
+// create sends a driver as somebody would write it.
+func (c *cluster) create(name, text string) error {
+	object := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
+		return err
+	}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ImageCSIDriver"))
+	object.SetName(name)
+	return c.Create(c.ctx, object)
+}
+
+func TestValidation(t *testing.T) {
+	const (
+		pathRule     = "a host path is absolute, without '..', '//' or a trailing slash"
+		endpointRule = "runtimeEndpoint is unix:// and the absolute path of a socket inside a directory"
+		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
+		nameRule     = "a CSI driver name has lower-case letters, digits, '-' and '.'"
+		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
+	)
+	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
+	tests := map[string]struct {
+		name    string // of the object; default: a good one
+		text    string
+		refused string // what the answer has to say; empty: it is accepted
+	}{
+		"name of 63 characters": {name: strings.Repeat("a", 51) + ".example.com"},
+		"name of 64 characters": {name: strings.Repeat("a", 52) + ".example.com", refused: "metadata.name is the CSI driver's name and may have at most 63 characters"},
+		"unknown state":         {text: "spec: {managementState: Paused}", refused: "Unsupported value"},
+
+		"two aliases":               {text: "spec: {aliases: [a.example.com, b.example.com]}"},
+		"alias twice":               {text: "spec: {aliases: [a.example.com, a.example.com]}", refused: "Duplicate value"},
+		"alias is the name":         {text: "spec: {aliases: [test.example.com]}", refused: "spec.aliases must not repeat metadata.name"},
+		"alias with capitals":       {text: "spec: {aliases: [A.example.com]}", refused: nameRule},
+		"alias with an empty part":  {text: "spec: {aliases: [a..com]}", refused: nameRule},
+		"alias ending with a dash":  {text: "spec: {aliases: [a-]}", refused: nameRule},
+		"alias of 64 characters":    {text: "spec: {aliases: [" + strings.Repeat("a", 64) + "]}", refused: "Too long"},
+		"selector":                  {text: "spec: {nodePlugin: {nodeSelector: {pool: a}}}"},
+		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
+		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
+
+		"percentage":          {text: "spec: {rollout: {maxUnavailable: 100%}}"},
+		"number of nodes":     {text: "spec: {rollout: {maxUnavailable: 1}}"},
+		"no node":             {text: "spec: {rollout: {maxUnavailable: 0}}", refused: number},
+		"zero percent":        {text: "spec: {rollout: {maxUnavailable: 0%}}", refused: number},
+		"more than everybody": {text: "spec: {rollout: {maxUnavailable: 101%}}", refused: number},
+		"no percentage":       {text: "spec: {rollout: {maxUnavailable: many}}", refused: number},
+
+		"override of one field":           {text: class("{name: k3s, kubeletRoot: /data/kubelet}")},
+		"override with its own runtime":   {text: class("{name: crio, match: {runtime: cri-o}}")},
+		"override with another runtime":   {text: class("{name: crio, match: {runtime: containerd}}"), refused: "a built-in class keeps its runtime: match.runtime must be cri-o here"},
+		"override with cri-o":             {text: class("{name: k0s, match: {runtime: cri-o}}"), refused: "a built-in class keeps its runtime: match.runtime must be containerd here"},
+		"Nsenter for crio":                {text: class("{name: crio, mountMode: Nsenter}"), refused: "mountMode Nsenter is for containerd; cri-o needs Bidirectional"},
+		"Bidirectional for containerd":    {text: class("{name: containerd, mountMode: Bidirectional}")},
+		"class twice":                     {text: class("{name: k3s}, {name: k3s}"), refused: "Duplicate value"},
+		"misspelt built-in class":         {text: class("{name: k3, kubeletRoot: /data/kubelet}"), refused: incomplete},
+		"added class":                     {text: class("{name: mine, match: {runtime: containerd}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}")},
+		"added class without mount mode":  {text: class("{name: mine, match: {runtime: containerd}, runtimeEndpoint: unix:///run/mine/c.sock}"), refused: incomplete},
+		"added class without endpoint":    {text: class("{name: mine, match: {runtime: containerd}, mountMode: Nsenter}"), refused: incomplete},
+		"added class, Nsenter for cri-o":  {text: class("{name: mine, match: {runtime: cri-o}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}"), refused: "mountMode Nsenter is for containerd"},
+		"class name with a dot":           {text: class("{name: my.class}"), refused: "a class name has lower-case letters, digits and '-'"},
+		"match on our own label":          {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {imagecsi.dev/x: a}}}"), refused: "labels under imagecsi.dev/ are set by the operator"},
+		"match with a long key":           {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {" + strings.Repeat("k", 318) + ": a}}}"), refused: "a label key has at most 317 characters"},
+		"match on docker":                 {text: class("{name: k3s, match: {runtime: docker}}"), refused: "Unsupported value"},
+		"relative path":                   {text: class("{name: k3s, kubeletRoot: var/lib}"), refused: pathRule},
+		"path with a trailing slash":      {text: class("{name: k3s, kubeletRoot: /var/lib/}"), refused: pathRule},
+		"path with ..":                    {text: class("{name: k3s, storageRoot: /var/../etc}"), refused: pathRule},
+		"path with .":                     {text: class("{name: k3s, storageRoot: /var/./etc}"), refused: pathRule},
+		"path with //":                    {text: class("{name: k3s, storageRoot: /var//etc}"), refused: pathRule},
+		"path with a name that starts ..": {text: class("{name: k3s, storageRoot: /var/..data}")},
+		"TCP endpoint":                    {text: class("{name: k3s, runtimeEndpoint: 'tcp://127.0.0.1:10'}"), refused: endpointRule},
+		"endpoint with two slashes":       {text: class("{name: k3s, runtimeEndpoint: 'unix://run/c.sock'}"), refused: endpointRule},
+		"endpoint with ..":                {text: class("{name: k3s, runtimeEndpoint: 'unix:///run/../c.sock'}"), refused: endpointRule},
+		"endpoint that would mount /":     {text: class("{name: k3s, runtimeEndpoint: 'unix:///c.sock'}"), refused: endpointRule},
+	}
+	c := newCluster(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			if test.name == "" {
+				test.name = "test.example.com"
+			}
+			err := c.create(test.name, test.text)
+			if test.refused == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(c.Delete(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: test.name}})).To(Succeed())
+				return
+			}
+			g.Expect(apierrors.IsInvalid(err)).To(BeTrue(), "error %v", err)
+			g.Expect(err.Error()).To(ContainSubstring(test.refused))
+		})
+	}
+}
