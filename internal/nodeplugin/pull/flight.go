@@ -82,9 +82,9 @@ func (p *Puller) fly(f *flight, auths []*runtimeapi.AuthConfig) {
 	took := time.Since(f.queued)
 	p.observeEnd(f.err, took)
 	if f.err != nil {
-		log.Warn("pull failed", "took", took, "error", f.err)
+		log.Warn("pull failed", "took", took.String(), "error", f.err)
 	} else {
-		log.Info("image pulled", "took", took)
+		log.Info("image pulled", "took", took.String())
 	}
 
 	p.mu.Lock()

@@ -3,115 +3,16 @@ package pull
 import (
 	"context"
 	"errors"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
-
-// fakeCRI is a container runtime whose pulls do what the test says.
-type fakeCRI struct {
-	runtimeapi.UnimplementedImageServiceServer
-	runtimeapi.UnimplementedRuntimeServiceServer
-
-	onPull func(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error
-	pulls  atomic.Int32
-
-	mu     sync.Mutex
-	images map[string]bool
-}
-
-func (f *fakeCRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
-	return &runtimeapi.VersionResponse{}, nil
-}
-
-func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.images[r.GetImage().GetImage()] {
-		return &runtimeapi.ImageStatusResponse{}, nil
-	}
-	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{Id: "sha256:1"}}, nil
-}
-
-func (f *fakeCRI) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
-	f.pulls.Add(1)
-	image := r.GetImage().GetImage()
-	if f.onPull != nil {
-		if err := f.onPull(ctx, image, r.GetAuth()); err != nil {
-			return nil, err
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.images[image] = true
-	return &runtimeapi.PullImageResponse{ImageRef: "sha256:1"}, nil
-}
-
-// serve starts the runtime on a socket; stop ends it as a crash would.
-func (f *fakeCRI) serve(t *testing.T, socket string) (stop func()) {
-	t.Helper()
-	if f.images == nil {
-		f.images = map[string]bool{}
-	}
-	_ = os.Remove(socket)
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	runtimeapi.RegisterImageServiceServer(server, f)
-	runtimeapi.RegisterRuntimeServiceServer(server, f)
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	return server.Stop
-}
-
-func newPuller(t *testing.T, cri *fakeCRI, config Config) *Puller {
-	t.Helper()
-	socket := filepath.Join(t.TempDir(), "cri.sock")
-	cri.serve(t, socket)
-	return dialPuller(t, socket, config)
-}
-
-func dialPuller(t *testing.T, socket string, config Config) *Puller {
-	t.Helper()
-	runtime, err := Dial("unix://" + socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := New(runtime, config)
-	t.Cleanup(func() {
-		p.Close()
-		_ = runtime.Close()
-	})
-	return p
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func kindOf(t *testing.T, err error) Kind {
-	t.Helper()
-	var e *Error
-	if !errors.As(err, &e) {
-		t.Fatalf("not an *Error: %v", err)
-	}
-	return e.Kind
-}
 
 const image = "r.example/app:1"
 
@@ -332,66 +233,5 @@ func TestEveryCredentialIsTriedThenNone(t *testing.T) {
 	}
 	if got := strings.Join(tried, ","); got != "a,b," {
 		t.Errorf("tried %q, want a, b and anonymous", got)
-	}
-}
-
-func TestAHangingPullEnds(t *testing.T) {
-	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	p := newPuller(t, cri, Config{Timeout: 50 * time.Millisecond})
-	err := p.Ensure(within(t, 10*time.Second), Request{Image: image})
-	if kindOf(t, err) != RuntimeDown {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestARuntimeThatRestartsIsFoundAgain(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "cri.sock")
-	first := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	stop := first.serve(t, socket)
-	p := dialPuller(t, socket, Config{})
-	if err := p.runtime.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-
-	failed := make(chan error, 1)
-	go func() { failed <- p.Ensure(within(t, 20*time.Second), Request{Image: image}) }()
-	for first.pulls.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	stop()
-	err := <-failed
-	var e *Error
-	if !errors.As(err, &e) || e.Code() != codes.Unavailable {
-		t.Errorf("while the runtime stopped: %v", err)
-	}
-	if err := p.Ensure(within(t, 5*time.Second), Request{Image: image}); kindOf(t, err) != RuntimeDown {
-		t.Errorf("while the runtime is down: %v", err)
-	}
-	if p.runtime.Ready(t.Context()) == nil {
-		t.Error("a stopped runtime counts as ready")
-	}
-
-	(&fakeCRI{}).serve(t, socket)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if err = p.Ensure(within(t, 5*time.Second), Request{Image: image}); err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the runtime is back and still: %v", err)
-		}
-	}
-}
-
-func TestDialRefusesWhatIsNotASocket(t *testing.T) {
-	for _, endpoint := range []string{"", "/run/containerd/containerd.sock", "tcp://127.0.0.1:1", "unix://relative"} {
-		if _, err := Dial(endpoint); err == nil {
-			t.Errorf("%q was accepted", endpoint)
-		}
 	}
 }

@@ -26,7 +26,7 @@ func observe(c Config) grpc.UnaryServerInterceptor {
 		}
 		level := levelOf(request, err)
 		if c.Logger.Enabled(ctx, level) {
-			attributes := append([]slog.Attr{slog.String("method", method), slog.String("code", code), slog.Duration("took", took)},
+			attributes := append([]slog.Attr{slog.String("method", method), slog.String("code", code), slog.String("took", took.String())},
 				describe(request)...)
 			if err != nil {
 				attributes = append(attributes, slog.String("error", status.Convert(err).Message()))

@@ -1,0 +1,111 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// fakeCRI is a container runtime whose pulls do what the test says.
+type fakeCRI struct {
+	runtimeapi.UnimplementedImageServiceServer
+	runtimeapi.UnimplementedRuntimeServiceServer
+
+	onPull func(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error
+	pulls  atomic.Int32
+
+	mu     sync.Mutex
+	images map[string]bool
+}
+
+func (f *fakeCRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
+	return &runtimeapi.VersionResponse{}, nil
+}
+
+func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.images[r.GetImage().GetImage()] {
+		return &runtimeapi.ImageStatusResponse{}, nil
+	}
+	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{Id: "sha256:1"}}, nil
+}
+
+func (f *fakeCRI) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
+	f.pulls.Add(1)
+	image := r.GetImage().GetImage()
+	if f.onPull != nil {
+		if err := f.onPull(ctx, image, r.GetAuth()); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images[image] = true
+	return &runtimeapi.PullImageResponse{ImageRef: "sha256:1"}, nil
+}
+
+// serve starts the runtime on a socket; stop ends it as a crash would.
+func (f *fakeCRI) serve(t *testing.T, socket string) (stop func()) {
+	t.Helper()
+	if f.images == nil {
+		f.images = map[string]bool{}
+	}
+	_ = os.Remove(socket)
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	runtimeapi.RegisterImageServiceServer(server, f)
+	runtimeapi.RegisterRuntimeServiceServer(server, f)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return server.Stop
+}
+
+func newPuller(t *testing.T, cri *fakeCRI, config Config) *Puller {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "cri.sock")
+	cri.serve(t, socket)
+	return dialPuller(t, socket, config)
+}
+
+func dialPuller(t *testing.T, socket string, config Config) *Puller {
+	t.Helper()
+	runtime, err := Dial("unix://" + socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(runtime, config)
+	t.Cleanup(func() {
+		p.Close()
+		_ = runtime.Close()
+	})
+	return p
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func kindOf(t *testing.T, err error) Kind {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("not an *Error: %v", err)
+	}
+	return e.Kind
+}
