@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -64,6 +65,62 @@ func TestClusterWithContainerdAndCRIO(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	if err := c.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantNothingLeft(t, c)
+}
+
+// TestClusterWithoutNodes needs no root.
+func TestClusterWithoutNodes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	config := testConfig(t)
+	c := up(ctx, t, config)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}
+	if _, err := clientOf(t, c).CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Halt(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if c.Running() {
+		t.Error("the cluster runs after Halt")
+	}
+	c = up(ctx, t, config)
+	if _, err := clientOf(t, c).CoreV1().Namespaces().Get(ctx, "kept", metav1.GetOptions{}); err != nil {
+		t.Errorf("what was there before Halt: %v", err)
+	}
+	if err := c.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantNothingLeft(t, c)
+}
+
+// TestNodesWithoutControlPlane brings up container runtimes only, as tests of the node plugin do.
+func TestNodesWithoutControlPlane(t *testing.T) {
+	needRoot(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	config := testConfig(t, cluster.NodeConfig{Name: "old", Runtime: cluster.Containerd16}, cluster.NodeConfig{Name: "o", Runtime: cluster.CRIO})
+	config.ControlPlane = cluster.ControlPlaneNone
+	c := up(ctx, t, config)
+	for _, node := range c.Nodes() {
+		testCommand(ctx, t, node)
+	}
+	if _, err := c.RESTConfig(); err == nil {
+		t.Error("there is an API server to talk to")
+	}
+	node, err := c.Node("old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Command(ctx, "true").Run(); !errors.Is(err, cluster.ErrNodeStopped) {
+		t.Errorf("a command in a stopped node: got %v, want ErrNodeStopped", err)
+	}
 	if err := c.Down(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -36,12 +36,12 @@ func CannotRunNodes() error {
 	return err
 }
 
-// preflight looks for what the cluster needs before anything is made.
-func (s state) preflight() error {
+// preflight looks for what a cluster, with nodes or without, needs before anything is made.
+func preflight(nodes bool) error {
 	if !initialized {
 		return errNotInitialized
 	}
-	if s.Loopback {
+	if !nodes {
 		return nil
 	}
 	return CannotRunNodes()

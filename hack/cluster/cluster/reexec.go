@@ -44,12 +44,14 @@ var errNotInitialized = errors.New("cluster.Init was not called: call it first i
 // started to be a part of a cluster it does that part's work and never returns.
 func Init() {
 	initialized = true
-	run, found := programs[filepath.Base(os.Args[0])]
+	name := filepath.Base(os.Args[0])
+	run, found := programs[name]
 	if !found {
 		return
 	}
+	_ = os.WriteFile("/proc/self/comm", []byte(name), 0) // what ps shows; "exe" would be of no help
 	if err := run(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
 	}
 	os.Exit(0)

@@ -24,6 +24,9 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := preflight(len(config.Nodes) > 0); err != nil {
+		return nil, err // before anything is written
+	}
 	c := &Cluster{paths: paths{dir: config.StateDir}, progress: config.Progress}
 	unlock, err := lock(c.paths)
 	if err != nil {
@@ -36,7 +39,7 @@ func Up(ctx context.Context, config Config) (*Cluster, error) {
 	if err := c.state.merge(config); err != nil {
 		return nil, err
 	}
-	if err := c.state.preflight(); err != nil {
+	if err := preflight(!c.state.Loopback); err != nil {
 		return nil, err
 	}
 	if err := c.prepareBinaries(ctx); err != nil {

@@ -35,7 +35,7 @@ type suspect struct {
 
 // wait returns when done says so. It gives up when the deadline passes, when one of the processes that it depends on
 // is gone, or when a suspect ends again and again, and then says what the culprit's log says.
-func (c *Cluster) wait(ctx context.Context, what string, process func() bool, suspects []suspect, done func(context.Context) error) error {
+func (c *Cluster) wait(ctx context.Context, what string, alive func() bool, suspects []suspect, done func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -48,7 +48,7 @@ func (c *Cluster) wait(ctx context.Context, what string, process func() bool, su
 				return s.failure(what, "it ends again and again")
 			}
 		}
-		if !process() {
+		if !alive() {
 			return suspects[0].failure(what, "the process that runs it has ended")
 		}
 		select {

@@ -1,0 +1,56 @@
+package ociruntime
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+)
+
+func TestAdaptTakesOutWhatNeedsTheCapabilityAndNothingElse(t *testing.T) {
+	tests := map[string]struct{ in, want string }{
+		"negative score":    {`{"process":{"oomScoreAdj":-998}}`, `{"process":{"oomScoreAdj":0}}`},
+		"positive score":    {`{"process":{"oomScoreAdj":1000}}`, `{"process":{"oomScoreAdj":1000}}`},
+		"capability":        {`{"process":{"capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_RESOURCE"],"ambient":null}}}`, `{"process":{"capabilities":{"bounding":["CAP_CHOWN"],"ambient":null}}}`},
+		"unknown and large": {`{"later":{"x":9007199254740993}}`, `{"later":{"x":9007199254740993}}`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := adapt([]byte(test.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !sameJSON(t, got, []byte(test.want)) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestBundleIsFoundHoweverTheFlagIsWritten(t *testing.T) {
+	for _, args := range [][]string{
+		{"--root=/run/runc", "create", "--bundle", "/b", "id"},
+		{"create", "-b", "/b", "id"},
+		{"create", "--bundle=/b", "id"},
+	} {
+		if got := bundleOf(args); got != "/b" {
+			t.Errorf("%v: got %q", args, got)
+		}
+	}
+	for _, args := range [][]string{{"state", "id"}, {"create", "-b"}} {
+		if got := bundleOf(args); got != "" {
+			t.Errorf("%v: got %q", args, got)
+		}
+	}
+}
+
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	var x, y any
+	if err := json.Unmarshal(a, &x); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &y); err != nil {
+		t.Fatal(err)
+	}
+	return reflect.DeepEqual(x, y)
+}
