@@ -88,7 +88,8 @@ func escape(value string) string {
 func commonParent(paths []string) string {
 	parent := path.Dir(path.Clean(paths[0]))
 	for _, p := range paths[1:] {
-		for parent != "/" && !isBeneath(parent, path.Clean(p)) {
+		p = path.Clean(p)
+		for parent != "/" && !isBeneath(parent, p) {
 			parent = path.Dir(parent)
 		}
 	}

@@ -65,6 +65,8 @@ func TestOverlaysThatCannotBeMountedAreRefused(t *testing.T) {
 		"work without upper":    func(o *Overlay) { o.Work = "/w" },
 		"one layer, no empty":   func(o *Overlay) { o.Layers = o.Layers[:1] },
 		"one layer, odd empty":  func(o *Overlay) { o.Layers, o.Empty = o.Layers[:1], "e" },
+		"a nameless layer":      func(o *Overlay) { o.Layers = []string{"", "/b"} },
+		"a path too long":       func(o *Overlay) { o.Layers = []string{"/a", "/" + strings.Repeat("b", maxPath)} },
 		"a relative upper":      func(o *Overlay) { o.Upper, o.Work = "u", "/w" },
 		"an empty layer's name": func(o *Overlay) { o.Layers = []string{"/a", "."} },
 	} {
@@ -83,6 +85,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add("/c/snapshots/12/fs", "/c/snapshots/7/fs", "/k/upper")
 	f.Add(`/a:b`, `/a,b\`, `/u\:x`)
 	f.Add("/a/../b", "/", "/a//b/")
+	f.Add("", `/a,b\`, `/u\:x`)
 	f.Fuzz(func(t *testing.T, first, second, upper string) {
 		o := Overlay{Source: "s", Layers: []string{first, second}, Upper: upper, Work: "/w"}
 		if o.validate() != nil || !o.writable() {

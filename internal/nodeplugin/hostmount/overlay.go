@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -14,6 +15,9 @@ const (
 
 	// maxValue is the longest string that fsconfig(2) copies.
 	maxValue = 255
+
+	// maxPath is the longest path that a system call takes (PATH_MAX less its closing NUL).
+	maxPath = 4095
 )
 
 // Overlay is one overlay mount. It always gets nosuid and nodev, and is read-only unless Upper and Work are set.
@@ -60,9 +64,13 @@ func (o Overlay) validate() error {
 	case len(o.Layers) == 1 && !o.writable() && o.Empty == "":
 		return errors.New("a read-only overlay of one layer needs an empty directory")
 	}
-	for _, dir := range append(o.lowers(), o.Upper, o.Work) {
-		if dir != "" && (!filepath.IsAbs(dir) || strings.ContainsRune(dir, 0)) {
-			return fmt.Errorf("%q is not an absolute path", dir)
+	dirs := o.lowers()
+	if o.writable() {
+		dirs = append(slices.Clip(dirs), o.Upper, o.Work)
+	}
+	for _, dir := range dirs {
+		if !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) || len(dir) > maxPath {
+			return fmt.Errorf("%q is not an absolute path of at most %d bytes", dir, maxPath)
 		}
 	}
 	return nil
