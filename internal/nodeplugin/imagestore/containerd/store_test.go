@@ -11,9 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
@@ -271,59 +269,5 @@ func TestTheStoreOutlivesARestartOfContainerd(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("%q, %v", found, err)
 		}
-	}
-}
-
-func pin(t *testing.T, s *Store, ref string) imagestore.Tree {
-	t.Helper()
-	tree, err := s.Pin(testContext(t), ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree
-}
-
-func unpin(t *testing.T, s *Store, tree string) {
-	t.Helper()
-	if err := s.Unpin(testContext(t), tree); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func pins(t *testing.T, s *Store) []string {
-	t.Helper()
-	found, err := s.Pins(testContext(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
-func info(t *testing.T, d *daemon, s *Store, tree string) snapshots.Info {
-	t.Helper()
-	info, err := d.client(t).SnapshotService("overlayfs").Stat(testContext(t), s.pinName(parse(t, tree)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info
-}
-
-func countSnapshots(t *testing.T, d *daemon, name string) (n int) {
-	t.Helper()
-	err := d.client(t).SnapshotService(name).Walk(testContext(t), func(context.Context, snapshots.Info) error {
-		n++
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// removeImage removes an image's record and has containerd collect what nothing keeps.
-func removeImage(t *testing.T, d *daemon, name string) {
-	t.Helper()
-	if err := d.client(t).ImageService().Delete(testContext(t), name, images.SynchronousDelete()); err != nil {
-		t.Fatal(err)
 	}
 }
