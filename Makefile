@@ -10,7 +10,7 @@ export GOTOOLCHAIN ?= local
 export GOFLAGS ?= -mod=readonly
 
 GO      ?= go
-TOOLS   := $(GO) tool -modfile=$(CURDIR)/hack/tools/go.mod
+LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 MODULES := . hack/cluster test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
@@ -44,7 +44,7 @@ generate: ## write everything that is generated: deep copies, CRD, RBAC, bundle
 
 .PHONY: verify
 verify: ## fail when a generated file, go.mod or formatting is not up to date
-	@./hack/verify.sh
+	@hack/verify.sh
 
 .PHONY: lint
 lint: ## go vet and golangci-lint over every module

@@ -119,6 +119,10 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	if err := engine.Check(ctx, dir); err != nil {
 		return nil, fmt.Errorf("testing mounts in mode %s: %w", o.mountMode, err)
 	}
+	// The threads are where they belong: from here on nothing in this process needs to enter a namespace.
+	if err := engine.DropCapabilities(); err != nil {
+		return nil, err
+	}
 	return engine, nil
 }
 

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+)
+
+const driver = "container-image.csi.k8s.io"
+
+//go:embed workload.yaml
+var workload string
+
+// nodes are the demo's: one of each kind.
+func nodes() []cluster.NodeConfig {
+	return []cluster.NodeConfig{{Name: "worker-1", Runtime: cluster.Containerd}, {Name: "worker-2", Runtime: cluster.CRIO}}
+}
+
+func up(ctx context.Context, s steps) error {
+	if reason := cluster.CannotRunNodes(); reason != nil {
+		return upSimulated(ctx, s, reason)
+	}
+	if err := component.Packages(ctx, os.Stdout, "busybox-static"); err != nil {
+		return err
+	}
+	c, programs, err := startCluster(ctx, s, nodes())
+	if err != nil {
+		return err
+	}
+	k, err := client(c)
+	if err != nil {
+		return err
+	}
+	s.say("pushing the operator's image, a shell and an image of files to the cluster's registry")
+	if err := pushImages(ctx, c, programs); err != nil {
+		return err
+	}
+	if err := install(ctx, s, k); err != nil {
+		return err
+	}
+	s.say("starting a pod on each node")
+	if _, err := k.run(ctx, workload, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if _, err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=120s", "pod", "-l", "app=reader"); err != nil {
+		return err
+	}
+	s.say("done")
+	return showAll(ctx, k)
+}
+
+// startCluster builds the project and brings the cluster up, side by side.
+func startCluster(ctx context.Context, s steps, nodes []cluster.NodeConfig) (*cluster.Cluster, project.Programs, error) {
+	var programs project.Programs
+	var c *cluster.Cluster
+	if err := component.Ensure(ctx, os.Stdout, components(len(nodes) > 0)...); err != nil {
+		return nil, programs, err
+	}
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		s.say("building the operator and the node plugin")
+		programs, err = buildProject(ctx)
+		return err
+	})
+	group.Go(func() (err error) {
+		c, err = cluster.Up(ctx, cluster.Config{Nodes: nodes, Progress: func(step string) { s.say("%s", step) }})
+		return err
+	})
+	return c, programs, group.Wait()
+}
+
+func buildProject(ctx context.Context) (project.Programs, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return project.Programs{}, err
+	}
+	dir := filepath.Join(cache, "image-csi-operator", "demo")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return project.Programs{}, err
+	}
+	return project.Build(ctx, dir)
+}
+
+func client(c *cluster.Cluster) (kubectl, error) {
+	root, err := checkout.Root()
+	if err != nil {
+		return kubectl{}, err
+	}
+	kubernetes, err := component.Kubernetes(cluster.DefaultKubernetes)
+	if err != nil {
+		return kubectl{}, err
+	}
+	dir, err := kubernetes.Dir()
+	return newKubectl(dir, c.Kubeconfig(), root), err
+}
+
+func pushImages(ctx context.Context, c *cluster.Cluster, programs project.Programs) error {
+	operator, err := programs.Image()
+	if err != nil {
+		return err
+	}
+	busybox, err := image.Busybox()
+	if err != nil {
+		return err
+	}
+	hello, err := image.Data(
+		[]image.File{{Path: "/hello.txt", Content: []byte("Hello from an image, mounted as a volume.\n")}},
+		[]image.File{{Path: "/more/second-layer.txt", Content: []byte("A second layer.\n")}},
+	)
+	if err != nil {
+		return err
+	}
+	if err := c.Push(ctx, project.Repository+":"+project.Tag, operator); err != nil {
+		return err
+	}
+	if err := c.Push(ctx, "library/busybox:1", busybox); err != nil {
+		return err
+	}
+	return c.Push(ctx, "demo/hello:1", hello)
+}
+
+// install applies what a user would: the operator, then one ImageCSIDriver.
+func install(ctx context.Context, s steps, k kubectl) error {
+	s.say("installing the operator: kubectl apply -k config/default")
+	if _, err := k.run(ctx, "", "apply", "--server-side", "-k", "config/default"); err != nil {
+		return err
+	}
+	if _, err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
+		return err
+	}
+	s.say("applying one ImageCSIDriver with an empty spec, and waiting until it is available on every node")
+	if _, err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
+		return err
+	}
+	_, err := k.run(ctx, "", "wait", "--for=condition=Available", "--timeout=120s", "imagecsidriver/"+driver)
+	return err
+}
+
+func components(withNodes bool) []component.Component {
+	kubernetes, err := component.Kubernetes(cluster.DefaultKubernetes)
+	if err != nil || !withNodes {
+		return []component.Component{kubernetes}
+	}
+	return []component.Component{kubernetes, component.Containerd(), component.Runc(), component.CNI(), component.CRIO()}
+}
+
+func down(ctx context.Context) error {
+	c, err := cluster.Open(cluster.DefaultName)
+	if err != nil {
+		return err
+	}
+	if err := stopOperator(ctx, c); err != nil {
+		return err
+	}
+	if err := c.Down(ctx); err != nil {
+		return err
+	}
+	fmt.Println("the demo is gone: no process, mount, network namespace or control group of it is left")
+	return nil
+}

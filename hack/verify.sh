@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Fails when a generated file, a go.mod or the formatting is not what the tools would write.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+state() { git diff HEAD; git status --porcelain --untracked-files=all; }
+
+before=$(state)
+make --no-print-directory generate
+if [ "$before" != "$(state)" ]; then
+  git status --short
+  echo "generated files were not up to date: commit what 'make generate' has written" >&2
+  exit 1
+fi
+
+for module in . hack/cluster test; do
+  (cd "$module" && go mod tidy -diff) || { echo "$module/go.mod is not tidy: run 'go mod tidy' in $module" >&2; exit 1; }
+done
+
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+if [ -n "$unformatted" ]; then
+  echo "not formatted, run gofmt -w on: $unformatted" >&2
+  exit 1
+fi

@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	driver     = "container-image.csi.k8s.io"
+	known      = "hello from an image\n"
+	knownImage = "registry.example/e2e/known:1"
+
+	soon = 90 * time.Second
+)
+
+// nodes names, by class, the node of the cluster that has it.
+func nodes() map[string]string { return map[string]string{"containerd": "n1", "crio": "n2"} }
+
+// TestFirstLight walks the main job from an ImageCSIDriver to its removal.
+func TestFirstLight(t *testing.T) {
+	s := start(t)
+	steps := []struct {
+		name string
+		run  func(*testing.T, *suite)
+	}{
+		{"an empty driver labels the nodes and registers on both", driverBecomesAvailable},
+		{"the containerd pod has exactly the privileges it lists", containerdPodIsScoped},
+		{"pods on both nodes read known bytes", podsRead},
+		{"a read-only volume refuses writes", readOnlyRefusesWrites},
+		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
+		{"a ReadOnlyMany volume serves a claim", persistentVolume},
+		{"a running pod keeps its volume while the plugin restarts", volumeSurvivesPluginRestart},
+		{"a missing image says so in the pod's event", missingImage},
+		{"a wrong reference says so in the pod's event", wrongReference},
+		{"removal waits for pods that use volumes, then leaves nothing", removal},
+	}
+	for _, step := range steps {
+		if !t.Run(step.name, func(t *testing.T) { step.run(t, s) }) {
+			s.dump(t)
+			t.FailNow()
+		}
+	}
+}
+
+func driverBecomesAvailable(t *testing.T, s *suite) {
+	s.apply(t, "{apiVersion: storage.imagecsi.dev/v1alpha1, kind: ImageCSIDriver, metadata: {name: "+driver+"}, spec: {}}")
+	s.waitFor(t, soon, "True", "get", "imagecsidriver", driver, "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`)
+	for class, node := range nodes() {
+		s.waitFor(t, soon, class, "get", "node", node, "-o", `jsonpath={.metadata.labels.imagecsi\.dev/node-class}`)
+		s.waitFor(t, soon, driver, "get", "csinode", node, "-o", "jsonpath={.spec.drivers[*].name}")
+		s.waitFor(t, soon, "1", "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", "jsonpath={.status.numberReady}")
+	}
+}
+
+func podsRead(t *testing.T, s *suite) {
+	for class := range nodes() {
+		s.apply(t, pod("reader-"+class, class, inline(knownImage, true)))
+	}
+	for class := range nodes() {
+		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/reader-"+class)
+		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+			t.Errorf("%s: /image/hello.txt holds %q, want %q", class, got, known)
+		}
+		info, err := s.exec(t, "reader-"+class, "grep", " /image ", "/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(info, "imagecsi:"+driver+"@sha256:") {
+			t.Errorf("%s: mountinfo %q does not name the driver and image", class, info)
+		}
+	}
+}
+
+func readOnlyRefusesWrites(t *testing.T, s *suite) {
+	for class := range nodes() {
+		_, err := s.exec(t, "reader-"+class, "touch", "/image/new")
+		if err == nil || !strings.Contains(err.Error(), "Read-only file system") {
+			t.Errorf("%s: writing to a read-only volume: %v, want Read-only file system", class, err)
+		}
+	}
+}
+
+func writableVolume(t *testing.T, s *suite) {
+	for class, node := range nodes() {
+		name := "writer-" + class
+		s.apply(t, pod(name, class, inline(knownImage, false)))
+		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/"+name)
+		s.must(t, "exec", name, "--", "sh", "-c", "echo mine >/image/hello.txt && mkdir /image/new && rm -r /image/sub")
+		s.must(t, "exec", name, "--", "sh", "-c", "kill 1")
+		eventually(t, "the container runs again with its data", soon, func() error {
+			got, err := s.exec(t, name, "sh", "-c", "cat /image/hello.txt; ls -d /image/new; ls -d /image/sub 2>/dev/null; cat /proc/1/stat | wc -l")
+			if err != nil {
+				return err
+			}
+			if !strings.HasPrefix(got, "mine\n/image/new\n1") {
+				return fmt.Errorf("got %q", got)
+			}
+			return nil
+		})
+		if left := s.writableDirectories(t, node); left != 1 {
+			t.Errorf("%s: %d writable directories while one volume is in use, want 1", class, left)
+		}
+		s.must(t, "delete", "pod", name, "--wait", "--timeout=90s")
+		eventually(t, "the writable data is gone with its pod", soon, func() error {
+			if left := s.writableDirectories(t, node); left != 0 {
+				return fmt.Errorf("%d writable directories are left on %s", left, node)
+			}
+			return nil
+		})
+	}
+	for class := range nodes() {
+		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+			t.Errorf("%s: a writer changed what a reader sees: %q", class, got)
+		}
+	}
+}
+
+func persistentVolume(t *testing.T, s *suite) {
+	for class := range nodes() {
+		s.apply(t, claim("known-"+class, knownImage+"#"+class, knownImage))
+		s.apply(t, pod("claimer-"+class, class, "persistentVolumeClaim: {claimName: known-"+class+"}"))
+	}
+	for class := range nodes() {
+		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/claimer-"+class)
+		if got := s.must(t, "exec", "claimer-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+			t.Errorf("%s: /image/hello.txt holds %q", class, got)
+		}
+		s.must(t, "delete", "pod", "claimer-"+class, "--wait", "--timeout=90s")
+		s.must(t, "delete", "pvc", "known-"+class)
+		s.must(t, "delete", "pv", "known-"+class)
+	}
+}
+
+func volumeSurvivesPluginRestart(t *testing.T, s *suite) {
+	s.must(t, "-n", s.namespace, "delete", "pod", "-l", "imagecsi.dev/driver="+driver, "--wait", "--timeout=90s")
+	for class, node := range nodes() {
+		s.waitFor(t, soon, "1", "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", "jsonpath={.status.numberReady}")
+		s.waitFor(t, soon, driver, "get", "csinode", node, "-o", "jsonpath={.spec.drivers[*].name}")
+		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+			t.Errorf("%s: after the restart /image/hello.txt holds %q", class, got)
+		}
+	}
+}
+
+func missingImage(t *testing.T, s *suite) {
+	s.eventOf(t, "missing", inline("registry.example/e2e/no-such:1", true), "no-such:1", "does not exist")
+}
+
+func wrongReference(t *testing.T, s *suite) {
+	s.eventOf(t, "wrong", inline("UPPER/case:1", true), "UPPER/case:1", "reference")
+}
+
+// eventOf starts a pod that cannot start and wants one event that holds every word.
+func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
+	t.Helper()
+	for class := range nodes() {
+		pod := pod(name+"-"+class, class, volume)
+		s.apply(t, pod)
+	}
+	for class := range nodes() {
+		eventually(t, class+": an event that says why", soon, func() error {
+			said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+name+"-"+class+",reason=FailedMount", "-o", "jsonpath={.items[*].message}")
+			if err != nil {
+				return err
+			}
+			for _, word := range words {
+				if !strings.Contains(said, word) {
+					return fmt.Errorf("the events %q do not hold %q", said, word)
+				}
+			}
+			t.Logf("%s: %s", class, said)
+			return nil
+		})
+		s.must(t, "delete", "pod", name+"-"+class, "--wait", "--timeout=90s")
+	}
+}
+
+func removal(t *testing.T, s *suite) {
+	s.must(t, "delete", "imagecsidriver", driver, "--wait=false")
+	eventually(t, "the driver says what it waits for", soon, func() error {
+		said, err := s.kubectl(t.Context(), "", "get", "imagecsidriver", driver, "-o", "jsonpath={.status.conditions[*].message} {.status.problems[*].message}")
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(said, "reader-") {
+			return fmt.Errorf("%q names no pod", said)
+		}
+		t.Log(said)
+		return nil
+	})
+	for class := range nodes() {
+		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+			t.Errorf("%s: while removal waits, /image/hello.txt holds %q", class, got)
+		}
+	}
+	s.must(t, "delete", "pod", "-l", "app=e2e", "--wait", "--timeout=90s")
+	s.must(t, "wait", "--for=delete", "--timeout=120s", "imagecsidriver/"+driver)
+	for _, kind := range []string{"daemonset", "pod", "serviceaccount"} {
+		s.waitFor(t, soon, "", "-n", s.namespace, "get", kind, "-l", "imagecsi.dev/driver="+driver, "-o", "name")
+	}
+	s.waitFor(t, soon, "", "get", "csidriver", "-o", "name")
+	for class, node := range nodes() {
+		s.waitFor(t, soon, "", "get", "node", node, "-o", `jsonpath={.metadata.labels.imagecsi\.dev/node-class}`)
+		s.waitFor(t, soon, "", "get", "csinode", node, "-o", "jsonpath={.spec.drivers[*].name}")
+		s.nothingLeft(t, class, node)
+	}
+}

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kubectl runs the cluster's kubectl and returns its output; what it says on failure is in the error.
+func (s *suite) kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, filepath.Join(s.programs, "kubectl"), args...)
+	command.Dir = s.root
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
+	var out, said bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &said
+	if err := command.Run(); err != nil {
+		return out.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, said.String())
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// must is kubectl for a test that cannot go on without the answer.
+func (s *suite) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.kubectl(t.Context(), "", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (s *suite) apply(t *testing.T, manifest string) {
+	t.Helper()
+	if _, err := s.kubectl(t.Context(), manifest, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refused applies a manifest that must be refused, and returns what the person at the keyboard reads.
+func (s *suite) refused(t *testing.T, manifest string) string {
+	t.Helper()
+	_, err := s.kubectl(t.Context(), manifest, "apply", "-f", "-")
+	if err == nil {
+		t.Fatalf("the API server accepted\n%s", manifest)
+	}
+	return err.Error()
+}
+
+// exec runs a command in a pod.
+func (s *suite) exec(t *testing.T, pod string, command ...string) (string, error) {
+	t.Helper()
+	return s.kubectl(t.Context(), "", append([]string{"exec", pod, "--"}, command...)...)
+}
+
+// eventually repeats check until it succeeds; the last failure is the test's.
+func eventually(t *testing.T, what string, within time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s: %v", what, within, err)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// waitFor repeats a kubectl query until its answer is want.
+func (s *suite) waitFor(t *testing.T, within time.Duration, want string, args ...string) {
+	t.Helper()
+	eventually(t, "kubectl "+strings.Join(args, " "), within, func() error {
+		got, err := s.kubectl(t.Context(), "", args...)
+		if err != nil {
+			return err
+		}
+		if got != want {
+			return fmt.Errorf("got %q, want %q", got, want)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// scoped is what /proc/<pid>/status must say of the node plugin on containerd once it serves: the capabilities that
+// it lists, less the two that it sheds after it has entered the host's mount namespace.
+func scoped() map[string]string {
+	const (
+		chown       = 1 << 0
+		dacOverride = 1 << 1
+		fowner      = 1 << 3
+		fsetid      = 1 << 4
+		sysChroot   = 1 << 18
+		sysPtrace   = 1 << 19
+		sysAdmin    = 1 << 21
+		mknod       = 1 << 27
+		setfcap     = 1 << 31
+	)
+	kept := chown | dacOverride | fowner | fsetid | sysAdmin | mknod | setfcap
+	return map[string]string{
+		"NoNewPrivs": "1",
+		"Seccomp":    "2",
+		"CapInh":     fmt.Sprintf("%016x", 0),
+		"CapBnd":     fmt.Sprintf("%016x", kept|sysChroot|sysPtrace),
+		"CapEff":     fmt.Sprintf("%016x", kept),
+		"CapPrm":     fmt.Sprintf("%016x", kept),
+		"CapAmb":     fmt.Sprintf("%016x", 0),
+	}
+}
+
+func containerdPodIsScoped(t *testing.T, s *suite) {
+	spec := "jsonpath={.spec.template.spec.containers[0].securityContext."
+	for field, want := range map[string]string{
+		"privileged}":               "false",
+		"allowPrivilegeEscalation}": "false",
+		"readOnlyRootFilesystem}":   "true",
+		"capabilities.drop}":        `["ALL"]`,
+	} {
+		if got := s.must(t, "-n", s.namespace, "get", "daemonset", driver+"-containerd", "-o", spec+field); got != want {
+			t.Errorf("securityContext.%s is %s, want %s", strings.TrimSuffix(field, "}"), got, want)
+		}
+	}
+	for _, path := range s.threadsOf(t, nodes()["containerd"], "/node-plugin") {
+		got := readStatus(t, path)
+		for key, want := range scoped() {
+			if got[key] != want {
+				t.Errorf("%s: %s is %s, want %s", path, key, got[key], want)
+			}
+		}
+	}
+}
+
+// threadsOf finds the status files of every thread of the program that runs on a node.
+func (s *suite) threadsOf(t *testing.T, node, program string) []string {
+	t.Helper()
+	proc := filepath.Join(s.nodeRoot(t, node), "proc")
+	commands, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "cmdline"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range commands {
+		content, err := os.ReadFile(command)
+		if err != nil || !bytes.HasPrefix(content, []byte(program+"\x00")) {
+			continue
+		}
+		threads, err := filepath.Glob(filepath.Join(filepath.Dir(command), "task", "*", "status"))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("list the threads of %s: %v", command, err)
+		}
+		return threads
+	}
+	t.Fatalf("no process on %s is called %s", node, program)
+	return nil
+}
+
+func readStatus(t *testing.T, path string) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{}
+	for lines := bufio.NewScanner(bytes.NewReader(content)); lines.Scan(); {
+		if key, value, found := strings.Cut(lines.Text(), ":"); found {
+			values[key] = strings.TrimSpace(value)
+		}
+	}
+	return values
+}

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+)
+
+// suite is a two-node cluster with the operator installed.
+type suite struct {
+	cluster   *cluster.Cluster
+	programs  string // the directory of kubectl
+	root      string // the checkout
+	namespace string
+}
+
+func TestMain(m *testing.M) {
+	cluster.Init()
+	os.Exit(m.Run())
+}
+
+// start brings the cluster up and installs the operator as config/default says; the test's end takes it down.
+func start(t *testing.T) *suite {
+	t.Helper()
+	if missing := cluster.CannotRunNodes(); missing != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("the end-to-end test cannot run: ", missing)
+		}
+		t.Skip(missing)
+	}
+	s := &suite{namespace: "image-csi-system"}
+	if err := s.setUp(t); err != nil {
+		t.Fatal("set up the cluster: ", err)
+	}
+	return s
+}
+
+func (s *suite) setUp(t *testing.T) (err error) {
+	if s.root, err = checkout.Root(); err != nil {
+		return err
+	}
+	kubernetes, err := component.Kubernetes(release())
+	if err != nil {
+		return err
+	}
+	if s.programs, err = kubernetes.Dir(); err != nil {
+		return err
+	}
+	if err := component.Packages(t.Context(), os.Stdout, "busybox-static"); err != nil {
+		return err
+	}
+	config := cluster.Config{
+		Name:       "e2e",
+		Kubernetes: release(),
+		Nodes:      []cluster.NodeConfig{{Name: "n1", Runtime: cluster.Containerd}, {Name: "n2", Runtime: cluster.CRIO}},
+		Progress:   func(step string) { t.Log(step) },
+	}
+	t.Cleanup(func() { takeDown(t) })
+	if s.cluster, err = cluster.Up(t.Context(), config); err != nil {
+		return err
+	}
+	if err := s.push(t); err != nil {
+		return err
+	}
+	return s.install(t)
+}
+
+// release is the Kubernetes release under test.
+func release() string {
+	if release := os.Getenv("KUBERNETES"); release != "" {
+		return release
+	}
+	return cluster.DefaultKubernetes
+}
+
+func takeDown(t *testing.T) {
+	c, err := cluster.Open("e2e")
+	if err != nil {
+		return // it never came up
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := c.Down(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *suite) push(t *testing.T) error {
+	programs, err := project.Build(t.Context(), t.TempDir())
+	if err != nil {
+		return err
+	}
+	operator, err := programs.Image()
+	if err != nil {
+		return err
+	}
+	busybox, err := image.Busybox()
+	if err != nil {
+		return err
+	}
+	data, err := image.Data(
+		[]image.File{{Path: "/hello.txt", Content: []byte("a lower layer's\n")}, {Path: "/sub/file", Content: []byte("x\n")}},
+		[]image.File{{Path: "/hello.txt", Content: []byte(known)}},
+	)
+	if err != nil {
+		return err
+	}
+	if err := s.cluster.Push(t.Context(), project.Repository+":"+project.Tag, operator); err != nil {
+		return err
+	}
+	if err := s.cluster.Push(t.Context(), "library/busybox:1", busybox); err != nil {
+		return err
+	}
+	return s.cluster.Push(t.Context(), "e2e/known:1", data)
+}
+
+func (s *suite) install(t *testing.T) error {
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-k", "config/default"},
+		{"wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"},
+		{"-n", s.namespace, "wait", "--for=condition=Available", "--timeout=120s", "deployment", "--all"},
+	} {
+		if _, err := s.kubectl(t.Context(), "", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dump logs what helps to understand a failure.
+func (s *suite) dump(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, args := range [][]string{
+		{"get", "imagecsidrivers", "-o", "yaml"},
+		{"get", "nodes,csinodes,csidrivers", "--show-labels"},
+		{"get", "daemonsets,pods", "-A", "-o", "wide"},
+		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=80", "-l", "app.kubernetes.io/name=image-csi-operator"},
+	} {
+		out, err := s.kubectl(ctx, "", args...)
+		if err != nil {
+			out += fmt.Sprintf("\n%v", err)
+		}
+		t.Logf("kubectl %v:\n%s", args, out)
+	}
+}
