@@ -108,7 +108,13 @@ func (c *Cluster) waitForNode(ctx context.Context, n nodeState) error {
 			return err
 		}
 		started := time.Now().Add(-c.process(nodeProcess(n.Name)).Age())
-		done = func(ctx context.Context) error { return nodeReady(ctx, client, n.Name, started) }
+		done = func(ctx context.Context) error {
+			// A heartbeat says the second only, so one from just before a power cut could pass for new.
+			if err := node.runtimeAnswers(ctx); err != nil {
+				return err
+			}
+			return nodeReady(ctx, client, n.Name, started)
+		}
 	}
 	return c.wait(ctx, "node "+n.Name, node.Running, suspects, done)
 }

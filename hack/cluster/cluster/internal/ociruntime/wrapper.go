@@ -16,11 +16,16 @@ import (
 
 const missingCapability = "CAP_SYS_RESOURCE"
 
-// Exec adapts the bundle that the arguments name, if they name one, and becomes the real runtime. It returns only if
-// that fails.
+// Exec adapts what the arguments name, the bundle of a new container or the process to run in an existing one, and
+// becomes the real runtime. It returns only if that fails.
 func Exec(runtime string, args []string) error {
-	if bundle := bundleOf(args); bundle != "" {
-		if err := adaptFile(filepath.Join(bundle, "config.json")); err != nil {
+	if bundle := flagValue(args, "--bundle", "-b"); bundle != "" {
+		if err := adaptFile(filepath.Join(bundle, "config.json"), adaptSpec); err != nil {
+			return err
+		}
+	}
+	if process := flagValue(args, "--process", "-p"); process != "" {
+		if err := adaptFile(process, adaptProcess); err != nil {
 			return err
 		}
 	}
@@ -28,20 +33,20 @@ func Exec(runtime string, args []string) error {
 	return fmt.Errorf("run %s: %w", runtime, err)
 }
 
-// bundleOf finds the value of the flag --bundle, or -b.
-func bundleOf(args []string) string {
+// flagValue finds the value of a flag, under either of its names.
+func flagValue(args []string, long, short string) string {
 	for i, arg := range args {
-		if value, found := strings.CutPrefix(arg, "--bundle="); found {
+		if value, found := strings.CutPrefix(arg, long+"="); found {
 			return value
 		}
-		if (arg == "--bundle" || arg == "-b") && i+1 < len(args) {
+		if (arg == long || arg == short) && i+1 < len(args) {
 			return args[i+1]
 		}
 	}
 	return ""
 }
 
-func adaptFile(path string) error {
+func adaptFile(path string, change func(map[string]any)) error {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -49,23 +54,33 @@ func adaptFile(path string) error {
 	if err != nil {
 		return err
 	}
-	adapted, err := adapt(data)
+	adapted, err := adapt(data, change)
 	if err != nil {
 		return fmt.Errorf("adapt %s: %w", path, err)
 	}
 	return os.WriteFile(path, adapted, 0o644)
 }
 
-// adapt raises a negative OOM score to 0 and takes CAP_SYS_RESOURCE away. It works on plain JSON, so that fields of a
-// newer specification pass through unharmed.
-func adapt(config []byte) ([]byte, error) {
-	decoder := json.NewDecoder(bytes.NewReader(config))
+// adapt works on plain JSON, so that fields of a newer specification pass through unharmed.
+func adapt(content []byte, change func(map[string]any)) ([]byte, error) {
+	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
-	var spec map[string]any
-	if err := decoder.Decode(&spec); err != nil {
+	var object map[string]any
+	if err := decoder.Decode(&object); err != nil {
 		return nil, err
 	}
-	process, _ := spec["process"].(map[string]any)
+	change(object)
+	return json.Marshal(object)
+}
+
+func adaptSpec(spec map[string]any) {
+	if process, ok := spec["process"].(map[string]any); ok {
+		adaptProcess(process)
+	}
+}
+
+// adaptProcess raises a negative OOM score to 0 and takes CAP_SYS_RESOURCE away.
+func adaptProcess(process map[string]any) {
 	if score, ok := process["oomScoreAdj"].(json.Number); ok && strings.HasPrefix(score.String(), "-") {
 		process["oomScoreAdj"] = 0
 	}
@@ -75,5 +90,4 @@ func adapt(config []byte) ([]byte, error) {
 			sets[name] = slices.DeleteFunc(list, func(c any) bool { return c == missingCapability })
 		}
 	}
-	return json.Marshal(spec)
 }

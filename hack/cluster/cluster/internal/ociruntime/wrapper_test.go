@@ -15,7 +15,7 @@ func TestAdaptTakesOutWhatNeedsTheCapabilityAndNothingElse(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := adapt([]byte(test.in))
+			got, err := adapt([]byte(test.in), adaptSpec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -26,18 +26,28 @@ func TestAdaptTakesOutWhatNeedsTheCapabilityAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestProcessOfAnExecIsAdaptedToo(t *testing.T) {
+	got, err := adapt([]byte(`{"args":["sh"],"capabilities":{"effective":["CAP_SYS_RESOURCE"]}}`), adaptProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"args":["sh"],"capabilities":{"effective":[]}}`; !sameJSON(t, got, []byte(want)) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestBundleIsFoundHoweverTheFlagIsWritten(t *testing.T) {
 	for _, args := range [][]string{
 		{"--root=/run/runc", "create", "--bundle", "/b", "id"},
 		{"create", "-b", "/b", "id"},
 		{"create", "--bundle=/b", "id"},
 	} {
-		if got := bundleOf(args); got != "/b" {
+		if got := flagValue(args, "--bundle", "-b"); got != "/b" {
 			t.Errorf("%v: got %q", args, got)
 		}
 	}
 	for _, args := range [][]string{{"state", "id"}, {"create", "-b"}} {
-		if got := bundleOf(args); got != "" {
+		if got := flagValue(args, "--bundle", "-b"); got != "" {
 			t.Errorf("%v: got %q", args, got)
 		}
 	}
