@@ -15,7 +15,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -30,13 +29,15 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 const namespace = "image-csi-system"
 
-// server is the API server that the tests share; nil when there is none to start.
-var server *rest.Config
+// server is the API server that the tests share, as its administrator sees it; nil when there is none to start.
+// operator is the same server with the operator's rights.
+var server, operator *rest.Config
 
 func TestMain(m *testing.M) {
 	os.Exit(runWithServer(m))
@@ -61,7 +62,12 @@ func runWithServer(m *testing.M) int {
 		return 1
 	}
 	server = started
-	code := m.Run()
+	code := 1
+	if operator, err = operatorIdentity(started, filepath.Join("..", "config", "rbac")); err != nil {
+		fmt.Fprintln(os.Stderr, "give the operator its rights:", err)
+	} else {
+		code = m.Run()
+	}
 	if err := environment.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
 	}
@@ -91,7 +97,6 @@ func newCluster(t *testing.T) *cluster {
 	var err error
 	c.Client, err = client.New(server, client.Options{Scheme: scheme})
 	c.Expect(err).NotTo(HaveOccurred())
-	c.Expect(client.IgnoreAlreadyExists(c.Create(c.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))).To(Succeed())
 	t.Cleanup(func() { c.wipe() })
 	return c
 }
@@ -99,7 +104,7 @@ func newCluster(t *testing.T) *cluster {
 // start runs an operator until the test ends.
 func (c *cluster) start() *cluster {
 	c.Helper()
-	mgr, err := ctrl.NewManager(server, ctrl.Options{
+	mgr, err := ctrl.NewManager(operator, ctrl.Options{
 		Scheme:     c.Scheme(),
 		Cache:      controllers.CacheOptions(namespace),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
@@ -173,7 +178,7 @@ func (c *cluster) wipe() {
 		c.DeleteAllOf(ctx, &storagev1.CSIDriver{}),
 		c.DeleteAllOf(ctx, &corev1.PersistentVolume{}),
 		c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, here, client.PropagationPolicy("Background")),
-		c.DeleteAllOf(ctx, &corev1.ServiceAccount{}, here),
+		c.DeleteAllOf(ctx, &corev1.ServiceAccount{}, here, client.HasLabels{contract.DriverLabel}),
 		c.DeleteAllOf(ctx, &corev1.Pod{}, here, client.GracePeriodSeconds(0)),
 		c.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace("default"), client.GracePeriodSeconds(0)),
 	} {
