@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -27,28 +28,33 @@ import (
 // look at the cluster and one status write a second.
 const batchPeriod = time.Second
 
+// version is set by the linker.
+var version = "dev"
+
 func main() {
 	options, err := parse(flag.CommandLine, os.Args[1:], os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
 		os.Exit(2)
 	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "manager: find the cluster; in a pod this needs its service account, elsewhere a kubeconfig:", err)
+		os.Exit(2)
+	}
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})))
-	if err := run(ctrl.SetupSignalHandler(), options); err != nil {
+	ctrl.Log.Info("The operator starts", "version", version, "namespace", options.settings.Namespace, "nodePluginImage", options.settings.NodePluginImage)
+	if err := run(ctrl.SetupSignalHandler(), config, options); err != nil {
 		ctrl.Log.Error(err, "The operator ends")
 		os.Exit(1)
 	}
 }
 
 // run serves until the context ends.
-func run(ctx context.Context, options options) error {
+func run(ctx context.Context, config *rest.Config, options options) error {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("register API types: %w", err)
-	}
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		return fmt.Errorf("find the cluster; in a pod this needs its service account, elsewhere a kubeconfig: %w", err)
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,

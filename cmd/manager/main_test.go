@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+const (
+	namespace = "image-csi-system"
+	soon      = 20 * time.Second
+)
+
+// The whole installation as a user applies it, but for the manager's pod: that runs in this process, as the service
+// account of the installation.
+func TestTheInstallationRuns(t *testing.T) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("KUBEBUILDER_ASSETS is not set; in CI the test against an API server must run")
+		}
+		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
+	}
+	g := NewWithT(t)
+	environment := &envtest.Environment{}
+	admin, err := environment.Start()
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(environment.Stop()).To(Succeed()) })
+	apply(t, environment, "-k", "../../config/default")
+	cluster, err := client.New(admin, client.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+
+	t.Run("the manager's pod is restricted", func(t *testing.T) { restricted(t, cluster) })
+
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, asOperator(admin), options{
+			settings:       render.Settings{Namespace: namespace, NodePluginImage: "example.com/plugin:v1"},
+			metricsAddress: "127.0.0.1:18080", healthAddress: "127.0.0.1:18081", leaderElect: true,
+		})
+	}()
+	for _, address := range []string{"127.0.0.1:18080/metrics", "127.0.0.1:18081/healthz", "127.0.0.1:18081/readyz"} {
+		g.Eventually(get(address), soon).Should(Equal(http.StatusOK), address)
+	}
+	apply(t, environment, "-f", "../../config/samples/storage_v1alpha1_imagecsidriver_full.yaml", "--dry-run=server")
+	apply(t, environment, "-k", "../../config/samples")
+	g.Eventually(func() error {
+		return cluster.Get(ctx, client.ObjectKey{Name: contract.DefaultDriverName}, &storagev1.CSIDriver{})
+	}, soon).Should(Succeed())
+
+	stop()
+	g.Eventually(done, soon).Should(Receive(BeNil()))
+	var lease coordinationv1.Lease
+	g.Expect(cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "image-csi-operator"}, &lease)).To(Succeed())
+	g.Expect(*lease.Spec.HolderIdentity).To(BeEmpty(), "the lease is released when the manager ends")
+}
+
+func apply(t *testing.T, environment *envtest.Environment, args ...string) {
+	t.Helper()
+	kubectl := environment.ControlPlane.KubeCtl()
+	_, stderr, err := kubectl.Run(append([]string{"apply"}, args...)...)
+	if err != nil {
+		text := make([]byte, 4096)
+		count, _ := stderr.Read(text)
+		t.Fatalf("kubectl apply %q: %v: %s", args, err, text[:count])
+	}
+}
+
+func asOperator(admin *rest.Config) *rest.Config {
+	config := rest.CopyConfig(admin)
+	config.Impersonate.UserName = "system:serviceaccount:" + namespace + ":image-csi-operator"
+	return config
+}
+
+func get(address string) func() (int, error) {
+	return func() (int, error) {
+		answer, err := http.Get("http://" + address)
+		if err != nil {
+			return 0, err
+		}
+		return answer.StatusCode, answer.Body.Close()
+	}
+}
+
+// restricted creates the manager's pod, as a dry run, where Pod Security admits only the strictest level.
+func restricted(t *testing.T, cluster client.Client) {
+	g := NewWithT(t)
+	var deployment appsv1.Deployment
+	g.Expect(cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "image-csi-operator"}, &deployment)).To(Succeed())
+	strict := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "strict", Labels: map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted"}}}
+	g.Expect(cluster.Create(t.Context(), strict)).To(Succeed())
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "manager"}, Spec: deployment.Spec.Template.Spec}
+	g.Expect(cluster.Create(t.Context(), pod, client.DryRunAll)).To(Succeed())
+	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "manager"}, Spec: deployment.Spec.Template.Spec}
+	pod.Spec.Containers[0].SecurityContext = nil
+	g.Expect(cluster.Create(t.Context(), pod, client.DryRunAll)).NotTo(Succeed(), "the namespace takes everything, so the test shows nothing")
+	g.Expect(fmt.Sprint(deployment.Spec.Template.Spec.Containers[0].Env)).To(ContainSubstring("RELATED_IMAGE_NODE_PLUGIN"))
+}
