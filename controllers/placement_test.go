@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -160,6 +161,50 @@ func TestARebootedOrAddedNodeIsNoProgress(t *testing.T) {
 	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True RollingOut"))
 	c.rollOut("containerd", 2, 2)
 	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
+}
+
+func TestAClassThatIsNoLongerDescribedKeepsItsDaemonSetWhileInUse(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodeClasses = []v1alpha1.NodeClass{{Name: "mine", Match: &v1alpha1.NodeMatch{Runtime: "containerd"},
+			MountMode: contract.ModeNsenter, RuntimeEndpoint: "unix:///run/mine/c.sock"}}
+	})
+	c.Eventually(c.classOf("one"), soon).Should(Equal("mine"))
+	c.Eventually(c.exists(c.daemonSet("mine")), soon).Should(BeTrue())
+	pod := c.user("web", "one", driverName)
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.NodeClasses = nil })
+	c.Eventually(c.problems(driverName), soon).Should(Equal([]string{"one WaitingForVolumes"}))
+	c.Consistently(c.exists(c.daemonSet("mine")), quiet).Should(BeTrue())
+
+	c.endPod(pod)
+	c.touch("one")
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.Eventually(c.exists(c.daemonSet("mine")), soon).Should(BeFalse())
+}
+
+func TestEventsTellTransitionsOnly(t *testing.T) {
+	c := newCluster(t).start()
+	c.Expect(c.DeleteAllOf(c.ctx, &eventsv1.Event{}, client.InNamespace("default"))).To(Succeed())
+	c.node("one", "containerd://2.1.4")
+	c.register("one", driverName)
+	c.driver(driverName)
+	c.rollOut("containerd", 1, 1)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
+	for range 3 {
+		c.touch("one")
+		c.settle()
+	}
+	c.Eventually(func() map[string]int {
+		var events eventsv1.EventList
+		c.Expect(c.List(c.ctx, &events, client.InNamespace("default"))).To(Succeed())
+		seen := map[string]int{}
+		for _, event := range events.Items {
+			seen[event.Type+" "+event.Reason]++
+		}
+		return seen
+	}, soon).Should(Equal(map[string]int{"Normal NodesReady": 1, "Normal RollingOut": 1, "Normal RolledOut": 1}))
 }
 
 func TestANodePluginThatCannotStartIsToldInWords(t *testing.T) {

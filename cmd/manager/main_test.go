@@ -73,7 +73,14 @@ func TestTheInstallationRuns(t *testing.T) {
 
 func apply(t *testing.T, environment *envtest.Environment, args ...string) {
 	t.Helper()
-	kubectl := environment.ControlPlane.KubeCtl()
+	installer, err := environment.AddUser(envtest.User{Name: "installer", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl, err := installer.Kubectl()
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, stderr, err := kubectl.Run(append([]string{"apply"}, args...)...)
 	if err != nil {
 		text := make([]byte, 4096)

@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -90,5 +93,21 @@ func TestEveryPodKeepsToTheLeast(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The API server fills in the defaults; an object that it has not seen must lead to the same pods.
+func TestTheAPIsDefaultsAreTheRenderersDefaults(t *testing.T) {
+	defaulted := minimal()
+	defaulted.Spec = v1alpha1.ImageCSIDriverSpec{
+		ManagementState: v1alpha1.Managed,
+		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
+		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
+		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
+	}
+	classes := []nodeclass.Class{class(t, nodeclass.Containerd)}
+	bare := Render(Input{Driver: minimal(), Settings: settings, Classes: classes}).Apply
+	if diff := cmp.Diff(bare, Render(Input{Driver: defaulted, Settings: settings, Classes: classes}).Apply); diff != "" {
+		t.Error("(-bare +defaulted):\n" + diff)
 	}
 }
