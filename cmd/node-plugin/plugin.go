@@ -55,7 +55,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p := &plugin{log: log, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
-			p.stop()
+			p.stop() //nolint:contextcheck // taking apart gets time of its own
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -215,7 +215,7 @@ func (p *plugin) run(ctx context.Context) error {
 	}
 	stopSweeps()
 	sweeping.Wait()
-	p.stop()
+	p.stop() //nolint:contextcheck // stopping starts when the context has ended
 	return err
 }
 

@@ -25,6 +25,7 @@ func TestFirstLight(t *testing.T) {
 		name string
 		run  func(*testing.T, *suite)
 	}{
+		{"bad input gets one clear sentence from kubectl", badInput},
 		{"an empty driver labels the nodes and registers on both", driverBecomesAvailable},
 		{"the containerd pod has exactly the privileges it lists", containerdPodIsScoped},
 		{"pods on both nodes read known bytes", podsRead},
@@ -41,6 +42,24 @@ func TestFirstLight(t *testing.T) {
 			s.dump(t)
 			t.FailNow()
 		}
+	}
+}
+
+// badInput applies drivers that must be refused, and wants the sentence that tells why.
+func badInput(t *testing.T, s *suite) {
+	const object = "{apiVersion: storage.imagecsi.dev/v1alpha1, kind: ImageCSIDriver, metadata: {name: %s}, spec: %s}"
+	for _, c := range []struct{ name, spec, says string }{
+		{"not_a_driver", "{}", "not_a_driver"},
+		{driver, "{nodeClasses: [{name: containerd, kubeletRoot: var/lib/kubelet}]}", "absolute"},
+		{driver, "{nodeClasses: [{name: no-such-class, kubeletRoot: /var/lib/kubelet}]}", "class"},
+		{driver, "{nodeClasses: [{name: containerd, runtimeEndpoint: tcp://127.0.0.1:1}]}", "unix://"},
+		{driver, "{aliases: [" + driver + "]}", "alias"},
+	} {
+		said := s.refused(t, fmt.Sprintf(object, c.name, c.spec))
+		if !strings.Contains(said, c.says) {
+			t.Errorf("%s %s: %q does not say %q", c.name, c.spec, said, c.says)
+		}
+		t.Log(said)
 	}
 }
 
@@ -149,7 +168,7 @@ func missingImage(t *testing.T, s *suite) {
 }
 
 func wrongReference(t *testing.T, s *suite) {
-	s.eventOf(t, "wrong", inline("UPPER/case:1", true), "UPPER/case:1", "reference")
+	s.eventOf(t, "wrong", inline("registry.example/Upper:1", true), "registry.example/Upper:1", "reference")
 }
 
 // eventOf starts a pod that cannot start and wants one event that holds every word.

@@ -66,7 +66,7 @@ func runHub() error {
 	}
 	server := &http.Server{Handler: images, ReadHeaderTimeout: time.Minute}
 	for _, l := range listeners {
-		go func() { log.Fatal(server.Serve(l)) }()
+		go func() { log.Fatal(server.Serve(l)) }() //nolint:forbidigo // the hub is a program of its own: without the registry it ends
 	}
 	if c.Forward != "" {
 		l, err := inheritedListener(apiServerFD)
@@ -94,7 +94,7 @@ func forward(from net.Listener, to string) {
 	for {
 		client, err := from.Accept()
 		if err != nil {
-			log.Fatalf("forward to %s: %v", to, err)
+			log.Fatalf("forward to %s: %v", to, err) //nolint:forbidigo // the hub is a program of its own
 		}
 		go func() {
 			defer client.Close()

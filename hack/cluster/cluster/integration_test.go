@@ -200,7 +200,7 @@ func waitForPod(ctx context.Context, t *testing.T, client kubernetes.Interface, 
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		p, err := client.CoreV1().Pods(metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // the API server may be starting: ask again
 		}
 		last = p
 		return done(p), nil

@@ -27,7 +27,7 @@ func (e *Engine) DropCapabilities() error {
 		sets[c/32].Inheritable &^= 1 << (c % 32)
 	}
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets[0])), 0)
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets[0])), 0) //nolint:gosec // capset(2) takes pointers
 	switch {
 	case errno == 0:
 		return nil

@@ -45,7 +45,7 @@ func mountOnHostOnly() error {
 		return err
 	}
 	if entries, err := os.ReadDir(o.Target); err != nil || len(entries) != 0 {
-		return fmt.Errorf("the process's own namespace shows %v, %v", entries, err)
+		return fmt.Errorf("the process's own namespace shows %v: %w", entries, errors.Join(err, errors.New("it must show nothing")))
 	}
 	mounts, err := e.Mounts(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // Kind is why an image could not be had.
 type Kind string
 
+// The kinds of failure.
 const (
 	NotFound     Kind = "NotFound"     // the registry has no such image
 	NotPresent   Kind = "NotPresent"   // the node has no such image and the policy is Never
@@ -30,7 +31,7 @@ const (
 // kinds holds, for each Kind, the gRPC code and the sentence for the pod's event, which names the image. The codes
 // Aborted, Unavailable and ResourceExhausted make the kubelet treat the volume as uncertain, so that it unpublishes
 // it even if the pod goes away before the next try.
-var kinds = map[Kind]struct {
+var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing changes
 	code     codes.Code
 	sentence string
 }{
@@ -76,7 +77,7 @@ func newError(kind Kind, image string, cause error) *Error {
 
 // hints are words by which runtimes tell why a pull failed, the most telling first: both containerd and CRI-O answer
 // most failures with the code Unknown. Order matters: Docker Hub says "pull access denied, repository does not exist".
-var hints = []struct {
+var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	kind  Kind
 	words []string
 }{
@@ -89,7 +90,9 @@ var hints = []struct {
 }
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
-var runtimeAway = []string{"dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized"}
+var runtimeAway = []string{ //nolint:gochecknoglobals // a table that nothing changes
+	"dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized",
+}
 
 // classify turns an error of a runtime call into an Error. A call that ended because ctx did was not answered.
 func classify(ctx context.Context, image string, err error) *Error {

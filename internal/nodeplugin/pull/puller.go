@@ -52,7 +52,7 @@ type Puller struct {
 	config  Config
 	slots   *semaphore.Weighted
 
-	ctx  context.Context // of the pulls: they outlive the callers
+	ctx  context.Context //nolint:containedctx // of the pulls, which outlive their callers
 	stop context.CancelFunc
 	done sync.WaitGroup
 
@@ -105,7 +105,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 			return newError(NotPresent, r.Image, nil)
 		}
 	}
-	return p.wait(ctx, p.join(r))
+	return p.wait(ctx, p.join(r)) //nolint:contextcheck // a pull outlives the caller that began it
 }
 
 func (p *Puller) present(ctx context.Context, image string) (bool, error) {

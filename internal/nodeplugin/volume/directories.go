@@ -120,7 +120,7 @@ func (d directories) identify(name string) (identity, error) {
 		if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
 			return identity{}, gone
 		}
-		return identity{}, fmt.Errorf("the directory %s of a writable volume cannot be identified: %v", path, err)
+		return identity{}, fmt.Errorf("the directory %s of a writable volume cannot be identified: %v", path, err) //nolint:errorlint // not fs.ErrNotExist: the directory exists
 	}
 	var id identity
 	if err := json.Unmarshal(data, &id); err != nil {

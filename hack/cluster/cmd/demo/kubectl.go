@@ -29,14 +29,14 @@ func (k kubectl) command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // run hides what kubectl says unless it fails.
-func (k kubectl) run(ctx context.Context, input string, args ...string) (string, error) {
+func (k kubectl) run(ctx context.Context, input string, args ...string) error {
 	command := k.command(ctx, args...)
-	var out, said bytes.Buffer
-	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &said
+	var said bytes.Buffer
+	command.Stdin, command.Stderr = strings.NewReader(input), &said
 	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, said.String())
+		return fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, said.String())
 	}
-	return out.String(), nil
+	return nil
 }
 
 // show prints the command as a person would type it, and what it answers.

@@ -41,11 +41,11 @@ func upSimulated(ctx context.Context, s steps, reason error) error {
 	if err := startOperator(ctx, c, programs); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
+	if err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
 		return err
 	}
 	s.say("waiting until the operator has sorted the nodes")
-	if _, err := k.run(ctx, "", "wait", `--for=jsonpath={.status.nodes.total}=`+strconv.Itoa(strings.Count(simulatedNodes, "kind: Node")), "--timeout=60s", "imagecsidriver/"+driver); err != nil {
+	if err := k.run(ctx, "", "wait", `--for=jsonpath={.status.nodes.total}=`+strconv.Itoa(strings.Count(simulatedNodes, "kind: Node")), "--timeout=60s", "imagecsidriver/"+driver); err != nil {
 		return err
 	}
 	s.say("done; the DaemonSets stay at 0 ready, for no kubelet runs their pods")
@@ -60,21 +60,20 @@ func upSimulated(ctx context.Context, s steps, reason error) error {
 }
 
 func prepareSimulation(ctx context.Context, k kubectl) error {
-	if _, err := k.run(ctx, "", "apply", "--server-side", "-k", "config/crd"); err != nil {
+	if err := k.run(ctx, "", "apply", "--server-side", "-k", "config/crd"); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
+	if err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: image-csi-system}}", "apply", "-f", "-"); err != nil {
+	if err := k.run(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: image-csi-system}}", "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, simulatedNodes, "apply", "-f", "-"); err != nil {
+	if err := k.run(ctx, simulatedNodes, "apply", "-f", "-"); err != nil {
 		return err
 	}
 	// A Node's status is a sub-resource: apply leaves it out, and only the kubelet writes it otherwise.
-	_, err := k.run(ctx, simulatedNodes, "apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-")
-	return err
+	return k.run(ctx, simulatedNodes, "apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-")
 }
 
 // startOperator runs the manager detached, so that it lives as long as the demo does.

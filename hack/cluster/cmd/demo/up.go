@@ -49,10 +49,10 @@ func up(ctx context.Context, s steps) error {
 		return err
 	}
 	s.say("starting a pod on each node")
-	if _, err := k.run(ctx, workload, "apply", "-f", "-"); err != nil {
+	if err := k.run(ctx, workload, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=120s", "pod", "-l", "app=reader"); err != nil {
+	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=120s", "pod", "-l", "app=reader"); err != nil {
 		return err
 	}
 	s.say("done")
@@ -132,18 +132,17 @@ func pushImages(ctx context.Context, c *cluster.Cluster, programs project.Progra
 // install applies what a user would: the operator, then one ImageCSIDriver.
 func install(ctx context.Context, s steps, k kubectl) error {
 	s.say("installing the operator: kubectl apply -k config/default")
-	if _, err := k.run(ctx, "", "apply", "--server-side", "-k", "config/default"); err != nil {
+	if err := k.run(ctx, "", "apply", "--server-side", "-k", "config/default"); err != nil {
 		return err
 	}
-	if _, err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
+	if err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
 		return err
 	}
 	s.say("applying one ImageCSIDriver with an empty spec, and waiting until it is available on every node")
-	if _, err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
+	if err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
 		return err
 	}
-	_, err := k.run(ctx, "", "wait", "--for=condition=Available", "--timeout=120s", "imagecsidriver/"+driver)
-	return err
+	return k.run(ctx, "", "wait", "--for=condition=Available", "--timeout=120s", "imagecsidriver/"+driver)
 }
 
 func components(withNodes bool) []component.Component {

@@ -1,7 +1,9 @@
 package noderoot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,7 +87,7 @@ func disableMissing(table string, mounted []string) string {
 // fake shows a file with this content in place of one of the kernel's, if the kernel has it.
 func fake(root, path, content string) error {
 	target := filepath.Join(root, path)
-	if _, err := os.Stat(target); err != nil {
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	source := filepath.Join(root, fakesDir, strings.ReplaceAll(path, "/", "_"))

@@ -154,7 +154,7 @@ func readStat(pid int) (stat, error) {
 // parseStat reads /proc/PID/stat. The program's name, second and in parentheses, may itself hold blanks and
 // parentheses, so counting starts after the last one.
 func parseStat(data []byte) (stat, error) {
-	const state, startTime = 3 - 3, 22 - 3 // field numbers of proc(5), from the state on
+	const state, startTime = 0, 19 // fields 3 and 22 of proc(5), counted from the state on
 	end := bytes.LastIndexByte(data, ')')
 	fields := bytes.Fields(data[end+1:])
 	if end < 0 || len(fields) <= startTime {
