@@ -28,10 +28,10 @@ demo-down: ## stop the demo and remove everything it made
 
 .PHONY: test
 test: ## pass every test, on a real API server, real containerd, real CRI-O and a real cluster (set-up included)
-	@KUBEBUILDER_ASSETS=$${KUBEBUILDER_ASSETS:-$$($(CLUSTER) assets)} && export KUBEBUILDER_ASSETS && \
-	$(CLUSTER) build && set -x && \
+	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) test ./... && \
 	$(GO) -C hack/cluster test ./... && \
+	$(GO) -C hack/tools/bundle test ./... && \
 	$(GO) -C test test -p 1 -timeout 30m ./...
 
 .PHONY: build

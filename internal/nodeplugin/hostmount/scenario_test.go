@@ -47,6 +47,9 @@ func mountOnHostOnly() error {
 	if entries, err := os.ReadDir(o.Target); err != nil || len(entries) != 0 {
 		return fmt.Errorf("the process's own namespace shows %v: %w", entries, errors.Join(err, errors.New("it must show nothing")))
 	}
+	if names, err := e.List(ctx, o.Target); err != nil || len(names) == 0 {
+		return fmt.Errorf("listing the target on the host shows %v: %w", names, errors.Join(err, errors.New("it must show the layer's files")))
+	}
 	mounts, err := e.Mounts(ctx)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -159,21 +160,17 @@ func (d directories) list() (volumes, leftovers []string, err error) {
 	return volumes, leftovers, nil
 }
 
-// podIsGone tells for certain that the kubelet has forgotten the pod of a target. A target that is not a pod's, or a
-// pods directory that cannot be seen from here, is no certainty: this process runs in a pod, so the directory of
-// the pods is never empty on the node itself.
-func (d directories) podIsGone(target string) bool {
+// podIsGone tells for certain that the kubelet has forgotten the pod of a target, given the names in the directory of
+// pods. A target that is not a pod's is no certainty, and no names are none either: this process runs in a pod, so the
+// directory is never empty on the node itself.
+func (d directories) podIsGone(target string, pods []string) bool {
 	rest, ok := strings.CutPrefix(target, d.pods+"/")
-	if !ok {
+	if !ok || len(pods) == 0 {
 		return false
 	}
 	uid, _, ok := strings.Cut(rest, "/")
 	if !ok || uid == "" || uid == "." || uid == ".." {
 		return false
 	}
-	if pods, err := os.ReadDir(d.pods); err != nil || len(pods) == 0 {
-		return false
-	}
-	_, err := os.Lstat(filepath.Join(d.pods, uid))
-	return errors.Is(err, fs.ErrNotExist)
+	return !slices.Contains(pods, uid)
 }

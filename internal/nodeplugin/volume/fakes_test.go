@@ -206,3 +206,16 @@ func (w *world) expectWhole(t *testing.T) {
 	}
 	w.broken = nil
 }
+
+// List sees the same files as the node under test.
+func (w *world) List(_ context.Context, dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, nil
+}

@@ -45,11 +45,12 @@ const (
 	sweepEvery = 10 * time.Minute
 )
 
-// Mounter mounts where the kubelet sees it; *hostmount.Engine is one.
+// Mounter mounts, and looks, where the kubelet does; *hostmount.Engine is one.
 type Mounter interface {
 	MountOverlay(ctx context.Context, o hostmount.Overlay) error
 	Unmount(ctx context.Context, target string) error
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
+	List(ctx context.Context, dir string) ([]string, error)
 }
 
 // Images brings images to the node; *pull.Puller is one.

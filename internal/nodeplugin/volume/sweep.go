@@ -70,7 +70,7 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	if err != nil {
 		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
 	}
-	trees, dataErr := n.sweepData(mounts, now)
+	trees, dataErr := n.sweepData(ctx, mounts, now)
 	if dataErr != nil && trees == nil {
 		return sweepEvery, dataErr
 	}
@@ -136,7 +136,7 @@ func (n *Node) release(ctx context.Context, tree string) error {
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
 // They are nil if the directories could not be read.
-func (n *Node) sweepData(mounts []hostmount.Mount, now time.Time) (trees map[string]bool, err error) {
+func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time.Time) (trees map[string]bool, err error) {
 	volumes, leftovers, err := n.data.list()
 	if err != nil {
 		return nil, err
@@ -147,6 +147,13 @@ func (n *Node) sweepData(mounts []hostmount.Mount, now time.Time) (trees map[str
 	}
 	trees = map[string]bool{}
 	errs := []error{n.removeLeftovers(leftovers, now)}
+	var pods []string
+	if len(volumes) > 0 {
+		// Without the names no pod counts as gone, and its data stays.
+		var err error
+		pods, err = n.mounter.List(ctx, n.data.pods)
+		errs = append(errs, err)
+	}
 	targets := map[string]string{} // of the orphans, by directory name
 	var orphans []string
 	for _, name := range volumes {
@@ -160,7 +167,7 @@ func (n *Node) sweepData(mounts []hostmount.Mount, now time.Time) (trees map[str
 			continue
 		}
 		trees[id.Tree] = true
-		if !mounted[id.Target] && n.data.podIsGone(id.Target) {
+		if !mounted[id.Target] && n.data.podIsGone(id.Target, pods) {
 			orphans = append(orphans, name)
 			targets[name] = id.Target
 		}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -9,58 +12,64 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/component"
 )
 
-// nodePackages are the Debian packages that nodes, their pods and the tests use.
-var nodePackages = []string{"busybox-static", "conmon", "iptables", "nftables"}
+// assetsVariable is where envtest looks for kube-apiserver and etcd.
+const assetsVariable = "KUBEBUILDER_ASSETS"
 
 // newBuild is for a machine that is to have everything before tests with deadlines of their own start.
 func newBuild() *cobra.Command {
 	var release string
 	cmd := &cobra.Command{
 		Use:   "build",
-		Short: "Build every program that a cluster can run, and install the Debian packages they use",
-		Args:  cobra.NoArgs,
+		Short: "Build every program that a cluster can run, install the Debian packages they use, and print where tests find them",
+		Example: "  eval \"$(cluster build)\"   # sets KUBEBUILDER_ASSETS (unless it is set) and IMAGECSI_TEST_CONTAINERD\n" +
+			"  cluster build --kubernetes 1.36",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			kubernetes, err := component.Kubernetes(release)
 			if err != nil {
 				return err
 			}
 			if cluster.CannotRunNodes() != nil {
-				return component.Ensure(cmd.Context(), cmd.ErrOrStderr(), kubernetes)
+				return buildAssets(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
 			}
-			if err := component.Packages(cmd.Context(), cmd.ErrOrStderr(), nodePackages...); err != nil {
-				return err
-			}
-			return component.Ensure(cmd.Context(), cmd.ErrOrStderr(), kubernetes, component.Containerd(),
-				component.Containerd16(), component.Runc(), component.CNI(), component.CRIO())
+			return buildAll(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
 		},
 	}
 	cmd.Flags().StringVar(&release, "kubernetes", cluster.DefaultKubernetes, "the Kubernetes release, 1.37 or 1.36")
 	return cmd
 }
 
-// newAssets prints what envtest wants to know, and builds it first.
-func newAssets() *cobra.Command {
-	var release string
-	cmd := &cobra.Command{
-		Use:   "assets",
-		Short: "Build kube-apiserver and etcd, and print their directory: the value for KUBEBUILDER_ASSETS",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			kubernetes, err := component.Kubernetes(release)
-			if err != nil {
-				return err
-			}
-			if err := component.Ensure(cmd.Context(), cmd.ErrOrStderr(), kubernetes); err != nil {
-				return err
-			}
-			dir, err := kubernetes.Dir()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), dir)
-			return nil
-		},
+// buildAssets builds what tests against an API server need, unless the caller has it.
+func buildAssets(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
+	if os.Getenv(assetsVariable) != "" {
+		return nil
 	}
-	cmd.Flags().StringVar(&release, "kubernetes", cluster.DefaultKubernetes, "the Kubernetes release, 1.37 or 1.36")
-	return cmd
+	if err := component.Ensure(ctx, progress, kubernetes); err != nil {
+		return err
+	}
+	return export(out, assetsVariable, kubernetes)
+}
+
+func buildAll(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
+	if err := component.Packages(ctx, progress, "busybox-static", "conmon", "iptables", "nftables"); err != nil {
+		return err
+	}
+	err := component.Ensure(ctx, progress, kubernetes, component.Containerd(), component.Containerd16(),
+		component.Runc(), component.CNI(), component.CRIO())
+	if err != nil {
+		return err
+	}
+	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
+		return err
+	}
+	return export(out, "IMAGECSI_TEST_CONTAINERD", component.Containerd())
+}
+
+func export(out io.Writer, variable string, c component.Component) error {
+	dir, err := c.Dir()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "export %s='%s'\n", variable, dir)
+	return err
 }

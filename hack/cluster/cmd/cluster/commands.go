@@ -34,7 +34,7 @@ func newCommand() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&n.name, "name", cluster.DefaultName, "the cluster's name")
 	root.PersistentFlags().StringVar(&n.stateDir, "state-dir", "", "the directory of the cluster's state, if not the default")
-	root.AddCommand(newBuild(), newAssets(), newUp(&n), newDown(&n), newStatus(&n), newKubeconfig(&n), newNode(&n), newLogs(&n))
+	root.AddCommand(newBuild(), newUp(&n), newDown(&n), newStatus(&n), newKubeconfig(&n), newNode(&n), newLogs(&n))
 	return root
 }
 

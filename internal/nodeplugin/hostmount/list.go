@@ -1,0 +1,50 @@
+package hostmount
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// List returns the names in a directory beneath the root as the engine's namespace shows it, which may be more than
+// the process sees. Errors: ErrBadTarget, or the kernel's own.
+func (e *Engine) List(ctx context.Context, dir string) ([]string, error) {
+	rel, err := e.beneathRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	err = e.do(ctx, func() (err error) {
+		names, err = e.list(rel)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", dir, err)
+	}
+	return names, nil
+}
+
+// list runs on a mount thread.
+func (e *Engine) list(rel string) ([]string, error) {
+	root, err := e.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer closeFD(root)
+	found, err := openDir(root, rel)
+	if err != nil {
+		return nil, err
+	}
+	defer closeFD(found)
+	path, err := pathOf(found)
+	if err != nil {
+		return nil, err
+	}
+	// Reading by path keeps to the thread's namespace; the descriptor was for looking only.
+	opened, err := os.Open(path) //nolint:gosec // a directory beneath the root, checked above
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	return opened.Readdirnames(-1)
+}
