@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,6 +24,10 @@ const FieldOwner = client.FieldOwner("image-csi-operator")
 // recheckVolumes is when to look again whether pods still use volumes. Pods are not watched, because there are too
 // many of them; only a node or a driver that waits for them is looked at again.
 const recheckVolumes = 30 * time.Second
+
+// catchUp is when to look again after a conflict: what was read was older than what the server holds, most often
+// because the cache had not seen the operator's own last write yet. That is no error, and not one to report.
+const catchUp = 100 * time.Millisecond
 
 // ImageCSIDriverReconciler carries out ImageCSIDriver objects.
 type ImageCSIDriverReconciler struct {
@@ -62,8 +67,13 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 		return ctrl.Result{}, err
 	}
 	result, err := r.carryOut(ctx, seen)
-	seen.Err = err
-	return result, errors.Join(err, r.report(ctx, seen))
+	if seen.Err = err; !apierrors.IsConflict(err) {
+		err = errors.Join(err, r.report(ctx, seen))
+	}
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: catchUp}, nil
+	}
+	return result, err
 }
 
 // carryOut does what the driver's state asks for.

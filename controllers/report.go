@@ -22,7 +22,9 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation
 		return nil
 	}
 	after := seen.Driver.DeepCopy()
-	if err := r.Client.Status().Patch(ctx, seen.Driver, client.MergeFrom(before), FieldOwner); err != nil {
+	// Without the lock, a status computed from an old one would undo transitions and miss their events.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, seen.Driver, patch, FieldOwner); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil // The driver's finalizer was the last one, and now the object is gone.
 		}
