@@ -39,7 +39,7 @@ func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 		// only whether the process answers, and readiness whether it can serve.
 		StartupProbe:    probe(contract.LivenessPath, 2, 60),
 		LivenessProbe:   probe(contract.LivenessPath, 20, 3),
-		ReadinessProbe:  probe(contract.ReadinessPath, 10, 3),
+		ReadinessProbe:  probe(contract.ReadinessPath, 5, 3),
 		SecurityContext: security.Context(class),
 		VolumeMounts:    mounts,
 		// A node plugin that ends with an error says why in its last lines of log, which this puts into its status.

@@ -56,7 +56,7 @@ func (k kubectl) show(ctx context.Context, args ...string) error {
 
 // quote makes an argument safe to paste into a shell.
 func quote(arg string) string {
-	if strings.ContainsAny(arg, " \t'\"$|&;<>(){}*?") {
+	if strings.ContainsAny(arg, " \t'\"\\$|&;<>(){}*?") {
 		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 	}
 	return arg

@@ -48,6 +48,9 @@ func up(ctx context.Context, s steps) error {
 	if err := install(ctx, s, k); err != nil {
 		return err
 	}
+	if err := k.run(ctx, "", "rollout", "status", "daemonset", "-n", "image-csi-system", "-l", "imagecsi.dev/driver="+driver, "--timeout=120s"); err != nil {
+		return err
+	}
 	s.say("starting a pod on each node")
 	if err := k.run(ctx, workload, "apply", "-f", "-"); err != nil {
 		return err
