@@ -9,7 +9,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN make binaries OUT=/out GOOS=$TARGETOS GOARCH=$TARGETARCH VERSION=$VERSION
+RUN make build OUT=/out GOOS=$TARGETOS GOARCH=$TARGETARCH VERSION=$VERSION
 
 FROM scratch
 COPY --from=build /out/manager /manager
