@@ -11,7 +11,7 @@ export GOFLAGS ?= -mod=readonly
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster test
+MODULES := . hack/cluster hack/tools/bundle test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help

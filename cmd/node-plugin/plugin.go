@@ -53,9 +53,9 @@ type plugin struct {
 // start makes everything and serves. On failure it takes apart what it has made.
 func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err error) {
 	p := &plugin{log: log, failed: make(chan error, 1)}
-	defer func() {
+	defer func() { //nolint:contextcheck // taking apart gets time of its own
 		if err != nil {
-			p.stop() //nolint:contextcheck // taking apart gets time of its own
+			p.stop()
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
