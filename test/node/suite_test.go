@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,6 +122,13 @@ func (t *target) install(program string) error {
 		return err
 	}
 	t.program = "/opt/node-plugin"
+	host := filepath.Join(t.root(), filepath.Dir(filepath.Dir(filepath.Dir(contract.HostNamespacePath))))
+	if err := os.MkdirAll(host, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink("/proc", filepath.Join(host, "proc")); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
 	return os.WriteFile(filepath.Join(t.root(), t.program), content, 0o755)
 }
 
@@ -131,9 +139,10 @@ func (t *target) launcher() []string {
 		return nil
 	}
 	const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+chown,+fowner,+setfcap,+mknod,+fsetid"
-	script := "mkdir -p " + contract.HostNamespacePath + " && mount --bind /proc/1/ns " + contract.HostNamespacePath +
-		` && exec setpriv --no-new-privs --bounding-set ` + capabilities + ` --inh-caps -all "$0" "$@"`
-	return []string{"unshare", "--mount", "--propagation", "slave", "sh", "-c", script}
+	return []string{
+		"unshare", "--mount", "--propagation", "slave",
+		"setpriv", "--no-new-privs", "--bounding-set", capabilities, "--inh-caps", "-all",
+	}
 }
 
 // signal sends a signal to the plugin itself, which the process that entered the node has started.
