@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/pki"
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/process"
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/registry"
 )
 
 // Cluster is a cluster that exists, running or not.
@@ -79,16 +81,24 @@ func (c *Cluster) HostRegistry() string {
 
 // Push puts an image into the cluster's registry under a reference such as "test/data:1". Nodes pull it as
 // Registry()/test/data:1, and by the name of any other registry too: docker.io/test/data:1 is the same image.
+// "private/USER/app:1" is for USER alone, with RegistryPassword.
 func (c *Cluster) Push(ctx context.Context, reference string, image v1.Image) error {
 	ref, err := name.ParseReference(c.HostRegistry()+"/"+reference, name.Insecure, name.StrictValidation)
 	if err != nil {
 		return fmt.Errorf("push an image: %w", err)
 	}
-	if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
+	options := []remote.Option{remote.WithContext(ctx)}
+	if user := registry.Owner(ref.Context().RepositoryStr()); user != "" {
+		options = append(options, remote.WithAuth(&authn.Basic{Username: user, Password: RegistryPassword(user)}))
+	}
+	if err := remote.Write(ref, image, options...); err != nil {
 		return fmt.Errorf("push %s to the registry of cluster %s: %w", reference, c.state.Name, err)
 	}
 	return nil
 }
+
+// RegistryPassword is the password with which a user reads and writes the repositories below private/USER.
+func RegistryPassword(user string) string { return registry.Password(user) }
 
 // Nodes are the cluster's nodes, in the order in which they were added.
 func (c *Cluster) Nodes() []*Node {

@@ -23,7 +23,8 @@ const manifestLimit = 4 << 20
 // Open returns a registry that keeps its content in dir.
 //
 // The registry of go-containerregistry has its layers on disk and its manifests in memory. This one also writes each
-// manifest that was accepted to a file, and pushes them all to itself when it is opened.
+// manifest that was accepted to a file, and pushes them all to itself when it is opened. Repositories named
+// private/USER/… ask for the user's password.
 func Open(dir string) (http.Handler, error) {
 	blobs := filepath.Join(dir, "blobs")
 	manifests := filepath.Join(dir, "manifests")
@@ -41,7 +42,7 @@ func Open(dir string) (http.Handler, error) {
 	if err := h.restore(); err != nil {
 		return nil, err
 	}
-	return h, nil
+	return guard(h), nil
 }
 
 type handler struct {
