@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 const (
@@ -108,7 +110,7 @@ func writableVolume(t *testing.T, s *suite) {
 		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/"+name)
 		s.must(t, "exec", name, "--", "sh", "-c", "echo mine >/image/hello.txt && mkdir /image/new && rm -r /image/sub")
 		s.must(t, "exec", name, "--", "sh", "-c", "kill 1")
-		eventually(t, "the container runs again with its data", soon, func() error {
+		poll.Until(t, "the container runs again with its data", soon, func() error {
 			got, err := s.exec(t, name, "sh", "-c", "cat /image/hello.txt; ls -d /image/new; ls -d /image/sub 2>/dev/null; cat /proc/1/stat | wc -l")
 			if err != nil {
 				return err
@@ -122,7 +124,7 @@ func writableVolume(t *testing.T, s *suite) {
 			t.Errorf("%s: %d writable directories while one volume is in use, want 1", class, left)
 		}
 		s.must(t, "delete", "pod", name, "--wait", "--timeout=90s")
-		eventually(t, "the writable data is gone with its pod", soon, func() error {
+		poll.Until(t, "the writable data is gone with its pod", soon, func() error {
 			if left := s.writableDirectories(t, node); left != 0 {
 				return fmt.Errorf("%d writable directories are left on %s", left, node)
 			}
@@ -179,7 +181,7 @@ func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
 		s.apply(t, pod)
 	}
 	for class := range nodes() {
-		eventually(t, class+": an event that says why", soon, func() error {
+		poll.Until(t, class+": an event that says why", soon, func() error {
 			said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+name+"-"+class+",reason=FailedMount", "-o", "jsonpath={.items[*].message}")
 			if err != nil {
 				return err
@@ -198,7 +200,7 @@ func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
 
 func removal(t *testing.T, s *suite) {
 	s.must(t, "delete", "imagecsidriver", driver, "--wait=false")
-	eventually(t, "the driver says what it waits for", soon, func() error {
+	poll.Until(t, "the driver says what it waits for", soon, func() error {
 		said, err := s.kubectl(t.Context(), "", "get", "imagecsidriver", driver, "-o", "jsonpath={.status.conditions[*].message} {.status.problems[*].message}")
 		if err != nil {
 			return err

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 // kubectl runs the cluster's kubectl and returns its output; what it says on failure is in the error.
@@ -58,30 +60,10 @@ func (s *suite) exec(t *testing.T, pod string, command ...string) (string, error
 	return s.kubectl(t.Context(), "", append([]string{"exec", pod, "--"}, command...)...)
 }
 
-// eventually repeats check until it succeeds; the last failure is the test's.
-func eventually(t *testing.T, what string, within time.Duration, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(300 * time.Millisecond):
-		}
-	}
-}
-
 // waitFor repeats a kubectl query until its answer is want.
 func (s *suite) waitFor(t *testing.T, within time.Duration, want string, args ...string) {
 	t.Helper()
-	eventually(t, "kubectl "+strings.Join(args, " "), within, func() error {
+	poll.Until(t, "kubectl "+strings.Join(args, " "), within, func() error {
 		got, err := s.kubectl(t.Context(), "", args...)
 		if err != nil {
 			return err

@@ -12,7 +12,10 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/component"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
 )
+
+const clusterName = "e2e"
 
 // suite is a two-node cluster with the operator installed.
 type suite struct {
@@ -36,6 +39,11 @@ func start(t *testing.T) *suite {
 		}
 		t.Skip(missing)
 	}
+	unlock, err := exclusive.Lock(clusterName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(unlock)
 	s := &suite{namespace: "image-csi-system"}
 	if err := s.setUp(t); err != nil {
 		t.Fatal("set up the cluster: ", err)
@@ -58,7 +66,7 @@ func (s *suite) setUp(t *testing.T) (err error) {
 		return err
 	}
 	config := cluster.Config{
-		Name:       "e2e",
+		Name:       clusterName,
 		Kubernetes: release(),
 		Nodes:      []cluster.NodeConfig{{Name: "n1", Runtime: cluster.Containerd}, {Name: "n2", Runtime: cluster.CRIO}},
 		Progress:   func(step string) { t.Log(step) },
@@ -82,7 +90,7 @@ func release() string {
 }
 
 func takeDown(t *testing.T) {
-	c, err := cluster.Open("e2e")
+	c, err := cluster.Open(clusterName)
 	if err != nil {
 		return // it never came up
 	}

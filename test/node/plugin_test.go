@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 const kubeletRoot = "/var/lib/kubelet"
@@ -82,7 +83,7 @@ func (p *plugin) dial(t *testing.T) {
 	}
 	p.conn = conn
 	p.NodeClient, p.IdentityClient = csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
-	eventually(t, "the node plugin answers", 30*time.Second, func() error {
+	poll.Until(t, "the node plugin answers", 30*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := p.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}); err != nil {
@@ -225,19 +226,4 @@ func read(t *testing.T, path ...string) string {
 		t.Fatal(err)
 	}
 	return string(content)
-}
-
-func eventually(t *testing.T, what string, within time.Duration, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, within, err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 }

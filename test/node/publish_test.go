@@ -13,6 +13,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 func TestImagesOfOneToAHundredLayersMountRight(t *testing.T) {
@@ -218,7 +220,7 @@ func TestPluginRecoversWhenTheRuntimeRestarts(t *testing.T) {
 		if got := read(t, path, "top"); got != "1\n" {
 			t.Errorf("after the restart /top holds %q", got)
 		}
-		eventually(t, "a publish after the restart", time.Minute, func() error {
+		poll.Until(t, "a publish after the restart", time.Minute, func() error {
 			_, err := p.publish(t, volume{id: "after", image: numbered(60), inline: true, readOnly: true})
 			return err
 		})

@@ -13,6 +13,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 // images is the runtime's image service, as the kubelet uses it.
@@ -49,7 +50,7 @@ func (t *target) restartRuntime(test *testing.T) {
 	t.inNode(test, "sh", "-c", "kill -9 $(pidof "+program+")")
 	client, conn := t.images(test)
 	defer conn.Close()
-	eventually(test, "the runtime answers again", time.Minute, func() error {
+	poll.Until(test, "the runtime answers again", time.Minute, func() error {
 		ctx, cancel := context.WithTimeout(test.Context(), time.Second)
 		defer cancel()
 		_, err := client.ListImages(ctx, &runtimeapi.ListImagesRequest{})

@@ -15,6 +15,7 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
 )
 
 // target is one container runtime on which the tests run the node plugin.
@@ -23,6 +24,8 @@ type target struct {
 	program                       string // the node plugin, as the node sees it
 	node                          *cluster.Node
 }
+
+const clusterName = "node-tests"
 
 // suite is what all tests of the package share.
 var suite struct {
@@ -44,6 +47,12 @@ func run(m *testing.M) int {
 		suite.skip = missing.Error()
 		return m.Run()
 	}
+	unlock, err := exclusive.Lock(clusterName)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	down, err := setUp(ctx)
@@ -62,7 +71,7 @@ func run(m *testing.M) int {
 func setUp(ctx context.Context) (down func(context.Context) error, err error) {
 	none := func(context.Context) error { return nil }
 	c, err := cluster.Up(ctx, cluster.Config{
-		Name:         "node-tests",
+		Name:         clusterName,
 		ControlPlane: cluster.ControlPlaneNone,
 		Nodes: []cluster.NodeConfig{
 			{Name: "containerd", Runtime: cluster.Containerd},
