@@ -38,6 +38,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
+		{volume.ErrNotPublished, codes.NotFound},
 		{imagestore.ErrNotFound, codes.NotFound},
 		{imagestore.ErrUnsupported, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},

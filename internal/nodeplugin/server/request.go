@@ -78,6 +78,15 @@ func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {
 	return q.place(r.GetVolumeId(), r.GetTargetPath())
 }
 
+// look checks what names a volume to be looked at. A path at which no volume can be is one at which there is none.
+func (q requests) look(volumeID, target string) error {
+	err := q.place(volumeID, target)
+	if err != nil && volumeID != "" && target != "" {
+		return status.Error(codes.NotFound, status.Convert(err).Message())
+	}
+	return err
+}
+
 // place checks what names a volume on the node.
 func (q requests) place(volumeID, target string) error {
 	switch {

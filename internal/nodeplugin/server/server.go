@@ -22,6 +22,8 @@ const DefaultCallTimeout = 110 * time.Second
 type Volumes interface {
 	Publish(ctx context.Context, r volume.Request) error
 	Unpublish(ctx context.Context, volumeID, target string) error
+	Stats(ctx context.Context, volumeID, target string) (volume.Stats, error)
+	Health(ctx context.Context, volumeID, target string) (*volume.Problem, error)
 }
 
 // Config is what all names of one process share.

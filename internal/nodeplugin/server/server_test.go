@@ -29,6 +29,17 @@ import (
 type volumes struct {
 	publish   func(ctx context.Context, r volume.Request) error
 	unpublish func(ctx context.Context, volumeID, target string) error
+	stats     volume.Stats
+	problem   *volume.Problem
+	lookErr   error // of statistics and health
+}
+
+func (v volumes) Stats(context.Context, string, string) (volume.Stats, error) {
+	return v.stats, v.lookErr
+}
+
+func (v volumes) Health(context.Context, string, string) (*volume.Problem, error) {
+	return v.problem, v.lookErr
 }
 
 func (v volumes) Publish(ctx context.Context, r volume.Request) error {
@@ -115,10 +126,6 @@ func TestNodeInfoHasNoTopology(t *testing.T) {
 	info, err := client.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
 	if err != nil || info.GetNodeId() != "node-1" || info.GetAccessibleTopology() != nil || info.GetMaxVolumesPerNode() != 0 {
 		t.Errorf("info %v, %v", info, err)
-	}
-	capabilities, err := client.NodeGetCapabilities(t.Context(), &csi.NodeGetCapabilitiesRequest{})
-	if err != nil || len(capabilities.GetCapabilities()) != 0 {
-		t.Errorf("capabilities %v, %v", capabilities, err)
 	}
 	if _, err := client.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("staging: %v", err)
@@ -232,6 +239,7 @@ func TestErrorCodes(t *testing.T) {
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
+		{volume.ErrNotPublished, codes.NotFound},
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},

@@ -55,8 +55,13 @@ func directoryName(volumeID, target string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// of returns the directory of a volume, whether it exists or not.
+func (d directories) of(volumeID, target string) directory {
+	return directory(filepath.Join(d.root, directoryName(volumeID, target)))
+}
+
 func (d directories) exists(r Request) bool {
-	_, err := os.Lstat(filepath.Join(d.root, directoryName(r.VolumeID, r.Target)))
+	_, err := os.Lstat(string(d.of(r.VolumeID, r.Target)))
 	return err == nil
 }
 

@@ -33,6 +33,7 @@ type world struct {
 
 	onUnpin func() // runs after Unpin had its effect, before it returns
 	broken  []string
+	gone    map[string]bool // targets whose layers were removed
 }
 
 func newWorld() *world {
@@ -41,6 +42,7 @@ func newWorld() *world {
 		pins:   map[string]bool{},
 		tags:   map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		faults: map[string]int{},
+		gone:   map[string]bool{},
 	}
 }
 
@@ -218,4 +220,20 @@ func (w *world) List(_ context.Context, dir string) ([]string, error) {
 		names = append(names, entry.Name())
 	}
 	return names, nil
+}
+
+// Stat tells what the mount table does, and a capacity of its own.
+func (w *world) Stat(_ context.Context, target string) (hostmount.Stat, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m, mounted := w.mounts[target]
+	if !mounted {
+		_, err := os.Stat(target)
+		return hostmount.Stat{}, err
+	}
+	return hostmount.Stat{
+		Mount: &m, Gone: w.gone[target],
+		Bytes:  hostmount.Capacity{Total: 1 << 30, Used: 1 << 29, Available: 1 << 28},
+		Inodes: hostmount.Capacity{Total: 1000, Used: 600, Available: 400},
+	}, nil
 }

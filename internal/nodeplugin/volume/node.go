@@ -30,6 +30,9 @@ var (
 
 	// ErrImageChanged says that a writable volume holds data written on top of another version of the image.
 	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
+
+	// ErrNotPublished says that no volume is published at a path.
+	ErrNotPublished = errors.New("no volume is published there")
 )
 
 const (
@@ -51,6 +54,7 @@ type Mounter interface {
 	Unmount(ctx context.Context, target string) error
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
 	List(ctx context.Context, dir string) ([]string, error)
+	Stat(ctx context.Context, target string) (hostmount.Stat, error)
 }
 
 // Images brings images to the node; *pull.Puller is one.

@@ -30,6 +30,20 @@ func (directories) Unpublish(_ context.Context, _, target string) error {
 	return os.RemoveAll(target)
 }
 
+func (directories) Stats(_ context.Context, _, target string) (volume.Stats, error) {
+	if _, err := os.Stat(target); err != nil {
+		return volume.Stats{}, volume.ErrNotPublished
+	}
+	return volume.Stats{}, nil
+}
+
+func (directories) Health(_ context.Context, _, target string) (*volume.Problem, error) {
+	if _, err := os.Stat(target); err != nil {
+		return nil, volume.ErrNotPublished
+	}
+	return nil, nil
+}
+
 // controller makes the volumes that the suite publishes. The node plugin has no controller: in a cluster, volumes are
 // written by people.
 type controller struct {

@@ -1,0 +1,90 @@
+package volume
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+)
+
+func TestAReadOnlyVolumeHasItsLayersFileSystem(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	stats, err := n.Stats(t.Context(), r.VolumeID, r.Target)
+	if err != nil || stats.Bytes != (hostmount.Capacity{Total: 1 << 30, Used: 1 << 29, Available: 1 << 28}) || stats.Inodes.Used != 600 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
+func TestAWritableVolumeUsesWhatThePodWrote(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	before, err := n.Stats(t.Context(), r.VolumeID, r.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upper := n.data.of(r.VolumeID, r.Target).upper()
+	file := filepath.Join(upper, "dir", "file")
+	if err := errors.Join(
+		os.Mkdir(filepath.Dir(file), 0o755),
+		os.WriteFile(file, make([]byte, 1<<20), 0o644),
+		os.Link(file, file+"-again"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	after, err := n.Stats(t.Context(), r.VolumeID, r.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grown := after.Bytes.Used - before.Bytes.Used; grown < 1<<20 || grown > 1<<20+64<<10 {
+		t.Errorf("1 MiB written twice under two names: %d bytes more", grown)
+	}
+	if grown := after.Inodes.Used - before.Inodes.Used; before.Inodes.Used != 1 || grown != 2 {
+		t.Errorf("inodes %d, then %d; want one, and a directory and a file more", before.Inodes.Used, after.Inodes.Used)
+	}
+	if after.Bytes.Total != 1<<30 || after.Bytes.Available != 1<<28 {
+		t.Errorf("without a limit the file system is the limit: %+v", after.Bytes)
+	}
+}
+
+func TestHealthSaysWhyAVolumeLooksEmpty(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	if _, err := n.Health(t.Context(), r.VolumeID, r.Target); !errors.Is(err, ErrNotPublished) {
+		t.Errorf("before it is published: %v", err)
+	}
+	if err := errors.Join(n.Publish(t.Context(), r), os.MkdirAll(r.Target, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(reason, words string) {
+		t.Helper()
+		problem, err := n.Health(t.Context(), r.VolumeID, r.Target)
+		switch {
+		case err != nil:
+			t.Error(err)
+		case problem == nil:
+			if reason != "" {
+				t.Errorf("no problem, want %s", reason)
+			}
+		case problem.Reason != reason || !strings.Contains(problem.Message, words):
+			t.Errorf("problem %+v", problem)
+		}
+	}
+	check("", "")
+	w.gone[r.Target] = true
+	check("LayersRemoved", "Layers of the volume's image were removed")
+	delete(w.mounts, r.Target)
+	check("NotMounted", "Nothing is mounted")
+	if _, err := n.Stats(t.Context(), r.VolumeID, r.Target); !errors.Is(err, ErrNotPublished) {
+		t.Errorf("statistics of what is not mounted: %v", err)
+	}
+}
