@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -29,11 +30,13 @@ type options struct {
 	storageRoot      string
 	httpAddress      string
 	pullPolicy       string
+	verifyCached     string
 	maxParallelPulls int
 	releaseAfter     time.Duration
 	logLevel         string
 
 	policy pull.Policy
+	verify access.Policy
 	level  slog.Level
 }
 
@@ -54,6 +57,7 @@ func defaults() *options {
 		kubeletRoot:      "/var/lib/kubelet",
 		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
 		pullPolicy:       string(pull.IfNotPresent),
+		verifyCached:     string(access.DefaultPolicy),
 		maxParallelPulls: pull.DefaultMaxParallel,
 		releaseAfter:     volume.DefaultReleaseAfter,
 		logLevel:         "info",
@@ -71,6 +75,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
+	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
@@ -127,6 +132,9 @@ func (o *options) complete() error {
 	var err error
 	if o.policy, err = pull.ParsePolicy(o.pullPolicy); err != nil {
 		wrong(contract.FlagPullPolicy, "%v", err)
+	}
+	if o.verify, err = access.ParsePolicy(o.verifyCached); err != nil {
+		wrong(contract.FlagVerify, "%v", err)
 	}
 	switch o.logLevel {
 	case "error", "info", "debug":

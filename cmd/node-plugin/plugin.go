@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -77,7 +78,13 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p.closers = append(p.closers, runtime.Close)
 
 	observed := metrics.New()
-	p.puller = pull.New(runtime, pull.Config{MaxParallel: o.maxParallelPulls, Logger: log, Observer: observed})
+	records, err := access.Open(filepath.Join(o.pluginDir(o.driverName), "access"))
+	if err != nil {
+		return nil, err
+	}
+	p.puller = pull.New(runtime, pull.Config{
+		MaxParallel: o.maxParallelPulls, Access: records, Verify: o.verify, Logger: log, Observer: observed,
+	})
 	if err := p.openNode(o, engine, store, observed); err != nil {
 		return nil, err
 	}

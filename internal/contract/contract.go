@@ -61,6 +61,13 @@ const (
 	RuntimeCRIO       = "cri-o"
 )
 
+// Policies that say for which images on a node a caller's credentials are verified; the kubelet's names.
+const (
+	NeverVerify                = "NeverVerify"
+	NeverVerifyPreloadedImages = "NeverVerifyPreloadedImages"
+	AlwaysVerify               = "AlwaysVerify"
+)
+
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
 // means the same in both namespaces.
 const (
@@ -100,6 +107,7 @@ const (
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
+	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 

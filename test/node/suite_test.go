@@ -29,8 +29,9 @@ const clusterName = "node-tests"
 
 // suite is what all tests of the package share.
 var suite struct {
-	targets []*target
-	skip    string
+	targets  []*target
+	registry string // host and port
+	skip     string
 }
 
 func TestMain(m *testing.M) {
@@ -83,6 +84,7 @@ func setUp(ctx context.Context) (down func(context.Context) error, err error) {
 	if err != nil {
 		return none, err
 	}
+	suite.registry = c.Registry()
 	if err := push(ctx, c); err != nil {
 		return c.Down, err
 	}
@@ -106,6 +108,9 @@ func setUp(ctx context.Context) (down func(context.Context) error, err error) {
 
 // push puts the tests' images into the registry: numbered ones, of each number of layers.
 func push(ctx context.Context, c *cluster.Cluster) error {
+	if err := pushPrivate(ctx, c); err != nil {
+		return err
+	}
 	for _, layers := range []int{1, 2, 10, 60, 100} {
 		made, err := image.Numbered(layers)
 		if err != nil {

@@ -19,6 +19,8 @@ const (
 	NotFound     Kind = "NotFound"     // the registry has no such image
 	NotPresent   Kind = "NotPresent"   // the node has no such image and the policy is Never
 	Denied       Kind = "Denied"       // the registry refuses the credentials, or wants some
+	NotYours     Kind = "NotYours"     // the image is on the node, and the registry refuses the caller's credentials
+	Unproven     Kind = "Unproven"     // the same, and the policy Never forbids to ask the registry
 	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
 	NoSpace      Kind = "NoSpace"      // the node's disk is full
 	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
@@ -38,6 +40,8 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	NotFound:    {codes.NotFound, "image %s does not exist in its registry; check the name and the tag"},
 	NotPresent:  {codes.NotFound, "image %s is not on this node and pullPolicy is Never; bring it to the node or use IfNotPresent"},
 	Denied:      {codes.PermissionDenied, "the registry refuses to give out image %s; check that the name is right and that nodePublishSecretRef names a secret with credentials for it"},
+	NotYours:    {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume; nodePublishSecretRef must name a secret with credentials for it"},
+	Unproven:    {codes.PermissionDenied, "image %s is on this node, but this volume's credentials have not opened it here before, and pullPolicy Never forbids to ask the registry; use IfNotPresent"},
 	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
 	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
 	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},

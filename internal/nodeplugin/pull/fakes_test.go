@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
+
+const fakeDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // fakeCRI is a container runtime whose pulls do what the test says.
 type fakeCRI struct {
@@ -37,7 +40,24 @@ func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusReques
 	if !f.images[r.GetImage().GetImage()] {
 		return &runtimeapi.ImageStatusResponse{}, nil
 	}
-	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{Id: "sha256:1"}}, nil
+	repository, _, _ := strings.Cut(r.GetImage().GetImage(), ":")
+	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{
+		Id:          "sha256:1",
+		RepoTags:    []string{r.GetImage().GetImage()},
+		RepoDigests: []string{"other.example/app@" + fakeDigest, repository + "@" + fakeDigest},
+	}}, nil
+}
+
+func (f *fakeCRI) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	answer := &runtimeapi.ListImagesResponse{}
+	for name, present := range f.images {
+		if present {
+			answer.Images = append(answer.Images, &runtimeapi.Image{RepoTags: []string{name}})
+		}
+	}
+	return answer, nil
 }
 
 func (f *fakeCRI) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {

@@ -14,11 +14,12 @@ import (
 // flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
 // image because somebody else may have it.
 type flightKey struct {
-	image string
-	auths [sha256.Size]byte
+	image     string // for people
+	reference string // what is pulled; by its digest where only the caller's right to the image is in question
+	auths     [sha256.Size]byte
 }
 
-func keyOf(r Request) flightKey {
+func keyOf(r Request, reference string) flightKey {
 	hash := sha256.New()
 	for _, auth := range r.Auths {
 		// Deterministic within one process, which is all that a key in memory needs.
@@ -26,7 +27,7 @@ func keyOf(r Request) flightKey {
 		fmt.Fprintf(hash, "%d:", len(encoded))
 		hash.Write(encoded)
 	}
-	key := flightKey{image: r.Image}
+	key := flightKey{image: r.Image, reference: reference}
 	hash.Sum(key.auths[:0])
 	return key
 }
@@ -50,9 +51,9 @@ func (f *flight) progress(now time.Time) string {
 	return fmt.Sprintf("waiting for other pulls on this node to end (%s elapsed)", now.Sub(f.queued).Round(time.Second))
 }
 
-// join returns the pull for a request, starting it when there is none.
-func (p *Puller) join(r Request) *flight {
-	key := keyOf(r)
+// join returns the pull of a reference for a request, starting it when there is none.
+func (p *Puller) join(r Request, reference string) *flight {
+	key := keyOf(r, reference)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f, ok := p.flights[key]

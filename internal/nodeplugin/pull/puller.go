@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 )
 
 const (
@@ -31,6 +33,9 @@ type Config struct {
 	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
+
+	Access *access.Records // who may have what is on the node already; nil is everybody
+	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
 }
 
 // Observer learns what pulls do. Its methods return at once.
@@ -71,6 +76,9 @@ func New(runtime *Runtime, config Config) *Puller {
 	if config.Retention <= 0 {
 		config.Retention = DefaultRetention
 	}
+	if config.Verify == "" {
+		config.Verify = access.DefaultPolicy
+	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -91,31 +99,32 @@ func (p *Puller) Close() {
 	p.done.Wait()
 }
 
-// Ensure returns when the runtime holds the image. Every error is an *Error.
+// Ensure returns when the runtime holds the image and the caller may have it. Every error is an *Error.
 func (p *Puller) Ensure(ctx context.Context, r Request) error {
 	if r.Policy != Always {
-		present, err := p.present(ctx, r.Image)
+		held, err := p.held(ctx, r.Image)
 		if err != nil {
 			return err
 		}
-		if present {
-			return nil
+		if held != nil {
+			return p.authorize(ctx, r, held)
 		}
 		if r.Policy == Never {
 			return newError(NotPresent, r.Image, nil)
 		}
 	}
-	return p.wait(ctx, p.join(r)) //nolint:contextcheck // a pull outlives the caller that began it
+	return p.wait(ctx, p.join(r, r.Image)) //nolint:contextcheck // a pull outlives the caller that began it
 }
 
-func (p *Puller) present(ctx context.Context, image string) (bool, error) {
+// held returns what the runtime knows of the image, nil if it does not hold it.
+func (p *Puller) held(ctx context.Context, image string) (*runtimeapi.Image, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	present, err := p.runtime.present(ctx, image)
+	held, err := p.runtime.image(ctx, image)
 	if err != nil {
-		return false, classify(ctx, image, err)
+		return nil, classify(ctx, image, err)
 	}
-	return present, nil
+	return held, nil
 }
 
 // wait returns how the pull ended, or StillPulling shortly before ctx ends: an answer in time reaches the pod's
@@ -161,29 +170,43 @@ func (p *Puller) run(f *flight, auths []*runtimeapi.AuthConfig) error {
 
 	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
 	defer cancel()
-	if len(auths) == 0 {
-		return p.pullOnce(ctx, f.key.image, nil)
+	noted, err := p.noteBegin(f.key.image, auths)
+	if err != nil {
+		return err
 	}
-	var err error
-	for _, auth := range auths {
-		if err = p.pullOnce(ctx, f.key.image, auth); !denied(err) {
-			return err
-		}
-	}
-	// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
-	// user can act on, so that one is returned.
-	if p.pullOnce(ctx, f.key.image, nil) == nil {
-		return nil
-	}
+	auth, err := p.pullWithAny(ctx, f.key, auths)
+	p.noteEnd(ctx, noted, auth, err)
 	return err
 }
 
-func (p *Puller) pullOnce(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error {
-	err := p.runtime.pull(ctx, image, auth)
+// pullWithAny tries every credential, then none, and returns the one that the registry took; nil if it wants none.
+func (p *Puller) pullWithAny(ctx context.Context, key flightKey, auths []*runtimeapi.AuthConfig) (*runtimeapi.AuthConfig, error) {
+	var refused error
+	for _, auth := range auths {
+		err := p.pullOnce(ctx, key, auth)
+		if err == nil {
+			return auth, nil
+		}
+		if !denied(err) {
+			return nil, err
+		}
+		refused = err
+	}
+	err := p.pullOnce(ctx, key, nil)
+	if err != nil && refused != nil {
+		// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
+		// user can act on, so that one is returned.
+		return nil, refused
+	}
+	return nil, err
+}
+
+func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.AuthConfig) error {
+	err := p.runtime.pull(ctx, key.reference, auth)
 	if err == nil {
 		return nil
 	}
-	return classify(ctx, image, err)
+	return classify(ctx, key.image, err)
 }
 
 func denied(err error) bool {

@@ -66,13 +66,16 @@ func (r *Runtime) Ready(ctx context.Context) error {
 	return nil
 }
 
-// present tells whether the runtime holds the image.
-func (r *Runtime) present(ctx context.Context, image string) (bool, error) {
+// image returns what the runtime knows of an image, nil if it does not hold it.
+func (r *Runtime) image(ctx context.Context, image string) (*runtimeapi.Image, error) {
 	answer, err := r.images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: image}})
-	if err != nil {
-		return false, err
-	}
-	return answer.GetImage() != nil, nil
+	return answer.GetImage(), err
+}
+
+// all returns every image that the runtime holds.
+func (r *Runtime) all(ctx context.Context) ([]*runtimeapi.Image, error) {
+	answer, err := r.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
+	return answer.GetImages(), err
 }
 
 // pull blocks until the runtime has pulled the image.

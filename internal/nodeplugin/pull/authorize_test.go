@@ -1,0 +1,207 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+)
+
+var (
+	alice = []*runtimeapi.AuthConfig{{Username: "alice", Password: "hunter2"}}
+	bob   = []*runtimeapi.AuthConfig{{Username: "bob", Password: "hunter2"}}
+)
+
+// privateRegistry gives images to alice only, for as long as it can be reached.
+type privateRegistry struct {
+	mu     sync.Mutex
+	away   bool
+	public bool
+	asked  []string // references
+}
+
+func (p *privateRegistry) pull(_ context.Context, image string, auth *runtimeapi.AuthConfig) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, image)
+	switch {
+	case p.away:
+		return status.Error(codes.Unknown, "dial tcp: connection refused")
+	case auth.GetUsername() == "alice" || p.public && auth == nil:
+		return nil
+	}
+	return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized")
+}
+
+func (p *privateRegistry) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+func verifying(t *testing.T, registry *privateRegistry, dir string, policy access.Policy, held ...string) *Puller {
+	t.Helper()
+	records, err := access.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cri := &fakeCRI{onPull: registry.pull, images: map[string]bool{"r.example/pause:1": true}}
+	for _, name := range held {
+		cri.images[name] = true
+	}
+	return newPuller(t, cri, Config{Access: records, Verify: policy})
+}
+
+func ensure(t *testing.T, p *Puller, policy Policy, auths []*runtimeapi.AuthConfig, want Kind) (code codes.Code, sentence string) {
+	t.Helper()
+	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy, Auths: auths})
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("policy %q: %v", policy, err)
+	case want != "" && err == nil:
+		t.Errorf("policy %q: no error, want %s", policy, want)
+	case want != "" && kindOf(t, err) != want:
+		t.Errorf("policy %q: %v, want %s", policy, err, want)
+	}
+	if err != nil && strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the error tells the password: %v", err)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return codes.OK, ""
+	}
+	return e.Code(), e.Error()
+}
+
+func TestACachedPrivateImageIsForThoseWhoseCredentialsOpenIt(t *testing.T) {
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	ensure(t, p, "", alice, "")
+	_, sentence := ensure(t, p, "", bob, NotYours)
+	if !strings.Contains(sentence, "is on this node, but the registry does not give it to this volume") {
+		t.Errorf("not a clear sentence: %s", sentence)
+	}
+	ensure(t, p, "", nil, NotYours)
+	ensure(t, p, "", append(bob, alice...), "")
+
+	registry.set(func() { registry.away = true })
+	ensure(t, p, "", alice, "") // known: no network needed
+	_, sentence = ensure(t, p, "", bob, Unreachable)
+	if !strings.Contains(sentence, "could not be verified") {
+		t.Errorf("not a clear sentence: %s", sentence)
+	}
+}
+
+func TestARestartForgetsNoPrivateImage(t *testing.T) {
+	registry, dir := &privateRegistry{}, t.TempDir()
+	ensure(t, verifying(t, registry, dir, ""), "", alice, "")
+	registry.set(func() { registry.away = true })
+	p := verifying(t, registry, dir, "", image)
+	ensure(t, p, "", alice, "")
+	ensure(t, p, "", nil, Unreachable)
+}
+
+func TestWhatTheRegistryIsAskedIsTheVersionOnTheNode(t *testing.T) {
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	ensure(t, p, "", alice, "")
+	ensure(t, p, "", bob, NotYours)
+	for _, asked := range registry.asked[1:] {
+		if asked != "r.example/app@"+fakeDigest {
+			t.Errorf("asked for %s", asked)
+		}
+	}
+}
+
+func TestAnImagePulledAnonymouslyIsForAll(t *testing.T) {
+	registry := &privateRegistry{public: true}
+	p := verifying(t, registry, t.TempDir(), access.AlwaysVerify)
+	ensure(t, p, "", bob, "") // a stale credential, then none
+	registry.set(func() { registry.away = true })
+	ensure(t, p, "", nil, "")
+	ensure(t, p, "", alice, "")
+}
+
+func TestAnImageThatCredentialsBroughtOpensToAllOncePulledWithout(t *testing.T) {
+	registry := &privateRegistry{public: true}
+	p := verifying(t, registry, t.TempDir(), "")
+	ensure(t, p, "", alice, "")
+	ensure(t, p, "", nil, "")
+	registry.set(func() { registry.away = true })
+	ensure(t, p, "", bob, "")
+}
+
+func TestPreloadedImagesFollowThePolicy(t *testing.T) {
+	for policy, want := range map[access.Policy]Kind{
+		"":                                "",
+		access.NeverVerifyPreloadedImages: "",
+		access.NeverVerify:                "",
+		access.AlwaysVerify:               Unreachable,
+	} {
+		p := verifying(t, &privateRegistry{away: true}, t.TempDir(), policy, image)
+		ensure(t, p, IfNotPresent, nil, want)
+	}
+}
+
+func TestNeverVerifyGivesWhatIsThere(t *testing.T) {
+	p := verifying(t, &privateRegistry{}, t.TempDir(), access.NeverVerify)
+	ensure(t, p, "", alice, "")
+	ensure(t, p, "", bob, "")
+}
+
+func TestTheNeverPolicyAsksNoRegistry(t *testing.T) {
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	ensure(t, p, "", alice, "")
+	asked := len(registry.asked)
+	ensure(t, p, Never, alice, "")
+	if code, _ := ensure(t, p, Never, bob, Unproven); code != codes.PermissionDenied {
+		t.Errorf("code %s, want PermissionDenied", code)
+	}
+	if len(registry.asked) != asked {
+		t.Errorf("the registry was asked for %q", registry.asked[asked:])
+	}
+}
+
+func TestAFailedPullWithCredentialsClosesNoPreloadedImage(t *testing.T) {
+	registry := &privateRegistry{away: true}
+	p := verifying(t, registry, t.TempDir(), "", image)
+	ensure(t, p, Always, alice, Unreachable)
+	ensure(t, p, "", nil, "")
+}
+
+func TestNothingIsPulledThatCannotBeRecorded(t *testing.T) {
+	registry, dir := &privateRegistry{}, filepath.Join(t.TempDir(), "records")
+	p := verifying(t, registry, dir, "")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, p, "", alice, Unknown)
+	if len(registry.asked) != 0 {
+		t.Errorf("pulled %q", registry.asked)
+	}
+}
+
+func TestRecordsOfImagesThatLeftTheNodeGo(t *testing.T) {
+	registry, dir := &privateRegistry{}, t.TempDir()
+	ensure(t, verifying(t, registry, dir, ""), "", alice, "")
+	p := verifying(t, registry, dir, "") // the image is gone
+	other := Request{Image: "r.example/other:1", Auths: alice}
+	if err := p.Ensure(within(t, 10*time.Second), other); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil || len(files) != 1 {
+		t.Errorf("records %q (%v), want one", files, err)
+	}
+}

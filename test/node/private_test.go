@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// private is the reference of an image that only its owner may pull. Each test has one of its own, with the same
+// layers, as a node remembers who pulled what.
+func private(host, user, test string) string {
+	return host + "/private/" + user + "/" + test + ":1"
+}
+
+func pushPrivate(ctx context.Context, c *cluster.Cluster) error {
+	made, err := image.Numbered(2)
+	if err != nil {
+		return err
+	}
+	for _, test := range []string{"cached", "look-alike"} {
+		if err := c.Push(ctx, private("", "alice", test)[1:], made); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secretOf is a pull secret for a registry.
+func secretOf(host, user, password string) map[string]string {
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	return map[string]string{".dockerconfigjson": fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, auth)}
+}
+
+func secretFor(host, user string) map[string]string {
+	return secretOf(host, user, cluster.RegistryPassword(user))
+}
+
+// keepsSecrets wants no secret in what the plugin said, as it is or encoded.
+func (p *plugin) keepsSecrets(t *testing.T, answers ...error) {
+	t.Helper()
+	for _, user := range []string{"alice", "bob"} {
+		password := cluster.RegistryPassword(user)
+		for _, secret := range []string{password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password))} {
+			if strings.Contains(p.said(), secret) {
+				t.Errorf("the log tells the credentials of %s", user)
+			}
+			for _, answer := range answers {
+				if strings.Contains(fmt.Sprint(answer), secret) {
+					t.Errorf("an answer tells the credentials of %s: %v", user, answer)
+				}
+			}
+		}
+	}
+}
+
+func (p *plugin) refused(t *testing.T, what string, v volume, words ...string) error {
+	t.Helper()
+	_, err := p.publish(t, v)
+	if status.Code(err) != codes.PermissionDenied {
+		t.Errorf("%s: %v, want PermissionDenied", what, err)
+	}
+	for _, word := range words {
+		if !strings.Contains(fmt.Sprint(err), word) {
+			t.Errorf("%s: %q does not say %q", what, err, word)
+		}
+	}
+	return err
+}
+
+func TestAPrivateImageOnTheNodeIsMountedForThoseWhoMayPullIt(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+		// By the registry's own address: CRI-O gives credentials to no mirror.
+		host := suite.registry
+		image := private(host, "alice", "cached")
+		as := func(id string, secrets map[string]string) volume {
+			return volume{id: id, image: image, inline: true, readOnly: true, secrets: secrets}
+		}
+		var answers []error
+		refuse := func(what string, v volume, words ...string) {
+			answers = append(answers, p.refused(t, what, v, words...))
+		}
+
+		refuse("no secret, image absent", as("none", nil), "the registry refuses")
+		p.mustPublish(t, as("alice", secretFor(host, "alice")))
+		const clear = "is on this node, but the registry does not give it to this volume"
+		refuse("no secret", as("none", nil), clear)
+		refuse("the secret of another user", as("bob", secretFor(host, "bob")), clear)
+		refuse("a wrong password", as("guess", secretOf(host, "alice", "guess")), clear)
+
+		never := as("never", secretFor(host, "bob"))
+		never.attributes = map[string]string{"pullPolicy": "Never"}
+		refuse("never pulled with this secret", never, "pullPolicy Never")
+		never.secrets = secretFor(host, "alice")
+		p.mustPublish(t, never)
+
+		p.stop(t, syscall.SIGTERM)
+		p.keepsSecrets(t, answers...)
+		p.start(t)
+		refuse("no secret, after a restart", as("none", nil), clear)
+		path := p.mustPublish(t, as("again", secretFor(host, "alice")))
+		if got := read(t, path, "top"); got != "1\n" {
+			t.Errorf("/top holds %q", got)
+		}
+		for _, id := range []string{"alice", "never", "again"} {
+			p.unpublish(t, id)
+		}
+		if got := p.mounts(t); len(got) != 0 {
+			t.Errorf("mounts are left: %q", got)
+		}
+		p.stop(t, syscall.SIGTERM)
+		p.keepsSecrets(t)
+		p.target.removeImage(t, image)
+	})
+}
+
+func TestCredentialsReachTheirRegistryOnly(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+		if p.target.runtime == contract.RuntimeCRIO {
+			t.Skip("every name but the registry's own leads to a mirror, and CRI-O gives credentials to no mirror")
+		}
+		const host = "registry.example"
+		secret := secretFor(host, "alice")
+		v := volume{id: "owner", image: private(host, "alice", "look-alike"), inline: true, secrets: secret}
+		p.mustPublish(t, v)
+		p.unpublish(t, v.id)
+		// Every name leads to the same registry here, so credentials that reached a look-alike would open the image.
+		for _, lookAlike := range []string{host + ".attacker.test", "my-" + host, host + ":5000"} {
+			v := volume{id: "look-alike", image: private(lookAlike, "alice", "look-alike"), inline: true, secrets: secret}
+			p.keepsSecrets(t, p.refused(t, lookAlike, v, "the registry refuses"))
+		}
+	})
+}
