@@ -1,0 +1,79 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// usage asks for a volume's statistics: bytes, then inodes.
+func (p *plugin) usage(t *testing.T, id string) (bytes, inodes *csi.VolumeUsage) {
+	t.Helper()
+	response, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.path(id)})
+	if err != nil {
+		t.Fatalf("statistics of %s: %v", id, err)
+	}
+	return response.GetUsage()[0], response.GetUsage()[1]
+}
+
+// health asks what is wrong with a volume; the reasons and sentences come as one string.
+func (p *plugin) health(t *testing.T, id string) string {
+	t.Helper()
+	response, err := p.NodeGetVolumeHealth(t.Context(), &csi.NodeGetVolumeHealthRequest{VolumeId: id, VolumePublishPath: p.path(id)})
+	if err != nil {
+		t.Fatalf("health of %s: %v", id, err)
+	}
+	var said []string
+	for _, entry := range response.GetVolumeHealth().GetHealthStatuses() {
+		said = append(said, entry.GetReason()+": "+entry.GetMessage())
+	}
+	return strings.Join(said, "; ")
+}
+
+func TestVolumeStatisticsTellWhatThePodWrote(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+		path := p.mustPublish(t, volume{id: "stats-rw", image: numbered(2), inline: true})
+		before, inodesBefore := p.usage(t, "stats-rw")
+		if err := os.WriteFile(filepath.Join(path, "big"), make([]byte, 4<<20), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		after, inodesAfter := p.usage(t, "stats-rw")
+		if grown := after.GetUsed() - before.GetUsed(); grown < 4<<20 || grown > 5<<20 {
+			t.Errorf("4 MiB written, %d bytes more used", grown)
+		}
+		if grown := inodesAfter.GetUsed() - inodesBefore.GetUsed(); grown != 1 {
+			t.Errorf("one file written, %d inodes more used", grown)
+		}
+		p.mustPublish(t, volume{id: "stats-ro", image: numbered(10), inline: true, readOnly: true})
+		for _, id := range []string{"stats-rw", "stats-ro"} {
+			bytes, inodes := p.usage(t, id)
+			if bytes.GetTotal() <= 0 || bytes.GetAvailable() <= 0 || bytes.GetUsed() <= 0 || inodes.GetTotal() <= 0 || inodes.GetUsed() <= 0 {
+				t.Errorf("%s: %v, %v", id, bytes, inodes)
+			}
+			if said := p.health(t, id); said != "" {
+				t.Errorf("%s is well, but: %s", id, said)
+			}
+			p.unpublish(t, id)
+			_, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.path(id)})
+			if status.Code(err) != codes.NotFound {
+				t.Errorf("statistics of %s after unpublish: %v", id, err)
+			}
+		}
+	})
+}
+
+func TestAVolumeThatLostItsMountSaysSo(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+		p.mustPublish(t, volume{id: "lost", image: numbered(2), inline: true, readOnly: true})
+		p.target.inNode(t, "umount", p.path("lost"))
+		if said := p.health(t, "lost"); !strings.Contains(said, "NotMounted: Nothing is mounted") {
+			t.Errorf("said %q", said)
+		}
+		p.unpublish(t, "lost")
+	})
+}
