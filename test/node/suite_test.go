@@ -108,6 +108,9 @@ func setUp(ctx context.Context) (down func(context.Context) error, err error) {
 
 // push puts the tests' images into the registry: numbered ones, of each number of layers.
 func push(ctx context.Context, c *cluster.Cluster) error {
+	if err := pushOwned(ctx, c); err != nil {
+		return err
+	}
 	if err := pushPrivate(ctx, c); err != nil {
 		return err
 	}

@@ -78,3 +78,17 @@ func TestAnEmptyDirectoryIsNotGone(t *testing.T) {
 		t.Errorf("%+v, %v", stat, err)
 	}
 }
+
+func TestAttributesAreThoseOfTheDirectory(t *testing.T) {
+	f := newFixture(t)
+	dir := f.dir(t, "owned")
+	if err := errors.Join(unix.Chown(dir, 1000, 2000), unix.Chmod(dir, 0o3751)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Attributes(deadline(t), dir); err != nil || got != (Attributes{UID: 1000, GID: 2000, Mode: 0o3751}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := f.Attributes(deadline(t), dir+"/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no directory: %v", err)
+	}
+}

@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
 // directories are the data of the writable volumes, one directory for each:
@@ -65,14 +68,14 @@ func (d directories) exists(r Request) bool {
 	return err == nil
 }
 
-// prepare returns the volume's directory, with the data of before if the pod had it already.
-func (d directories) prepare(r Request, tree string) (directory, error) {
-	name := directoryName(r.VolumeID, r.Target)
-	dir := directory(filepath.Join(d.root, name))
-	id, err := d.identify(name)
+// find returns the directory of a volume that the pod had already. The error is fs.ErrNotExist if there is none; the
+// directory's name is returned then, too.
+func (d directories) find(r Request, tree string) (directory, error) {
+	dir := d.of(r.VolumeID, r.Target)
+	id, err := d.identify(filepath.Base(string(dir)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return dir, d.create(name, identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree})
+		return dir, err
 	case err != nil:
 		return "", err
 	case id.Tree != tree:
@@ -82,26 +85,34 @@ func (d directories) prepare(r Request, tree string) (directory, error) {
 	return dir, nil
 }
 
-// create makes a directory that appears under its name only when it is complete.
-func (d directories) create(name string, id identity) error {
-	final := filepath.Join(d.root, name)
-	draft := directory(final + newSuffix)
+// create makes a volume's directory, which appears under its name only when it is complete.
+func (d directories) create(r Request, tree string, root hostmount.Attributes) error {
+	final := d.of(r.VolumeID, r.Target)
+	draft := final + newSuffix
 	if err := os.RemoveAll(string(draft)); err != nil {
 		return fmt.Errorf("removing a half-made directory of a writable volume: %w", err)
 	}
-	// The mode of upper is the mode of the volume's root directory.
-	for path, mode := range map[string]os.FileMode{string(draft): 0o700, draft.upper(): 0o755, draft.work(): 0o700} {
-		if err := os.MkdirAll(path, mode); err != nil {
-			return fmt.Errorf("making the directory of a writable volume: %w", err)
-		}
-		if err := os.Chmod(path, mode); err != nil {
+	for _, path := range []string{string(draft), draft.upper(), draft.work()} {
+		if err := os.Mkdir(path, 0o700); err != nil {
 			return fmt.Errorf("making the directory of a writable volume: %w", err)
 		}
 	}
+	if err := own(draft.upper(), root); err != nil {
+		return fmt.Errorf("giving a writable volume its image's owner: %w", err)
+	}
+	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree}
 	if err := writeIdentity(filepath.Join(string(draft), idFile), id); err != nil {
 		return fmt.Errorf("naming the directory of a writable volume: %w", err)
 	}
-	return os.Rename(string(draft), final)
+	return os.Rename(string(draft), string(final))
+}
+
+// own gives a directory its owner and then its mode, from which a change of owner takes bits away.
+func own(path string, a hostmount.Attributes) error {
+	if err := os.Chown(path, int(a.UID), int(a.GID)); err != nil {
+		return err
+	}
+	return syscall.Chmod(path, a.Mode)
 }
 
 // writeIdentity writes the file to the disk itself: after a power cut it is there or the directory is not.

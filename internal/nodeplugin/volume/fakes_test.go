@@ -237,3 +237,13 @@ func (w *world) Stat(_ context.Context, target string) (hostmount.Stat, error) {
 		Inodes: hostmount.Capacity{Total: 1000, Used: 600, Available: 400},
 	}, nil
 }
+
+// Attributes says that every layer belongs to whoever runs the test.
+func (w *world) Attributes(_ context.Context, dir string) (hostmount.Attributes, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !strings.HasPrefix(dir, "/layers/") {
+		return hostmount.Attributes{}, os.ErrNotExist
+	}
+	return hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o2551}, nil
+}

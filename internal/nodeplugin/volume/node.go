@@ -55,6 +55,7 @@ type Mounter interface {
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
 	List(ctx context.Context, dir string) ([]string, error)
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
+	Attributes(ctx context.Context, dir string) (hostmount.Attributes, error)
 }
 
 // Images brings images to the node; *pull.Puller is one.

@@ -2,7 +2,9 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -97,7 +99,7 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 		Target: r.Target,
 	}
 	if r.Writable {
-		dir, err := n.data.prepare(r, tree.ID)
+		dir, err := n.prepare(ctx, r, tree)
 		if err != nil {
 			return err
 		}
@@ -107,4 +109,20 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 		return fmt.Errorf("image %s: %w", r.Image, err)
 	}
 	return nil
+}
+
+// prepare returns the directory of a writable volume: the one that the pod has already, or a new one.
+func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (directory, error) {
+	dir, err := n.data.find(r, tree.ID)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
+	}
+	// The upper directory gives the mount its owner and mode: those of the image's root directory, which its topmost
+	// layer has. CRI-O's may be one that nobody writes; a writable volume's owner does.
+	attributes, err := n.mounter.Attributes(ctx, tree.Layers[0])
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", r.Image, err)
+	}
+	attributes.Mode |= 0o700
+	return dir, n.data.create(r, tree.ID, attributes)
 }

@@ -50,8 +50,8 @@ func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
 	if err := os.WriteFile(written, []byte("data"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(dir.upper()); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("upper: %v, %v", info.Mode(), err)
+	if info, err := os.Stat(dir.upper()); err != nil || info.Mode() != os.ModeDir|os.ModeSetgid|0o751 {
+		t.Errorf("upper: %v, %v; want the mode of the image's root directory, writable for its owner", info.Mode(), err)
 	}
 
 	// The node restarts: mounts are gone, a new process finds the rest, and the kubelet publishes again.
