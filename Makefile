@@ -49,7 +49,7 @@ verify: ## fail when a generated file, go.mod or formatting is not up to date
 
 .PHONY: lint
 lint: ## go vet and golangci-lint over every module
-	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run ./...) || exit 1; done
+	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
 
 .PHONY: bundle
 bundle: ## write the OLM bundle from config/ and validate it
