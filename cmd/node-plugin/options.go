@@ -30,6 +30,7 @@ type options struct {
 	storageRoot      string
 	httpAddress      string
 	pullPolicy       string
+	credentialsDir   string
 	verifyCached     string
 	maxParallelPulls int
 	releaseAfter     time.Duration
@@ -75,6 +76,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
+	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
 	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
@@ -122,6 +124,9 @@ func (o *options) complete() error {
 	}
 	if o.storageRoot != "" && !filepath.IsAbs(o.storageRoot) {
 		wrong(contract.FlagStorageRoot, "%q is not an absolute path", o.storageRoot)
+	}
+	if o.credentialsDir != "" && !filepath.IsAbs(o.credentialsDir) {
+		wrong(contract.FlagCredentialsDir, "%q is not an absolute path", o.credentialsDir)
 	}
 	if o.maxParallelPulls < 1 {
 		wrong(contract.FlagMaxParallelPulls, "%d is less than 1", o.maxParallelPulls)

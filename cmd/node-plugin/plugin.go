@@ -16,6 +16,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -159,6 +160,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		NodeID:      o.nodeName,
 		Version:     buildVersion(),
 		KubeletRoot: o.kubeletRoot,
+		Credentials: credentials.Directory(o.credentialsDir),
 		Policy:      o.policy,
 		Volumes:     p.node,
 		Ready:       ready.Ready,

@@ -73,6 +73,9 @@ const (
 const (
 	// HostNamespacePath is the directory at which the host's /proc/1/ns is mounted in Nsenter mode.
 	HostNamespacePath = "/host/proc/1/ns"
+
+	// CredentialsPath is where the driver's own secrets are mounted: <CredentialsPath>/<name of the secret>/<key>.
+	CredentialsPath = "/etc/imagecsi/credentials"
 )
 
 // Paths inside the operator's image.
@@ -107,6 +110,7 @@ const (
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
+	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
 	FlagLogLevel         = "log-level"          // error, info or debug
 )

@@ -43,6 +43,9 @@ func startPlugin(t *testing.T, target *target, driver string) *plugin {
 	return p
 }
 
+// credentialsDir is where the node holds the driver's own secrets; there are none until a test puts some there.
+func (p *plugin) credentialsDir() string { return filepath.Join(contract.CredentialsPath, p.driver) }
+
 func (p *plugin) start(t *testing.T) {
 	t.Helper()
 	for _, dir := range []string{"plugins/" + p.driver, "plugins_registry", "pods"} {
@@ -61,6 +64,7 @@ func (p *plugin) start(t *testing.T) {
 		"--"+contract.FlagRuntimeEndpoint+"="+p.target.endpoint,
 		"--"+contract.FlagMountMode+"="+p.target.mode,
 		"--"+contract.FlagKubeletRoot+"="+kubeletRoot,
+		"--"+contract.FlagCredentialsDir+"="+p.credentialsDir(),
 		"--"+contract.FlagHTTPAddress+"=127.0.0.1:0",
 		"--"+contract.FlagLogLevel+"=debug",
 	)

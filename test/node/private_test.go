@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,7 +30,7 @@ func pushPrivate(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	for _, test := range []string{"cached", "look-alike"} {
+	for _, test := range []string{"cached", "look-alike", "rotated"} {
 		if err := c.Push(ctx, private("", "alice", test)[1:], made); err != nil {
 			return err
 		}
@@ -60,6 +63,27 @@ func (p *plugin) keepsSecrets(t *testing.T, answers ...error) {
 				}
 			}
 		}
+	}
+}
+
+// setSecret gives the driver a secret of its own as the kubelet would, by swapping what a name leads to.
+func (p *plugin) setSecret(t *testing.T, name string, data map[string]string) {
+	t.Helper()
+	dir := filepath.Join(p.target.root(), p.credentialsDir())
+	version := fmt.Sprintf("..%x", time.Now().UnixNano())
+	if err := os.MkdirAll(filepath.Join(dir, version, name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range data {
+		if err := os.WriteFile(filepath.Join(dir, version, name, key), []byte(value), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(version, name), filepath.Join(dir, version+".link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, version+".link"), filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -130,6 +154,7 @@ func TestCredentialsReachTheirRegistryOnly(t *testing.T) {
 		}
 		const host = "registry.example"
 		secret := secretFor(host, "alice")
+		p.setSecret(t, "of-the-driver", secret)
 		v := volume{id: "owner", image: private(host, "alice", "look-alike"), inline: true, secrets: secret}
 		p.mustPublish(t, v)
 		p.unpublish(t, v.id)
@@ -138,5 +163,31 @@ func TestCredentialsReachTheirRegistryOnly(t *testing.T) {
 			v := volume{id: "look-alike", image: private(lookAlike, "alice", "look-alike"), inline: true, secrets: secret}
 			p.keepsSecrets(t, p.refused(t, lookAlike, v, "the registry refuses"))
 		}
+	})
+}
+
+func TestARotatedSecretOfTheDriverCountsWithoutARestart(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+		host := suite.registry
+		image := private(host, "alice", "rotated")
+		v := func(id string) volume { return volume{id: id, image: image, inline: true, readOnly: true} }
+
+		answers := []error{p.refused(t, "no secret at all", v("early"), "the registry refuses")}
+		p.setSecret(t, "registry", secretOf(host, "alice", "yesterday"))
+		answers = append(answers, p.refused(t, "yesterday's password", v("early"), "the registry refuses"))
+		p.setSecret(t, "registry", secretFor(host, "alice"))
+		p.mustPublish(t, v("driver"))
+
+		both := v("both")
+		both.secrets = secretFor(host, "bob") // of no use here; the driver's comes next
+		p.mustPublish(t, both)
+
+		p.setSecret(t, "registry", nil)
+		answers = append(answers, p.refused(t, "the secret is gone", v("late"), "is on this node, but"))
+		p.unpublish(t, "driver")
+		p.unpublish(t, "both")
+		p.stop(t, syscall.SIGTERM)
+		p.keepsSecrets(t, answers...)
+		p.target.removeImage(t, image)
 	})
 }

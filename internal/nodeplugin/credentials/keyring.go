@@ -23,7 +23,10 @@ const (
 // maxSecretBytes bounds what is parsed. The API server does not store larger secrets.
 const maxSecretBytes = 1 << 20
 
-// Keyring holds the entries of one secret. The zero value holds none.
+// volumeSecret is what errors call a volume's own secret.
+const volumeSecret = "the secret of nodePublishSecretRef"
+
+// Keyring holds the entries of secrets. The zero value holds none.
 type Keyring struct {
 	entries []entry
 }
@@ -31,9 +34,10 @@ type Keyring struct {
 // entry is one registry, or one part of a registry, with its credentials still encoded: an entry that no image asks
 // for may be broken without harm.
 type entry struct {
-	host string
-	path string // "" for the whole registry
-	auth types.AuthConfig
+	source string // what errors call the secret
+	host   string
+	path   string // "" for the whole registry
+	auth   types.AuthConfig
 }
 
 // FromSecret reads the data of a volume's nodePublishSecretRef. A secret without data is an empty keyring. Errors
@@ -42,39 +46,43 @@ func FromSecret(secret map[string]string) (Keyring, error) {
 	if len(secret) == 0 {
 		return Keyring{}, nil
 	}
-	if data, ok := secret[dockerConfigJSONKey]; ok {
-		return parseConfigJSON(data)
-	}
-	if data, ok := secret[dockerConfigKey]; ok {
-		return parseAuths(dockerConfigKey, data)
-	}
-	return Keyring{}, fmt.Errorf("the secret of nodePublishSecretRef has neither the key %q nor %q; create it with "+
-		"\"kubectl create secret docker-registry\"", dockerConfigJSONKey, dockerConfigKey)
+	return parse(volumeSecret, secret)
 }
 
-func parseConfigJSON(data string) (Keyring, error) {
+func parse(source string, secret map[string]string) (Keyring, error) {
+	if data, ok := secret[dockerConfigJSONKey]; ok {
+		return parseConfigJSON(source, data)
+	}
+	if data, ok := secret[dockerConfigKey]; ok {
+		return parseAuths(source, dockerConfigKey, data)
+	}
+	return Keyring{}, fmt.Errorf("%s has neither the key %q nor %q; create it with "+
+		"\"kubectl create secret docker-registry\"", source, dockerConfigJSONKey, dockerConfigKey)
+}
+
+func parseConfigJSON(source, data string) (Keyring, error) {
 	if len(data) > maxSecretBytes {
-		return Keyring{}, tooLarge(dockerConfigJSONKey)
+		return Keyring{}, tooLarge(source, dockerConfigJSONKey)
 	}
 	var file struct {
 		Auths json.RawMessage `json:"auths"`
 	}
 	if err := json.Unmarshal([]byte(data), &file); err != nil {
-		return Keyring{}, notAConfig(dockerConfigJSONKey)
+		return Keyring{}, notAConfig(source, dockerConfigJSONKey)
 	}
 	if len(file.Auths) == 0 {
 		return Keyring{}, nil
 	}
-	return parseAuths(dockerConfigJSONKey, string(file.Auths))
+	return parseAuths(source, dockerConfigJSONKey, string(file.Auths))
 }
 
-func parseAuths(key, data string) (Keyring, error) {
+func parseAuths(source, key, data string) (Keyring, error) {
 	if len(data) > maxSecretBytes {
-		return Keyring{}, tooLarge(key)
+		return Keyring{}, tooLarge(source, key)
 	}
 	var auths map[string]types.AuthConfig
 	if err := json.Unmarshal([]byte(data), &auths); err != nil {
-		return Keyring{}, notAConfig(key)
+		return Keyring{}, notAConfig(source, key)
 	}
 	keyring := Keyring{}
 	for _, registry := range slices.Sorted(maps.Keys(auths)) {
@@ -82,19 +90,19 @@ func parseAuths(key, data string) (Keyring, error) {
 		if host == "" {
 			continue
 		}
-		keyring.entries = append(keyring.entries, entry{host: host, path: path, auth: auths[registry]})
+		keyring.entries = append(keyring.entries, entry{source: source, host: host, path: path, auth: auths[registry]})
 	}
 	return keyring, nil
 }
 
 // The parser's own error is left out on purpose: it quotes what it read.
-func notAConfig(key string) error {
-	return fmt.Errorf("the key %q of the secret of nodePublishSecretRef is not a Docker configuration in JSON; create "+
-		"the secret with \"kubectl create secret docker-registry\"", key)
+func notAConfig(source, key string) error {
+	return fmt.Errorf("the key %q of %s is not a Docker configuration in JSON; create the secret with "+
+		"\"kubectl create secret docker-registry\"", key, source)
 }
 
-func tooLarge(key string) error {
-	return fmt.Errorf("the key %q of the secret of nodePublishSecretRef is larger than %d bytes", key, maxSecretBytes)
+func tooLarge(source, key string) error {
+	return fmt.Errorf("the key %q of %s is larger than %d bytes", key, source, maxSecretBytes)
 }
 
 // Match returns the credentials for an image, those with the longest matching path first. A host matches as a whole
@@ -114,7 +122,7 @@ func (k Keyring) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error) 
 	for _, e := range matching {
 		auth, err := toCRI(e.auth)
 		if err != nil {
-			return nil, fmt.Errorf("the secret of nodePublishSecretRef has an unusable entry for registry %q: %w", host, err)
+			return nil, fmt.Errorf("%s has an unusable entry for registry %q: %w", e.source, host, err)
 		}
 		if auth != nil {
 			auths = append(auths, auth)

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"unicode"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/distribution/reference"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
@@ -31,6 +34,8 @@ const (
 type requests struct {
 	kubeletRoot string
 	policy      pull.Policy
+	shared      credentials.Directory
+	log         *slog.Logger
 }
 
 func invalid(format string, args ...any) error {
@@ -55,13 +60,9 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
-	keyring, err := credentials.FromSecret(r.GetSecrets())
+	auths, err := q.credentials(r.GetSecrets(), image)
 	if err != nil {
-		return volume.Request{}, invalid("%v", err)
-	}
-	auths, err := keyring.Match(image)
-	if err != nil {
-		return volume.Request{}, invalid("%v", err)
+		return volume.Request{}, err
 	}
 	return volume.Request{
 		VolumeID: r.GetVolumeId(),
@@ -72,6 +73,24 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Auths:    auths,
 		Pod:      podOf(attributes),
 	}, nil
+}
+
+// credentials are the volume's own, then the driver's. A secret of the driver that is of no use is not the fault of the
+// volume, so only the log tells of it.
+func (q requests) credentials(secret map[string]string, image reference.Named) ([]*runtimeapi.AuthConfig, error) {
+	keyring, err := credentials.FromSecret(secret)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	own, err := keyring.Match(image)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	shared, err := q.shared.Match(image)
+	if err != nil {
+		q.log.Warn("secrets of the driver are left out", "error", err)
+	}
+	return append(own, shared...), nil
 }
 
 func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
@@ -31,7 +32,8 @@ type Config struct {
 	NodeID      string
 	Version     string // vendor_version of GetPluginInfo
 	KubeletRoot string
-	Policy      pull.Policy // of volumes that name none
+	Credentials credentials.Directory // of the driver, tried after a volume's own; empty for none
+	Policy      pull.Policy           // of volumes that name none
 	Volumes     Volumes
 	Ready       func(ctx context.Context) error               // nil is always ready
 	Observe     func(method, code string, took time.Duration) // nil observes nothing
@@ -57,7 +59,7 @@ func New(name string, c Config) *grpc.Server {
 	csi.RegisterNodeServer(server, &node{
 		nodeID:   c.NodeID,
 		volumes:  c.Volumes,
-		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy},
+		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, shared: c.Credentials, log: c.Logger},
 	})
 	return server
 }

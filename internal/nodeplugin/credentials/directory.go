@@ -1,0 +1,84 @@
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/reference"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Directory is where the secrets of the driver are mounted: <directory>/<name of the secret>/<key>. They are read for
+// every volume, so that a secret that changes counts from the next volume on.
+type Directory string
+
+// Match returns the credentials for an image from all secrets, as Keyring.Match does. Secrets that cannot be read are
+// left out; the error, which never holds what a secret holds, names them. The directory need not exist.
+func (d Directory) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error) {
+	if d == "" {
+		return nil, nil
+	}
+	secrets, err := os.ReadDir(string(d))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("listing the driver's secrets: %w", err)
+	}
+	var all Keyring
+	var errs []error
+	for _, secret := range secrets {
+		// The kubelet keeps what it swaps when a secret changes under names that begin with two dots.
+		if strings.HasPrefix(secret.Name(), "..") {
+			continue
+		}
+		keyring, err := d.read(secret.Name(), image)
+		errs = append(errs, err)
+		all.entries = append(all.entries, keyring.entries...)
+	}
+	auths, err := all.Match(image)
+	return auths, errors.Join(append(errs, err)...)
+}
+
+// read returns one secret's entries, none if they are of no use for the image.
+func (d Directory) read(name string, image reference.Named) (Keyring, error) {
+	source := fmt.Sprintf("the driver's secret %q", name)
+	data := map[string]string{}
+	for _, key := range []string{dockerConfigJSONKey, dockerConfigKey} {
+		content, err := readBounded(filepath.Join(string(d), name, key))
+		switch {
+		case err == nil:
+			data[key] = content
+		case !errors.Is(err, fs.ErrNotExist):
+			return Keyring{}, fmt.Errorf("reading %s: %w", source, err)
+		}
+	}
+	if len(data) == 0 {
+		return Keyring{}, nil // the secret does not exist, or not yet
+	}
+	keyring, err := parse(source, data)
+	if err != nil {
+		return Keyring{}, err
+	}
+	// One secret with an unusable entry must not hide the others.
+	if _, err := keyring.Match(image); err != nil {
+		return Keyring{}, err
+	}
+	return keyring, nil
+}
+
+// readBounded reads no more than shows that a file is too large.
+func readBounded(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxSecretBytes+1))
+	return string(content), err
+}
