@@ -23,6 +23,7 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 		ManagementState: v1alpha1.Managed,
 		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
+		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
 		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
 	}
 	for name, text := range map[string]string{
@@ -76,6 +77,11 @@ func TestValidation(t *testing.T) {
 		"selector":                  {text: "spec: {nodePlugin: {nodeSelector: {pool: a}}}"},
 		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
 		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
+
+		"secrets":                {text: "spec: {credentials: {secrets: [{name: a}, {name: b.c-d}]}}"},
+		"secret twice":           {text: "spec: {credentials: {secrets: [{name: a}, {name: a}]}}", refused: "Duplicate value"},
+		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name has lower-case letters"},
+		"unknown verification":   {text: "spec: {credentials: {verification: Sometimes}}", refused: "Unsupported value"},
 
 		"percentage":          {text: "spec: {rollout: {maxUnavailable: 100%}}"},
 		"number of nodes":     {text: "spec: {rollout: {maxUnavailable: 1}}"},

@@ -42,6 +42,12 @@ type ImageCSIDriverSpec struct {
 	// +optional
 	Volumes Volumes `json:"volumes,omitempty,omitzero"`
 
+	// credentials are what images are pulled with when a volume brings no credentials of its own, and say who may
+	// use images that are on a node already.
+	// +kubebuilder:default={}
+	// +optional
+	Credentials Credentials `json:"credentials,omitempty,omitzero"`
+
 	// rollout says how a change reaches the nodes.
 	// +kubebuilder:default={}
 	// +optional
@@ -134,6 +140,7 @@ type SecretName struct {
 	// name of the secret.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="a secret's name has lower-case letters, digits, '-' and '.', and starts and ends each part with a letter or digit"
 	Name string `json:"name"`
 }
 
@@ -177,6 +184,42 @@ type Volumes struct {
 	// +optional
 	MaxParallelPulls int32 `json:"maxParallelPulls,omitempty"`
 }
+
+// Credentials are for every volume of the driver.
+type Credentials struct {
+	// secrets names secrets, in the operator's namespace, of type kubernetes.io/dockerconfigjson or
+	// kubernetes.io/dockercfg. The node plugins try those that match an image's registry, the longest path first,
+	// after the credentials in the volume's own nodePublishSecretRef. Everyone who may create pods can use every
+	// image that these secrets open. A secret may be missing, and one that changes counts within about a minute,
+	// without a restart.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Secrets []SecretName `json:"secrets,omitempty"`
+
+	// verification says for which images on a node the registry has to confirm that a volume's credentials open
+	// them. NeverVerifyPreloadedImages: for those that this driver pulled with credentials. AlwaysVerify: for all,
+	// whoever brought them; new volumes then need the registry once. NeverVerify: for none. The names are those of
+	// the kubelet's imagePullCredentialsVerificationPolicy.
+	// +kubebuilder:default=NeverVerifyPreloadedImages
+	// +optional
+	Verification Verification `json:"verification,omitempty"`
+}
+
+// Verification says for which images on a node a volume's credentials are verified.
+// +kubebuilder:validation:Enum=NeverVerify;NeverVerifyPreloadedImages;AlwaysVerify
+type Verification string
+
+// The verification policies.
+const (
+	// NeverVerify gives every image on a node to every volume.
+	NeverVerify Verification = "NeverVerify"
+	// NeverVerifyPreloadedImages verifies for images that the driver pulled with credentials.
+	NeverVerifyPreloadedImages Verification = "NeverVerifyPreloadedImages"
+	// AlwaysVerify verifies for every image.
+	AlwaysVerify Verification = "AlwaysVerify"
+)
 
 // Rollout says how a change reaches the nodes.
 type Rollout struct {

@@ -64,8 +64,12 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagHTTPAddress, fmt.Sprintf(":%d", contract.HTTPPort)),
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
 		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, defaultMaxParallelPulls)),
+		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
 		option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo)))),
 	)
+	if len(driver.Spec.Credentials.Secrets) > 0 {
+		args = append(args, option(contract.FlagCredentialsDir, contract.CredentialsPath))
+	}
 	return args
 }
 

@@ -61,6 +61,8 @@ func maxUnavailable(driver *v1alpha1.ImageCSIDriver) *intstr.IntOrString {
 func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) corev1.PodSpec {
 	plugin := driver.Spec.NodePlugin
 	volumes, mounts := hostDirectories(driver, class).split()
+	secrets, secretMounts := credentials(driver)
+	volumes, mounts = append(volumes, secrets...), append(mounts, secretMounts...)
 	return corev1.PodSpec{
 		ServiceAccountName:            ServiceAccountName(driver.Name),
 		AutomountServiceAccountToken:  ptr.To(false),

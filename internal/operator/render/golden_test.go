@@ -43,6 +43,10 @@ func full() *v1alpha1.ImageCSIDriver {
 			LogLevel:          v1alpha1.LogDebug,
 		},
 		Volumes: v1alpha1.Volumes{PullPolicy: corev1.PullAlways, MaxParallelPulls: 9},
+		Credentials: v1alpha1.Credentials{
+			Secrets:      []v1alpha1.SecretName{{Name: "registry-b"}, {Name: "registry-a"}},
+			Verification: v1alpha1.AlwaysVerify,
+		},
 		Rollout: v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromInt32(3))},
 	}
 	return driver
