@@ -13,6 +13,9 @@ type Engine struct {
 	seLinux      bool // SELinux is enabled, so overlays get config.Context
 	appendLayers bool // the kernel takes lower layers one by one: lowerdir+
 
+	quotaByDevice bool       // tests set it to do as on a kernel without quotactl_fd(2)
+	projects      sync.Mutex // held from the choice of a free project ID until it is in use
+
 	requests chan request
 	closed   chan struct{}
 	close    sync.Once

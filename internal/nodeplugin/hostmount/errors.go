@@ -24,6 +24,9 @@ var (
 	// work directory.
 	ErrReadOnly = errors.New("the overlay came up read-only")
 
+	// ErrNoQuota says that a file system enforces no project quotas, so that nothing on it can be limited.
+	ErrNoQuota = errors.New("the file system enforces no project quotas")
+
 	// ErrClosed says that the engine was closed.
 	ErrClosed = errors.New("the mount engine is closed")
 )

@@ -26,6 +26,7 @@ type Mount struct {
 	Shared   bool   // mounts made beneath it propagate to its peers
 
 	id, parent int
+	device     uint64 // of the file system, as stat(2) tells it
 }
 
 // Mounts lists the mounts of the engine's namespace.
@@ -133,6 +134,7 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 			Shared:   strings.Contains(info.Optional, "shared:"),
 			id:       info.ID,
 			parent:   info.Parent,
+			device:   unix.Mkdev(uint32(info.Major), uint32(info.Minor)),
 		})
 	}
 	return mounts, nil

@@ -22,7 +22,7 @@ func TestMountTableOfLongLines(t *testing.T) {
 	}
 	for _, m := range mounts {
 		want := Mount{Target: "/var/lib/kubelet/pods/a b/mount", Source: `imagecsi:d@sha256:0\#1`, FSType: "overlay",
-			Root: "/", ReadOnly: true, Shared: true, id: 61, parent: 29}
+			Root: "/", ReadOnly: true, Shared: true, id: 61, parent: 29, device: 52}
 		if m != want {
 			t.Errorf("%+v", m)
 		}

@@ -39,6 +39,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
+		{volume.ErrNoLimit, codes.FailedPrecondition},
 		{imagestore.ErrNotFound, codes.NotFound},
 		{imagestore.ErrUnsupported, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},

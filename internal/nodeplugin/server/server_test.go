@@ -240,6 +240,7 @@ func TestErrorCodes(t *testing.T) {
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
+		{volume.ErrNoLimit, codes.FailedPrecondition},
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},

@@ -85,26 +85,20 @@ func (d directories) find(r Request, tree string) (directory, error) {
 	return dir, nil
 }
 
-// create makes a volume's directory, which appears under its name only when it is complete.
-func (d directories) create(r Request, tree string, root hostmount.Attributes) error {
-	final := d.of(r.VolumeID, r.Target)
-	draft := final + newSuffix
-	if err := os.RemoveAll(string(draft)); err != nil {
-		return fmt.Errorf("removing a half-made directory of a writable volume: %w", err)
-	}
-	for _, path := range []string{string(draft), draft.upper(), draft.work()} {
+// fill makes the directory and everything in it.
+func (d directory) fill(id identity, root hostmount.Attributes) error {
+	for _, path := range []string{string(d), d.upper(), d.work()} {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return fmt.Errorf("making the directory of a writable volume: %w", err)
 		}
 	}
-	if err := own(draft.upper(), root); err != nil {
+	if err := own(d.upper(), root); err != nil {
 		return fmt.Errorf("giving a writable volume its image's owner: %w", err)
 	}
-	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree}
-	if err := writeIdentity(filepath.Join(string(draft), idFile), id); err != nil {
+	if err := writeIdentity(filepath.Join(string(d), idFile), id); err != nil {
 		return fmt.Errorf("naming the directory of a writable volume: %w", err)
 	}
-	return os.Rename(string(draft), string(final))
+	return nil
 }
 
 // own gives a directory its owner and then its mode, from which a change of owner takes bits away.
@@ -146,18 +140,15 @@ func (d directories) identify(name string) (identity, error) {
 	return id, nil
 }
 
-// setAside takes a directory's name away, at once or not at all, and returns what removes the rest. A directory that
+// setAside takes a directory's name away, at once or not at all, and returns what is left to discard. A directory that
 // is not there is success.
-func (d directories) setAside(name string) (remove func() error, err error) {
+func (d directories) setAside(name string) (directory, error) {
 	aside := filepath.Join(d.root, name+"."+rand.Text()+removedSuffix)
-	err = os.Rename(filepath.Join(d.root, name), aside)
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() error { return nil }, nil
+	err := os.Rename(filepath.Join(d.root, name), aside)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
 	}
-	if err != nil {
-		return nil, err
-	}
-	return func() error { return os.RemoveAll(aside) }, nil
+	return directory(aside), nil
 }
 
 // list returns the names of the volumes' directories and of the leftovers.

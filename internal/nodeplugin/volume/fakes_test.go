@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +34,8 @@ type world struct {
 
 	onUnpin func() // runs after Unpin had its effect, before it returns
 	broken  []string
-	gone    map[string]bool // targets whose layers were removed
+	gone    map[string]bool  // targets whose layers were removed
+	limits  map[uint64]int64 // by inode of the directory, as the kernel has it; nil: nothing can be limited
 }
 
 func newWorld() *world {
@@ -43,6 +45,7 @@ func newWorld() *world {
 		tags:   map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		faults: map[string]int{},
 		gone:   map[string]bool{},
+		limits: map[uint64]int64{},
 	}
 }
 
@@ -198,6 +201,9 @@ func (w *world) expectNothingLeft(t *testing.T, n *Node) {
 	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
 		t.Errorf("directories are left: %v", left)
 	}
+	if len(w.limits) != 0 {
+		t.Errorf("limits are left: %v", w.limits)
+	}
 	w.expectWhole(t)
 }
 
@@ -246,4 +252,52 @@ func (w *world) Attributes(_ context.Context, dir string) (hostmount.Attributes,
 		return hostmount.Attributes{}, os.ErrNotExist
 	}
 	return hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o2551}, nil
+}
+
+func (w *world) Limit(_ context.Context, l hostmount.Limit) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("limit", func() error {
+		if w.limits == nil {
+			return hostmount.ErrNoQuota
+		}
+		for _, dir := range l.Dirs {
+			inode, err := inodeOf(dir)
+			if err != nil {
+				return err
+			}
+			w.limits[inode] = l.Bytes
+		}
+		return nil
+	})
+}
+
+func (w *world) Limited(_ context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	inode, err := inodeOf(dir)
+	limit, ok := w.limits[inode]
+	return hostmount.Capacity{Total: limit, Used: 1, Available: limit - 1}, hostmount.Capacity{Total: 10, Used: 1, Available: 9}, ok, err
+}
+
+// Unlimit takes the limit of the directory, and of its neighbour, which has the same project.
+func (w *world) Unlimit(_ context.Context, dir string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("unlimit", func() error {
+		for _, d := range []string{dir, filepath.Join(filepath.Dir(dir), "work")} {
+			if inode, err := inodeOf(d); err == nil {
+				delete(w.limits, inode)
+			}
+		}
+		return nil
+	})
+}
+
+func inodeOf(path string) (uint64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Sys().(*syscall.Stat_t).Ino, nil
 }

@@ -56,6 +56,9 @@ type Mounter interface {
 	List(ctx context.Context, dir string) ([]string, error)
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
 	Attributes(ctx context.Context, dir string) (hostmount.Attributes, error)
+	Limit(ctx context.Context, l hostmount.Limit) error
+	Limited(ctx context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error)
+	Unlimit(ctx context.Context, dir string) error
 }
 
 // Images brings images to the node; *pull.Puller is one.
@@ -85,6 +88,8 @@ type Request struct {
 	Policy   pull.Policy
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
 	Pod      string                   // namespace/name, for people; may be empty
+
+	SizeLimit int64 // bytes that a writable volume may hold; 0 is no limit
 }
 
 // Node publishes image volumes on this node.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -114,8 +115,11 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 // prepare returns the directory of a writable volume: the one that the pod has already, or a new one.
 func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (directory, error) {
 	dir, err := n.data.find(r, tree.ID)
+	if err == nil {
+		return dir, n.limitAgain(ctx, dir, r)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
+		return "", err
 	}
 	// The upper directory gives the mount its owner and mode: those of the image's root directory, which its topmost
 	// layer has. CRI-O's may be one that nobody writes; a writable volume's owner does.
@@ -124,5 +128,25 @@ func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (di
 		return "", fmt.Errorf("image %s: %w", r.Image, err)
 	}
 	attributes.Mode |= 0o700
-	return dir, n.data.create(r, tree.ID, attributes)
+	return dir, n.create(ctx, r, tree, attributes)
+}
+
+// create makes a volume's directory, which appears under its name only when it is complete.
+func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) error {
+	final := n.data.of(r.VolumeID, r.Target)
+	draft := final + newSuffix
+	err := n.discard(ctx, draft) // that of a process that was killed
+	if err == nil {
+		err = draft.fill(identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}, root)
+	}
+	if err == nil && r.SizeLimit > 0 {
+		err = n.limit(ctx, draft, r)
+	}
+	if err == nil {
+		err = os.Rename(string(draft), string(final))
+	}
+	if err != nil {
+		return errors.Join(err, n.discard(ctx, draft))
+	}
+	return nil
 }

@@ -22,7 +22,7 @@ type Problem struct {
 }
 
 // Stats tells how much a volume holds. A read-only volume is on the file system of its image's layers, so that file
-// system's figures are its own. A writable volume uses what the pod wrote. Errors: ErrNotPublished.
+// system's figures are its own. A writable volume uses what the pod wrote, of its limit if it has one. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
 	if err != nil {
@@ -36,6 +36,10 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 		return stats, nil
 	}
 	upper := n.data.of(volumeID, target).upper()
+	bytes, inodes, limited, err := n.mounter.Limited(ctx, upper)
+	if err != nil || limited {
+		return Stats{Bytes: bytes, Inodes: inodes}, err
+	}
 	stats.Bytes.Used, stats.Inodes.Used, err = contents(ctx, upper)
 	if err != nil {
 		return Stats{}, fmt.Errorf("counting what volume %q holds: %w", volumeID, err)

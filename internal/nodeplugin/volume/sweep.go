@@ -146,7 +146,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		mounted[m.Target] = true
 	}
 	trees = map[string]bool{}
-	errs := []error{n.removeLeftovers(leftovers, now)}
+	errs := []error{n.removeLeftovers(ctx, leftovers, now)}
 	var pods []string
 	if len(volumes) > 0 {
 		// Without the names no pod counts as gone, and its data stays.
@@ -175,31 +175,31 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	n.orphans.update(orphans, now)
 	for _, name := range orphans {
 		if n.orphans.ripe(name, now, n.orphanAfter) {
-			errs = append(errs, n.removeOrphan(name, targets[name]))
+			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))
 		}
 	}
 	return trees, errors.Join(errs...)
 }
 
 // removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.
-func (n *Node) removeOrphan(name, target string) error {
+func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 	unlock, ok := n.targets.tryLock(target)
 	if !ok {
 		return nil
 	}
 	defer unlock()
-	remove, err := n.data.setAside(name)
+	data, err := n.data.setAside(name)
 	if err != nil {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
 	}
 	n.orphans.forget(name)
 	n.log.Info("removing the data of a volume whose pod is gone", "target", target)
-	return remove()
+	return n.discard(ctx, data)
 }
 
 // removeLeftovers ends the removals that a killed process began, and drops the directories it left half-made. A
 // half-made directory may be one that a call is making at this moment; its age tells.
-func (n *Node) removeLeftovers(names []string, now time.Time) error {
+func (n *Node) removeLeftovers(ctx context.Context, names []string, now time.Time) error {
 	var errs []error
 	for _, name := range names {
 		path := filepath.Join(n.data.root, name)
@@ -207,7 +207,7 @@ func (n *Node) removeLeftovers(names []string, now time.Time) error {
 		if err != nil || strings.HasSuffix(name, newSuffix) && now.Sub(info.ModTime()) < n.orphanAfter {
 			continue
 		}
-		errs = append(errs, os.RemoveAll(path))
+		errs = append(errs, n.discard(ctx, directory(path)))
 	}
 	return errors.Join(errs...)
 }

@@ -8,32 +8,32 @@ import (
 // Unpublish takes a volume away: its mount, its target directory and, for a writable volume, its data, which lives as
 // long as its pod. Unpublishing what is not there is success. The image is released later, by a sweep.
 func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
-	remove, err := n.detach(ctx, volumeID, target)
+	data, err := n.detach(ctx, volumeID, target)
 	if err != nil {
 		return err
 	}
 	n.Wake()
 	// Nothing refers to the data any more, so a long removal need not keep the target locked. A sweep ends it if
 	// this process does not.
-	if err := remove(); err != nil {
+	if err := n.discard(ctx, data); err != nil {
 		return fmt.Errorf("removing the data of volume %q: %w", volumeID, err)
 	}
 	return nil
 }
 
-// detach unmounts a volume and sets its data aside, and returns what removes the data.
-func (n *Node) detach(ctx context.Context, volumeID, target string) (remove func() error, err error) {
+// detach unmounts a volume and sets its data aside, and returns where the data is now.
+func (n *Node) detach(ctx context.Context, volumeID, target string) (directory, error) {
 	unlock, err := n.targets.lock(ctx, target)
 	if err != nil {
-		return nil, fmt.Errorf("unpublishing volume %q: %w", volumeID, ErrInProgress)
+		return "", fmt.Errorf("unpublishing volume %q: %w", volumeID, ErrInProgress)
 	}
 	defer unlock()
 	if err := n.mounter.Unmount(ctx, target); err != nil {
-		return nil, fmt.Errorf("volume %q: %w", volumeID, err)
+		return "", fmt.Errorf("volume %q: %w", volumeID, err)
 	}
-	remove, err = n.data.setAside(directoryName(volumeID, target))
+	data, err := n.data.setAside(directoryName(volumeID, target))
 	if err != nil {
-		return nil, fmt.Errorf("setting aside the data of volume %q: %w", volumeID, err)
+		return "", fmt.Errorf("setting aside the data of volume %q: %w", volumeID, err)
 	}
-	return remove, nil
+	return data, nil
 }

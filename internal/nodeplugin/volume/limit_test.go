@@ -1,0 +1,99 @@
+package volume
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+)
+
+func limited(t *testing.T, root string, bytes int64) Request {
+	t.Helper()
+	r := request(t, root, "a", true)
+	r.SizeLimit = bytes
+	return r
+}
+
+func TestALimitedVolumeTellsItsLimitAndTakesItAlong(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	stats, err := n.Stats(t.Context(), r.VolumeID, r.Target)
+	if err != nil || stats.Bytes != (hostmount.Capacity{Total: 1 << 20, Used: 1, Available: 1<<20 - 1}) || stats.Inodes.Total != 10 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+
+	// The node restarts, and the driver's default has grown.
+	w.mounts = map[string]hostmount.Mount{}
+	n, r.SizeLimit = w.node(t, root), 2<<20
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); err != nil || stats.Bytes.Total != 2<<20 {
+		t.Errorf("after a restart: %+v, %v", stats, err)
+	}
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestALimitThatCannotBeEnforcedIsAnError(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	w.limits = nil
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	err := n.Publish(t.Context(), r)
+	if !errors.Is(err, ErrNoLimit) || !strings.Contains(err.Error(), "1Mi") || !strings.Contains(err.Error(), "prjquota") {
+		t.Errorf("got %v", err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+
+	r.SizeLimit = 0
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+}
+
+func TestDataWrittenWithoutALimitStaysWithoutOne(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), limited(t, root, 0)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.mounts = map[string]hostmount.Mount{}
+	r.SizeLimit = 1 << 20
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.limits) != 0 {
+		t.Errorf("limits %v", w.limits)
+	}
+}
+
+func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	draft := n.data.of(r.VolumeID, r.Target) + newSuffix
+	if err := draft.fill(identity{VolumeID: r.VolumeID, Target: r.Target}, hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.limit(t.Context(), draft, r); err != nil { // and then the process is killed
+		t.Fatal(err)
+	}
+	later(t, n, 24*time.Hour)
+	w.expectNothingLeft(t, n)
+
+	w.faults["limit"] = -1 // it limits, and then fails
+	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+		t.Errorf("got %v", err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
