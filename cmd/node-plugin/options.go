@@ -33,12 +33,15 @@ type options struct {
 	credentialsDir   string
 	verifyCached     string
 	maxParallelPulls int
+	defaultSizeLimit string
+	maxSizeLimit     string
 	releaseAfter     time.Duration
 	logLevel         string
 
 	policy pull.Policy
 	verify access.Policy
 	level  slog.Level
+	limits server.SizeLimits
 }
 
 // endpoints are where the runtimes listen unless told otherwise.
@@ -79,6 +82,8 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
 	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
+	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
+	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
@@ -140,6 +145,9 @@ func (o *options) complete() error {
 	}
 	if o.verify, err = access.ParsePolicy(o.verifyCached); err != nil {
 		wrong(contract.FlagVerify, "%v", err)
+	}
+	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {
+		wrong(contract.FlagDefaultSizeLimit+" and --"+contract.FlagMaxSizeLimit, "%v", err)
 	}
 	switch o.logLevel {
 	case "error", "info", "debug":

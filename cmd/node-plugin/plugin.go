@@ -162,6 +162,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		KubeletRoot: o.kubeletRoot,
 		Credentials: credentials.Directory(o.credentialsDir),
 		Policy:      o.policy,
+		SizeLimits:  o.limits,
 		Volumes:     p.node,
 		Ready:       ready.Ready,
 		Observe:     m.Operation,

@@ -35,6 +35,9 @@ const (
 
 	// PullPolicyAttribute is one of Always, IfNotPresent, Never; it wins over PullAlwaysAttribute.
 	PullPolicyAttribute = "pullPolicy"
+
+	// SizeLimitAttribute is how much a writable volume may hold beside its image, as a quantity such as 500Mi.
+	SizeLimitAttribute = "sizeLimit"
 )
 
 // Keys that the kubelet adds to the volume context when the CSIDriver object has podInfoOnMount: true.
@@ -109,6 +112,8 @@ const (
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
+	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
+	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify

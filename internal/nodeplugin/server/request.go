@@ -34,6 +34,7 @@ const (
 type requests struct {
 	kubeletRoot string
 	policy      pull.Policy
+	limits      SizeLimits
 	shared      credentials.Directory
 	log         *slog.Logger
 }
@@ -64,6 +65,12 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
+	var sizeLimit int64
+	if writable {
+		if sizeLimit, err = q.limits.of(attributes); err != nil {
+			return volume.Request{}, err
+		}
+	}
 	return volume.Request{
 		VolumeID: r.GetVolumeId(),
 		Target:   r.GetTargetPath(),
@@ -72,6 +79,8 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Policy:   policy,
 		Auths:    auths,
 		Pod:      podOf(attributes),
+
+		SizeLimit: sizeLimit,
 	}, nil
 }
 

@@ -34,6 +34,7 @@ type Config struct {
 	KubeletRoot string
 	Credentials credentials.Directory // of the driver, tried after a volume's own; empty for none
 	Policy      pull.Policy           // of volumes that name none
+	SizeLimits  SizeLimits
 	Volumes     Volumes
 	Ready       func(ctx context.Context) error               // nil is always ready
 	Observe     func(method, code string, took time.Duration) // nil observes nothing
@@ -59,7 +60,7 @@ func New(name string, c Config) *grpc.Server {
 	csi.RegisterNodeServer(server, &node{
 		nodeID:   c.NodeID,
 		volumes:  c.Volumes,
-		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, shared: c.Credentials, log: c.Logger},
+		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, log: c.Logger},
 	})
 	return server
 }
