@@ -78,6 +78,11 @@ func TestValidation(t *testing.T) {
 		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
 		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
 
+		"image size":             {text: "spec: {volumes: {maxImageSize: 20Gi}}"},
+		"image size in bytes":    {text: "spec: {volumes: {maxImageSize: 1000000}}"},
+		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize is greater than 0"},
+		"image size below that":  {text: "spec: {volumes: {maxImageSize: -1Gi}}", refused: "maxImageSize is greater than 0"},
+		"image size in words":    {text: "spec: {volumes: {maxImageSize: much}}", refused: "spec.volumes.maxImageSize"},
 		"secrets":                {text: "spec: {credentials: {secrets: [{name: a}, {name: b.c-d}]}}"},
 		"secret twice":           {text: "spec: {credentials: {secrets: [{name: a}, {name: a}]}}", refused: "Duplicate value"},
 		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name has lower-case letters"},

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -183,6 +184,16 @@ type Volumes struct {
 	// +kubebuilder:default=4
 	// +optional
 	MaxParallelPulls int32 `json:"maxParallelPulls,omitempty"`
+
+	// maxImageSize is the size of the largest image that may be a volume, e.g. 20Gi, as the node's runtime counts it:
+	// containerd counts the compressed layers, CRI-O the unpacked ones. Runtimes tell the size after the download,
+	// so a larger image is pulled, refused, and removed again unless it was on the node before; it is pulled again
+	// after an hour at the earliest. Mounted volumes stay. Default: no limit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="maxImageSize is greater than 0; leave it out for no limit"
+	// +optional
+	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
 }
 
 // Credentials are for every volume of the driver.

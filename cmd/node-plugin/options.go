@@ -35,13 +35,16 @@ type options struct {
 	maxParallelPulls int
 	defaultSizeLimit string
 	maxSizeLimit     string
+	maxImageSize     string
 	releaseAfter     time.Duration
 	logLevel         string
 
 	policy pull.Policy
 	verify access.Policy
-	level  slog.Level
-	limits server.SizeLimits
+
+	maxImageBytes int64
+	level         slog.Level
+	limits        server.SizeLimits
 }
 
 // endpoints are where the runtimes listen unless told otherwise.
@@ -84,6 +87,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
 	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
+	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
@@ -142,6 +146,9 @@ func (o *options) complete() error {
 	var err error
 	if o.policy, err = pull.ParsePolicy(o.pullPolicy); err != nil {
 		wrong(contract.FlagPullPolicy, "%v", err)
+	}
+	if o.maxImageBytes, err = pull.ParseMaxImageSize(o.maxImageSize); err != nil {
+		wrong(contract.FlagMaxImageSize, "%v", err)
 	}
 	if o.verify, err = access.ParsePolicy(o.verifyCached); err != nil {
 		wrong(contract.FlagVerify, "%v", err)

@@ -84,7 +84,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		return nil, err
 	}
 	p.puller = pull.New(runtime, pull.Config{
-		MaxParallel: o.maxParallelPulls, Access: records, Verify: o.verify, Logger: log, Observer: observed,
+		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
 	})
 	if err := p.openNode(o, engine, store, observed); err != nil {
 		return nil, err

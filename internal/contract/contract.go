@@ -114,6 +114,7 @@ const (
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
 	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
 	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name
+	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify

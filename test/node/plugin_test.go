@@ -28,6 +28,7 @@ type plugin struct {
 
 	target  *target
 	driver  string
+	flags   []string // beside those that start gives
 	command *exec.Cmd
 	log     *os.File
 	conn    *grpc.ClientConn
@@ -68,6 +69,7 @@ func (p *plugin) start(t *testing.T) {
 		"--"+contract.FlagHTTPAddress+"=127.0.0.1:0",
 		"--"+contract.FlagLogLevel+"=debug",
 	)
+	args = append(args, p.flags...)
 	p.command = p.target.node.Command(context.Background(), args[0], args[1:]...)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.log = log

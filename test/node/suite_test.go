@@ -114,6 +114,9 @@ func push(ctx context.Context, c *cluster.Cluster) error {
 	if err := pushPrivate(ctx, c); err != nil {
 		return err
 	}
+	if err := pushTooLarge(ctx, c); err != nil {
+		return err
+	}
 	for _, layers := range []int{1, 2, 10, 60, 100} {
 		made, err := image.Numbered(layers)
 		if err != nil {

@@ -24,6 +24,7 @@ const (
 	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
 	NoSpace      Kind = "NoSpace"      // the node's disk is full
 	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
+	TooLarge     Kind = "TooLarge"     // larger than the administrator's limit
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
@@ -45,6 +46,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
 	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
 	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
+	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
 	Unknown:     {codes.Internal, "image %s could not be pulled"},

@@ -26,8 +26,24 @@ type fakeCRI struct {
 	onPull func(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error
 	pulls  atomic.Int32
 
+	size      uint64 // of every image
+	otherName string // of every image
+
 	mu     sync.Mutex
 	images map[string]bool
+}
+
+func (f *fakeCRI) has(image string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.images[image]
+}
+
+func (f *fakeCRI) RemoveImage(_ context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.images, r.GetImage().GetImage())
+	return &runtimeapi.RemoveImageResponse{}, nil
 }
 
 func (f *fakeCRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
@@ -41,11 +57,16 @@ func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusReques
 		return &runtimeapi.ImageStatusResponse{}, nil
 	}
 	repository, _, _ := strings.Cut(r.GetImage().GetImage(), ":")
-	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{
+	held := &runtimeapi.Image{
 		Id:          "sha256:1",
+		Size:        f.size,
 		RepoTags:    []string{r.GetImage().GetImage()},
-		RepoDigests: []string{"other.example/app@" + fakeDigest, repository + "@" + fakeDigest},
-	}}, nil
+		RepoDigests: []string{repository + "@" + fakeDigest},
+	}
+	if f.otherName != "" {
+		held.RepoTags = append(held.RepoTags, f.otherName)
+	}
+	return &runtimeapi.ImageStatusResponse{Image: held}, nil
 }
 
 func (f *fakeCRI) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {

@@ -66,11 +66,13 @@ func (p *Puller) join(r Request, reference string) *flight {
 }
 
 // collect returns how a pull ended. The end is told to those who wait and to the first who comes later; who comes
-// after that pulls anew.
+// after that pulls anew. An image that was pulled only to turn out too large is not pulled anew at each try.
 func (p *Puller) collect(f *flight) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.forget(f)
+	if !tooLarge(f.err) {
+		p.forget(f)
+	}
 	return f.err
 }
 
@@ -91,7 +93,11 @@ func (p *Puller) fly(f *flight, auths []*runtimeapi.AuthConfig) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(f.ended)
-	time.AfterFunc(p.config.Retention, func() {
+	retention := p.config.Retention
+	if tooLarge(f.err) {
+		retention = p.config.RefusalRetention
+	}
+	time.AfterFunc(retention, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.forget(f)

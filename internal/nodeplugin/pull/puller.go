@@ -24,6 +24,10 @@ const (
 	// DefaultRetention is how long the end of a pull that nobody waited for is kept for the next try. The kubelet
 	// tries again within about two minutes.
 	DefaultRetention = 5 * time.Minute
+
+	// DefaultRefusalRetention is how long an image that was pulled and is too large is refused without a look at
+	// the registry, where its tag may have moved to a smaller one.
+	DefaultRefusalRetention = time.Hour
 )
 
 // Config says how a Puller pulls.
@@ -33,6 +37,9 @@ type Config struct {
 	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
+
+	MaxImageBytes    int64         // as the runtime counts an image's size; 0 is no limit
+	RefusalRetention time.Duration // of images larger than that; 0 stands for DefaultRefusalRetention
 
 	Access *access.Records // who may have what is on the node already; nil is everybody
 	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
@@ -76,6 +83,9 @@ func New(runtime *Runtime, config Config) *Puller {
 	if config.Retention <= 0 {
 		config.Retention = DefaultRetention
 	}
+	if config.RefusalRetention <= 0 {
+		config.RefusalRetention = DefaultRefusalRetention
+	}
 	if config.Verify == "" {
 		config.Verify = access.DefaultPolicy
 	}
@@ -107,7 +117,10 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 			return err
 		}
 		if held != nil {
-			return p.authorize(ctx, r, held)
+			if err := p.authorize(ctx, r, held); err != nil {
+				return err
+			}
+			return p.limit(r.Image, held)
 		}
 		if r.Policy == Never {
 			return newError(NotPresent, r.Image, nil)
@@ -174,9 +187,13 @@ func (p *Puller) run(f *flight, auths []*runtimeapi.AuthConfig) error {
 	if err != nil {
 		return err
 	}
+	before := p.heldBefore(ctx, f.key.reference)
 	auth, err := p.pullWithAny(ctx, f.key, auths)
 	p.noteEnd(ctx, noted, auth, err)
-	return err
+	if err != nil {
+		return err
+	}
+	return p.limitPulled(ctx, f.key, before)
 }
 
 // pullWithAny tries every credential, then none, and returns the one that the registry took; nil if it wants none.

@@ -78,6 +78,12 @@ func (r *Runtime) all(ctx context.Context) ([]*runtimeapi.Image, error) {
 	return answer.GetImages(), err
 }
 
+// remove takes an image from the runtime's store.
+func (r *Runtime) remove(ctx context.Context, image string) error {
+	_, err := r.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: image}})
+	return err
+}
+
 // pull blocks until the runtime has pulled the image.
 func (r *Runtime) pull(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error {
 	_, err := r.images.PullImage(ctx, &runtimeapi.PullImageRequest{

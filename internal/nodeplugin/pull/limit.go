@@ -1,0 +1,97 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// ParseMaxImageSize reads a limit such as "20Gi" in bytes; "" is 0, which is none.
+func ParseMaxImageSize(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	size, err := resource.ParseQuantity(s)
+	if err != nil || size.Value() <= 0 {
+		return 0, fmt.Errorf("%q is not a size greater than 0, such as 20Gi", bounded(s, 64))
+	}
+	return size.Value(), nil
+}
+
+// limit refuses an image that is larger than the limit. The size is the runtime's: containerd counts what it downloaded,
+// which is compressed, and CRI-O what it unpacked.
+func (p *Puller) limit(image string, held *runtimeapi.Image) error {
+	size, most := int64(held.GetSize()), p.config.MaxImageBytes
+	if most <= 0 || size <= most {
+		return nil
+	}
+	return &Error{
+		Kind:  TooLarge,
+		Image: image,
+		text: fmt.Sprintf("image %s has %s, and this driver's limit is %s; use a smaller image, or ask the administrator to "+
+			"raise spec.volumes.maxImageSize", image, mebibytes(size), mebibytes(most)),
+	}
+}
+
+// heldBefore is what the runtime holds before a pull; nil for nothing, and where no limit makes that matter.
+func (p *Puller) heldBefore(ctx context.Context, reference string) *runtimeapi.Image {
+	if p.config.MaxImageBytes <= 0 {
+		return nil
+	}
+	held, err := p.held(ctx, reference)
+	if err != nil {
+		// Not known, so nothing will be removed.
+		return &runtimeapi.Image{}
+	}
+	return held
+}
+
+// limitPulled refuses an image that was just pulled, and removes it unless something of it was on the node before. CRI
+// tells no size before the download.
+func (p *Puller) limitPulled(ctx context.Context, key flightKey, before *runtimeapi.Image) error {
+	if p.config.MaxImageBytes <= 0 {
+		return nil
+	}
+	held, err := p.held(ctx, key.reference)
+	if err != nil {
+		return err
+	}
+	refusal := p.limit(key.image, held)
+	if refusal == nil || before != nil || !onlyIn(repositoryOf(key.image), held) {
+		return refusal
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	if err := p.runtime.remove(ctx, key.reference); err != nil {
+		p.config.Logger.Warn("an image that is too large stays until the kubelet collects it", "image", key.image, "error", err)
+	}
+	return refusal
+}
+
+// onlyIn tells whether an image has no names but one in a repository. CRI removes an image with all its names, and
+// another one may be somebody else's.
+func onlyIn(repository string, held *runtimeapi.Image) bool {
+	if len(held.GetRepoTags()) > 1 {
+		return false
+	}
+	for _, names := range [][]string{held.GetRepoTags(), held.GetRepoDigests()} {
+		for _, name := range names {
+			if !strings.HasPrefix(name, repository+":") && !strings.HasPrefix(name, repository+"@") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func tooLarge(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == TooLarge
+}
+
+// mebibytes is a size for people.
+func mebibytes(size int64) string { return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20)) }
