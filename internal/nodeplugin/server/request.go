@@ -2,7 +2,9 @@ package server
 
 import (
 	"log/slog"
+	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -66,8 +68,12 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		return volume.Request{}, err
 	}
 	var sizeLimit int64
+	var group *uint32
 	if writable {
 		if sizeLimit, err = q.limits.of(attributes); err != nil {
+			return volume.Request{}, err
+		}
+		if group, err = groupOf(r.GetVolumeCapability()); err != nil {
 			return volume.Request{}, err
 		}
 	}
@@ -81,6 +87,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Pod:      podOf(attributes),
 
 		SizeLimit: sizeLimit,
+		Group:     group,
 	}, nil
 }
 
@@ -167,6 +174,21 @@ func access(capability *csi.VolumeCapability, inline, readOnly bool) (writable b
 		return false, invalid(errAccessMode)
 	}
 	return inline && !reader && !readOnly, nil
+}
+
+// groupOf returns the pod's fsGroup, nil if it has none.
+func groupOf(capability *csi.VolumeCapability) (*uint32, error) {
+	text := capability.GetMount().GetVolumeMountGroup()
+	if text == "" {
+		return nil, nil //nolint:nilnil // no group is no error
+	}
+	// 2^32-1 stands for "no change" in chown(2).
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || id == math.MaxUint32 {
+		return nil, invalid("the volume mount group %q is not the number of a group", clip(text, 32))
+	}
+	group := uint32(id)
+	return &group, nil
 }
 
 // imageOf finds the image's name: the attribute volumeHandle, else image, else, of a PersistentVolume, its handle.

@@ -243,3 +243,26 @@ func checkPublish(t *testing.T, r *csi.NodePublishVolumeRequest) {
 		t.Errorf("writable: %+v", r)
 	}
 }
+
+func TestThePodsGroupIsTakenForWritableVolumes(t *testing.T) {
+	withGroup := func(group string, readOnly bool) *csi.NodePublishVolumeRequest {
+		return but(inline(), func(r *csi.NodePublishVolumeRequest) {
+			r.VolumeCapability.GetMount().VolumeMountGroup = group
+			r.Readonly = readOnly
+		})
+	}
+	r, err := testRequests.publish(withGroup("4294967294", false))
+	if err != nil || r.Group == nil || *r.Group != 4294967294 {
+		t.Errorf("%v, %v", r.Group, err)
+	}
+	for _, none := range []*csi.NodePublishVolumeRequest{withGroup("", false), withGroup("2000", true)} {
+		if r, err := testRequests.publish(none); err != nil || r.Group != nil {
+			t.Errorf("%v, %v", r.Group, err)
+		}
+	}
+	for _, bad := range []string{"-1", "4294967295", "wheel", " 1"} {
+		if _, err := testRequests.publish(withGroup(bad, false)); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

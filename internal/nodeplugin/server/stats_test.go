@@ -12,7 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-func TestStatisticsAndHealthAreClaimed(t *testing.T) {
+func TestStatisticsHealthAndGroupsAreClaimed(t *testing.T) {
 	conn, _ := serve(t, Config{Volumes: volumes{}})
 	response, err := csi.NewNodeClient(conn).NodeGetCapabilities(t.Context(), &csi.NodeGetCapabilitiesRequest{})
 	if err != nil {
@@ -24,6 +24,7 @@ func TestStatisticsAndHealthAreClaimed(t *testing.T) {
 	}
 	for _, want := range []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_GET_VOLUME_STATS, csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH,
+		csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is not in %v", want, got)

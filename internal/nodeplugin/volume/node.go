@@ -89,7 +89,8 @@ type Request struct {
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
 	Pod      string                   // namespace/name, for people; may be empty
 
-	SizeLimit int64 // bytes that a writable volume may hold; 0 is no limit
+	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
+	Group     *uint32 // the pod's fsGroup, which gets the root directory of a new writable volume; nil is none
 }
 
 // Node publishes image volumes on this node.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -112,6 +113,9 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 	return nil
 }
 
+// groupMode lets a group write in a directory, and gives it what is made there.
+const groupMode = syscall.S_ISGID | 0o070
+
 // prepare returns the directory of a writable volume: the one that the pod has already, or a new one.
 func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (directory, error) {
 	dir, err := n.data.find(r, tree.ID)
@@ -128,6 +132,9 @@ func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (di
 		return "", fmt.Errorf("image %s: %w", r.Image, err)
 	}
 	attributes.Mode |= 0o700
+	if r.Group != nil {
+		attributes.GID, attributes.Mode = *r.Group, attributes.Mode|groupMode
+	}
 	return dir, n.create(ctx, r, tree, attributes)
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,26 @@ func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
 	}
 	later(t, n, DefaultReleaseAfter)
 	w.expectNothingLeft(t, n)
+}
+
+func TestTheGroupOfAPodGetsTheRootOfANewVolume(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	group := uint32(os.Getgid())
+	if os.Geteuid() == 0 {
+		group = 2000
+	}
+	r.Group = &group
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(n.data.of(r.VolumeID, r.Target).upper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Sys().(*syscall.Stat_t).Gid; got != group || info.Mode() != os.ModeDir|os.ModeSetgid|0o771 {
+		t.Errorf("group %d, mode %s", got, info.Mode())
+	}
 }
 
 func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
