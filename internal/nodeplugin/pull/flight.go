@@ -43,14 +43,6 @@ type flight struct {
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }
 
-// progress is the middle of a sentence about the image.
-func (f *flight) progress(now time.Time) string {
-	if started := f.started.Load(); started != nil {
-		return fmt.Sprintf("still being pulled (%s elapsed)", now.Sub(*started).Round(time.Second))
-	}
-	return fmt.Sprintf("waiting for other pulls on this node to end (%s elapsed)", now.Sub(f.queued).Round(time.Second))
-}
-
 // join returns the pull of a reference for a request, starting it when there is none.
 func (p *Puller) join(r Request, reference string) *flight {
 	key := keyOf(r, reference)

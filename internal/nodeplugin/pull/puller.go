@@ -37,6 +37,7 @@ type Config struct {
 	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
+	Progress    Progress      // nil where the runtime does not tell
 
 	MaxImageBytes    int64         // as the runtime counts an image's size; 0 is no limit
 	RefusalRetention time.Duration // of images larger than that; 0 stands for DefaultRefusalRetention
@@ -158,7 +159,7 @@ func (p *Puller) wait(ctx context.Context, f *flight) error {
 	return &Error{
 		Kind:  StillPulling,
 		Image: f.key.image,
-		text:  fmt.Sprintf("image %s is %s; the kubelet will try again", f.key.image, f.progress(time.Now())),
+		text:  fmt.Sprintf("image %s is %s; the kubelet will try again", f.key.image, p.describe(ctx, f)),
 		cause: ctx.Err(),
 	}
 }

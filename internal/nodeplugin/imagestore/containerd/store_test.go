@@ -34,6 +34,7 @@ func TestStore(t *testing.T) {
 		"many pins of one tree at the same time":    testConcurrent,
 		"a pin that lost its lease or its snapshot": testRepair,
 		"references with tag and digest":            testReferences,
+		"downloads under way":                       testDownloads,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}

@@ -1,0 +1,57 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+type downloads func(ctx context.Context, since time.Time) (layers int, done, total int64, err error)
+
+func (d downloads) Downloads(ctx context.Context, since time.Time) (layers int, done, total int64, err error) {
+	return d(ctx, since)
+}
+
+func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
+	begun := time.Now()
+	for what, c := range map[string]struct {
+		progress Progress
+		want     string
+	}{
+		"no runtime that tells": {nil, "elapsed); the kubelet"},
+		"three layers": {downloads(func(_ context.Context, since time.Time) (layers int, done, total int64, err error) {
+			if since.Before(begun) {
+				return 0, 0, 0, errors.New("asked for downloads of before the pull")
+			}
+			return 3, 1 << 20, 5 << 19, nil
+		}), "elapsed; layers under way on this node: 3, with 1.0 MiB of 2.5 MiB); the kubelet"},
+		"nothing yet": {downloads(func(context.Context, time.Time) (layers int, done, total int64, err error) { return 0, 0, 0, nil }),
+			"elapsed); the kubelet"},
+		"an error": {downloads(func(context.Context, time.Time) (layers int, done, total int64, err error) {
+			return 0, 0, 0, errors.New("away")
+		}),
+			"elapsed); the kubelet"},
+		"no answer": {downloads(func(ctx context.Context, _ time.Time) (layers int, done, total int64, err error) {
+			<-ctx.Done()
+			return 0, 0, 0, ctx.Err()
+		}), "elapsed); the kubelet"},
+	} {
+		cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		p := newPuller(t, cri, Config{Progress: c.progress})
+		started := time.Now()
+		err := p.Ensure(within(t, 400*time.Millisecond), Request{Image: image})
+		if kindOf(t, err) != StillPulling || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if took := time.Since(started); took > time.Second {
+			t.Errorf("%s: the answer came after %s, later than the deadline", what, took)
+		}
+	}
+}
