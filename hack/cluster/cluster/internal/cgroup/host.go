@@ -103,7 +103,9 @@ func (h Host) createIn(in hierarchy, group string) error {
 	dir := in.dir
 	for part := range strings.SplitSeq(group, "/") {
 		if h.Unified {
-			enableControllers(dir)
+			if err := enableControllers(dir); err != nil {
+				return err
+			}
 		}
 		parent := dir
 		dir = filepath.Join(dir, part)
@@ -136,16 +138,35 @@ func inheritCPUs(parent, dir string) error {
 	return nil
 }
 
+// needed are the controllers without which a kubelet or a container runtime does not start.
+var needed = []string{"cpu", "cpuset", "memory", "pids"}
+
 // enableControllers gives the groups below dir every controller that dir has. One at a time, because a controller that
-// cannot be enabled (bound to a hierarchy of version 1, say) must not keep the others away.
-func enableControllers(dir string) {
-	available, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+// cannot be enabled (bound to a hierarchy of version 1, say) must not keep the others away. It fails if a needed one is
+// not to be had; in a container with a control group namespace that is because of the container's own processes.
+func enableControllers(dir string) error {
+	content, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
-		return
+		return err
 	}
-	for name := range strings.FieldsSeq(string(available)) {
-		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644)
+	available := strings.Fields(string(content))
+	for _, name := range needed {
+		if !slices.Contains(available, name) {
+			return fmt.Errorf("%s has no controller %s, which nodes need; enable it above, or run this outside the container", dir, name)
+		}
 	}
+	for _, name := range available {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644)
+		switch {
+		case err == nil || !slices.Contains(needed, name):
+		case errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("enable controller %s below %s: %w: the processes in it are in the way; move them to a group below it, "+
+				"or run this outside the container (or in one with the host's control group namespace)", name, dir, err)
+		default:
+			return fmt.Errorf("enable controller %s below %s: %w", name, dir, err)
+		}
+	}
+	return nil
 }
 
 // Join moves the calling process into the group. It writes 0, which means the writer whatever pid namespace it is in.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -52,17 +53,32 @@ func TestCreateGivesEachLevelTheCPUsOfTheOneAbove(t *testing.T) {
 
 func TestCreateEnablesControllersAboveTheGroupOfAUnifiedHierarchy(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "cgroup.controllers"), "cpu\n")
-	write(t, filepath.Join(dir, "cgroup.subtree_control"), "")
+	write(t, filepath.Join(dir, "cgroup.controllers"), "cpuset cpu io memory hugetlb pids\n")
+	write(t, filepath.Join(dir, "imagecsi-demo/cgroup.controllers"), "cpuset cpu memory pids\n")
 	host := Host{Unified: true, hierarchies: []hierarchy{{dir: dir}}}
 	if err := host.Create("imagecsi-demo/n1"); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); string(got) != "+cpu" {
-		t.Errorf("got %q", got)
+	for _, enabling := range []string{dir, filepath.Join(dir, "imagecsi-demo")} {
+		// A plain file keeps what was written last.
+		if got, _ := os.ReadFile(filepath.Join(enabling, "cgroup.subtree_control")); string(got) != "+pids" {
+			t.Errorf("%s: got %q", enabling, got)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "imagecsi-demo/n1/cgroup.subtree_control")); err == nil {
+		t.Error("controllers are enabled below the node's own group, which then takes no process")
 	}
 	if got := host.Inner("imagecsi-demo/n1"); got != "imagecsi-demo/n1/init" {
 		t.Errorf("commands join %q", got)
+	}
+}
+
+func TestCreateNamesTheControllerThatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cgroup.controllers"), "cpuset cpu pids\n")
+	host := Host{Unified: true, hierarchies: []hierarchy{{dir: dir}}}
+	if err := host.Create("a"); err == nil || !strings.Contains(err.Error(), dir+" has no controller memory") {
+		t.Errorf("got %v", err)
 	}
 }
 

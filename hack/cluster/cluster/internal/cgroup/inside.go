@@ -65,8 +65,7 @@ func (h Host) mountUnified(root string) error {
 	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0o644); err != nil {
 		return fmt.Errorf("move init to its own control group: %w", err)
 	}
-	enableControllers(root)
-	return nil
+	return enableControllers(root)
 }
 
 // Inner is the group that commands entering a node join, given the node's group.
