@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/nodeconfig"
 )
@@ -14,6 +15,7 @@ import (
 const (
 	DefaultName       = "demo"
 	DefaultKubernetes = "1.37"
+	DefaultPatience   = 2 * time.Minute
 )
 
 // Runtime is a node's container runtime.
@@ -59,6 +61,9 @@ type Config struct {
 	ControlPlane ControlPlane
 	// Nodes may be none: then the control plane runs on 127.0.0.1, and that needs no root.
 	Nodes []NodeConfig
+	// Patience is how long each part of the cluster may take to get ready, now and whenever a node is started later. The
+	// default is DefaultPatience; an emulated machine needs more.
+	Patience time.Duration
 	// Progress, if set, is told each step as it begins, in one line.
 	Progress func(step string)
 }
@@ -81,6 +86,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.Name, DefaultName)
 	setDefault(&c.Kubernetes, DefaultKubernetes)
 	setDefault(&c.ControlPlane, ControlPlaneFull)
+	setDefault(&c.Patience, DefaultPatience)
 	if c.Progress == nil {
 		c.Progress = func(string) {}
 	}

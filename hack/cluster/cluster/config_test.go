@@ -11,7 +11,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Name != "demo" || got.StateDir != "/cache/image-csi-operator/clusters/demo" || got.Kubernetes != DefaultKubernetes {
+	if got.Name != "demo" || got.StateDir != "/cache/image-csi-operator/clusters/demo" || got.Kubernetes != DefaultKubernetes || got.Patience != DefaultPatience {
 		t.Errorf("got %+v", got)
 	}
 	if node := got.Nodes[0]; node.Runtime != Containerd || node.Kubelet != KubeletEnabled {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,12 +15,13 @@ import (
 // state is what a cluster's state directory says about it, in cluster.json. It is written before anything it names is
 // made, so that Down finds everything.
 type state struct {
-	Name         string       `json:"name"`
-	Kubernetes   string       `json:"kubernetes"`
-	ControlPlane ControlPlane `json:"controlPlane"`
-	Loopback     bool         `json:"loopback"` // no nodes and no namespaces: all on 127.0.0.1
-	Nodes        []nodeState  `json:"nodes,omitempty"`
-	Ports        ports        `json:"ports"`
+	Name         string        `json:"name"`
+	Kubernetes   string        `json:"kubernetes"`
+	ControlPlane ControlPlane  `json:"controlPlane"`
+	Loopback     bool          `json:"loopback"` // no nodes and no namespaces: all on 127.0.0.1
+	Nodes        []nodeState   `json:"nodes,omitempty"`
+	Ports        ports         `json:"ports"`
+	Patience     time.Duration `json:"patience"` // nanoseconds; the last Up decides
 }
 
 // ports of 127.0.0.1. They stay the same for as long as the state is kept and nobody else takes them.
@@ -71,6 +73,7 @@ func loadState(p paths) (state, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return state{}, fmt.Errorf("read %s: %w", p.state(), err)
 	}
+	setDefault(&s.Patience, DefaultPatience) // one that an older program wrote
 	return s, nil
 }
 
@@ -111,6 +114,7 @@ func (s *state) merge(c Config) error {
 	case s.Loopback && !loopback:
 		return fmt.Errorf("cluster %s was made without nodes and cannot get any: take it down first", s.Name)
 	}
+	s.Patience = c.Patience
 	for _, want := range c.Nodes {
 		have, exists := s.node(want.Name)
 		if !exists {

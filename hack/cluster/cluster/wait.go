@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	// patience is how long each part of a cluster may take to get ready; a busy machine needs some.
-	patience = 2 * time.Minute
-	// pollEvery is short, because a cluster gets ready in seconds.
+	// pollEvery is short, because a cluster gets ready in seconds. Where the answer itself takes longer, so does the
+	// pause: asking must not be what keeps a slow machine busy.
 	pollEvery = 50 * time.Millisecond
+	// answerWithin is how long the API server may think about whether it is ready.
+	answerWithin = 10 * time.Second
 	// endingsAllowed is how often a program may end before it is given up: the first start can meet a moment's trouble.
 	endingsAllowed = 4
 	// shownLines is how much of a failed program's log an error shows.
@@ -36,9 +37,10 @@ type suspect struct {
 // wait returns when done says so. It gives up when the deadline passes, when one of the processes that it depends on
 // is gone, or when a suspect ends again and again, and then says what the culprit's log says.
 func (c *Cluster) wait(ctx context.Context, what string, alive func() bool, suspects []suspect, done func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.state.Patience)
 	defer cancel()
 	for {
+		asked := time.Now()
 		reason := done(ctx)
 		if reason == nil {
 			return nil
@@ -54,7 +56,7 @@ func (c *Cluster) wait(ctx context.Context, what string, alive func() bool, susp
 		select {
 		case <-ctx.Done():
 			return blame(suspects).failure(what, fmt.Sprintf("not ready in time: %v", reason))
-		case <-time.After(pollEvery):
+		case <-time.After(max(pollEvery, time.Since(asked))):
 		}
 	}
 }
@@ -89,7 +91,7 @@ func (c *Cluster) waitForAPIServer(ctx context.Context) error {
 		return err
 	}
 	return c.wait(ctx, "the API server", c.Running, suspects, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})

@@ -73,6 +73,7 @@ func newUp(n *clusterName) *cobra.Command {
 		"a node and its container runtime (containerd, containerd-1.6, crio); can be repeated; empty for none")
 	cmd.Flags().StringVar(&config.Kubernetes, "kubernetes", cluster.DefaultKubernetes, "the Kubernetes release, 1.37 or 1.36")
 	cmd.Flags().StringVar((*string)(&config.ControlPlane), "control-plane", string(cluster.ControlPlaneFull), "Full, or None for nodes without kubelets")
+	cmd.Flags().DurationVar(&config.Patience, "patience", cluster.DefaultPatience, "how long each part may take to get ready")
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -9,10 +10,15 @@ import (
 )
 
 // awaitAnswer returns once the address answers: a unix socket accepts, a URL returns 200. It waits for as long as that
-// takes; whoever waits for the program has the deadline.
+// takes; whoever waits for the program has the deadline. It pauses for as long as an answer took: several programs ask,
+// and on a slow machine that alone could keep the one they ask from getting ready.
 func awaitAnswer(address string) {
-	for !answers(address) {
-		time.Sleep(50 * time.Millisecond)
+	for {
+		asked := time.Now()
+		if answers(address) {
+			return
+		}
+		time.Sleep(max(50*time.Millisecond, time.Since(asked)))
 	}
 }
 
@@ -29,12 +35,13 @@ func answers(address string) bool {
 	if err != nil {
 		return false
 	}
+	_, _ = io.Copy(io.Discard, response.Body) // read to its end, so that the connection is used again
 	response.Body.Close()
 	return response.StatusCode == http.StatusOK
 }
 
 // prober does not check certificates: it only finds out when to start a program, which then checks for itself.
 var prober = &http.Client{
-	Timeout:   2 * time.Second,
-	Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+	Timeout:   10 * time.Second,
+	Transport: &http.Transport{IdleConnTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 }
