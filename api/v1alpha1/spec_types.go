@@ -171,6 +171,8 @@ const (
 )
 
 // Volumes holds the defaults of volumes that do not set their own.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
 type Volumes struct {
 	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
@@ -194,6 +196,24 @@ type Volumes struct {
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="maxImageSize is greater than 0; leave it out for no limit"
 	// +optional
 	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
+
+	// defaultSizeLimit is how much a writable volume may hold beside its image, e.g. 1Gi, unless its attribute
+	// sizeLimit says otherwise. Limits are project quotas: a node whose kubelet directory is not on ext4 or XFS
+	// mounted with prjquota refuses every volume that has one. A volume that was written before without a limit
+	// stays without. Default: maxSizeLimit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="defaultSizeLimit is at least 1Mi; leave it out for no limit"
+	// +optional
+	DefaultSizeLimit *resource.Quantity `json:"defaultSizeLimit,omitempty"`
+
+	// maxSizeLimit is the largest sizeLimit that a writable volume may ask for, e.g. 10Gi; a volume that asks for
+	// more is refused. Without defaultSizeLimit it is the limit of volumes that ask for none. Default: no limit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="maxSizeLimit is at least 1Mi; leave it out for no limit"
+	// +optional
+	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
 }
 
 // Credentials are for every volume of the driver.

@@ -67,8 +67,17 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
 		option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo)))),
 	)
-	if volumes.MaxImageSize != nil {
-		args = append(args, option(contract.FlagMaxImageSize, volumes.MaxImageSize.String()))
+	for _, size := range []struct {
+		flag string
+		set  *resource.Quantity
+	}{
+		{contract.FlagMaxImageSize, volumes.MaxImageSize},
+		{contract.FlagDefaultSizeLimit, volumes.DefaultSizeLimit},
+		{contract.FlagMaxSizeLimit, volumes.MaxSizeLimit},
+	} {
+		if size.set != nil {
+			args = append(args, option(size.flag, size.set.String()))
+		}
 	}
 	if len(driver.Spec.Credentials.Secrets) > 0 {
 		args = append(args, option(contract.FlagCredentialsDir, contract.CredentialsPath))
