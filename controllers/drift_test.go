@@ -77,23 +77,37 @@ func TestASettingThatIsTakenBackGoes(t *testing.T) {
 	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"}
 		d.Spec.NodePlugin.ImagePullSecrets = []v1alpha1.SecretName{{Name: "pull"}}
+		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}, {Name: "another.registry"}}
 	})
 	alias := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "alias.example.com"}}
 	c.Eventually(c.exists(alias), soon).Should(BeTrue())
 	daemonSet := c.daemonSet("containerd")
 	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
 	c.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(HaveLen(1))
+	c.Expect(credentialSources(daemonSet)).To(HaveLen(2))
 
 	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.Aliases = nil
 		d.Spec.NodePlugin.ImagePullSecrets = nil
+		d.Spec.Credentials.Secrets = nil
 	})
 	c.Eventually(c.exists(alias), soon).Should(BeFalse())
 	c.Eventually(func(g Gomega) {
 		g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
 		g.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(BeEmpty())
+		g.Expect(credentialSources(daemonSet)).To(BeEmpty())
 		g.Expect(daemonSet.Spec.Template.Spec.Containers[0].Args).NotTo(ContainElement(ContainSubstring("alias")))
 	}, soon).Should(Succeed())
+}
+
+// credentialSources are the driver's secrets that the node plugin gets as files.
+func credentialSources(daemonSet *appsv1.DaemonSet) []corev1.VolumeProjection {
+	for _, volume := range daemonSet.Spec.Template.Spec.Volumes {
+		if volume.Projected != nil {
+			return volume.Projected.Sources
+		}
+	}
+	return nil
 }
 
 func TestTheOtherObjectsAreRepairedToo(t *testing.T) {
@@ -119,6 +133,7 @@ func TestAppliedObjectsAreTakenAsTheyAre(t *testing.T) {
 		d.Spec.NodePlugin.Resources = &v1alpha1.Resources{Limits: corev1.ResourceList{
 			corev1.ResourceCPU: quantity("1500m"), corev1.ResourceMemory: quantity("0.5Gi")}}
 		d.Spec.NodePlugin.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}}
+		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}}
 	})
 	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeTrue())
 	c.settle()
