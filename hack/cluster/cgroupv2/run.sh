@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Proves on any Linux machine that hack/cluster works where there is cgroup v2 only: boots a Debian kernel in QEMU, on
+# a disk with a minimal Debian and the cluster's programs, and has guest.sh bring clusters up and down in it. The
+# processor is emulated, so this takes a quarter of an hour or more. Environment:
+#
+#   CPUS, MEMORY     of the virtual machine (1, 6G); more processors wait for each other on a busy machine
+#   KERNEL           meta package of the kernel (linux-image-cloud-amd64)
+#   EXTRA_PACKAGES   more Debian packages for the guest, e.g. apparmor
+#   LIMIT            seconds after which the virtual machine is ended (3600)
+#   RUN              names of guest.sh's scenarios to run, instead of all
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+checkout=$(cd "$here/../../.." && pwd)
+components=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/components
+debs=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/cgroupv2
+guest_packages="busybox-static conmon dpkg iptables kmod libseccomp2 nftables ${EXTRA_PACKAGES-}"
+
+missing=
+for program in qemu-system-x86_64:qemu-system-x86 mkfs.ext4:e2fsprogs; do
+	command -v "${program%:*}" >/dev/null || missing+=" ${program#*:}"
+done
+if [[ $missing ]]; then
+	echo "these Debian packages are missing:$missing; install them (apt-get install --no-install-recommends$missing)" >&2
+	exit 1
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+mkdir -p "$debs" "$root"/{proc,sys,dev,run,tmp,root,etc,mnt,var/lib/dpkg,src/hack/cluster/cluster}
+
+# The packages, unpacked in dependency order as if onto an empty machine. Nothing of the kernel's package is run.
+fetch() { # the archives with the given names, into the cache
+	local uri name
+	while read -r uri name _; do
+		[[ -e $debs/$name ]] || (cd "$debs" && apt-get -qq -o APT::Sandbox::User=root download "${name%%_*}")
+		echo "$debs/$name"
+	done
+}
+uris() { apt-get -qq -o Dir::State::status=/dev/null --print-uris --no-install-recommends -y install "$@"; }
+kernel=$(apt-cache depends "${KERNEL:-linux-image-cloud-amd64}" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
+# shellcheck disable=SC2086 # several packages
+{ uris $guest_packages; uris "$kernel-unsigned" | grep "/$kernel-unsigned_"; } | fetch >"$work/archives"
+while read -r archive; do
+	dpkg-deb -x "$archive" "$root"
+	{ dpkg-deb -f "$archive" | sed '/^Package:/a Status: install ok installed'; echo; } >>"$root/var/lib/dpkg/status"
+done <"$work/archives"
+release=$(basename "$root"/lib/modules/*)
+mv "$root/boot/vmlinuz-$release" "$work/vmlinuz"
+"$root/lib64/ld-linux-x86-64.so.2" --argv0 depmod --library-path "$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu" \
+	"$root/bin/kmod" -b "$root" "$release"
+for applet in $(busybox --list); do
+	[[ -e $root/bin/$applet || -e $root/sbin/$applet || -e $root/usr/bin/$applet || -e $root/usr/sbin/$applet ]] ||
+		ln -s /bin/busybox "$root/bin/$applet"
+done
+echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
+echo root:x:0: >"$root/etc/group"
+echo 127.0.0.1 localhost >"$root/etc/hosts"
+
+# The cluster's programs. In place of Go, of which only the version is asked, there is its answer.
+export CGO_ENABLED=0
+go -C "$checkout/hack/cluster" run ./cmd/cluster build >/dev/null
+mkdir -p "$root/var/cache/image-csi-operator" "$root/usr/local/bin"
+cp -a "$components" "$components/../pause" "$root/var/cache/image-csi-operator/"
+cp -a "$checkout/hack/cluster/components" "$root/src/hack/cluster/"
+go -C "$checkout/hack/cluster" build -trimpath -ldflags='-s -w' -o "$root/usr/local/bin/cluster" ./cmd/cluster
+cp "$checkout/hack/cluster/cluster/internal/nodeconfig/files/kubelet.yaml" "$root/src/"
+printf '#!/bin/sh\n[ "$*" = "env GOVERSION" ] && echo %s\n' "$(cd "$checkout/hack/cluster" && go env GOVERSION)" >"$root/usr/local/bin/go"
+cp "$here/guest.sh" "$root/guest.sh"
+echo "${RUN:-runtimes kubelets whole}" >"$root/scenarios"
+chmod 755 "$root/guest.sh" "$root/usr/local/bin/go"
+
+truncate -s 6G "$work/disk"
+mkfs.ext4 -q -d "$root" "$work/disk"
+rm -rf "$root"
+
+echo "booting Linux $release"
+timeout "${LIMIT:-3600}" nice -n 10 qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp "${CPUS:-1}" -m "${MEMORY:-6G}" \
+	-nodefaults -no-reboot -nographic -serial stdio -kernel "$work/vmlinuz" \
+	-drive "file=$work/disk,format=raw,if=none,id=disk,cache=unsafe" -device nvme,drive=disk,serial=disk \
+	-append "root=/dev/nvme0n1 rw init=/guest.sh console=ttyS0 panic=-1 quiet mitigations=off no5lvl" </dev/null | tee "$work/console"
+grep -q '^guest: all passed' "$work/console"
