@@ -78,7 +78,7 @@ const (
 	HostNamespacePath = "/host/proc/1/ns"
 
 	// CredentialsPath is where the driver's own secrets are mounted: <CredentialsPath>/<name of the secret>/<key>.
-	CredentialsPath = "/etc/imagecsi/credentials"
+	CredentialsPath = "/etc/imagecsi/credentials" //nolint:gosec // a path, no credential
 )
 
 // Paths inside the operator's image.
