@@ -3,11 +3,11 @@
 # a disk with a minimal Debian and the cluster's programs, and has guest.sh bring clusters up and down in it. The
 # processor is emulated, so this takes a quarter of an hour or more. Environment:
 #
-#   CPUS, MEMORY     of the virtual machine (1, 6G); more processors wait for each other on a busy machine
+#   CPUS, MEMORY     of the virtual machine (1, 6G); on a busy machine more processors only wait for each other
 #   KERNEL           meta package of the kernel (linux-image-cloud-amd64)
 #   EXTRA_PACKAGES   more Debian packages for the guest, e.g. apparmor
 #   LIMIT            seconds after which the virtual machine is ended (3600)
-#   RUN              names of guest.sh's scenarios to run, instead of all
+#   RUN              the scenarios of guest.sh to run ("runtimes kubelets whole"); whole is the slow one
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,7 +28,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-mkdir -p "$debs" "$root"/{proc,sys,dev,run,tmp,root,etc,mnt,var/lib/dpkg,src/hack/cluster/cluster}
+mkdir -p "$debs" "$root"/{proc,sys,dev,run,tmp,root,etc,mnt,var/tmp,var/lib/dpkg,src/hack/cluster}
 
 # The packages, unpacked in dependency order as if onto an empty machine. Nothing of the kernel's package is run.
 fetch() { # the archives with the given names, into the cache
