@@ -16,7 +16,7 @@ CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
 help: ## print the targets, a line each
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## start a two-node Kubernetes here, install the operator and mount images in pods (set-up included)
@@ -34,6 +34,10 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 	$(GO) -C hack/cluster test -count=1 ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
+
+.PHONY: test-cgroupv2
+test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (minutes; needs root)
+	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/cgroupv2/run.sh
 
 .PHONY: build
 build: ## build the programs into OUT (bin)
