@@ -29,6 +29,7 @@ func (e *Engine) Unmount(ctx context.Context, target string) error {
 	}
 	giveUp := time.NewTimer(busyPatience)
 	defer giveUp.Stop()
+	var busy error // of the try before: should time run out, it is what the caller needs to know
 	for {
 		err := e.do(ctx, func() error { return e.unmount(rel) })
 		if err == nil {
@@ -36,8 +37,9 @@ func (e *Engine) Unmount(ctx context.Context, target string) error {
 		}
 		err = fmt.Errorf("unmounting %s: %w", target, err)
 		if !errors.Is(err, ErrBusy) {
-			return err
+			return errors.Join(busy, err)
 		}
+		busy = err
 		select {
 		case <-time.After(busyPause):
 		case <-giveUp.C:
