@@ -106,12 +106,7 @@ func (s *suite) push(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	operator, err := programs.Image()
-	if err != nil {
-		return err
-	}
-	busybox, err := image.Busybox()
-	if err != nil {
+	if err := programs.Push(t.Context(), s.cluster); err != nil {
 		return err
 	}
 	data, err := image.Data(
@@ -119,12 +114,6 @@ func (s *suite) push(t *testing.T) error {
 		[]image.File{{Path: "/hello.txt", Content: []byte(known)}},
 	)
 	if err != nil {
-		return err
-	}
-	if err := s.cluster.Push(t.Context(), project.Repository+":"+project.Tag, operator); err != nil {
-		return err
-	}
-	if err := s.cluster.Push(t.Context(), "library/busybox:1", busybox); err != nil {
 		return err
 	}
 	return s.cluster.Push(t.Context(), "e2e/known:1", data)

@@ -45,3 +45,25 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 func (p Programs) Image() (v1.Image, error) {
 	return image.Operator(p.Manager, p.NodePlugin)
 }
+
+// Registry takes images, as a cluster does.
+type Registry interface {
+	Push(ctx context.Context, reference string, image v1.Image) error
+}
+
+// Push puts what every installation needs into a registry: the operator's image under the name in config/, and a shell
+// for pods as library/busybox:1.
+func (p Programs) Push(ctx context.Context, registry Registry) error {
+	operator, err := p.Image()
+	if err != nil {
+		return err
+	}
+	busybox, err := image.Busybox()
+	if err != nil {
+		return err
+	}
+	if err := registry.Push(ctx, Repository+":"+Tag, operator); err != nil {
+		return err
+	}
+	return registry.Push(ctx, "library/busybox:1", busybox)
+}

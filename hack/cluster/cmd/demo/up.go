@@ -108,12 +108,7 @@ func client(c *cluster.Cluster) (kubectl, error) {
 }
 
 func pushImages(ctx context.Context, c *cluster.Cluster, programs project.Programs) error {
-	operator, err := programs.Image()
-	if err != nil {
-		return err
-	}
-	busybox, err := image.Busybox()
-	if err != nil {
+	if err := programs.Push(ctx, c); err != nil {
 		return err
 	}
 	hello, err := image.Data(
@@ -121,12 +116,6 @@ func pushImages(ctx context.Context, c *cluster.Cluster, programs project.Progra
 		[]image.File{{Path: "/more/second-layer.txt", Content: []byte("A second layer.\n")}},
 	)
 	if err != nil {
-		return err
-	}
-	if err := c.Push(ctx, project.Repository+":"+project.Tag, operator); err != nil {
-		return err
-	}
-	if err := c.Push(ctx, "library/busybox:1", busybox); err != nil {
 		return err
 	}
 	return c.Push(ctx, "demo/hello:1", hello)
