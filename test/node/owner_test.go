@@ -10,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
 const (
@@ -27,21 +28,21 @@ func pushOwned(ctx context.Context, c *cluster.Cluster) error {
 
 // The runtimes give a layer's top directory an owner and a mode by rules of their own, so the test sets them.
 func TestAWritableVolumesRootIsTheImagesRoot(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
-		p.mustPublish(t, volume{id: "owned-ro", image: owned, inline: true, readOnly: true})
-		found := p.target.inNode(t, "find", "/var/lib", "-path", kubeletRoot, "-prune", "-o", "-name", ownedFile, "-print")
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.MustPublish(t, nodes.Volume{ID: "owned-ro", Image: owned, Inline: true, ReadOnly: true})
+		found := p.Target.Run(t, "find", "/var/lib", "-path", nodes.KubeletRoot, "-prune", "-o", "-name", ownedFile, "-print")
 		layer, _, _ := strings.Cut(found, "\n")
 		if layer == "" {
 			t.Fatal("no layer of the image on the node")
 		}
-		top := filepath.Join(p.target.root(), filepath.Dir(layer))
+		top := filepath.Join(p.Target.Root(), filepath.Dir(layer))
 		if err := os.Chown(top, 1000, 2000); err != nil {
 			t.Fatal(err)
 		}
 		if err := syscall.Chmod(top, 0o1570); err != nil {
 			t.Fatal(err)
 		}
-		path := p.mustPublish(t, volume{id: "owned-rw", image: owned, inline: true})
+		path := p.MustPublish(t, nodes.Volume{ID: "owned-rw", Image: owned, Inline: true})
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ func TestAWritableVolumesRootIsTheImagesRoot(t *testing.T) {
 		if stat.Uid != 1000 || stat.Gid != 2000 || info.Mode() != os.ModeDir|os.ModeSticky|0o770 {
 			t.Errorf("owner %d, group %d, mode %s", stat.Uid, stat.Gid, info.Mode())
 		}
-		p.unpublish(t, "owned-rw")
-		p.unpublish(t, "owned-ro")
+		p.Unpublish(t, "owned-rw")
+		p.Unpublish(t, "owned-ro")
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
 // private is the reference of an image that only its owner may pull. Each test has one of its own, with the same
@@ -49,12 +50,12 @@ func secretFor(host, user string) map[string]string {
 }
 
 // keepsSecrets wants no secret in what the plugin said, as it is or encoded.
-func (p *plugin) keepsSecrets(t *testing.T, answers ...error) {
+func keepsSecrets(t *testing.T, p *nodes.Plugin, answers ...error) {
 	t.Helper()
 	for _, user := range []string{"alice", "bob"} {
 		password := cluster.RegistryPassword(user)
 		for _, secret := range []string{password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password))} {
-			if strings.Contains(p.said(), secret) {
+			if strings.Contains(p.Said(), secret) {
 				t.Errorf("the log tells the credentials of %s", user)
 			}
 			for _, answer := range answers {
@@ -67,9 +68,9 @@ func (p *plugin) keepsSecrets(t *testing.T, answers ...error) {
 }
 
 // setSecret gives the driver a secret of its own as the kubelet would, by swapping what a name leads to.
-func (p *plugin) setSecret(t *testing.T, name string, data map[string]string) {
+func setSecret(t *testing.T, p *nodes.Plugin, name string, data map[string]string) {
 	t.Helper()
-	dir := filepath.Join(p.target.root(), p.credentialsDir())
+	dir := filepath.Join(p.Target.Root(), p.CredentialsDir())
 	version := fmt.Sprintf("..%x", time.Now().UnixNano())
 	if err := os.MkdirAll(filepath.Join(dir, version, name), 0o755); err != nil {
 		t.Fatal(err)
@@ -87,9 +88,9 @@ func (p *plugin) setSecret(t *testing.T, name string, data map[string]string) {
 	}
 }
 
-func (p *plugin) refused(t *testing.T, what string, v volume, words ...string) error {
+func refused(t *testing.T, p *nodes.Plugin, what string, v nodes.Volume, words ...string) error {
 	t.Helper()
-	_, err := p.publish(t, v)
+	_, err := p.Publish(t, v)
 	if status.Code(err) != codes.PermissionDenied {
 		t.Errorf("%s: %v, want PermissionDenied", what, err)
 	}
@@ -102,92 +103,92 @@ func (p *plugin) refused(t *testing.T, what string, v volume, words ...string) e
 }
 
 func TestAPrivateImageOnTheNodeIsMountedForThoseWhoMayPullIt(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		// By the registry's own address: CRI-O gives credentials to no mirror.
-		host := suite.registry
+		host := suite.Registry()
 		image := private(host, "alice", "cached")
-		as := func(id string, secrets map[string]string) volume {
-			return volume{id: id, image: image, inline: true, readOnly: true, secrets: secrets}
+		as := func(id string, secrets map[string]string) nodes.Volume {
+			return nodes.Volume{ID: id, Image: image, Inline: true, ReadOnly: true, Secrets: secrets}
 		}
 		var answers []error
-		refuse := func(what string, v volume, words ...string) {
-			answers = append(answers, p.refused(t, what, v, words...))
+		refuse := func(what string, v nodes.Volume, words ...string) {
+			answers = append(answers, refused(t, p, what, v, words...))
 		}
 
 		refuse("no secret, image absent", as("none", nil), "the registry refuses")
-		p.mustPublish(t, as("alice", secretFor(host, "alice")))
+		p.MustPublish(t, as("alice", secretFor(host, "alice")))
 		const clear = "is on this node, but the registry does not give it to this volume"
 		refuse("no secret", as("none", nil), clear)
 		refuse("the secret of another user", as("bob", secretFor(host, "bob")), clear)
 		refuse("a wrong password", as("guess", secretOf(host, "alice", "guess")), clear)
 
 		never := as("never", secretFor(host, "bob"))
-		never.attributes = map[string]string{"pullPolicy": "Never"}
+		never.Attributes = map[string]string{"pullPolicy": "Never"}
 		refuse("never pulled with this secret", never, "pullPolicy Never")
-		never.secrets = secretFor(host, "alice")
-		p.mustPublish(t, never)
+		never.Secrets = secretFor(host, "alice")
+		p.MustPublish(t, never)
 
-		p.stop(t, syscall.SIGTERM)
-		p.keepsSecrets(t, answers...)
-		p.start(t)
+		p.Stop(t, syscall.SIGTERM)
+		keepsSecrets(t, p, answers...)
+		p.Start(t)
 		refuse("no secret, after a restart", as("none", nil), clear)
-		path := p.mustPublish(t, as("again", secretFor(host, "alice")))
+		path := p.MustPublish(t, as("again", secretFor(host, "alice")))
 		if got := read(t, path, "top"); got != "1\n" {
 			t.Errorf("/top holds %q", got)
 		}
 		for _, id := range []string{"alice", "never", "again"} {
-			p.unpublish(t, id)
+			p.Unpublish(t, id)
 		}
-		if got := p.mounts(t); len(got) != 0 {
+		if got := p.Mounts(t); len(got) != 0 {
 			t.Errorf("mounts are left: %q", got)
 		}
-		p.stop(t, syscall.SIGTERM)
-		p.keepsSecrets(t)
-		p.target.removeImage(t, image)
+		p.Stop(t, syscall.SIGTERM)
+		keepsSecrets(t, p)
+		p.Target.RemoveImage(t, image)
 	})
 }
 
 func TestCredentialsReachTheirRegistryOnly(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
-		if p.target.runtime == contract.RuntimeCRIO {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		if p.Target.Runtime == contract.RuntimeCRIO {
 			t.Skip("every name but the registry's own leads to a mirror, and CRI-O gives credentials to no mirror")
 		}
 		const host = "registry.example"
 		secret := secretFor(host, "alice")
-		p.setSecret(t, "of-the-driver", secret)
-		v := volume{id: "owner", image: private(host, "alice", "look-alike"), inline: true, secrets: secret}
-		p.mustPublish(t, v)
-		p.unpublish(t, v.id)
+		setSecret(t, p, "of-the-driver", secret)
+		v := nodes.Volume{ID: "owner", Image: private(host, "alice", "look-alike"), Inline: true, Secrets: secret}
+		p.MustPublish(t, v)
+		p.Unpublish(t, v.ID)
 		// Every name leads to the same registry here, so credentials that reached a look-alike would open the image.
 		for _, lookAlike := range []string{host + ".attacker.test", "my-" + host, host + ":5000"} {
-			v := volume{id: "look-alike", image: private(lookAlike, "alice", "look-alike"), inline: true, secrets: secret}
-			p.keepsSecrets(t, p.refused(t, lookAlike, v, "the registry refuses"))
+			v := nodes.Volume{ID: "look-alike", Image: private(lookAlike, "alice", "look-alike"), Inline: true, Secrets: secret}
+			keepsSecrets(t, p, refused(t, p, lookAlike, v, "the registry refuses"))
 		}
 	})
 }
 
 func TestARotatedSecretOfTheDriverCountsWithoutARestart(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
-		host := suite.registry
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		host := suite.Registry()
 		image := private(host, "alice", "rotated")
-		v := func(id string) volume { return volume{id: id, image: image, inline: true, readOnly: true} }
+		v := func(id string) nodes.Volume { return nodes.Volume{ID: id, Image: image, Inline: true, ReadOnly: true} }
 
-		answers := []error{p.refused(t, "no secret at all", v("early"), "the registry refuses")}
-		p.setSecret(t, "registry", secretOf(host, "alice", "yesterday"))
-		answers = append(answers, p.refused(t, "yesterday's password", v("early"), "the registry refuses"))
-		p.setSecret(t, "registry", secretFor(host, "alice"))
-		p.mustPublish(t, v("driver"))
+		answers := []error{refused(t, p, "no secret at all", v("early"), "the registry refuses")}
+		setSecret(t, p, "registry", secretOf(host, "alice", "yesterday"))
+		answers = append(answers, refused(t, p, "yesterday's password", v("early"), "the registry refuses"))
+		setSecret(t, p, "registry", secretFor(host, "alice"))
+		p.MustPublish(t, v("driver"))
 
 		both := v("both")
-		both.secrets = secretFor(host, "bob") // of no use here; the driver's comes next
-		p.mustPublish(t, both)
+		both.Secrets = secretFor(host, "bob") // of no use here; the driver's comes next
+		p.MustPublish(t, both)
 
-		p.setSecret(t, "registry", nil)
-		answers = append(answers, p.refused(t, "the secret is gone", v("late"), "is on this node, but"))
-		p.unpublish(t, "driver")
-		p.unpublish(t, "both")
-		p.stop(t, syscall.SIGTERM)
-		p.keepsSecrets(t, answers...)
-		p.target.removeImage(t, image)
+		setSecret(t, p, "registry", nil)
+		answers = append(answers, refused(t, p, "the secret is gone", v("late"), "is on this node, but"))
+		p.Unpublish(t, "driver")
+		p.Unpublish(t, "both")
+		p.Stop(t, syscall.SIGTERM)
+		keepsSecrets(t, p, answers...)
+		p.Target.RemoveImage(t, image)
 	})
 }

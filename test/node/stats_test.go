@@ -9,12 +9,14 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
 // usage asks for a volume's statistics: bytes, then inodes.
-func (p *plugin) usage(t *testing.T, id string) (bytes, inodes *csi.VolumeUsage) {
+func usage(t *testing.T, p *nodes.Plugin, id string) (bytes, inodes *csi.VolumeUsage) {
 	t.Helper()
-	response, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.path(id)})
+	response, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.Path(id)})
 	if err != nil {
 		t.Fatalf("statistics of %s: %v", id, err)
 	}
@@ -22,9 +24,9 @@ func (p *plugin) usage(t *testing.T, id string) (bytes, inodes *csi.VolumeUsage)
 }
 
 // health asks what is wrong with a volume; the reasons and sentences come as one string.
-func (p *plugin) health(t *testing.T, id string) string {
+func health(t *testing.T, p *nodes.Plugin, id string) string {
 	t.Helper()
-	response, err := p.NodeGetVolumeHealth(t.Context(), &csi.NodeGetVolumeHealthRequest{VolumeId: id, VolumePublishPath: p.path(id)})
+	response, err := p.NodeGetVolumeHealth(t.Context(), &csi.NodeGetVolumeHealthRequest{VolumeId: id, VolumePublishPath: p.Path(id)})
 	if err != nil {
 		t.Fatalf("health of %s: %v", id, err)
 	}
@@ -36,30 +38,30 @@ func (p *plugin) health(t *testing.T, id string) string {
 }
 
 func TestVolumeStatisticsTellWhatThePodWrote(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
-		path := p.mustPublish(t, volume{id: "stats-rw", image: numbered(2), inline: true})
-		before, inodesBefore := p.usage(t, "stats-rw")
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		path := p.MustPublish(t, nodes.Volume{ID: "stats-rw", Image: nodes.Numbered(2), Inline: true})
+		before, inodesBefore := usage(t, p, "stats-rw")
 		if err := os.WriteFile(filepath.Join(path, "big"), make([]byte, 4<<20), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		after, inodesAfter := p.usage(t, "stats-rw")
+		after, inodesAfter := usage(t, p, "stats-rw")
 		if grown := after.GetUsed() - before.GetUsed(); grown < 4<<20 || grown > 5<<20 {
 			t.Errorf("4 MiB written, %d bytes more used", grown)
 		}
 		if grown := inodesAfter.GetUsed() - inodesBefore.GetUsed(); grown != 1 {
 			t.Errorf("one file written, %d inodes more used", grown)
 		}
-		p.mustPublish(t, volume{id: "stats-ro", image: numbered(10), inline: true, readOnly: true})
+		p.MustPublish(t, nodes.Volume{ID: "stats-ro", Image: nodes.Numbered(10), Inline: true, ReadOnly: true})
 		for _, id := range []string{"stats-rw", "stats-ro"} {
-			bytes, inodes := p.usage(t, id)
+			bytes, inodes := usage(t, p, id)
 			if bytes.GetTotal() <= 0 || bytes.GetAvailable() <= 0 || bytes.GetUsed() <= 0 || inodes.GetTotal() <= 0 || inodes.GetUsed() <= 0 {
 				t.Errorf("%s: %v, %v", id, bytes, inodes)
 			}
-			if said := p.health(t, id); said != "" {
+			if said := health(t, p, id); said != "" {
 				t.Errorf("%s is well, but: %s", id, said)
 			}
-			p.unpublish(t, id)
-			_, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.path(id)})
+			p.Unpublish(t, id)
+			_, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.Path(id)})
 			if status.Code(err) != codes.NotFound {
 				t.Errorf("statistics of %s after unpublish: %v", id, err)
 			}
@@ -68,12 +70,12 @@ func TestVolumeStatisticsTellWhatThePodWrote(t *testing.T) {
 }
 
 func TestAVolumeThatLostItsMountSaysSo(t *testing.T) {
-	onEveryRuntime(t, func(t *testing.T, p *plugin) {
-		p.mustPublish(t, volume{id: "lost", image: numbered(2), inline: true, readOnly: true})
-		p.target.inNode(t, "umount", p.path("lost"))
-		if said := p.health(t, "lost"); !strings.Contains(said, "NotMounted: Nothing is mounted") {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.MustPublish(t, nodes.Volume{ID: "lost", Image: nodes.Numbered(2), Inline: true, ReadOnly: true})
+		p.Target.Run(t, "umount", p.Path("lost"))
+		if said := health(t, p, "lost"); !strings.Contains(said, "NotMounted: Nothing is mounted") {
 			t.Errorf("said %q", said)
 		}
-		p.unpublish(t, "lost")
+		p.Unpublish(t, "lost")
 	})
 }

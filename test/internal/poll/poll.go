@@ -9,7 +9,7 @@ import (
 const pause = 200 * time.Millisecond
 
 // Until repeats check until it succeeds; the last failure is the test's.
-func Until(t *testing.T, what string, within time.Duration, check func() error) {
+func Until(t testing.TB, what string, within time.Duration, check func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(pause) {
 		err := check()

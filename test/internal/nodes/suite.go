@@ -1,0 +1,152 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
+)
+
+// Suite is what all tests of a package share: nodes and a registry. Its exported fields say what is wanted.
+type Suite struct {
+	// Name is the name of the suite's cluster. Two runs of one name wait for each other.
+	Name string
+
+	// Nodes are the nodes to run the plugin on.
+	Nodes []cluster.NodeConfig
+
+	// Layers are the numbers of layers for which the registry gets an image (see Numbered).
+	Layers []int
+
+	// Prepare, if set, puts further images into the registry.
+	Prepare func(context.Context, *cluster.Cluster) error
+
+	cluster *cluster.Cluster
+	targets []*Target
+	skip    string
+}
+
+// EveryRuntime is one node for each container runtime.
+func EveryRuntime() []cluster.NodeConfig {
+	return []cluster.NodeConfig{
+		{Name: "containerd", Runtime: cluster.Containerd},
+		{Name: "containerd-16", Runtime: cluster.Containerd16},
+		{Name: "crio", Runtime: cluster.CRIO},
+	}
+}
+
+// setUpTimeout bounds everything that precedes and follows the tests.
+const setUpTimeout = 20 * time.Minute
+
+// Run starts the nodes, runs the tests and takes the nodes down; TestMain calls it first of all and exits with what it
+// returns. Where nodes cannot run, tests are skipped, but in CI that is a failure.
+func (s *Suite) Run(m *testing.M) int {
+	cluster.Init()
+	if missing := cluster.CannotRunNodes(); missing != nil {
+		if os.Getenv("CI") != "" {
+			fmt.Fprintf(os.Stderr, "%s cannot run: %v\n", s.Name, missing)
+			return 1
+		}
+		s.skip = missing.Error()
+		return m.Run()
+	}
+	unlock, err := exclusive.Lock(s.Name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), setUpTimeout)
+	defer cancel()
+	code := 1
+	if err := s.setUp(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "set up the nodes:", err)
+	} else {
+		code = m.Run()
+	}
+	if s.cluster == nil {
+		return code
+	}
+	if err := s.cluster.Down(context.WithoutCancel(ctx)); err != nil {
+		fmt.Fprintln(os.Stderr, "take down the nodes:", err)
+		return 1
+	}
+	return code
+}
+
+func (s *Suite) setUp(ctx context.Context) error {
+	c, err := cluster.Up(ctx, cluster.Config{
+		Name:         s.Name,
+		ControlPlane: cluster.ControlPlaneNone,
+		Nodes:        s.Nodes,
+		Progress:     func(step string) { fmt.Println(step) },
+	})
+	if err != nil {
+		return err
+	}
+	s.cluster = c
+	if err := s.push(ctx); err != nil {
+		return err
+	}
+	programs, err := project.Build(ctx, c.StateDir())
+	if err != nil {
+		return err
+	}
+	for _, n := range c.Nodes() {
+		t, err := newTarget(n, programs.NodePlugin)
+		if err != nil {
+			return err
+		}
+		s.targets = append(s.targets, t)
+	}
+	return nil
+}
+
+func (s *Suite) push(ctx context.Context) error {
+	for _, layers := range s.Layers {
+		made, err := image.Numbered(layers)
+		if err != nil {
+			return err
+		}
+		if err := s.cluster.Push(ctx, fmt.Sprintf("test/numbered:%d", layers), made); err != nil {
+			return err
+		}
+	}
+	if s.Prepare == nil {
+		return nil
+	}
+	return s.Prepare(ctx, s.cluster)
+}
+
+// Numbered is the reference of an image of n layers (see image.Numbered), one of the suite's Layers.
+func Numbered(n int) string { return fmt.Sprintf("registry.example/test/numbered:%d", n) }
+
+// Registry is the host and port of the nodes' registry. It serves the images of every other name, too.
+func (s *Suite) Registry() string { return s.cluster.Registry() }
+
+// Targets are the suite's nodes; the test is skipped where there cannot be any.
+func (s *Suite) Targets(t testing.TB) []*Target {
+	if s.skip != "" {
+		t.Skip(s.skip)
+	}
+	return s.targets
+}
+
+// OnEveryNode runs a test with a node plugin of its own on each node.
+func (s *Suite) OnEveryNode(t *testing.T, test func(*testing.T, *Plugin)) {
+	for _, target := range s.Targets(t) {
+		t.Run(target.Name, func(t *testing.T) { test(t, Start(t, target, DriverName())) })
+	}
+}
+
+// DriverName makes up a driver name that no other test has.
+func DriverName() string {
+	return "t" + strings.ToLower(fmt.Sprintf("%x", time.Now().UnixNano())) + ".test.example"
+}

@@ -1,0 +1,85 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// KubeletRoot is the kubelet's root directory on every node.
+const KubeletRoot = "/var/lib/kubelet"
+
+// Target is one node on which the plugin runs.
+type Target struct {
+	Name     string
+	Runtime  string // as the plugin's flag has it
+	Endpoint string // of the runtime, as the plugin's flag has it
+	Mode     string // as the plugin's flag has it
+	Node     *cluster.Node
+
+	program string // the node plugin, as the node sees it
+}
+
+// newTarget installs the program on a node.
+func newTarget(n *cluster.Node, program string) (*Target, error) {
+	t := &Target{
+		Name: n.Name(), Node: n, Runtime: contract.RuntimeContainerd, Mode: contract.ModeNsenter,
+		Endpoint: "unix://" + n.RuntimeSocket(), program: "/opt/node-plugin",
+	}
+	if n.Runtime() == cluster.CRIO {
+		t.Runtime, t.Mode = contract.RuntimeCRIO, contract.ModeBidirectional
+	}
+	return t, t.install(program)
+}
+
+// Root is the node's root directory as seen from here.
+func (t *Target) Root() string { return t.Node.Root() }
+
+// install copies the program into the node, and gives the node what a DaemonSet's hostPath of /proc/1/ns would.
+func (t *Target) install(program string) error {
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	host := filepath.Join(t.Root(), filepath.Dir(filepath.Dir(filepath.Dir(contract.HostNamespacePath))))
+	if err := os.MkdirAll(host, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink("/proc", filepath.Join(host, "proc")); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return os.WriteFile(filepath.Join(t.Root(), t.program), content, 0o755)
+}
+
+// launcher starts the program in the circumstances of its DaemonSet: on containerd in a mount namespace of its own
+// with no more capabilities than the DaemonSet lists and no way to gain any; on CRI-O in the node's.
+func (t *Target) launcher() []string {
+	if t.Mode == contract.ModeBidirectional {
+		return nil
+	}
+	const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+chown,+fowner,+setfcap,+mknod,+fsetid"
+	return []string{
+		"unshare", "--mount", "--propagation", "slave",
+		"setpriv", "--no-new-privs", "--bounding-set", capabilities, "--inh-caps", "-all",
+	}
+}
+
+// Run runs a program on the node and returns what it printed.
+func (t *Target) Run(test testing.TB, program string, args ...string) string {
+	test.Helper()
+	// Not the test's context: a clean-up runs programs, too.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := t.Node.Command(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		test.Fatalf("%s %s on %s: %v: %s", program, strings.Join(args, " "), t.Name, err, out)
+	}
+	return string(out)
+}

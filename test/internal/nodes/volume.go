@@ -1,0 +1,99 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// Volume is a publish request in the words of a test.
+type Volume struct {
+	ID, Image  string
+	Inline     bool
+	ReadOnly   bool
+	AccessMode csi.VolumeCapability_AccessMode_Mode
+	Attributes map[string]string
+	Secrets    map[string]string
+}
+
+// Path is where a volume is published, as the node sees it.
+func (p *Plugin) Path(id string) string {
+	return filepath.Join(KubeletRoot, "pods", "pod-"+id, "volumes/kubernetes.io~csi/image/mount")
+}
+
+// Request is what the kubelet would send.
+func (v Volume) Request(target string) *csi.NodePublishVolumeRequest {
+	mode := v.AccessMode
+	if mode == csi.VolumeCapability_AccessMode_UNKNOWN {
+		mode = csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER
+		if !v.Inline {
+			mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
+		}
+	}
+	attributes := map[string]string{
+		contract.PodNameAttribute: "pod-" + v.ID, contract.PodNamespaceAttribute: "default", contract.PodUIDAttribute: "pod-" + v.ID,
+		contract.EphemeralAttribute: fmt.Sprint(v.Inline),
+	}
+	if v.Image != "" {
+		attributes[contract.ImageAttribute] = v.Image
+	}
+	for key, value := range v.Attributes {
+		attributes[key] = value
+	}
+	return &csi.NodePublishVolumeRequest{
+		VolumeId: v.ID, TargetPath: target, Readonly: v.ReadOnly, VolumeContext: attributes, Secrets: v.Secrets,
+		VolumeCapability: &csi.VolumeCapability{
+			AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+			AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
+		},
+	}
+}
+
+// Publish publishes a volume as the kubelet does, which makes the parent directory, and returns the tree's path as seen
+// from the test.
+func (p *Plugin) Publish(t testing.TB, v Volume) (string, error) {
+	t.Helper()
+	target := p.Path(v.ID)
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(p.Target.Root(), target)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := p.NodePublishVolume(ctx, v.Request(target))
+	return filepath.Join(p.Target.Root(), target), err
+}
+
+// MustPublish publishes a volume or ends the test.
+func (p *Plugin) MustPublish(t testing.TB, v Volume) string {
+	t.Helper()
+	path, err := p.Publish(t, v)
+	if err != nil {
+		t.Fatalf("publish %s: %v", v.Image, err)
+	}
+	return path
+}
+
+// Unpublish does what the kubelet does when the pod is gone, the pod's directory included.
+func (p *Plugin) Unpublish(t testing.TB, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	target := p.Path(id)
+	if _, err := p.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: target}); err != nil {
+		t.Fatalf("unpublish %s: %v", id, err)
+	}
+	path := filepath.Join(p.Target.Root(), target)
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the target %s is still there after unpublish (%v)", target, err)
+	}
+	if err := os.RemoveAll(filepath.Join(p.Target.Root(), KubeletRoot, "pods", "pod-"+id)); err != nil {
+		t.Error(err)
+	}
+}
