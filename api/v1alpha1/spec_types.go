@@ -214,6 +214,14 @@ type Volumes struct {
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="maxSizeLimit is at least 1Mi; leave it out for no limit"
 	// +optional
 	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
+
+	// maxVolumesPerNode is how many volumes of the driver the scheduler puts on one node. It counts PersistentVolumes
+	// and no inline volumes, because the scheduler does so. Default: as many mounts as the node's kernel allows
+	// (sysctl fs.mount-max).
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	MaxVolumesPerNode *int32 `json:"maxVolumesPerNode,omitempty"`
 }
 
 // Credentials are for every volume of the driver.

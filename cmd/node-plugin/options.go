@@ -36,6 +36,7 @@ type options struct {
 	defaultSizeLimit string
 	maxSizeLimit     string
 	maxImageSize     string
+	maxVolumes       int64
 	releaseAfter     time.Duration
 	logLevel         string
 
@@ -88,6 +89,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
 	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
 	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
+	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
@@ -139,6 +141,9 @@ func (o *options) complete() error {
 	}
 	if o.maxParallelPulls < 1 {
 		wrong(contract.FlagMaxParallelPulls, "%d is less than 1", o.maxParallelPulls)
+	}
+	if o.maxVolumes < 0 {
+		wrong(contract.FlagMaxVolumes, "%d is less than 0", o.maxVolumes)
 	}
 	if o.releaseAfter <= 0 {
 		wrong(contract.FlagReleaseAfter, "%s is not longer than 0", o.releaseAfter)

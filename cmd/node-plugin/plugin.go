@@ -158,6 +158,10 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 
 // serveCSI serves every name on its own socket.
 func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, m *metrics.Metrics) error {
+	maxVolumes, err := maxVolumes(o)
+	if err != nil {
+		return err
+	}
 	config := server.Config{
 		NodeID:      o.nodeName,
 		Version:     buildVersion(),
@@ -165,6 +169,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Credentials: credentials.Directory(o.credentialsDir),
 		Policy:      o.policy,
 		SizeLimits:  o.limits,
+		MaxVolumes:  maxVolumes,
 		Volumes:     p.node,
 		Ready:       ready.Ready,
 		Observe:     m.Operation,
@@ -183,6 +188,14 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		p.serve("the CSI socket of driver "+d.Name, func() error { return s.Serve(listener) })
 	}
 	return nil
+}
+
+// maxVolumes is what the administrator says, else what the kernel does: a volume is one mount of the namespace.
+func maxVolumes(o *options) (int64, error) {
+	if o.maxVolumes > 0 {
+		return o.maxVolumes, nil
+	}
+	return hostmount.MountMax()
 }
 
 func (p *plugin) serveHTTP(o *options, ready health.Check, m *metrics.Metrics) error {

@@ -115,6 +115,7 @@ const (
 	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
 	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name
 	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
+	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify

@@ -9,9 +9,10 @@ import (
 // node is the Node service (CSI spec, "Node Service RPC"). What it does not implement it answers Unimplemented.
 type node struct {
 	csi.UnimplementedNodeServer
-	nodeID   string
-	volumes  Volumes
-	requests requests
+	nodeID     string
+	maxVolumes int64
+	volumes    Volumes
+	requests   requests
 }
 
 // NodePublishVolume mounts an image at the target path.
@@ -38,8 +39,7 @@ func (n *node) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpubli
 }
 
 // NodeGetCapabilities claims statistics and health of volumes, and that it applies the pod's group itself: no staging,
-// no expansion. Health took the place of the
-// volume condition with CSI 1.13; a kubelet that does not know it ignores it.
+// no expansion. Health took the place of the volume condition with CSI 1.13; a kubelet that does not know it ignores it.
 func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
 	response := &csi.NodeGetCapabilitiesResponse{}
 	for _, capability := range []csi.NodeServiceCapability_RPC_Type{
@@ -54,8 +54,8 @@ func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequ
 	return response, nil
 }
 
-// NodeGetInfo names the node. There is no topology: an image can be mounted on any node, and a hostname segment keeps
+// NodeGetInfo names the node and tells how many volumes it takes. There is no topology: an image can be mounted on any node, and a hostname segment keeps
 // the kubelet from registering the driver where the hostname label is not the node's name.
 func (n *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: n.nodeID}, nil
+	return &csi.NodeGetInfoResponse{NodeId: n.nodeID, MaxVolumesPerNode: n.maxVolumes}, nil
 }

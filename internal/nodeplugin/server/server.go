@@ -35,6 +35,7 @@ type Config struct {
 	Credentials credentials.Directory // of the driver, tried after a volume's own; empty for none
 	Policy      pull.Policy           // of volumes that name none
 	SizeLimits  SizeLimits
+	MaxVolumes  int64 // max_volumes_per_node of NodeGetInfo; 0 leaves it to Kubernetes
 	Volumes     Volumes
 	Ready       func(ctx context.Context) error               // nil is always ready
 	Observe     func(method, code string, took time.Duration) // nil observes nothing
@@ -58,9 +59,10 @@ func New(name string, c Config) *grpc.Server {
 	))
 	csi.RegisterIdentityServer(server, &identity{name: name, version: c.Version, ready: c.Ready})
 	csi.RegisterNodeServer(server, &node{
-		nodeID:   c.NodeID,
-		volumes:  c.Volumes,
-		requests: requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, log: c.Logger},
+		nodeID:     c.NodeID,
+		maxVolumes: c.MaxVolumes,
+		volumes:    c.Volumes,
+		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, log: c.Logger},
 	})
 	return server
 }

@@ -120,11 +120,11 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestNodeInfoHasNoTopology(t *testing.T) {
-	conn, _ := serve(t, Config{Volumes: volumes{}})
+func TestNodeInfoTellsHowManyVolumesTheNodeTakesAndNoTopology(t *testing.T) {
+	conn, _ := serve(t, Config{Volumes: volumes{}, MaxVolumes: 7})
 	client := csi.NewNodeClient(conn)
 	info, err := client.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
-	if err != nil || info.GetNodeId() != "node-1" || info.GetAccessibleTopology() != nil || info.GetMaxVolumesPerNode() != 0 {
+	if err != nil || info.GetNodeId() != "node-1" || info.GetAccessibleTopology() != nil || info.GetMaxVolumesPerNode() != 7 {
 		t.Errorf("info %v, %v", info, err)
 	}
 	if _, err := client.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{}); status.Code(err) != codes.Unimplemented {

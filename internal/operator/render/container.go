@@ -79,6 +79,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 			args = append(args, option(size.flag, size.set.String()))
 		}
 	}
+	if volumes.MaxVolumesPerNode != nil {
+		args = append(args, option(contract.FlagMaxVolumes, *volumes.MaxVolumesPerNode))
+	}
 	if len(driver.Spec.Credentials.Secrets) > 0 {
 		args = append(args, option(contract.FlagCredentialsDir, contract.CredentialsPath))
 	}
