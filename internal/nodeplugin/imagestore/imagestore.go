@@ -25,6 +25,10 @@ type Store interface {
 	// ErrUnsupported when the image or the store cannot be shown as layer directories.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
+	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
+	// the tree is not pinned, or not wholly.
+	Pinned(ctx context.Context, treeID string) (Tree, error)
+
 	// Pins lists the IDs of the trees that this driver has pinned.
 	Pins(ctx context.Context) ([]string, error)
 
@@ -36,7 +40,7 @@ type Store interface {
 }
 
 var (
-	// ErrNotFound says that the runtime does not hold the image.
+	// ErrNotFound says that the runtime does not hold the image, or the tree.
 	ErrNotFound = errors.New("image not found on this node")
 
 	// ErrUnsupported says that the image cannot be mounted: no layers, too many, not a file system, or kept by a

@@ -63,11 +63,6 @@ func (d directories) of(volumeID, target string) directory {
 	return directory(filepath.Join(d.root, directoryName(volumeID, target)))
 }
 
-func (d directories) exists(r Request) bool {
-	_, err := os.Lstat(string(d.of(r.VolumeID, r.Target)))
-	return err == nil
-}
-
 // find returns the directory of a volume that the pod had already. The error is fs.ErrNotExist if there is none; the
 // directory's name is returned then, too.
 func (d directories) find(r Request, tree string) (directory, error) {

@@ -86,6 +86,18 @@ func (w *world) Pin(_ context.Context, reference string) (imagestore.Tree, error
 	return tree, err
 }
 
+func (w *world) Pinned(_ context.Context, id string) (imagestore.Tree, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tree := imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}
+	return tree, w.act("pinned", func() error {
+		if !w.pins[id] {
+			return imagestore.ErrNotFound
+		}
+		return nil
+	})
+}
+
 func (w *world) Pins(context.Context) ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -300,4 +312,9 @@ func inodeOf(path string) (uint64, error) {
 		return 0, err
 	}
 	return info.Sys().(*syscall.Stat_t).Ino, nil
+}
+
+func (d directories) exists(r Request) bool {
+	_, err := os.Lstat(string(d.of(r.VolumeID, r.Target)))
+	return err == nil
 }

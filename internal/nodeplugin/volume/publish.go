@@ -65,16 +65,28 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 // bringAndMount has the image on the node, then pinned, then mounted.
 func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	policy := r.Policy
-	if r.Writable && policy == pull.Always && n.data.exists(r) {
-		// The node restarted under the pod. Its data lies on top of the image it started from.
-		policy = pull.IfNotPresent
+	if data, err := n.data.identify(directoryName(r.VolumeID, r.Target)); r.Writable && err == nil {
+		// The node restarted under the pod. Its data lies on top of the image it started from, which its pin keeps
+		// whatever the image's name stands for now.
+		err := n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pinned(ctx, data.Tree) })
+		if !errors.Is(err, imagestore.ErrNotFound) {
+			return err
+		}
+		if policy == pull.Always {
+			policy = pull.IfNotPresent
+		}
 	}
 	if err := n.images.Ensure(ctx, pull.Request{Image: r.Image, Policy: policy, Auths: r.Auths}); err != nil {
 		return err
 	}
+	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) })
+}
+
+// pinAndMount shows the tree that pin returns, and has it returned again if a sweep may have unpinned it in between.
+func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestore.Tree, error)) error {
 	for {
 		unpins := n.unpins.Load()
-		tree, err := n.store.Pin(ctx, r.Image)
+		tree, err := pin()
 		if err != nil {
 			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)
 		}
@@ -86,7 +98,6 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 			defer release()
 			return n.mount(ctx, r, tree)
 		}
-		// A sweep unpinned something in between, perhaps this tree.
 		release()
 	}
 }

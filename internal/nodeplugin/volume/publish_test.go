@@ -67,7 +67,7 @@ func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if w.calls[0] != "ensure IfNotPresent" {
+	if w.calls[0] != "pinned" {
 		t.Errorf("a volume with data asked for a newer image: %v", w.calls)
 	}
 	if _, err := os.Stat(written); err != nil {
@@ -101,6 +101,28 @@ func TestTheGroupOfAPodGetsTheRootOfANewVolume(t *testing.T) {
 	}
 }
 
+func TestDataStaysOnItsImageWhateverTheNameStandsForNow(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(){
+		"the tag moved":        func() { w.tags[r.Image] = "sha256:two" },
+		"the image is gone":    func() { delete(w.tags, r.Image) },
+		"the registry is away": func() { w.faults["ensure IfNotPresent"] = 9 },
+	} {
+		w.mounts = map[string]hostmount.Mount{}
+		change()
+		if err := n.Publish(t.Context(), r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := w.mounts[r.Target].Source; got != "imagecsi:"+driver+"@sha256:one" {
+			t.Errorf("%s: mounted %s", name, got)
+		}
+	}
+}
+
 func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
@@ -109,9 +131,29 @@ func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
 	}
 	w.mounts = map[string]hostmount.Mount{}
 	w.tags[r.Image] = "sha256:two"
+	delete(w.pins, "sha256:one")
 	err := n.Publish(t.Context(), r)
 	if !errors.Is(err, ErrImageChanged) || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("got %v", err)
+	}
+	if len(w.mounts) != 0 {
+		t.Errorf("mounted %v", w.mounts)
+	}
+}
+
+func TestARuntimeThatDoesNotAnswerIsNoReasonToLookForAnotherImage(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.mounts, w.calls = map[string]hostmount.Mount{}, nil
+	w.faults["pinned"] = 1
+	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+		t.Errorf("got %v", err)
+	}
+	if got := strings.Join(w.calls, ", "); got != "pinned" {
+		t.Errorf("calls: %s", got)
 	}
 }
 

@@ -157,6 +157,23 @@ func unpack(leased context.Context, image client.Image, snapshotter string) erro
 	return nil
 }
 
+// Pinned implements imagestore.Store.
+func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	tree, err := digest.Parse(treeID)
+	if err != nil {
+		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
+	}
+	layers, err := s.pinned(ctx, tree)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
+	}
+	if err != nil {
+		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
+	}
+	return imagestore.Tree{ID: treeID, Layers: layers}, nil
+}
+
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)

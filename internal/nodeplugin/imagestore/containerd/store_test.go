@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -126,7 +127,13 @@ func testPinKeeps(t *testing.T, d *daemon) {
 	if _, err := s.Pin(testContext(t), "registry.example/keep:1"); !errors.Is(err, imagestore.ErrNotFound) {
 		t.Errorf("the image's name is gone, got %v", err)
 	}
+	if kept, err := s.Pinned(testContext(t), tree.ID); err != nil || !reflect.DeepEqual(kept, tree) {
+		t.Errorf("the pinned tree is %+v, %v", kept, err)
+	}
 	unpin(t, s, tree.ID)
+	if _, err := s.Pinned(testContext(t), tree.ID); !errors.Is(err, imagestore.ErrNotFound) {
+		t.Errorf("the tree is unpinned, got %v", err)
+	}
 	for _, layer := range tree.Layers {
 		if _, err := os.Stat(layer); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("layer stays: %v", err)

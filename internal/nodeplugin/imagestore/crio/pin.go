@@ -103,6 +103,21 @@ func (s *Store) about(text string) (metadata, bool) {
 	return m, m.Driver == s.driver && m.Tree != ""
 }
 
+// Pinned implements imagestore.Store.
+func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {
+	return within(ctx, "looking for pinned tree "+treeID+" in CRI-O's store", func() (imagestore.Tree, error) {
+		pinned, err := s.ours(treeID)
+		if err != nil {
+			return imagestore.Tree{}, err
+		}
+		if pinned == nil {
+			return imagestore.Tree{}, fmt.Errorf("%w: CRI-O's store holds no pin of it", imagestore.ErrNotFound)
+		}
+		layers, err := s.pinnedLayers(pinned)
+		return imagestore.Tree{ID: treeID, Layers: layers}, err
+	})
+}
+
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	return within(ctx, "listing the pins of "+s.driver+" in CRI-O's store", func() ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -47,10 +48,16 @@ func TestAPinKeepsTheRuntimeFromRemovingTheImage(t *testing.T) {
 	if _, err := f.runtime.DeleteImage(image.ID, true); !errors.Is(err, storage.ErrImageUsedByContainer) {
 		t.Errorf("removal of a pinned image: %v", err)
 	}
+	if kept, err := s.Pinned(testContext(t), tree.ID); err != nil || !reflect.DeepEqual(kept, tree) {
+		t.Errorf("the pinned tree is %+v, %v", kept, err)
+	}
 	for range 2 {
 		if err := s.Unpin(testContext(t), tree.ID); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := s.Pinned(testContext(t), tree.ID); !errors.Is(err, imagestore.ErrNotFound) {
+		t.Errorf("the tree is unpinned, got %v", err)
 	}
 	if _, err := f.runtime.DeleteImage(image.ID, true); err != nil {
 		t.Errorf("removal after unpin: %v", err)
