@@ -69,6 +69,9 @@ func (c Class) with(endpoint, kubeletRoot, storageRoot string) Class {
 const (
 	Containerd   = "containerd"
 	Bottlerocket = "bottlerocket"
+	Talos        = "talos"
+	Flatcar      = "flatcar"
+	COS          = "cos" // Google's Container-Optimized OS, the default of GKE
 	K3s          = "k3s"
 	K0s          = "k0s"
 	MicroK8s     = "microk8s"
@@ -76,7 +79,8 @@ const (
 	OpenShift    = "openshift"
 )
 
-// builtins is the table, the most specific class first. Sources: each distribution's own documentation of its
+// builtins is the table, the most specific class first: a distribution's kubelet brings its own containerd, whatever
+// the operating system beneath. Sources: each distribution's own documentation of its
 // containerd and kubelet directories; microk8s and OpenShift mark their nodes with labels of their own.
 func builtins() []rule {
 	containerd := builtin(Containerd, contract.RuntimeContainerd)
@@ -116,6 +120,18 @@ func builtins() []rule {
 			class: named(MicroK8s).with("/var/snap/microk8s/common/run/containerd.sock",
 				"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd"),
 			anyOf: []match{{runtime: contract.RuntimeContainerd, hasLabel: "microk8s.io/cluster"}},
+		},
+		{
+			class: named(Talos),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Talos ("}},
+		},
+		{
+			class: named(Flatcar),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Flatcar Container Linux"}},
+		},
+		{
+			class: named(COS),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Container-Optimized OS"}},
 		},
 		{
 			class: containerd,

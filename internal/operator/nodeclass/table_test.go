@@ -53,6 +53,16 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
 		"k0s": {node("containerd://1.7.27", kubelet("v1.33.2+k0s")), Class{"k0s", "containerd", "Nsenter",
 			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", ""}},
+		"Talos": {node("containerd://2.1.4", osImage("Talos (v1.12.1)")), Class{"talos", "containerd", "Nsenter",
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+		"Flatcar": {node("containerd://2.0.4", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")),
+			Class{"flatcar", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
+				"/var/lib/containerd", ""}},
+		"k3s on Flatcar": {node("containerd://2.1.4-k3s1", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)"),
+			kubelet("v1.33.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
+		"GKE": {node("containerd://2.0.6", osImage("Container-Optimized OS from Google"), kubelet("v1.33.5-gke.1080000")),
+			Class{"cos", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
+				"/var/lib/containerd", ""}},
 		"MicroK8s": {node("containerd://1.6.36", label("microk8s.io/cluster", "true")), Class{"microk8s", "containerd",
 			"Nsenter", "unix:///var/snap/microk8s/common/run/containerd.sock",
 			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", ""}},
@@ -125,19 +135,19 @@ func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
 
 func TestAnAddedClassComesBeforeTheBuiltInOnes(t *testing.T) {
 	table := NewTable([]v1alpha1.NodeClass{{
-		Name: "flatcar", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/docker/libcontainerd/containerd.sock",
-		Match: &v1alpha1.NodeMatch{Runtime: "containerd", OSImageContains: "Flatcar",
+		Name: "fedora", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/docker/libcontainerd/containerd.sock",
+		Match: &v1alpha1.NodeMatch{Runtime: "containerd", OSImageContains: "Fedora",
 			NodeLabels: map[string]v1alpha1.LabelValue{"pool": "a"}},
 	}})
-	flatcar := osImage("Flatcar Container Linux by Kinvolk 4230")
+	fedora := osImage("Fedora CoreOS 43")
 
-	got, err := table.Class(node("containerd://2.0.4", flatcar, label("pool", "a")))
-	want := Class{"flatcar", "containerd", "Nsenter", "unix:///run/docker/libcontainerd/containerd.sock",
+	got, err := table.Class(node("containerd://2.0.4", fedora, label("pool", "a")))
+	want := Class{"fedora", "containerd", "Nsenter", "unix:///run/docker/libcontainerd/containerd.sock",
 		"/var/lib/kubelet", "/var/lib/containerd", ""}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}
-	if got, err := table.Class(node("containerd://2.0.4", flatcar)); err != nil || got.Name != Containerd {
+	if got, err := table.Class(node("containerd://2.0.4", fedora)); err != nil || got.Name != Containerd {
 		t.Errorf("a node without the label is in class %q (%v), want containerd", got.Name, err)
 	}
 }
@@ -174,7 +184,7 @@ func TestTheTableHasTheClassesThatTheAPINames(t *testing.T) {
 	for _, r := range builtins() {
 		names = append(names, r.class.Name)
 	}
-	want := []string{"openshift", "crio", "bottlerocket", "k3s", "k0s", "microk8s", "containerd"}
+	want := []string{"openshift", "crio", "bottlerocket", "k3s", "k0s", "microk8s", "talos", "flatcar", "cos", "containerd"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error("built-in classes (-want +got):\n" + diff)
 	}

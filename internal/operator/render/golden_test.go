@@ -68,7 +68,7 @@ func TestRenderedObjects(t *testing.T) {
 		class(t, nodeclass.CRIO), class(t, nodeclass.Containerd),
 	}}}
 	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.K3s, nodeclass.K0s,
-		nodeclass.MicroK8s, nodeclass.CRIO, nodeclass.OpenShift} {
+		nodeclass.MicroK8s, nodeclass.Talos, nodeclass.Flatcar, nodeclass.COS, nodeclass.CRIO, nodeclass.OpenShift} {
 		tests[name] = Input{Driver: minimal(), Classes: []nodeclass.Class{class(t, name)}}
 	}
 	tests["containerd-bidirectional"] = Input{Driver: minimal(), Classes: []nodeclass.Class{

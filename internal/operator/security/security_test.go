@@ -37,9 +37,11 @@ func TestOnlyBidirectionalIsPrivileged(t *testing.T) {
 	}
 }
 
-func TestBottlerocketKeepsItsOwnLabel(t *testing.T) {
-	if got := context(nodeclass.Bottlerocket, contract.ModeNsenter); got.SELinuxOptions != nil {
-		t.Errorf("SELinux options %+v", got.SELinuxOptions)
+func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
+	for _, name := range []string{nodeclass.Bottlerocket, nodeclass.Talos} {
+		if got := context(name, contract.ModeNsenter); got.SELinuxOptions != nil {
+			t.Errorf("%s: SELinux options %+v", name, got.SELinuxOptions)
+		}
 	}
 	if got := context(nodeclass.K3s, contract.ModeNsenter); got.SELinuxOptions == nil || got.SELinuxOptions.Type != "spc_t" {
 		t.Errorf("SELinux options %+v", got.SELinuxOptions)
