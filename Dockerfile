@@ -1,4 +1,5 @@
-# One image holds both programs: the manager (the operator) and the node plugin (in the DaemonSets). Static binaries,
+# One image holds all programs: the manager (the operator), the node plugin (in the DaemonSets) and the container that
+# runs credential providers next to it. Static binaries,
 # no shell, not root by default; the node plugin's DaemonSets set their own user.
 # hack/cluster assembles the same layout without a builder.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -14,6 +15,9 @@ RUN make build OUT=/out GOOS=$TARGETOS GOARCH=$TARGETARCH VERSION=$VERSION
 FROM scratch
 COPY --from=build /out/manager /manager
 COPY --from=build /out/node-plugin /node-plugin
+COPY --from=build /out/credential-provider /credential-provider
+# Credential providers ask services of clouds, over TLS.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 WORKDIR /
 ENTRYPOINT ["/manager"]

@@ -78,6 +78,7 @@ func TestASettingThatIsTakenBackGoes(t *testing.T) {
 		d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"}
 		d.Spec.NodePlugin.ImagePullSecrets = []v1alpha1.SecretName{{Name: "pull"}}
 		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}, {Name: "another.registry"}}
+		d.Spec.Credentials.Providers = credentialProviders()
 	})
 	alias := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "alias.example.com"}}
 	c.Eventually(c.exists(alias), soon).Should(BeTrue())
@@ -85,19 +86,34 @@ func TestASettingThatIsTakenBackGoes(t *testing.T) {
 	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
 	c.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(HaveLen(1))
 	c.Expect(credentialSources(daemonSet)).To(HaveLen(2))
+	c.Expect(daemonSet.Spec.Template.Spec.Containers).To(HaveLen(2))
+	csiDriver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
+	c.Eventually(c.exists(csiDriver), soon).Should(BeTrue())
+	c.Expect(csiDriver.Spec.TokenRequests).To(Equal([]storagev1.TokenRequest{{Audience: "registry.example.com"}}))
+	c.Expect(*csiDriver.Spec.ServiceAccountTokenInSecrets).To(BeTrue())
 
 	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.Aliases = nil
 		d.Spec.NodePlugin.ImagePullSecrets = nil
 		d.Spec.Credentials.Secrets = nil
+		d.Spec.Credentials.Providers = nil
 	})
 	c.Eventually(c.exists(alias), soon).Should(BeFalse())
 	c.Eventually(func(g Gomega) {
 		g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
 		g.Expect(daemonSet.Spec.Template.Spec.ImagePullSecrets).To(BeEmpty())
 		g.Expect(credentialSources(daemonSet)).To(BeEmpty())
+		g.Expect(daemonSet.Spec.Template.Spec.Containers).To(HaveLen(1))
+		g.Expect(c.exists(csiDriver)()).To(BeTrue())
+		g.Expect(csiDriver.Spec.TokenRequests).To(BeEmpty())
 		g.Expect(daemonSet.Spec.Template.Spec.Containers[0].Args).NotTo(ContainElement(ContainSubstring("alias")))
 	}, soon).Should(Succeed())
+}
+
+func credentialProviders() *v1alpha1.CredentialProviders {
+	return &v1alpha1.CredentialProviders{
+		ConfigPath: "/etc/providers.yaml", BinDir: "/opt/providers", TokenAudiences: []v1alpha1.TokenAudience{"registry.example.com"},
+	}
 }
 
 // credentialSources are the driver's secrets that the node plugin gets as files.
@@ -134,6 +150,7 @@ func TestAppliedObjectsAreTakenAsTheyAre(t *testing.T) {
 			corev1.ResourceCPU: quantity("1500m"), corev1.ResourceMemory: quantity("0.5Gi")}}
 		d.Spec.NodePlugin.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}}
 		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}}
+		d.Spec.Credentials.Providers = credentialProviders()
 	})
 	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeTrue())
 	c.settle()

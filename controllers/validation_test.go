@@ -24,7 +24,6 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
 		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
-		Security:        v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
 		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
 	}
 	for name, text := range map[string]string{
@@ -56,10 +55,10 @@ func TestValidation(t *testing.T) {
 		endpointRule = "runtimeEndpoint is unix:// and the absolute path of a socket inside a directory"
 		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
 		nameRule     = "a CSI driver name has lower-case letters, digits, '-' and '.'"
-		allowedRule  = "an allowed image is a repository with its registry's host"
 		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
+	providers := func(text string) string { return "spec: {credentials: {providers: {" + text + "}}}" }
 	tests := map[string]struct {
 		name    string // of the object; default: a good one
 		text    string
@@ -80,12 +79,6 @@ func TestValidation(t *testing.T) {
 		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
 		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
 
-		"allowed images":         {text: "spec: {security: {allowedImages: [docker.io/library/busybox, localhost/a, r.example:5000/x/, r.example/]}}"},
-		"an image's tag":         {text: "spec: {security: {allowedImages: ['docker.io/library/busybox:1']}}", refused: allowedRule},
-		"a short image name":     {text: "spec: {security: {allowedImages: [busybox]}}", refused: allowedRule},
-		"a short image path":     {text: "spec: {security: {allowedImages: [library/busybox]}}", refused: allowedRule},
-		"a registry alone":       {text: "spec: {security: {allowedImages: [r.example]}}", refused: allowedRule},
-		"another pinning":        {text: "spec: {security: {imagePinning: Tag}}", refused: "imagePinning"},
 		"image size":             {text: "spec: {volumes: {maxImageSize: 20Gi}}"},
 		"image size in bytes":    {text: "spec: {volumes: {maxImageSize: 1000000}}"},
 		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize is greater than 0"},
@@ -100,6 +93,15 @@ func TestValidation(t *testing.T) {
 		"secrets":                {text: "spec: {credentials: {secrets: [{name: a}, {name: b.c-d}]}}"},
 		"secret twice":           {text: "spec: {credentials: {secrets: [{name: a}, {name: a}]}}", refused: "Duplicate value"},
 		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name has lower-case letters"},
+		"providers":              {text: providers("configPath: /etc/p.yaml, binDir: /opt/p")},
+		"providers with tokens":  {text: providers("configPath: /etc/p, configType: Directory, binDir: /opt/p, tokenAudiences: [a, 'https://b']")},
+		"providers, no programs": {text: providers("configPath: /etc/p.yaml"), refused: "spec.credentials.providers.binDir: Required value"},
+		"providers, no config":   {text: providers("binDir: /opt/p"), refused: "spec.credentials.providers.configPath: Required value"},
+		"providers in one place": {text: providers("configPath: /opt/p, binDir: /opt/p"), refused: "configPath and binDir are two different paths"},
+		"providers outside":      {text: providers("configPath: /etc/../p.yaml, binDir: /opt/p"), refused: pathRule},
+		"config of another type": {text: providers("configPath: /etc/p, configType: Link, binDir: /opt/p"), refused: "Unsupported value"},
+		"audience twice":         {text: providers("configPath: /etc/p, binDir: /opt/p, tokenAudiences: [a, a]"), refused: "Duplicate value"},
+		"empty audience":         {text: providers("configPath: /etc/p, binDir: /opt/p, tokenAudiences: ['']"), refused: "tokenAudiences[0]"},
 		"unknown verification":   {text: "spec: {credentials: {verification: Sometimes}}", refused: "Unsupported value"},
 
 		"percentage":          {text: "spec: {rollout: {maxUnavailable: 100%}}"},

@@ -49,12 +49,6 @@ type ImageCSIDriverSpec struct {
 	// +optional
 	Credentials Credentials `json:"credentials,omitempty,omitzero"`
 
-	// security restricts which images may be volumes. The admission policy image-csi-volume-images, which an
-	// installation brings, holds new pods and PersistentVolumes to it; those that exist are left alone.
-	// +kubebuilder:default={}
-	// +optional
-	Security Security `json:"security,omitempty,omitzero"`
-
 	// rollout says how a change reaches the nodes.
 	// +kubebuilder:default={}
 	// +optional
@@ -243,6 +237,12 @@ type Credentials struct {
 	// +optional
 	Secrets []SecretName `json:"secrets,omitempty"`
 
+	// providers are the kubelet's credential provider plugins: programs on the nodes that hand out credentials. A
+	// container of its own in each node plugin's pod, without privileges, runs them for images that the credentials
+	// of the volume and the secrets above do not open. Default: none are run.
+	// +optional
+	Providers *CredentialProviders `json:"providers,omitempty"`
+
 	// verification says for which images on a node the registry has to confirm that a volume's credentials open
 	// them. NeverVerifyPreloadedImages: for those that this driver pulled with credentials. AlwaysVerify: for all,
 	// whoever brought them; new volumes then need the registry once. NeverVerify: for none. The names are those of
@@ -251,6 +251,49 @@ type Credentials struct {
 	// +optional
 	Verification Verification `json:"verification,omitempty"`
 }
+
+// CredentialProviders says where the nodes have the kubelet's credential provider plugins. Every node of the driver must
+// have both paths: without them, the node plugin's pod does not start there.
+// +kubebuilder:validation:XValidation:rule="self.configPath != self.binDir",message="configPath and binDir are two different paths"
+type CredentialProviders struct {
+	// configPath is a CredentialProviderConfig of the kubelet on the nodes (its --image-credential-provider-config),
+	// JSON or YAML, readable for all. Providers that require annotations of service accounts are refused.
+	ConfigPath HostPath `json:"configPath"`
+
+	// configType says what configPath is. File: one file, which has to be changed in place to count without a
+	// restart of the pod. Directory: a directory of files named *.json, *.yaml and *.yml.
+	// +kubebuilder:default=File
+	// +optional
+	ConfigType ConfigType `json:"configType,omitempty"`
+
+	// binDir is the directory of the providers' programs on the nodes (the kubelet's
+	// --image-credential-provider-bin-dir). The programs must be static, and executable for all.
+	BinDir HostPath `json:"binDir"`
+
+	// tokenAudiences are the audiences for which pods' service account tokens are handed to providers that ask for
+	// them in tokenAttributes. Needs Kubernetes 1.35; before, such providers get no token.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	TokenAudiences []TokenAudience `json:"tokenAudiences,omitempty"`
+}
+
+// ConfigType says what a path of a configuration is.
+// +kubebuilder:validation:Enum=File;Directory
+type ConfigType string
+
+// The types of a configuration's path.
+const (
+	// ConfigFile is a single file.
+	ConfigFile ConfigType = "File"
+	// ConfigDirectory is a directory of files.
+	ConfigDirectory ConfigType = "Directory"
+)
+
+// TokenAudience is for whom a service account token is.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+type TokenAudience string
 
 // Verification says for which images on a node a volume's credentials are verified.
 // +kubebuilder:validation:Enum=NeverVerify;NeverVerifyPreloadedImages;AlwaysVerify
@@ -264,40 +307,6 @@ const (
 	NeverVerifyPreloadedImages Verification = "NeverVerifyPreloadedImages"
 	// AlwaysVerify verifies for every image.
 	AlwaysVerify Verification = "AlwaysVerify"
-)
-
-// Security restricts which images may be volumes.
-type Security struct {
-	// allowedImages lists the repositories whose images may be volumes, in full: registry.example.com/team/tools is one
-	// repository, registry.example.com/team/ with a slash at the end is all beneath that path. Default: every image.
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	AllowedImages []AllowedImage `json:"allowedImages,omitempty"`
-
-	// imagePinning says whether volumes have to name their image by digest. Optional: no. Digest: yes, so that a tag
-	// that moves cannot bring other content.
-	// +kubebuilder:default=Optional
-	// +optional
-	ImagePinning ImagePinning `json:"imagePinning,omitempty"`
-}
-
-// AllowedImage is a repository, or a path of repositories with a slash at its end, with its registry's host.
-// +kubebuilder:validation:MinLength=1
-// +kubebuilder:validation:MaxLength=255
-// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$') && self.contains('/')",message="an allowed image is a repository with its registry's host and without tag or digest, as in docker.io/library/busybox, or a path that ends with '/', as in registry.example.com/team/"
-type AllowedImage string
-
-// ImagePinning says whether volumes have to name their image by digest.
-// +kubebuilder:validation:Enum=Optional;Digest
-type ImagePinning string
-
-// The kinds of pinning.
-const (
-	// PinningOptional takes tags and digests.
-	PinningOptional ImagePinning = "Optional"
-	// PinningDigest takes digests only.
-	PinningDigest ImagePinning = "Digest"
 )
 
 // Rollout says how a change reaches the nodes.

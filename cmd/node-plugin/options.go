@@ -31,6 +31,7 @@ type options struct {
 	httpAddress      string
 	pullPolicy       string
 	credentialsDir   string
+	providerSocket   string
 	verifyCached     string
 	maxParallelPulls int
 	defaultSizeLimit string
@@ -84,6 +85,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
+	f.StringVar(&o.providerSocket, contract.FlagProviderSocket, "", "the socket of the container that runs the node's credential providers; empty for none")
 	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
@@ -138,6 +140,9 @@ func (o *options) complete() error {
 	}
 	if o.credentialsDir != "" && !filepath.IsAbs(o.credentialsDir) {
 		wrong(contract.FlagCredentialsDir, "%q is not an absolute path", o.credentialsDir)
+	}
+	if o.providerSocket != "" && !filepath.IsAbs(o.providerSocket) {
+		wrong(contract.FlagProviderSocket, "%q is not an absolute path", o.providerSocket)
 	}
 	if o.maxParallelPulls < 1 {
 		wrong(contract.FlagMaxParallelPulls, "%d is less than 1", o.maxParallelPulls)

@@ -167,6 +167,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Version:     buildVersion(),
 		KubeletRoot: o.kubeletRoot,
 		Credentials: credentials.Directory(o.credentialsDir),
+		Providers:   credentials.NewProviders(o.providerSocket),
 		Policy:      o.policy,
 		SizeLimits:  o.limits,
 		MaxVolumes:  maxVolumes,

@@ -48,6 +48,11 @@ const (
 	EphemeralAttribute    = "csi.storage.k8s.io/ephemeral"
 )
 
+// TokensSecret is the key under which the kubelet hands over the pod's service account tokens, among the secrets of a
+// volume, when the CSIDriver object has tokenRequests and serviceAccountTokenInSecrets: true (KEP-5538). No Secret of
+// a user can have it, because of its slash.
+const TokensSecret = "csi.storage.k8s.io/serviceAccount.tokens"
+
 // MountMode tells in which mount namespace a node plugin mounts.
 const (
 	// ModeNsenter mounts in the host's mount namespace, entered by system calls.
@@ -79,12 +84,18 @@ const (
 
 	// CredentialsPath is where the driver's own secrets are mounted: <CredentialsPath>/<name of the secret>/<key>.
 	CredentialsPath = "/etc/imagecsi/credentials" //nolint:gosec // a path, no credential
+
+	// ProviderDir is shared by the node plugin's container and that of the credential providers, and ProviderSocket
+	// is where the latter answers.
+	ProviderDir    = "/run/imagecsi/providers"
+	ProviderSocket = ProviderDir + "/providers.sock"
 )
 
 // Paths inside the operator's image.
 const (
-	ManagerBinary    = "/manager"
-	NodePluginBinary = "/node-plugin"
+	ManagerBinary            = "/manager"
+	NodePluginBinary         = "/node-plugin"
+	CredentialProviderBinary = "/credential-provider"
 )
 
 // Paths below the kubelet's root directory.
@@ -118,8 +129,15 @@ const (
 	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
+	FlagProviderSocket   = "provider-socket"    // where credential providers are asked
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
 	FlagLogLevel         = "log-level"          // error, info or debug
+)
+
+// Further flags of the credential providers' program.
+const (
+	FlagProviderConfig = "config"  // a CredentialProviderConfig, or a directory of them
+	FlagProviderBinDir = "bin-dir" // the providers' programs
 )
 
 // NodeNameEnv is the environment variable in which a DaemonSet hands the Node's name to its pod.

@@ -8,10 +8,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Operator is the project's image as its Dockerfile lays it out: both programs at the root, no shell, no root user.
-func Operator(manager, nodePlugin string) (v1.Image, error) {
+// Operator is the project's image as its Dockerfile lays it out: its programs at the root, no shell, no root user.
+func Operator(manager, nodePlugin, credentialProvider string) (v1.Image, error) {
 	var layers []v1.Layer
-	for _, program := range []struct{ source, target string }{{manager, "/manager"}, {nodePlugin, "/node-plugin"}} {
+	for _, program := range []struct{ source, target string }{
+		{manager, "/manager"}, {nodePlugin, "/node-plugin"}, {credentialProvider, "/credential-provider"},
+	} {
 		file, err := Program(program.source, program.target)
 		if err != nil {
 			return nil, err

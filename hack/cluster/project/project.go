@@ -22,7 +22,7 @@ const (
 
 // Programs are the paths of the programs that a build made.
 type Programs struct {
-	Manager, NodePlugin string
+	Manager, NodePlugin, CredentialProvider string
 }
 
 // Build compiles the checkout's programs, statically, into dir. The Go build cache makes a second build short.
@@ -32,18 +32,22 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 		return Programs{}, err
 	}
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version="+Tag,
-		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin")
+		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
 	command.Dir = root
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := command.CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("build the operator's programs: %w\n%s", err, out)
 	}
-	return Programs{Manager: filepath.Join(dir, "manager"), NodePlugin: filepath.Join(dir, "node-plugin")}, nil
+	return Programs{
+		Manager:            filepath.Join(dir, "manager"),
+		NodePlugin:         filepath.Join(dir, "node-plugin"),
+		CredentialProvider: filepath.Join(dir, "credential-provider"),
+	}, nil
 }
 
 // Image assembles the operator's image from built programs.
 func (p Programs) Image() (v1.Image, error) {
-	return image.Operator(p.Manager, p.NodePlugin)
+	return image.Operator(p.Manager, p.NodePlugin, p.CredentialProvider)
 }
 
 // Registry takes images, as a cluster does.

@@ -72,6 +72,13 @@ func (r *Records) Verdict(repository string, auths []*runtimeapi.AuthConfig) Ver
 	return Unproven
 }
 
+// Served stands, in these records, for a service account to whose pods credential providers gave a credential. That
+// changes every few hours and the account does not (the kubelet's records name the account, too). A secret can never
+// say the same: its credentials have no server address.
+func Served(account string) *runtimeapi.AuthConfig {
+	return &runtimeapi.AuthConfig{ServerAddress: "service account " + account}
+}
+
 // Begin says that a pull with credentials begins. From here on the repository is not Unknown, so that a process that
 // is killed between the end of the pull and Grant leaves nothing open. The caller calls end when the pull has ended,
 // after Grant; undone tells that the pull certainly brought nothing to the node.

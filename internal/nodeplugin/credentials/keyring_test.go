@@ -122,6 +122,18 @@ func TestBothSecretFormatsAndEveryKindOfCredential(t *testing.T) {
 	}
 }
 
+// The access records know service accounts by a server address; see access.Served.
+func TestASecretCannotNameAServerAddress(t *testing.T) {
+	keyring, err := FromSecret(map[string]string{dockerConfigJSONKey: `{"auths":{"r.example":{"username":"u","serveraddress":"service account ns/a/1"}}}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auths, err := keyring.Match(named(t, "r.example/app"))
+	if err != nil || len(auths) != 1 || auths[0].GetServerAddress() != "" {
+		t.Errorf("got %v (%v)", auths, err)
+	}
+}
+
 func TestBadSecretsAreExplainedWithoutTheSecret(t *testing.T) {
 	const hidden = "hunter2"
 	tests := map[string]map[string]string{

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -17,7 +18,11 @@ func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Imag
 		return nil
 	}
 	repository := repositoryOf(r.Image)
-	if p.config.Verify.Open(p.config.Access.Verdict(repository, r.Auths)) {
+	known := r.Auths
+	if served := r.Provided.record(); served != nil {
+		known = append(slices.Clone(known), served)
+	}
+	if p.config.Verify.Open(p.config.Access.Verdict(repository, known)) {
 		return nil
 	}
 	if r.Policy == Never {
@@ -33,7 +38,7 @@ func unproven(err error) error {
 	case !errors.As(err, &e) || e.Kind == StillPulling:
 		return err
 	case e.Kind == Denied:
-		return newError(NotYours, e.Image, e.cause)
+		return newError(NotYours, e.Image, e.cause).with(e.hint)
 	}
 	text := "image " + e.Image + " is on this node, but whether this volume may use it could not be verified: " + e.text
 	return &Error{Kind: e.Kind, Image: e.Image, text: text, cause: e.cause}
@@ -70,9 +75,9 @@ type note struct {
 }
 
 // noteBegin marks the repository before a pull that may need credentials brings anything.
-func (p *Puller) noteBegin(image string, auths []*runtimeapi.AuthConfig) (note, error) {
+func (p *Puller) noteBegin(image string, credentials bool) (note, error) {
 	n := note{repository: repositoryOf(image), end: func(bool) {}}
-	if p.config.Access == nil || len(auths) == 0 {
+	if p.config.Access == nil || !credentials {
 		return n, nil
 	}
 	end, err := p.config.Access.Begin(n.repository)
@@ -83,8 +88,8 @@ func (p *Puller) noteBegin(image string, auths []*runtimeapi.AuthConfig) (note, 
 	return n, nil
 }
 
-// noteEnd records which credential the registry took, if any.
-func (p *Puller) noteEnd(ctx context.Context, n note, auth *runtimeapi.AuthConfig, pullErr error) {
+// noteEnd records which credential the registry took; nil is none, or one that everyone has.
+func (p *Puller) noteEnd(ctx context.Context, n note, taken *runtimeapi.AuthConfig, pullErr error) {
 	if p.config.Access == nil {
 		return
 	}
@@ -92,7 +97,7 @@ func (p *Puller) noteEnd(ctx context.Context, n note, auth *runtimeapi.AuthConfi
 		n.end(broughtNothing(pullErr))
 		return
 	}
-	if err := p.config.Access.Grant(n.repository, auth); err != nil {
+	if err := p.config.Access.Grant(n.repository, taken); err != nil {
 		p.config.Logger.Warn("the registry will be asked again for every volume", "repository", n.repository, "error", err)
 	}
 	n.end(false)

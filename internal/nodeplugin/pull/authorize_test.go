@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,5 +204,75 @@ func TestRecordsOfImagesThatLeftTheNodeGo(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(files) != 1 {
 		t.Errorf("records %q (%v), want one", files, err)
+	}
+}
+
+// provided gives alice's password to the pods of an account, and counts how often it is asked.
+func provided(account string, asked *atomic.Int32, failed error) *Provided {
+	return &Provided{To: account, Ask: func(context.Context) ([]*runtimeapi.AuthConfig, error) {
+		asked.Add(1)
+		if failed != nil {
+			return nil, failed
+		}
+		return alice, nil
+	}}
+}
+
+func TestProvidersAreAskedOnlyWhereTheRegistryIs(t *testing.T) {
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	var asked atomic.Int32
+	with := func(auths []*runtimeapi.AuthConfig, account string, want Kind, asks int32) {
+		t.Helper()
+		asked.Store(0)
+		err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Auths: auths, Provided: provided(account, &asked, nil)})
+		if want == "" && err != nil || want != "" && kindOf(t, err) != want {
+			t.Errorf("account %q: %v, want %q", account, err, want)
+		}
+		if got := asked.Load(); got != asks {
+			t.Errorf("account %q: providers asked %d times, want %d", account, got, asks)
+		}
+	}
+	with(nil, "ns/a/1", "", 1)
+	with(nil, "ns/a/1", "", 0) // known
+	with(bob, "ns/b/2", "", 1) // another account proves itself
+	with(alice, "ns/c/3", "", 0)
+	with(nil, "ns/c/3", "", 1) // it was alice's own password that opened the image
+	registry.set(func() { registry.away = true })
+	with(nil, "ns/b/2", "", 0)
+	with(nil, "ns/d/4", Unreachable, 1)
+}
+
+func TestWhatProvidersGiveToEveryoneOpensTheImageToAll(t *testing.T) {
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	var asked atomic.Int32
+	if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Provided: provided("", &asked, nil)}); err != nil {
+		t.Fatal(err)
+	}
+	registry.set(func() { registry.away = true })
+	ensure(t, p, "", nil, "")
+}
+
+func TestAFailedProviderIsNamedWhereTheImageIsRefused(t *testing.T) {
+	failed := errors.New("credential provider one: it ended with exit status 3")
+	var asked atomic.Int32
+	refused := func(p *Puller, want Kind) {
+		t.Helper()
+		err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Provided: provided("ns/a/1", &asked, failed)})
+		if kindOf(t, err) != want || !strings.Contains(err.Error(), failed.Error()) || !strings.Contains(err.Error(), "the registry") {
+			t.Errorf("got %v", err)
+		}
+	}
+	registry := &privateRegistry{}
+	p := verifying(t, registry, t.TempDir(), "")
+	refused(p, Denied)
+	ensure(t, p, "", alice, "")
+	refused(p, NotYours)
+
+	registry.set(func() { registry.public = true })
+	public := verifying(t, registry, t.TempDir(), "")
+	if err := public.Ensure(within(t, 10*time.Second), Request{Image: image, Provided: provided("", &asked, failed)}); err != nil {
+		t.Errorf("a public image: %v", err)
 	}
 }

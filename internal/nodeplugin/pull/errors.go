@@ -57,10 +57,23 @@ type Error struct {
 	Kind  Kind
 	Image string
 	text  string
+	hint  string // what else the reader should know; may be empty
 	cause error
 }
 
-func (e *Error) Error() string { return e.text }
+func (e *Error) Error() string {
+	if e.hint == "" {
+		return e.text
+	}
+	return e.text + "; " + e.hint
+}
+
+// with returns the error with a hint.
+func (e *Error) with(hint string) *Error {
+	hinted := *e
+	hinted.hint = bounded(hint, maxCauseBytes)
+	return &hinted
+}
 
 // Unwrap returns the runtime's error, or the context's.
 func (e *Error) Unwrap() error { return e.cause }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
@@ -17,6 +16,7 @@ type flightKey struct {
 	image     string // for people
 	reference string // what is pulled; by its digest where only the caller's right to the image is in question
 	auths     [sha256.Size]byte
+	provided  string // to whom the providers' credentials are given; "-" where there are none
 }
 
 func keyOf(r Request, reference string) flightKey {
@@ -27,7 +27,10 @@ func keyOf(r Request, reference string) flightKey {
 		fmt.Fprintf(hash, "%d:", len(encoded))
 		hash.Write(encoded)
 	}
-	key := flightKey{image: r.Image, reference: reference}
+	key := flightKey{image: r.Image, reference: reference, provided: "-"}
+	if r.Provided != nil {
+		key.provided = r.Provided.To
+	}
 	hash.Sum(key.auths[:0])
 	return key
 }
@@ -52,7 +55,7 @@ func (p *Puller) join(r Request, reference string) *flight {
 	if !ok {
 		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{})}
 		p.flights[key] = f
-		p.done.Go(func() { p.fly(f, r.Auths) })
+		p.done.Go(func() { p.fly(f, r) })
 	}
 	return f
 }
@@ -69,11 +72,11 @@ func (p *Puller) collect(f *flight) error {
 }
 
 // fly runs the pull and keeps its end for a while, for the next try when nobody waits for it now.
-func (p *Puller) fly(f *flight, auths []*runtimeapi.AuthConfig) {
+func (p *Puller) fly(f *flight, r Request) {
 	p.observeStart()
 	log := p.config.Logger.With("image", f.key.image)
-	log.Info("pulling image", "credentials", len(auths))
-	f.err = p.run(f, auths)
+	log.Info("pulling image", "credentials", len(r.Auths), "providers", r.Provided != nil)
+	f.err = p.run(f, r)
 	took := time.Since(f.queued)
 	p.observeEnd(f.err, took)
 	if f.err != nil {

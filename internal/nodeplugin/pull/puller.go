@@ -57,6 +57,27 @@ type Request struct {
 	Image  string                   // normalised: the same image always has the same name here
 	Policy Policy                   // empty stands for IfNotPresent
 	Auths  []*runtimeapi.AuthConfig // tried in this order; none is an anonymous pull
+
+	Provided *Provided // tried after Auths; nil is none
+	For      string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
+}
+
+// Provided are credentials that are asked for only when a registry is, because that takes time.
+type Provided struct {
+	// To names for whom they are, and is the same for all who get the same. Empty is everyone on the node.
+	To string
+
+	// Ask returns them, the best first, and what went wrong on the way, which concerns the caller only if the image
+	// cannot be had without. It may be called at the same time as others.
+	Ask func(ctx context.Context) ([]*runtimeapi.AuthConfig, error)
+}
+
+// record is what the access records know these credentials by; nil stands for anyone.
+func (p *Provided) record() *runtimeapi.AuthConfig {
+	if p == nil || p.To == "" {
+		return nil
+	}
+	return access.Served(p.To)
 }
 
 // Puller pulls images, one pull at a time for each image and set of credentials.
@@ -175,7 +196,7 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // run is one pull, from its place in the queue to its end.
-func (p *Puller) run(f *flight, auths []*runtimeapi.AuthConfig) error {
+func (p *Puller) run(f *flight, r Request) error {
 	if err := p.slots.Acquire(p.ctx, 1); err != nil {
 		return newError(RuntimeDown, f.key.image, errors.New("the node plugin is shutting down"))
 	}
@@ -184,39 +205,70 @@ func (p *Puller) run(f *flight, auths []*runtimeapi.AuthConfig) error {
 
 	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
 	defer cancel()
-	noted, err := p.noteBegin(f.key.image, auths)
+	noted, err := p.noteBegin(f.key.image, len(r.Auths) > 0 || r.Provided != nil)
 	if err != nil {
 		return err
 	}
 	before := p.heldBefore(ctx, f.key.reference)
-	auth, err := p.pullWithAny(ctx, f.key, auths)
-	p.noteEnd(ctx, noted, auth, err)
+	taken, err := p.pullWithAny(ctx, f.key, r)
+	p.noteEnd(ctx, noted, taken, err)
 	if err != nil {
 		return err
 	}
 	return p.limitPulled(ctx, f.key, before)
 }
 
-// pullWithAny tries every credential, then none, and returns the one that the registry took; nil if it wants none.
-func (p *Puller) pullWithAny(ctx context.Context, key flightKey, auths []*runtimeapi.AuthConfig) (*runtimeapi.AuthConfig, error) {
-	var refused error
+// pullWithAny tries every credential, then those of the providers, then none. It returns what the access records are
+// to know about the one that the registry took; nil for what is open to anyone.
+func (p *Puller) pullWithAny(ctx context.Context, key flightKey, r Request) (*runtimeapi.AuthConfig, error) {
+	taken, refused := p.pullWithEach(ctx, key, r.Auths)
+	if refused == nil && taken != nil || refused != nil && !denied(refused) {
+		return taken, refused
+	}
+	var failed error
+	if r.Provided != nil {
+		var auths []*runtimeapi.AuthConfig
+		auths, failed = r.Provided.Ask(ctx)
+		taken, err := p.pullWithEach(ctx, key, auths)
+		switch {
+		case err == nil && taken != nil:
+			return r.Provided.record(), nil
+		case err != nil && !denied(err):
+			return nil, err
+		case err != nil:
+			refused = err
+		}
+	}
+	err := p.pullOnce(ctx, key, nil)
+	if err != nil && refused != nil {
+		// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
+		// user can act on, so that one is returned.
+		err = refused
+	}
+	return nil, withoutProviders(err, failed)
+}
+
+// pullWithEach tries credentials until the registry takes one, and returns it. An error other than a refusal ends it.
+func (p *Puller) pullWithEach(ctx context.Context, key flightKey, auths []*runtimeapi.AuthConfig) (taken *runtimeapi.AuthConfig, err error) {
 	for _, auth := range auths {
-		err := p.pullOnce(ctx, key, auth)
+		err = p.pullOnce(ctx, key, auth)
 		if err == nil {
 			return auth, nil
 		}
 		if !denied(err) {
 			return nil, err
 		}
-		refused = err
-	}
-	err := p.pullOnce(ctx, key, nil)
-	if err != nil && refused != nil {
-		// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
-		// user can act on, so that one is returned.
-		return nil, refused
 	}
 	return nil, err
+}
+
+// withoutProviders adds to a refusal that credential providers failed: it may be the reason.
+func withoutProviders(err, failed error) error {
+	var e *Error
+	if failed == nil || !errors.As(err, &e) || e.Kind != Denied {
+		return err
+	}
+	return e.with("the node's credential providers were of no help: " + failed.Error())
 }
 
 func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.AuthConfig) error {

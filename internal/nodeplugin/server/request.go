@@ -38,6 +38,7 @@ type requests struct {
 	policy      pull.Policy
 	limits      SizeLimits
 	shared      credentials.Directory
+	providers   *credentials.Providers
 	log         *slog.Logger
 }
 
@@ -63,7 +64,11 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
-	auths, err := q.credentials(r.GetSecrets(), image)
+	tokens, secret, err := credentials.SplitTokens(r.GetSecrets())
+	if err != nil {
+		return volume.Request{}, invalid("%v", err)
+	}
+	auths, err := q.credentials(secret, image)
 	if err != nil {
 		return volume.Request{}, err
 	}
@@ -84,6 +89,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Writable: writable,
 		Policy:   policy,
 		Auths:    auths,
+		Provided: q.providers.For(image, tokens),
 		Pod:      podOf(attributes),
 
 		SizeLimit: sizeLimit,

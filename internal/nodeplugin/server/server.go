@@ -32,8 +32,9 @@ type Config struct {
 	NodeID      string
 	Version     string // vendor_version of GetPluginInfo
 	KubeletRoot string
-	Credentials credentials.Directory // of the driver, tried after a volume's own; empty for none
-	Policy      pull.Policy           // of volumes that name none
+	Credentials credentials.Directory  // of the driver, tried after a volume's own; empty for none
+	Providers   *credentials.Providers // tried after those; nil for none
+	Policy      pull.Policy            // of volumes that name none
 	SizeLimits  SizeLimits
 	MaxVolumes  int64 // max_volumes_per_node of NodeGetInfo; 0 leaves it to Kubernetes
 	Volumes     Volumes
@@ -62,7 +63,7 @@ func New(name string, c Config) *grpc.Server {
 		nodeID:     c.NodeID,
 		maxVolumes: c.MaxVolumes,
 		volumes:    c.Volumes,
-		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, log: c.Logger},
+		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, providers: c.Providers, log: c.Logger},
 	})
 	return server
 }

@@ -87,7 +87,8 @@ type Request struct {
 	Writable bool
 	Policy   pull.Policy
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
-	Pod      string                   // namespace/name, for people; may be empty
+	Provided *pull.Provided           // further ones, which cost time; nil is none
+	Pod      string                   // namespace/name; may be empty
 
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
 	Group     *uint32 // the pod's fsGroup, which gets the root directory of a new writable volume; nil is none

@@ -76,7 +76,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 			policy = pull.IfNotPresent
 		}
 	}
-	if err := n.images.Ensure(ctx, pull.Request{Image: r.Image, Policy: policy, Auths: r.Auths}); err != nil {
+	if err := n.images.Ensure(ctx, pull.Request{Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod}); err != nil {
 		return err
 	}
 	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) })

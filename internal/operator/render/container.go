@@ -85,6 +85,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 	if len(driver.Spec.Credentials.Secrets) > 0 {
 		args = append(args, option(contract.FlagCredentialsDir, contract.CredentialsPath))
 	}
+	if driver.Spec.Credentials.Providers != nil {
+		args = append(args, option(contract.FlagProviderSocket, contract.ProviderSocket))
+	}
 	return args
 }
 

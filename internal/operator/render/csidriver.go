@@ -17,6 +17,12 @@ const ephemeralProfileLabel = "security.openshift.io/csi-ephemeral-volume-profil
 func csiDriver(driver *v1alpha1.ImageCSIDriver, name string) *storagev1.CSIDriver {
 	objectLabels := labels(driver)
 	objectLabels[ephemeralProfileLabel] = "restricted"
+	requests := tokenRequests(driver)
+	var inSecrets *bool // may be set with token requests only
+	if len(requests) > 0 {
+		// Among the secrets, tokens stay out of logs, and no user can put one there in the kubelet's name.
+		inSecrets = ptr.To(true)
+	}
 	return &storagev1.CSIDriver{
 		TypeMeta:   metav1.TypeMeta{APIVersion: storagev1.SchemeGroupVersion.String(), Kind: "CSIDriver"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: objectLabels},
@@ -24,9 +30,12 @@ func csiDriver(driver *v1alpha1.ImageCSIDriver, name string) *storagev1.CSIDrive
 			AttachRequired: ptr.To(false),
 			PodInfoOnMount: ptr.To(true),
 			// With true, two pods with different SELinux levels could not share a volume on one node.
-			SELinuxMount:         ptr.To(false),
-			FSGroupPolicy:        ptr.To(storagev1.NoneFSGroupPolicy),
-			VolumeLifecycleModes: []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral},
+			SELinuxMount:  ptr.To(false),
+			FSGroupPolicy: ptr.To(storagev1.NoneFSGroupPolicy),
+			TokenRequests: requests,
+			// See KEP-5538; an API server that does not know it leaves it out.
+			ServiceAccountTokenInSecrets: inSecrets,
+			VolumeLifecycleModes:         []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral},
 		},
 	}
 }

@@ -63,6 +63,12 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 	volumes, mounts := hostDirectories(driver, class).split()
 	secrets, secretMounts := credentials(driver)
 	volumes, mounts = append(volumes, secrets...), append(mounts, secretMounts...)
+	sidecar, sidecarVolumes := providers(driver, settings)
+	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
+	containers := []corev1.Container{container(driver, class, settings, mounts)}
+	if sidecar != nil {
+		containers = append(containers, *sidecar)
+	}
 	return corev1.PodSpec{
 		ServiceAccountName:            ServiceAccountName(driver.Name),
 		AutomountServiceAccountToken:  ptr.To(false),
@@ -77,7 +83,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 		},
 		Tolerations:      tolerations(plugin),
 		ImagePullSecrets: pullSecrets(plugin),
-		Containers:       []corev1.Container{container(driver, class, settings, mounts)},
+		Containers:       containers,
 		Volumes:          volumes,
 	}
 }

@@ -46,7 +46,11 @@ func full() *v1alpha1.ImageCSIDriver {
 			DefaultSizeLimit: ptr.To(resource.MustParse("1Gi")), MaxSizeLimit: ptr.To(resource.MustParse("10Gi")),
 			MaxVolumesPerNode: ptr.To(int32(500))},
 		Credentials: v1alpha1.Credentials{
-			Secrets:      []v1alpha1.SecretName{{Name: "registry-b"}, {Name: "registry-a"}},
+			Secrets: []v1alpha1.SecretName{{Name: "registry-b"}, {Name: "registry-a"}},
+			Providers: &v1alpha1.CredentialProviders{
+				ConfigPath: "/etc/kubernetes/credential-providers.yaml", BinDir: "/opt/credential-providers",
+				TokenAudiences: []v1alpha1.TokenAudience{"registry.example.com"},
+			},
 			Verification: v1alpha1.AlwaysVerify,
 		},
 		Rollout: v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromInt32(3))},

@@ -96,6 +96,33 @@ func TestEveryPodKeepsToTheLeast(t *testing.T) {
 	}
 }
 
+// The programs of credential providers are somebody else's.
+func TestCredentialProvidersRunWithoutPrivileges(t *testing.T) {
+	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.CRIO, nodeclass.OpenShift} {
+		driver := minimal()
+		driver.Spec.Credentials.Providers = &v1alpha1.CredentialProviders{ConfigPath: "/etc/p", BinDir: "/opt/p", ConfigType: v1alpha1.ConfigDirectory}
+		pod := daemonSet(driver, class(t, name), settings).Spec.Template.Spec
+		container := pod.Containers[1]
+		context := container.SecurityContext
+		if context.Privileged != nil || *context.AllowPrivilegeEscalation || !*context.RunAsNonRoot || !*context.ReadOnlyRootFilesystem ||
+			len(context.Capabilities.Add) > 0 || !slices.Equal(context.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+			context.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: %+v", name, context)
+		}
+		kinds := map[string]corev1.VolumeSource{}
+		for _, volume := range pod.Volumes {
+			kinds[volume.Name] = volume.VolumeSource
+		}
+		for _, mount := range container.VolumeMounts {
+			source := kinds[mount.Name]
+			readOnly := mount.ReadOnly && source.HostPath != nil && *source.HostPath.Type == corev1.HostPathDirectory
+			if source.EmptyDir == nil && !readOnly {
+				t.Errorf("%s: %s is mounted from %+v", name, mount.MountPath, source)
+			}
+		}
+	}
+}
+
 // The API server fills in the defaults; an object that it has not seen must lead to the same pods.
 func TestTheAPIsDefaultsAreTheRenderersDefaults(t *testing.T) {
 	defaulted := minimal()

@@ -71,12 +71,7 @@ func (d directories) split() ([]corev1.Volume, []corev1.VolumeMount) {
 	volumes := make([]corev1.Volume, 0, len(d))
 	mounts := make([]corev1.VolumeMount, 0, len(d))
 	for _, directory := range d {
-		volumes = append(volumes, corev1.Volume{
-			Name: directory.name,
-			VolumeSource: corev1.VolumeSource{
-				HostPath: &corev1.HostPathVolumeSource{Path: directory.path, Type: ptr.To(directory.kind)},
-			},
-		})
+		volumes = append(volumes, hostPath(directory.name, directory.path, directory.kind))
 		mounts = append(mounts, directory.mount())
 	}
 	return volumes, mounts

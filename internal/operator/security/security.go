@@ -8,12 +8,28 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
+// nonRoot is the user of the operator's image.
+const nonRoot = 65532
+
 // Context returns the security context of the node plugin's container in a node class.
 func Context(class nodeclass.Class) *corev1.SecurityContext {
 	if class.MountMode == contract.ModeBidirectional {
 		return bidirectional()
 	}
 	return nsenter(class)
+}
+
+// Unprivileged returns the security context of a container that needs no privilege at all.
+func Unprivileged() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false),
+		RunAsNonRoot:             ptr.To(true),
+		RunAsUser:                ptr.To[int64](nonRoot),
+		RunAsGroup:               ptr.To[int64](nonRoot),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
 }
 
 // bidirectional: the API server accepts Bidirectional mount propagation from privileged containers only. Runtimes
