@@ -61,6 +61,8 @@ func runWithServer(m *testing.M) int {
 	code := 1
 	if operator, err = operatorIdentity(started, filepath.Join("..", "config", "rbac")); err != nil {
 		fmt.Fprintln(os.Stderr, "give the operator its rights:", err)
+	} else if err = admissionPolicies(started, filepath.Join("..", "config", "admission")); err != nil {
+		fmt.Fprintln(os.Stderr, "install the admission policies:", err)
 	} else {
 		code = m.Run()
 	}

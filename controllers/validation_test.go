@@ -24,6 +24,7 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
 		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
+		Security:        v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
 		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
 	}
 	for name, text := range map[string]string{
@@ -55,6 +56,7 @@ func TestValidation(t *testing.T) {
 		endpointRule = "runtimeEndpoint is unix:// and the absolute path of a socket inside a directory"
 		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
 		nameRule     = "a CSI driver name has lower-case letters, digits, '-' and '.'"
+		allowedRule  = "an allowed image is a repository with its registry's host"
 		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
@@ -79,6 +81,12 @@ func TestValidation(t *testing.T) {
 		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
 		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
 
+		"allowed images":         {text: "spec: {security: {allowedImages: [docker.io/library/busybox, localhost/a, r.example:5000/x/, r.example/]}}"},
+		"an image's tag":         {text: "spec: {security: {allowedImages: ['docker.io/library/busybox:1']}}", refused: allowedRule},
+		"a short image name":     {text: "spec: {security: {allowedImages: [busybox]}}", refused: allowedRule},
+		"a short image path":     {text: "spec: {security: {allowedImages: [library/busybox]}}", refused: allowedRule},
+		"a registry alone":       {text: "spec: {security: {allowedImages: [r.example]}}", refused: allowedRule},
+		"another pinning":        {text: "spec: {security: {imagePinning: Tag}}", refused: "imagePinning"},
 		"image size":             {text: "spec: {volumes: {maxImageSize: 20Gi}}"},
 		"image size in bytes":    {text: "spec: {volumes: {maxImageSize: 1000000}}"},
 		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize is greater than 0"},

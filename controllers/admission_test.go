@@ -1,0 +1,235 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// admissionPolicies are what config/admission installs, for all tests: the operator has to work under them.
+func admissionPolicies(admin *rest.Config, dir string) error {
+	c, err := client.New(admin, client.Options{})
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{"operator_nodes.yaml", "driver_escalation.yaml", "volume_images.yaml"} {
+		if err := createAll(c, filepath.Join(dir, file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// as returns the server as somebody else sees it.
+func (c *cluster) as(user string, groups ...string) client.Client {
+	c.Helper()
+	config := rest.CopyConfig(server)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
+	other, err := client.New(config, client.Options{Scheme: c.Scheme()})
+	c.Expect(err).NotTo(HaveOccurred())
+	return other
+}
+
+// asOperator has the operator's rights and no more.
+func (c *cluster) asOperator() client.Client {
+	c.Helper()
+	return c.as(operator.Impersonate.UserName)
+}
+
+func mergePatch(text string) client.Patch { return client.RawPatch(types.MergePatchType, []byte(text)) }
+
+// refuses wants an admission policy to answer with some words. Policies reach the server's admission a moment after
+// they were created, so a try must change nothing.
+func (c *cluster) refuses(words string, try func() error) {
+	c.Helper()
+	c.Eventually(try, 10*time.Second, 50*time.Millisecond).Should(MatchError(ContainSubstring(words)))
+}
+
+func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
+	c := newCluster(t)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "guarded", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "x"}},
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}}}}
+	c.Expect(c.Create(c.ctx, node)).To(Succeed())
+	me := c.asOperator()
+	patch := func(text string, options ...client.PatchOption) error {
+		return me.Patch(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, mergePatch(text), options...)
+	}
+	const labels, annotations, taints, spec = "node labels under imagecsi.dev/", "node annotations under imagecsi.dev/", "taints under imagecsi.dev/", "nothing in a node's spec"
+	for text, words := range map[string]string{
+		`{"metadata": {"labels": {"team": "b"}}}`:                                 labels,
+		`{"metadata": {"labels": {"team": null}}}`:                                labels,
+		`{"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}`: labels,
+		`{"metadata": {"labels": {"notimagecsi.dev/x": ""}}}`:                     labels,
+		`{"metadata": {"annotations": {"note": "y"}}}`:                            annotations,
+		`{"metadata": {"annotations": {"other": "y"}}}`:                           annotations,
+		`{"metadata": {"finalizers": ["example.com/stay"]}}`:                      spec,
+		`{"spec": {"taints": null}}`:                                              taints,
+		`{"spec": {"taints": [{"key": "dedicated", "effect": "NoExecute"}]}}`:     taints,
+		`{"spec": {"unschedulable": true}}`:                                       spec,
+		`{"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}}`:       spec,
+		`{"spec": {"providerID": "x://y"}}`:                                       spec,
+	} {
+		c.refuses(words, func() error { return patch(text, client.DryRunAll) })
+	}
+	for _, text := range []string{
+		`{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}, "annotations": {"imagecsi.dev/x": "y"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev/node-class": null}, "annotations": {"imagecsi.dev/x": null}}}`,
+		`{"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "dedicated", "effect": "NoSchedule"}, {"key": "imagecsi.dev/driver-not-ready", "effect": "NoSchedule"}]}}`,
+		`{"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "dedicated", "effect": "NoSchedule"}]}}`,
+	} {
+		c.Expect(patch(text)).To(Succeed(), text)
+	}
+	c.Expect(c.Patch(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}},
+		mergePatch(`{"metadata": {"labels": {"team": "b"}}}`))).To(Succeed(), "the administrator is held, too")
+}
+
+// editor may edit drivers, and raise their rights where escalate is set.
+func (c *cluster) editor(name string, escalate bool) client.Client {
+	c.Helper()
+	verbs := []string{"get", "create", "update", "patch"}
+	if escalate {
+		verbs = append(verbs, "escalate")
+	}
+	objects := []client.Object{
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"storage.imagecsi.dev"}, Resources: []string{"imagecsidrivers"}, Verbs: verbs}}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}},
+	}
+	for _, object := range objects {
+		c.Expect(c.Create(c.ctx, object)).To(Succeed())
+	}
+	c.Cleanup(func() {
+		for _, object := range objects {
+			if err := c.Delete(context.Background(), object); err != nil {
+				c.Error(err)
+			}
+		}
+	})
+	return c.as(name)
+}
+
+func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
+	c := newCluster(t)
+	editor, master := c.editor("editor", false), c.editor("master", true)
+	c.Expect(c.create("guarded.example.com", "spec: {nodeClasses: [{name: crio, kubeletRoot: /data/kubelet}]}")).To(Succeed())
+	patch := func(who client.Client, text string, options ...client.PatchOption) error {
+		object := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "guarded.example.com"}}
+		return who.Patch(c.ctx, object, mergePatch(text), options...)
+	}
+	raising := map[string]string{
+		`{"spec": {"nodePlugin": {"image": "example.com/evil:1"}}}`:                             "to set spec.nodePlugin.image",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:     "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:          "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`: "to set mountMode",
+	}
+	for text, words := range raising {
+		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
+	}
+	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"logLevel": "Debug"}, "rollout": {"maxUnavailable": 2}}}`)).To(Succeed(), "nothing is raised")
+	c.refuses("the verb escalate on imagecsidrivers new.example.com", func() error {
+		return editor.Create(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "new.example.com"},
+			Spec: v1alpha1.ImageCSIDriverSpec{NodePlugin: v1alpha1.NodePlugin{Image: "example.com/evil:1"}}}, client.DryRunAll)
+	})
+	for text := range raising {
+		c.Eventually(func() error { return patch(master, text) }, 10*time.Second).Should(Succeed(), text)
+		c.Expect(patch(editor, `{"spec": {"nodePlugin": {"logLevel": "Info"}}}`)).To(Succeed(), "what was raised before stays: "+text)
+	}
+	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"image": null}, "nodeClasses": null}}`)).To(Succeed(), "back to the default")
+}
+
+// podWith has an inline volume for each image, of a driver.
+func podWith(name, driver string, attributes ...map[string]string) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}}}
+	for i, a := range attributes {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: fmt.Sprint("v", i), VolumeSource: corev1.VolumeSource{
+			CSI: &corev1.CSIVolumeSource{Driver: driver, VolumeAttributes: a}}})
+	}
+	return pod
+}
+
+func image(name string) map[string]string { return map[string]string{"image": name} }
+
+func persistentVolume(name, driver, handle string, attributes map[string]string) *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+		Capacity:    corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+			Driver: driver, VolumeHandle: handle, VolumeAttributes: attributes}},
+	}}
+}
+
+func TestVolumesTakeAllowedImagesOnly(t *testing.T) {
+	c := newCluster(t)
+	c.Expect(c.create("held.example.com", "spec: {aliases: [held-alias.example.com], security: {allowedImages: "+
+		"[docker.io/library/busybox, registry.example/team/, localhost:5000/one]}}")).To(Succeed())
+	c.Expect(c.create("free.example.com", "spec: {}")).To(Succeed())
+	const driver = "held.example.com"
+	try := func(object client.Object) func() error {
+		return func() error { return c.Create(c.ctx, object, client.DryRunAll) }
+	}
+	for _, reference := range []string{
+		"other", "busybox-evil", "docker.io/library/busybox2:1", "team/app", "registry.example/teams/app", "registry.example.evil/team/app",
+		"evil.registry.example/team/app", "localhost:5000/one/two", "localhost:5000/one-more", "localhost:5001/one", "evil/busybox", "index.docker.io/evil/busybox",
+	} {
+		c.refuses("allows docker.io/library/busybox, ", try(podWith("p", driver, image(reference))))
+		c.refuses("may not be a volume", try(persistentVolume("pv", driver, reference, nil)))
+	}
+	c.refuses("image docker.io/library/evil may not be a volume", try(podWith("p", driver, image("docker.io/library/evil"), image("busybox"))))
+	c.refuses("may not be a volume", try(podWith("p", "held-alias.example.com", image("evil"))))
+	c.refuses("may not be a volume", try(podWith("p", driver, map[string]string{"image": "busybox", "volumeHandle": "evil"})))
+	c.refuses("may not be a volume", try(persistentVolume("pv", driver, "busybox", image("evil"))))
+
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for _, reference := range []string{
+		"busybox", "busybox:1", "busybox" + digest, "library/busybox", "docker.io/busybox", "docker.io/library/busybox:1" + digest, "index.docker.io/library/busybox",
+		"registry.example/team/app", "registry.example/team/deep/app:1", "localhost:5000/one", "localhost:5000/one:2",
+	} {
+		c.Expect(try(podWith("p", driver, image(reference)))()).To(Succeed(), reference)
+		c.Expect(try(persistentVolume("pv", driver, reference, nil))()).To(Succeed(), reference)
+	}
+	c.Expect(try(persistentVolume("pv", driver, "unique-handle", image("busybox")))()).To(Succeed())
+	c.Expect(try(podWith("p", "free.example.com", image("other")))()).To(Succeed(), "another driver is held, too")
+	c.Expect(try(podWith("p", "not-ours.example.com", image("other")))()).To(Succeed(), "somebody else's driver is held, too")
+	c.Expect(try(podWith("p", ""))()).To(Succeed(), "a pod without volumes is held, too")
+}
+
+func TestVolumesNameTheirImageByDigestWhereTheDriverWantsIt(t *testing.T) {
+	c := newCluster(t)
+	existing := podWith("existing", "pinned.example.com", image("busybox"))
+	existing.Finalizers = []string{"example.com/stay"}
+	c.Expect(c.create("pinned.example.com", "spec: {}")).To(Succeed())
+	c.Expect(c.Create(c.ctx, existing)).To(Succeed())
+	c.Expect(c.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "pinned.example.com"}},
+		mergePatch(`{"spec": {"security": {"imagePinning": "Digest"}}}`))).To(Succeed())
+	try := func(reference string) func() error {
+		return func() error {
+			return c.Create(c.ctx, podWith("p", "pinned.example.com", image(reference)), client.DryRunAll)
+		}
+	}
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for _, reference := range []string{"busybox", "busybox:1", "busybox:1@sha256:00", "busybox" + digest + "0"} {
+		c.refuses("wants images named by digest", try(reference))
+	}
+	c.Expect(try("busybox" + digest)()).To(Succeed())
+	c.Expect(try("busybox:1" + digest)()).To(Succeed())
+	existing.Finalizers = nil
+	c.Expect(c.Update(c.ctx, existing)).To(Succeed(), "a pod that exists cannot be edited any more")
+}
