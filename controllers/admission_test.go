@@ -133,11 +133,12 @@ func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
 		return who.Patch(c.ctx, object, mergePatch(text), options...)
 	}
 	raising := map[string]string{
-		`{"spec": {"nodePlugin": {"image": "example.com/evil:1"}}}`:                             "to set spec.nodePlugin.image",
-		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:     "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:          "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`: "to set mountMode",
+		`{"spec": {"nodePlugin": {"image": "example.com/evil:1"}}}`:                                   "to set spec.nodePlugin.image",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:           "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:                "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                      "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`:       "to set mountMode",
+		`{"spec": {"credentials": {"providers": {"configPath": "/etc/p.yaml", "binDir": "/opt/p"}}}}`: "to set spec.credentials.providers",
 	}
 	for text, words := range raising {
 		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
@@ -151,7 +152,7 @@ func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
 		c.Eventually(func() error { return patch(master, text) }, 10*time.Second).Should(Succeed(), text)
 		c.Expect(patch(editor, `{"spec": {"nodePlugin": {"logLevel": "Info"}}}`)).To(Succeed(), "what was raised before stays: "+text)
 	}
-	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"image": null}, "nodeClasses": null}}`)).To(Succeed(), "back to the default")
+	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"image": null}, "nodeClasses": null, "credentials": null}}`)).To(Succeed(), "back to the default")
 }
 
 // podWith has an inline volume for each image, of a driver.
