@@ -39,6 +39,10 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (minutes; needs root)
 	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/cgroupv2/run.sh
 
+.PHONY: conformance
+conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which stays (set-up included)
+	@$(GO) -C test run ./conformance/storage
+
 .PHONY: build
 build: ## build the programs into OUT (bin)
 	$(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...

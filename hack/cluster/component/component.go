@@ -53,6 +53,17 @@ func Kubernetes(release string) (Component, error) {
 	}, nil
 }
 
+// StorageSuite is Kubernetes' end-to-end suite for storage drivers, e2e.test, of the release that is the client libraries'
+// own. It tests a cluster of any release.
+func StorageSuite() Component {
+	return Component{
+		Name:     "Kubernetes storage suite 1.37.1",
+		module:   "kubernetes-e2e-1.37",
+		programs: map[string]string{"e2e.test": "."},
+		ldflags:  kubernetesVersionFlags("1.37.1"),
+	}
+}
+
 // kubernetesVersionFlags sets the version that the programs report; without them a node says v0.0.0-master.
 func kubernetesVersionFlags(version string) []string {
 	parts := strings.Split(version, ".")
