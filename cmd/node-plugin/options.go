@@ -39,6 +39,7 @@ type options struct {
 	maxImageSize     string
 	maxVolumes       int64
 	releaseAfter     time.Duration
+	orphanAfter      time.Duration
 	logLevel         string
 
 	policy pull.Policy
@@ -69,6 +70,7 @@ func defaults() *options {
 		verifyCached:     string(access.DefaultPolicy),
 		maxParallelPulls: pull.DefaultMaxParallel,
 		releaseAfter:     volume.DefaultReleaseAfter,
+		orphanAfter:      volume.DefaultOrphanAfter,
 		logLevel:         "info",
 	}
 }
@@ -93,6 +95,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
 	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
+	f.DurationVar(&o.orphanAfter, contract.FlagOrphanAfter, o.orphanAfter, "how long the data of a writable volume is kept once its pod's directory is gone")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
 
@@ -152,6 +155,9 @@ func (o *options) complete() error {
 	}
 	if o.releaseAfter <= 0 {
 		wrong(contract.FlagReleaseAfter, "%s is not longer than 0", o.releaseAfter)
+	}
+	if o.orphanAfter <= 0 {
+		wrong(contract.FlagOrphanAfter, "%s is not longer than 0", o.orphanAfter)
 	}
 	var err error
 	if o.policy, err = pull.ParsePolicy(o.pullPolicy); err != nil {

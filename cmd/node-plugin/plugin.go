@@ -137,13 +137,16 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 }
 
 func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics) (err error) {
+	adopter, _ := store.(imagestore.Adopter)
 	p.node, err = volume.New(volume.Config{
 		Driver:       o.driverName,
 		KubeletRoot:  o.kubeletRoot,
 		Mounter:      engine,
 		Store:        store,
+		Adopter:      adopter,
 		Images:       p.puller,
 		ReleaseAfter: o.releaseAfter,
+		OrphanAfter:  o.orphanAfter,
 		Logger:       p.log,
 	})
 	if err != nil {

@@ -128,6 +128,7 @@ const (
 	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
 	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
+	FlagOrphanAfter      = "orphan-after"       // how long what a pod wrote outlives the pod's directory
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagProviderSocket   = "provider-socket"    // where credential providers are asked
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,7 +18,16 @@ var suite = nodes.Suite{
 	Prepare: push,
 }
 
-func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == storageRole {
+		if err := mountFromStorage(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(suite.Run(m))
+}
 
 // push puts the images of single tests into the registry.
 func push(ctx context.Context, c *cluster.Cluster) error {

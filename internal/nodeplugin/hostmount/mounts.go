@@ -22,6 +22,7 @@ type Mount struct {
 	Source   string // the source string; an overlay's is free to choose
 	FSType   string // the file system's type, such as "overlay"
 	Root     string // the directory of the file system that is mounted: "/" unless it is a bind
+	Upper    string // an overlay's upper directory as its mounter named it; empty for what is read-only for good
 	ReadOnly bool   // the mount or its file system is read-only
 	Shared   bool   // mounts made beneath it propagate to its peers
 
@@ -130,6 +131,7 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 			Source:   info.Source,
 			FSType:   info.FSType,
 			Root:     info.Root,
+			Upper:    upperOf(info),
 			ReadOnly: hasOption(info.Options, "ro") || hasOption(info.VFSOptions, "ro"),
 			Shared:   strings.Contains(info.Optional, "shared:"),
 			id:       info.ID,
@@ -138,6 +140,17 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 		})
 	}
 	return mounts, nil
+}
+
+// upperOf reads the upper directory from an overlay's options.
+func upperOf(info *mountinfo.Info) string {
+	const key = ",upperdir="
+	if info.FSType != "overlay" {
+		return ""
+	}
+	_, rest, _ := strings.Cut(info.VFSOptions, key)
+	upper, _, _ := strings.Cut(rest, ",")
+	return upper
 }
 
 func hasOption(list, name string) bool {

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -75,48 +74,4 @@ func (m *Metrics) PullEnded(kind string, took time.Duration) {
 	m.pulling.Dec()
 	m.pulls.WithLabelValues(kind).Inc()
 	m.pullTimes.WithLabelValues(kind).Observe(took.Seconds())
-}
-
-// Usage is what is on the node now.
-type Usage struct {
-	ReadOnly int // volumes mounted read-only
-	Writable int // volumes mounted writable
-	Pins     int // image trees kept from garbage collection
-}
-
-// CollectUsage makes every scrape ask usage, so that the gauges say what is there and not what was counted.
-func (m *Metrics) CollectUsage(usage func(context.Context) (Usage, error)) {
-	m.registry.MustRegister(&usageCollector{
-		usage: usage,
-		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access.",
-			[]string{"access"}, nil),
-		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
-	})
-}
-
-type usageCollector struct {
-	usage         func(context.Context) (Usage, error)
-	volumes, pins *prometheus.Desc
-}
-
-// scrapeTimeout keeps a scrape from hanging with the container runtime.
-const scrapeTimeout = 3 * time.Second
-
-// Describe implements prometheus.Collector.
-func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.volumes
-	ch <- c.pins
-}
-
-// Collect implements prometheus.Collector. What cannot be found out is left out of the scrape.
-func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	usage, err := c.usage(ctx)
-	if err != nil {
-		return
-	}
-	ch <- prometheus.MustNewConstMetric(c.volumes, prometheus.GaugeValue, float64(usage.ReadOnly), "ReadOnly")
-	ch <- prometheus.MustNewConstMetric(c.volumes, prometheus.GaugeValue, float64(usage.Writable), "ReadWrite")
-	ch <- prometheus.MustNewConstMetric(c.pins, prometheus.GaugeValue, float64(usage.Pins))
 }

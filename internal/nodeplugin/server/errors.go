@@ -38,6 +38,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
+		{volume.ErrNotAdoptable, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
 		{volume.ErrNoLimit, codes.FailedPrecondition},
 		{imagestore.ErrNotFound, codes.NotFound},

@@ -166,13 +166,16 @@ func (d directories) list() (volumes, leftovers []string, err error) {
 // pods. A target that is not a pod's is no certainty, and no names are none either: this process runs in a pod, so the
 // directory is never empty on the node itself.
 func (d directories) podIsGone(target string, pods []string) bool {
+	uid, ok := d.podOf(target)
+	return ok && len(pods) > 0 && !slices.Contains(pods, uid)
+}
+
+// podOf returns the UID of the pod that a target is in.
+func (d directories) podOf(target string) (uid string, ok bool) {
 	rest, ok := strings.CutPrefix(target, d.pods+"/")
-	if !ok || len(pods) == 0 {
-		return false
+	if !ok {
+		return "", false
 	}
-	uid, _, ok := strings.Cut(rest, "/")
-	if !ok || uid == "" || uid == "." || uid == ".." {
-		return false
-	}
-	return !slices.Contains(pods, uid)
+	uid, _, ok = strings.Cut(rest, "/")
+	return uid, ok && uid != "" && uid != "." && uid != ".."
 }

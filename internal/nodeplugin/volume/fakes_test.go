@@ -34,8 +34,9 @@ type world struct {
 
 	onUnpin func() // runs after Unpin had its effect, before it returns
 	broken  []string
-	gone    map[string]bool  // targets whose layers were removed
-	limits  map[uint64]int64 // by inode of the directory, as the kernel has it; nil: nothing can be limited
+	gone    map[string]bool                // targets whose layers were removed
+	left    map[string]imagestore.Leftover // by name
+	limits  map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
 }
 
 func newWorld() *world {
@@ -45,6 +46,7 @@ func newWorld() *world {
 		tags:   map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		faults: map[string]int{},
 		gone:   map[string]bool{},
+		left:   map[string]imagestore.Leftover{},
 		limits: map[uint64]int64{},
 	}
 }
@@ -123,6 +125,31 @@ func (w *world) Unpin(_ context.Context, id string) error {
 	return err
 }
 
+func (w *world) Leftovers(context.Context) ([]imagestore.Leftover, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []imagestore.Leftover
+	err := w.act("leftovers", func() error {
+		all = slices.Collect(maps.Values(w.left))
+		return nil
+	})
+	return all, err
+}
+
+func (w *world) RemoveLeftover(_ context.Context, name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("remove leftover", func() error {
+		for _, m := range w.mounts {
+			if l := w.left[name]; l.Upper != "" && m.Upper == l.Upper || m.Source == overlaySource && slices.Contains(l.Targets, m.Target) {
+				w.broken = append(w.broken, "removed "+name+" under the mount at "+m.Target)
+			}
+		}
+		delete(w.left, name)
+		return nil
+	})
+}
+
 func (w *world) Close() error { return nil }
 
 func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
@@ -130,7 +157,7 @@ func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 	defer w.mu.Unlock()
 	return w.act("mount", func() error {
 		tree := strings.TrimPrefix(o.Source, "imagecsi:"+driver+"@")
-		if !w.pins[tree] {
+		if !w.pins[tree] && o.Source != overlaySource {
 			w.broken = append(w.broken, "mounted "+tree+" without a pin")
 		}
 		if old, ok := w.mounts[o.Target]; ok {
@@ -146,7 +173,7 @@ func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 				}
 			}
 		}
-		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: o.Upper == ""}
+		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: o.Upper == "", Upper: o.Upper}
 		return nil
 	})
 }
@@ -169,7 +196,7 @@ func (w *world) Mounts(context.Context) ([]hostmount.Mount, error) {
 // node is a Node in a world, with a kubelet directory of its own.
 func (w *world) node(t *testing.T, root string) *Node {
 	t.Helper()
-	n, err := New(Config{Driver: driver, KubeletRoot: root, Mounter: w, Store: w, Images: w})
+	n, err := New(Config{Driver: driver, KubeletRoot: root, Mounter: w, Store: w, Adopter: w, Images: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +236,9 @@ func (w *world) expectNothingLeft(t *testing.T, n *Node) {
 	t.Helper()
 	if len(w.mounts) != 0 || len(w.pins) != 0 {
 		t.Errorf("mounts %v and pins %v are left", w.mounts, w.pins)
+	}
+	if len(w.left) != 0 {
+		t.Errorf("of the driver of before are left: %v", w.left)
 	}
 	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
 		t.Errorf("directories are left: %v", left)

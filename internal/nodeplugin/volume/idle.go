@@ -30,7 +30,18 @@ func (i idle) ripe(name string, now time.Time, after time.Duration) bool {
 	return known && now.Sub(since) >= after
 }
 
+// remaining is how long name has to stay out of use until it is ripe, and no less than a moment while it is not.
+func (i idle) remaining(name string, now time.Time, after time.Duration) time.Duration {
+	if i.ripe(name, now, after) {
+		return 0
+	}
+	return max(i[name].Add(after).Sub(now), moment)
+}
+
 func (i idle) forget(name string) { delete(i, name) }
+
+// moment is the time between two tries at least.
+const moment = 5 * time.Second
 
 // next returns how long it takes until something is ripe, and no less than a moment: what could not be taken back at
 // once is tried again, but not in a loop.
@@ -39,5 +50,5 @@ func (i idle) next(now time.Time, after time.Duration) time.Duration {
 	for _, since := range i {
 		next = min(next, since.Add(after).Sub(now))
 	}
-	return max(next, 5*time.Second)
+	return max(next, moment)
 }

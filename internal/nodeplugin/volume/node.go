@@ -31,6 +31,9 @@ var (
 	// ErrImageChanged says that a writable volume holds data written on top of another version of the image.
 	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
 
+	// ErrNotAdoptable says that a volume's data is kept in a way that only the driver of before can mount.
+	ErrNotAdoptable = errors.New("and only that driver can mount it")
+
 	// ErrNotPublished says that no volume is published at a path.
 	ErrNotPublished = errors.New("no volume is published there")
 )
@@ -72,6 +75,7 @@ type Config struct {
 	KubeletRoot string // the kubelet's root directory, at the same path here and on the host
 	Mounter     Mounter
 	Store       imagestore.Store
+	Adopter     imagestore.Adopter // the same store, if the driver of before may have used it; nil if not
 	Images      Images
 
 	ReleaseAfter time.Duration // 0 stands for DefaultReleaseAfter
@@ -109,6 +113,8 @@ type Node struct {
 	sweeping     sync.Mutex // guards the grace periods
 	idlePins     idle
 	orphans      idle
+	adoption     adoption
+	findings     findings
 
 	targets keyedLock // held by one call for a target
 	trees   keyedLock // shared by publishes of a tree, held by its release
@@ -132,6 +138,7 @@ func New(c Config) (*Node, error) {
 		orphanAfter:  orDefault(c.OrphanAfter, DefaultOrphanAfter),
 		orphans:      idle{},
 		idlePins:     idle{},
+		adoption:     adoption{store: c.Adopter, idle: idle{}},
 		wake:         make(chan struct{}, 1),
 	}
 	n.data.pods = filepath.Join(c.KubeletRoot, "pods")
@@ -157,34 +164,4 @@ func orDefault(d, other time.Duration) time.Duration {
 // treeOf returns the image tree that a mount shows, if it is one of ours.
 func (n *Node) treeOf(m hostmount.Mount) (string, bool) {
 	return strings.CutPrefix(m.Source, n.source)
-}
-
-// Usage is what is on the node now.
-type Usage struct {
-	ReadOnly, Writable int // volumes mounted
-	Pins               int // trees pinned
-}
-
-// Usage counts what the mount table and the image store hold.
-func (n *Node) Usage(ctx context.Context) (Usage, error) {
-	mounts, err := n.mounter.Mounts(ctx)
-	if err != nil {
-		return Usage{}, err
-	}
-	pins, err := n.store.Pins(ctx)
-	if err != nil {
-		return Usage{}, err
-	}
-	usage := Usage{Pins: len(pins)}
-	for _, m := range mounts {
-		if _, ours := n.treeOf(m); !ours {
-			continue
-		}
-		if m.ReadOnly {
-			usage.ReadOnly++
-		} else {
-			usage.Writable++
-		}
-	}
-	return usage, nil
 }

@@ -22,11 +22,14 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	}
 	defer unlock()
 
-	if r.Policy == pull.Always {
+	if r.Policy == pull.Always || n.adoption.possible() {
 		// A mounted volume keeps its content, so asking the registry again would be for nothing.
 		if published, err := n.published(ctx, r); published || err != nil {
 			return err
 		}
+	}
+	if adopted, err := n.adopt(ctx, r); adopted || err != nil {
+		return err
 	}
 	failure := n.bringAndMount(ctx, r)
 	if failure == nil {

@@ -80,8 +80,9 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 		}
 	}
 	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
-	next := min(sweepEvery, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter))
-	return next, errors.Join(dataErr, pinErr)
+	next, leftoverErr := n.sweepLeftovers(ctx, mounts, now)
+	next = min(next, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter))
+	return next, errors.Join(dataErr, pinErr, leftoverErr)
 }
 
 // sweepPins releases the pins of trees that have been out of use for long enough.
@@ -173,6 +174,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		}
 	}
 	n.orphans.update(orphans, now)
+	defer func() { n.findings.orphanedData.Store(int64(len(n.orphans))) }()
 	for _, name := range orphans {
 		if n.orphans.ripe(name, now, n.orphanAfter) {
 			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))
@@ -193,6 +195,7 @@ func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
 	}
 	n.orphans.forget(name)
+	n.findings.removedData.Add(1)
 	n.log.Info("removing the data of a volume whose pod is gone", "target", target)
 	return n.discard(ctx, data)
 }

@@ -31,6 +31,7 @@ func (n *Node) detach(ctx context.Context, volumeID, target string) (directory, 
 	if err := n.mounter.Unmount(ctx, target); err != nil {
 		return "", fmt.Errorf("volume %q: %w", volumeID, err)
 	}
+	n.dropDataOfBefore(ctx, volumeID, target)
 	data, err := n.data.setAside(directoryName(volumeID, target))
 	if err != nil {
 		return "", fmt.Errorf("setting aside the data of volume %q: %w", volumeID, err)

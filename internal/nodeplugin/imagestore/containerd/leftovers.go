@@ -1,0 +1,120 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+)
+
+var _ imagestore.Adopter = (*Store)(nil)
+
+// rootLabel keeps a snapshot from containerd's garbage collector. The driver of before has it on all of its own.
+const rootLabel = "containerd.io/gc.root"
+
+// leftoverFilter spares containerd to tell about every snapshot of the node.
+const leftoverFilter = `name~="^(csi-image[.]warm-metal[.]tech|container-image[.]csi[.]k8s[.]io)-"`
+
+// Leftovers implements imagestore.Adopter.
+func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	names, err := s.snapshotters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []imagestore.Leftover
+	for _, name := range names {
+		var infos []snapshots.Info
+		err := s.snapshotter(name).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+			infos = append(infos, info)
+			return nil
+		}, leftoverFilter)
+		if err != nil {
+			return nil, fmt.Errorf("listing what the driver of before keeps in snapshotter %s: %w", name, err)
+		}
+		for _, info := range infos {
+			left, ok, err := s.leftover(ctx, name, info)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				found = append(found, left)
+			}
+		}
+	}
+	return found, nil
+}
+
+// leftover reads a snapshot of the driver of before. What is in none of the forms that it makes is not one.
+func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots.Info) (imagestore.Leftover, bool, error) {
+	volumeID, ok := imagestore.LeftoverKey(info.Name)
+	if _, rooted := info.Labels[rootLabel]; !ok || !rooted || info.Kind == snapshots.KindCommitted {
+		return imagestore.Leftover{}, false, nil
+	}
+	left := imagestore.Leftover{Name: snapshotter + "/" + info.Name, Created: info.Created}
+	for label := range info.Labels {
+		if target, ok := imagestore.LeftoverTarget(label); ok {
+			left.Targets = append(left.Targets, target)
+		}
+	}
+	slices.Sort(left.Targets)
+	if info.Kind != snapshots.KindActive {
+		return left, true, nil
+	}
+	left.VolumeID = volumeID
+	mounts, err := s.snapshotter(snapshotter).Mounts(ctx, info.Name)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return imagestore.Leftover{}, false, nil
+	}
+	if err != nil {
+		return imagestore.Leftover{}, false, fmt.Errorf("reading the directories of snapshot %s: %w", left.Name, err)
+	}
+	left.Layers, left.Upper, left.Work = writableDirs(mounts)
+	return left, true, nil
+}
+
+// writableDirs takes the mounts of an active snapshot apart. Without layers they are something else than an overlay
+// whose options are known.
+func writableDirs(mounts []mount.Mount) (layers []string, upper, work string) {
+	if len(mounts) != 1 || mounts[0].Type != "overlay" {
+		return nil, "", ""
+	}
+	known := true
+	for _, option := range mounts[0].Options {
+		key, value, _ := strings.Cut(option, "=")
+		switch {
+		case key == "upperdir":
+			upper = value
+		case key == "workdir":
+			work = value
+		case !isOverlayOption(option):
+			known = false
+		}
+	}
+	if known && upper != "" && work != "" {
+		layers = lowerDirs(mounts[0].Options)
+	}
+	return layers, upper, work
+}
+
+// RemoveLeftover implements imagestore.Adopter.
+func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	snapshotter, key, _ := strings.Cut(name, "/")
+	if _, ok := imagestore.LeftoverKey(key); !ok {
+		return fmt.Errorf("snapshot %q is not one of the driver of before", name)
+	}
+	err := s.snapshotter(snapshotter).Remove(ctx, key)
+	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+		return fmt.Errorf("removing snapshot %s of the driver of before: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Usage is what is on the node now, and what clean-ups found and did.
+type Usage struct {
+	ReadOnly, Writable int // volumes mounted
+	Pins               int // image trees kept from garbage collection
+	Adopted            int // snapshots and storage containers of the driver of before that pods need
+
+	OrphanedData, OrphanedLeftovers int // found without a pod and not removed yet
+	RemovedData, RemovedLeftovers   int // since the process began
+}
+
+// CollectUsage makes every scrape ask usage, so that the gauges say what is there and not what was counted.
+func (m *Metrics) CollectUsage(usage func(context.Context) (Usage, error)) {
+	m.registry.MustRegister(&usageCollector{
+		usage:   usage,
+		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
+		pins:    prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
+		adopted: prometheus.NewDesc("imagecsi_adopted", "Snapshots (containerd) and storage containers (CRI-O) of the "+
+			"driver of before that pods on this node still need.", nil, nil),
+		orphans: prometheus.NewDesc("imagecsi_orphans", "Things found on this node that belong to no pod and are not "+
+			"removed yet, by kind: Data of a writable volume, or Leftover of the driver of before.", []string{"kind"}, nil),
+		removed: prometheus.NewDesc("imagecsi_orphans_removed_total", "Orphans removed since the node plugin started, by "+
+			"kind. A leftover of the driver of before also counts when its volume is unpublished.", []string{"kind"}, nil),
+	})
+}
+
+type usageCollector struct {
+	usage                                    func(context.Context) (Usage, error)
+	volumes, pins, adopted, orphans, removed *prometheus.Desc
+}
+
+// scrapeTimeout keeps a scrape from hanging with the container runtime.
+const scrapeTimeout = 3 * time.Second
+
+// Describe implements prometheus.Collector.
+func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.volumes, c.pins, c.adopted, c.orphans, c.removed} {
+		ch <- desc
+	}
+}
+
+// Collect implements prometheus.Collector. What cannot be found out is left out of the scrape.
+func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	usage, err := c.usage(ctx)
+	if err != nil {
+		return
+	}
+	tell := func(desc *prometheus.Desc, kind prometheus.ValueType, value int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, kind, float64(value), labels...)
+	}
+	tell(c.volumes, prometheus.GaugeValue, usage.ReadOnly, "ReadOnly")
+	tell(c.volumes, prometheus.GaugeValue, usage.Writable, "ReadWrite")
+	tell(c.pins, prometheus.GaugeValue, usage.Pins)
+	tell(c.adopted, prometheus.GaugeValue, usage.Adopted)
+	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")
+	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedLeftovers, "Leftover")
+	tell(c.removed, prometheus.CounterValue, usage.RemovedData, "Data")
+	tell(c.removed, prometheus.CounterValue, usage.RemovedLeftovers, "Leftover")
+}

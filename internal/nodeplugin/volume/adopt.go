@@ -1,0 +1,260 @@
+package volume
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+)
+
+// adoption is the care for what the driver of before left on this node. Its mounts serve the pods that have them until
+// those are gone; its snapshots and storage containers are removed when no pod can need them any more. What the mount
+// table and the runtime tell is all that is known, as for volumes of this driver.
+type adoption struct {
+	store imagestore.Adopter // nil where there is nothing to adopt
+
+	none   atomic.Bool // the latest look found nothing; until the first one nobody knows
+	looked time.Time   // guarded by Node.sweeping
+	idle   idle        // guarded by Node.sweeping
+}
+
+// possible tells whether the driver of before may have left something, so that it is worth asking.
+func (a *adoption) possible() bool { return a.store != nil && !a.none.Load() }
+
+// dataOfBefore returns what the driver of before keeps of a volume's data, the newest first if more than one of its
+// releases has been at it. The kubelet takes volume IDs of PersistentVolumes from their authors, so an ID counts only at
+// the target that it was made for.
+func (n *Node) dataOfBefore(ctx context.Context, volumeID, target string) ([]imagestore.Leftover, error) {
+	if !n.adoption.possible() || volumeID != n.data.inlineID(target) {
+		return nil, nil
+	}
+	all, err := n.adoption.store.Leftovers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := slices.DeleteFunc(all, func(l imagestore.Leftover) bool { return l.VolumeID != volumeID })
+	slices.SortFunc(found, func(a, b imagestore.Leftover) int { return b.Created.Compare(a.Created) })
+	return found, nil
+}
+
+// adopt publishes a writable volume whose data the driver of before keeps, as after a reboot, with its own mount: from
+// here on nothing tells it from a volume that was never unmounted. It tells whether there is such data.
+func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
+	if !r.Writable {
+		return false, nil
+	}
+	if _, err := n.data.identify(directoryName(r.VolumeID, r.Target)); !errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it has data of this driver
+	}
+	found, err := n.dataOfBefore(ctx, r.VolumeID, r.Target)
+	if err != nil {
+		return false, fmt.Errorf("looking for earlier data of volume %q: %w", r.VolumeID, err)
+	}
+	if len(found) == 0 {
+		return false, nil
+	}
+	data := found[0]
+	if len(data.Layers) == 0 {
+		return true, fmt.Errorf("volume %q has data in %s of the driver of before, %w; delete the pod to start afresh",
+			r.VolumeID, data.Name, ErrNotAdoptable)
+	}
+	err = n.mounter.MountOverlay(ctx, hostmount.Overlay{
+		Source: overlaySource, Layers: data.Layers, Upper: data.Upper, Work: data.Work, Target: r.Target,
+	})
+	if err != nil {
+		return true, fmt.Errorf("volume %q has data in %s of the driver of before: %w", r.VolumeID, data.Name, err)
+	}
+	n.log.Info("mounted a volume's data of the driver of before", "volume", r.VolumeID, "target", r.Target, "pod", r.Pod,
+		"image", r.Image, "leftover", data.Name)
+	return true, nil
+}
+
+// overlaySource is the source string of the driver of before's overlays.
+const overlaySource = "overlay"
+
+// dropDataOfBefore removes the data of a volume that was just unpublished. A runtime that does not answer does not
+// keep the pod from going: a sweep removes the data later.
+func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
+	found, err := n.dataOfBefore(ctx, volumeID, target)
+	if len(found) == 0 && err == nil {
+		return
+	}
+	mounts, mountErr := n.mounter.Mounts(ctx)
+	err = errors.Join(err, mountErr)
+	for _, l := range found {
+		if err == nil && !isShown(l, mounts) {
+			err = n.removeLeftover(ctx, l)
+		}
+	}
+	if err != nil {
+		n.log.Warn("a volume's data of the driver of before is left for a later clean-up", "volume", volumeID, "target", target, "error", err)
+	}
+}
+
+func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover) error {
+	if err := n.adoption.store.RemoveLeftover(ctx, l.Name); err != nil {
+		return err
+	}
+	n.findings.removedLeftovers.Add(1)
+	n.log.Info("removed what the driver of before left", "leftover", l.Name, "volume", l.VolumeID, "targets", l.Targets)
+	return nil
+}
+
+// sweepLeftovers removes what the driver of before left for pods that are gone, and returns when to look again. Where
+// there is nothing it looks now and then, for that driver may still run under its other name.
+func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now time.Time) (time.Duration, error) {
+	a := &n.adoption
+	if a.store == nil || a.none.Load() && now.Sub(a.looked) < sweepEvery {
+		return sweepEvery, nil
+	}
+	all, err := a.store.Leftovers(ctx)
+	if err != nil {
+		return sweepEvery, err
+	}
+	a.looked = now
+	a.none.Store(len(all) == 0)
+	use, err := n.leftoverUse(ctx, all, mounts)
+	if err != nil {
+		return sweepEvery, fmt.Errorf("finding out which pods use what the driver of before left: %w", err)
+	}
+	next, kept := sweepEvery, 0
+	var orphans []imagestore.Leftover
+	var names []string
+	for _, l := range all {
+		switch {
+		case use.shows(l):
+		case use.awaits(l): // soon mounted, or its pod is about to go
+			next = min(next, n.releaseAfter)
+		default:
+			orphans, names = append(orphans, l), append(names, l.Name)
+		}
+	}
+	a.idle.update(names, now)
+	var errs []error
+	for _, l := range orphans {
+		left := a.idle.remaining(l.Name, now, n.leftoverGrace(l))
+		switch {
+		case !use.knows(l):
+			kept++ // for people to judge
+		case left > 0:
+			next, kept = min(next, left), kept+1
+		default:
+			if err := n.removeLeftover(ctx, l); err != nil {
+				errs, kept = append(errs, err), kept+1
+			}
+		}
+	}
+	n.findings.adopted.Store(int64(len(all) - len(orphans)))
+	n.findings.orphanedLeftovers.Store(int64(kept))
+	return next, errors.Join(errs...)
+}
+
+// leftoverGrace is longer for what a pod may have written.
+func (n *Node) leftoverGrace(l imagestore.Leftover) time.Duration {
+	if l.Upper == "" && l.VolumeID == "" {
+		return n.releaseAfter
+	}
+	return n.orphanAfter
+}
+
+// leftoverUse is what tells whether a pod needs a leftover.
+type leftoverUse struct {
+	data    directories
+	mounts  []hostmount.Mount
+	foreign map[string]bool // the targets of mounts: true for those that this driver did not make
+	pods    []string        // UIDs of the pods on the node
+	inline  map[string]bool // volume IDs of their inline volumes
+}
+
+func (n *Node) leftoverUse(ctx context.Context, all []imagestore.Leftover, mounts []hostmount.Mount) (leftoverUse, error) {
+	use := leftoverUse{data: n.data, mounts: mounts, foreign: map[string]bool{}, inline: map[string]bool{}}
+	if len(all) == 0 {
+		return use, nil
+	}
+	for _, m := range mounts {
+		_, ours := n.treeOf(m)
+		use.foreign[m.Target] = !ours
+	}
+	var err error
+	if use.pods, err = n.mounter.List(ctx, n.data.pods); err != nil {
+		return use, err
+	}
+	for _, uid := range use.pods {
+		volumes, err := n.mounter.List(ctx, filepath.Join(n.data.pods, uid, csiVolumes))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return use, err
+		}
+		for _, name := range volumes {
+			use.inline[inlineID(uid, name)] = true
+		}
+	}
+	return use, nil
+}
+
+// shows tells whether a leftover is mounted.
+func (u leftoverUse) shows(l imagestore.Leftover) bool {
+	return isShown(l, u.mounts) || slices.ContainsFunc(l.Targets, func(target string) bool { return u.foreign[target] })
+}
+
+// awaits tells whether the pod of a leftover is there. A pod that has its volume from this driver needs it no more.
+func (u leftoverUse) awaits(l imagestore.Leftover) bool {
+	return u.inline[l.VolumeID] || slices.ContainsFunc(l.Targets, func(target string) bool {
+		_, mounted := u.foreign[target]
+		pod, ok := u.data.podOf(target)
+		return !mounted && ok && slices.Contains(u.pods, pod)
+	})
+}
+
+// knows tells whether everything that could need a leftover can be told from here. Without any pods nothing can: this
+// process runs in one.
+func (u leftoverUse) knows(l imagestore.Leftover) bool {
+	if len(u.pods) == 0 || l.VolumeID == "" && len(l.Targets) == 0 || l.VolumeID != "" && l.Upper == "" {
+		return false
+	}
+	return !slices.ContainsFunc(l.Targets, func(target string) bool {
+		_, ok := u.data.podOf(target)
+		return !ok
+	})
+}
+
+// isShown tells whether an overlay has a leftover's upper directory. The mount of CRI-O's storage library, on which its
+// driver's own mounts are based, lies beside that directory and does not count.
+func isShown(l imagestore.Leftover, mounts []hostmount.Mount) bool {
+	return l.Upper != "" && slices.ContainsFunc(mounts, func(m hostmount.Mount) bool {
+		same := m.Upper == l.Upper || m.Upper != "" && !filepath.IsAbs(m.Upper) && strings.HasSuffix(l.Upper, "/"+m.Upper)
+		return same && filepath.Dir(m.Target) != filepath.Dir(l.Upper)
+	})
+}
+
+// csiVolumes is where the kubelet keeps a directory for each CSI volume of a pod, beneath the pod's.
+const csiVolumes = "volumes/kubernetes.io~csi"
+
+// inlineID is the volume ID that the kubelet gives an inline volume: makeVolumeHandle in
+// https://github.com/kubernetes/kubernetes/blob/v1.36.4/pkg/volume/csi/csi_mounter.go.
+func inlineID(uid, name string) string {
+	sum := sha256.Sum256([]byte(uid + name))
+	return "csi-" + hex.EncodeToString(sum[:])
+}
+
+// inlineID is the volume ID of an inline volume at a target; empty if the kubelet does not publish any there.
+func (d directories) inlineID(target string) string {
+	uid, ok := d.podOf(target)
+	if !ok {
+		return ""
+	}
+	name := filepath.Base(filepath.Dir(target))
+	if target != filepath.Join(d.pods, uid, csiVolumes, name, "mount") {
+		return ""
+	}
+	return inlineID(uid, name)
+}

@@ -1,0 +1,54 @@
+package volume
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// Usage is what is on the node now, and what sweeps found and did.
+type Usage struct {
+	ReadOnly, Writable int // volumes mounted by this driver
+	Pins               int // trees pinned
+	Adopted            int // snapshots and storage containers of the driver of before that pods need, at the latest sweep
+
+	OrphanedData, OrphanedLeftovers int // without a pod at the latest sweep, and not removed yet
+	RemovedData, RemovedLeftovers   int // since the process began
+}
+
+// findings are those of the sweeps.
+type findings struct {
+	adopted                         atomic.Int64
+	orphanedData, orphanedLeftovers atomic.Int64
+	removedData, removedLeftovers   atomic.Int64
+}
+
+// Usage counts what the mount table and the image store hold.
+func (n *Node) Usage(ctx context.Context) (Usage, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	pins, err := n.store.Pins(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	usage := Usage{
+		Pins:              len(pins),
+		Adopted:           int(n.findings.adopted.Load()),
+		OrphanedData:      int(n.findings.orphanedData.Load()),
+		OrphanedLeftovers: int(n.findings.orphanedLeftovers.Load()),
+		RemovedData:       int(n.findings.removedData.Load()),
+		RemovedLeftovers:  int(n.findings.removedLeftovers.Load()),
+	}
+	for _, m := range mounts {
+		if _, ours := n.treeOf(m); !ours {
+			continue
+		}
+		if m.ReadOnly {
+			usage.ReadOnly++
+		} else {
+			usage.Writable++
+		}
+	}
+	return usage, nil
+}
