@@ -26,6 +26,7 @@ type options struct {
 	runtime          string
 	runtimeEndpoint  string
 	mountMode        string
+	nodeView         string
 	kubeletRoot      string
 	storageRoot      string
 	httpAddress      string
@@ -82,6 +83,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.runtime, contract.FlagRuntime, o.runtime, "the node's container runtime: containerd or cri-o")
 	f.StringVar(&o.runtimeEndpoint, contract.FlagRuntimeEndpoint, "", "the runtime's CRI socket, unix:///path (default: where the runtime listens by default)")
 	f.StringVar(&o.mountMode, contract.FlagMountMode, o.mountMode, "where to mount: Nsenter (the host's mount namespace) or Bidirectional (this one)")
+	f.StringVar(&o.nodeView, contract.FlagNodeView, "", "mode Bidirectional: where the driver's directory is mounted once more to receive mounts from the node; the start-up check sees there that its own reach the node (default: it does not look)")
 	f.StringVar(&o.kubeletRoot, contract.FlagKubeletRoot, o.kubeletRoot, "the kubelet's root directory, at the same path here as on the host")
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")

@@ -114,19 +114,19 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 // openEngine opens the mount engine and has it test itself in the driver's own directory.
 func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine, error) {
 	config := hostmount.Config{Root: o.kubeletRoot, Logger: p.log}
+	dir, seen := o.pluginDir(o.driverName), o.nodeView
 	if o.mountMode == contract.ModeNsenter {
-		config.NamespaceDir = contract.HostNamespacePath
+		config.NamespaceDir, seen = contract.HostNamespacePath, dir
 	}
 	engine, err := hostmount.Open(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("opening the mount engine in mode %s: %w", o.mountMode, err)
 	}
 	p.closers = append(p.closers, engine.Close)
-	dir := o.pluginDir(o.driverName)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the driver's directory: %w", err)
 	}
-	if err := engine.Check(ctx, dir); err != nil {
+	if err := engine.Check(ctx, dir, seen); err != nil {
 		return nil, fmt.Errorf("testing mounts in mode %s: %w", o.mountMode, err)
 	}
 	// The threads are where they belong: from here on nothing in this process needs to enter a namespace.

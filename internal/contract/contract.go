@@ -82,6 +82,10 @@ const (
 	// HostNamespacePath is the directory at which the host's /proc/1/ns is mounted in Nsenter mode.
 	HostNamespacePath = "/host/proc/1/ns"
 
+	// NodeViewPath is where the driver's own directory is mounted once more in Bidirectional mode, with HostToContainer
+	// propagation: what appears there has reached the node.
+	NodeViewPath = "/host/plugin"
+
 	// CredentialsPath is where the driver's own secrets are mounted: <CredentialsPath>/<name of the secret>/<key>.
 	CredentialsPath = "/etc/imagecsi/credentials" //nolint:gosec // a path, no credential
 
@@ -118,6 +122,7 @@ const (
 	FlagRuntime          = "runtime"            // containerd or cri-o
 	FlagRuntimeEndpoint  = "runtime-endpoint"   // the CRI socket, unix:///…
 	FlagMountMode        = "mount-mode"         // Nsenter or Bidirectional
+	FlagNodeView         = "node-view"          // a view of the driver's directory that shows what the node mounts
 	FlagKubeletRoot      = "kubelet-root"       // the kubelet's root directory
 	FlagStorageRoot      = "storage-root"       // the runtime's image store directory (cri-o: the graph root)
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served

@@ -7,25 +7,109 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// Check is the start-up self test. It mounts a small tmpfs on a fresh directory in dir, which lies beneath the root
-// and is visible at the same path to the process, looks for it through the process's own view, and takes it away.
-// The error says what to change.
-func (e *Engine) Check(ctx context.Context, dir string) error {
+// Check is the start-up self test: it proves that mounts go where pods get them from. It mounts a small tmpfs on a fresh
+// directory in dir, which lies beneath the root, looks for it in seen and takes it away. The error says what to change.
+//
+// The process sees the same directory at seen, by a mount that only receives what the node mounts. An engine that mounts
+// in the node's namespace takes dir itself for that. One that mounts in the process's own needs a second mount of the
+// directory; without one (seen is empty) the check is only that dir's mount is shared with somebody.
+func (e *Engine) Check(ctx context.Context, dir, seen string) error {
 	probe := filepath.Join(dir, "check-"+rand.Text())
 	rel, err := e.beneathRoot(probe)
+	if err != nil {
+		return err
+	}
+	own, err := namespaceID()
+	if err != nil {
+		return err
+	}
+	err = e.do(ctx, func() error { return errors.Join(e.checkNamespace(own), e.checkShared(filepath.Dir(rel))) })
 	if err != nil {
 		return err
 	}
 	if err := e.do(ctx, func() error { return e.mountProbe(rel) }); err != nil {
 		return fmt.Errorf("mounting a test file system in %s: %w", dir, err)
 	}
-	return errors.Join(lookFor(dir, probe), e.Unmount(ctx, probe))
+	if seen != "" {
+		err = e.lookFor(dir, seen, filepath.Base(probe))
+	}
+	return errors.Join(err, e.Unmount(ctx, probe))
+}
+
+// checkNamespace fails if the engine is to mount in another namespace than the process's, but is in that one.
+func (e *Engine) checkNamespace(own uint64) error {
+	if e.config.NamespaceDir == "" {
+		return nil
+	}
+	entered, err := namespaceID()
+	if err == nil && entered == own {
+		err = fmt.Errorf("%s leads to this container's own mount namespace: mount the host's /proc/1/ns there as a hostPath",
+			e.config.NamespaceDir)
+	}
+	return err
+}
+
+// namespaceID identifies the calling thread's mount namespace.
+func namespaceID() (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/mnt", &stat); err != nil {
+		return 0, fmt.Errorf("looking at a thread's mount namespace: %w", err)
+	}
+	return stat.Ino, nil
+}
+
+// checkShared fails if nobody else gets the mounts that the engine makes in a directory.
+func (e *Engine) checkShared(rel string) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	dir, _, err := makeDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer closeFD(dir)
+	real, err := pathOf(dir)
+	if err != nil {
+		return err
+	}
+	holder, err := holderOf(real)
+	switch {
+	case err != nil:
+		return err
+	case holder.Shared:
+		return nil
+	case e.config.NamespaceDir == "":
+		return fmt.Errorf("what is mounted in %s stays in this container, for its mount %s is not shared: "+
+			"give its volumeMount mountPropagation Bidirectional", real, holder.Target)
+	default:
+		return fmt.Errorf("what is mounted in %[1]s arrives in no container, for the node's mount %[2]s is not shared: "+
+			"run `mount --make-rshared %[2]s` on the node, and at each boot before the kubelet starts", real, holder.Target)
+	}
+}
+
+// holderOf returns the mount that a path lies in, in the calling thread's namespace.
+func holderOf(path string) (Mount, error) {
+	mounts, err := readMountTable()
+	if err != nil {
+		return Mount{}, err
+	}
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if m := topmost(slices.Clone(mounts), dir); m != nil {
+			return *m, nil
+		}
+		if dir == "/" {
+			return Mount{}, fmt.Errorf("the mount table does not tell what %s lies in", path)
+		}
+	}
 }
 
 // mountProbe mounts a tmpfs at rel, on a mount thread.
@@ -48,23 +132,43 @@ func (e *Engine) mountProbe(rel string) error {
 	return nil
 }
 
-// lookFor tells from the process's own view whether something is mounted at probe.
-func lookFor(dir, probe string) error {
-	outside, err := device(dir)
+// lookFor tells from the process's own view whether something is mounted at the probe.
+func (e *Engine) lookFor(dir, seen, probe string) error {
+	outside, err := device(seen)
 	if err != nil {
 		return err
 	}
-	inside, err := device(probe)
+	inside, err := device(filepath.Join(seen, probe))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s is not the node's directory in this container: mount it as a hostPath at the same path", dir)
+		return fmt.Errorf("%s in this container is not the node's directory %s: mount that one there as a hostPath", seen, dir)
+	case err != nil || inside != outside:
+		return err
+	}
+	receives, err := receives(seen)
+	switch {
 	case err != nil:
 		return err
-	case inside == outside:
-		return fmt.Errorf("a mount that the node has in %s does not arrive in this container: give its volumeMount "+
-			"mountPropagation HostToContainer, and see that the node's mount is shared (findmnt -o PROPAGATION)", dir)
+	case !receives:
+		return fmt.Errorf("a mount that the node has in %s does not arrive at %s in this container: "+
+			"give the volumeMount there mountPropagation HostToContainer, and see that the node's mount is shared", dir, seen)
+	case e.config.NamespaceDir != "":
+		return fmt.Errorf("what is mounted in %[1]s in the namespace of %[2]s does not arrive in this container: it is not the "+
+			"node's namespace. Mount the host's /proc/1/ns at %[2]s as a hostPath", dir, e.config.NamespaceDir)
 	}
-	return nil
+	return fmt.Errorf("what is mounted in %[1]s does not reach the node: this container's mount of it is shared, but not "+
+		"with the node's. Give its volumeMount mountPropagation Bidirectional, and see on the node that its mount is shared "+
+		"(`findmnt -o TARGET,PROPAGATION -T %[1]s`, `mount --make-rshared`)", dir)
+}
+
+// receives tells whether the mount that holds path gets what is mounted in another one.
+func receives(path string) (bool, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false, fmt.Errorf("looking at the test directory in this container: %w", err)
+	}
+	holder, err := holderOf(real)
+	return holder.receives, err
 }
 
 // device returns the number of the file system that holds path.

@@ -22,6 +22,7 @@ const (
 	roleIsolated = "isolated" // has a mount namespace of its own
 	roleConfine  = "confine"  // gives up capabilities, then executes itself as rolePlugin
 	rolePlugin   = "plugin"   // runs as the node plugin's container does
+	roleStranger = "stranger" // has a mount namespace that is neither the node's nor the container's
 )
 
 // TestMain runs the tests in a mount namespace of their own, so that no mount of theirs is met outside it.
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 		if os.Getenv(scenarioEnv) != "" {
 			os.Exit(runScenario())
 		}
+	case roleStranger:
+		fmt.Fprintln(os.Stderr, stranger())
+		os.Exit(1)
 	case "":
 		if mayMount() == nil && !fuzzing() {
 			os.Exit(runSelf(roleIsolated, os.Args[1:]))

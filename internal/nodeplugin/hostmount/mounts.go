@@ -26,6 +26,7 @@ type Mount struct {
 	ReadOnly bool   // the mount or its file system is read-only
 	Shared   bool   // mounts made beneath it propagate to its peers
 
+	receives   bool // mounts made beneath another mount propagate to it
 	id, parent int
 	device     uint64 // of the file system, as stat(2) tells it
 }
@@ -134,6 +135,7 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 			Upper:    upperOf(info),
 			ReadOnly: hasOption(info.Options, "ro") || hasOption(info.VFSOptions, "ro"),
 			Shared:   strings.Contains(info.Optional, "shared:"),
+			receives: strings.Contains(info.Optional, "master:"),
 			id:       info.ID,
 			parent:   info.Parent,
 			device:   unix.Mkdev(uint32(info.Major), uint32(info.Minor)),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -158,27 +159,87 @@ func withCapabilities(header unix.CapUserHeader, sets [2]unix.CapUserData, f fun
 	return <-result
 }
 
-// checkWith runs the self test after giving the process's own mounts a propagation.
-func checkWith(propagation uintptr, complaint string) error {
+// checkWith runs the self test after something was changed in a container or on its node. The complaint is all that
+// it may say; empty: nothing.
+func checkWith(change func(*Config) error, complaint string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	dir := filepath.Join(os.Getenv("TMPDIR"), "plugins")
-	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mount("", "/", "", unix.MS_REC|propagation, "")); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	e, err := Open(ctx, pluginConfig())
+	config := pluginConfig()
+	if change != nil {
+		if err := change(&config); err != nil {
+			return err
+		}
+	}
+	e, err := Open(ctx, config)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = e.Close() }()
-	err = e.Check(ctx, dir)
+	err = e.Check(ctx, dir, dir)
 	if complaint == "" && err != nil || complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint)) {
 		return fmt.Errorf("got %w", err)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+	if left, err := e.List(ctx, dir); err != nil || len(left) != 0 {
 		return fmt.Errorf("the check left %v, %w", left, err)
 	}
 	return nil
+}
+
+func withPropagation(propagation uintptr) func(*Config) error {
+	return func(*Config) error { return unix.Mount("", "/", "", unix.MS_REC|propagation, "") }
+}
+
+// nodesMountPrivate makes the node's mount of the kubelet's root private.
+func nodesMountPrivate(config *Config) error {
+	e, err := Open(context.Background(), *config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Close() }()
+	return e.do(context.Background(), func() error { return unix.Mount("", config.Root, "", unix.MS_PRIVATE, "") })
+}
+
+// strangersNamespace puts the mount namespace of another process in the place of the node's. All in it is shared.
+func strangersNamespace(config *Config) error {
+	stranger := exec.Command("/proc/self/exe", "-test.run=^$")
+	stranger.Env = append(os.Environ(), roleEnv+"="+roleStranger)
+	stranger.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	ready, err := stranger.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := stranger.Start(); err != nil {
+		return err
+	}
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		return fmt.Errorf("the stranger: %w", err)
+	}
+	config.NamespaceDir = fmt.Sprintf("/proc/%d/ns", stranger.Process.Pid)
+	return nil
+}
+
+// stranger shares its mounts and waits to be killed.
+func stranger() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	time.Sleep(time.Minute)
+	return nil
+}
+
+func ownNamespace(config *Config) error {
+	config.NamespaceDir = "/proc/self/ns"
+	return nil
+}
+
+// anotherDirectory hides the kubelet's root from the container.
+func anotherDirectory(config *Config) error {
+	return errors.Join(unix.Mount("tmpfs", config.Root, "tmpfs", 0, ""), os.Mkdir(filepath.Join(config.Root, "plugins"), 0o755))
 }
 
 func wrongNamespace() error {

@@ -54,6 +54,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 	for _, alias := range names[1:] {
 		args = append(args, option(contract.FlagAlias, alias))
 	}
+	if class.MountMode == contract.ModeBidirectional {
+		args = append(args, option(contract.FlagNodeView, contract.NodeViewPath))
+	}
 	volumes := driver.Spec.Volumes
 	args = append(args,
 		option(contract.FlagRuntime, class.Runtime),

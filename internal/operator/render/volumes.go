@@ -30,7 +30,7 @@ func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) dir
 	// Connecting to a socket needs no writable mount, and without one nobody can put another socket in its place.
 	runtime := hostDirectory{name: "runtime", path: class.RuntimeDir(), kind: corev1.HostPathDirectory, readOnly: true}
 	if class.MountMode == contract.ModeBidirectional {
-		return append(bidirectionalDirectories(class), runtime)
+		return append(bidirectionalDirectories(driver, class), runtime)
 	}
 	return append(nsenterDirectories(driver, class), runtime)
 }
@@ -54,10 +54,15 @@ func nsenterDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) 
 	)
 }
 
-// bidirectionalDirectories: mounts made in the container reach the kubelet through its shared root directory.
-func bidirectionalDirectories(class nodeclass.Class) directories {
+// bidirectionalDirectories: mounts made in the container reach the kubelet through its shared root directory. That they
+// do, the node plugin sees by a second mount of its own directory.
+func bidirectionalDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
 	out := directories{
 		{name: "kubelet", path: class.KubeletRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationBidirectional},
+		{
+			name: "node-view", path: path.Join(class.KubeletRoot, contract.PluginsDir, Names(driver)[0]), at: contract.NodeViewPath,
+			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
+		},
 		{name: "storage", path: class.StorageRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer},
 	}
 	if class.RunRoot != "" {
