@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -126,6 +127,10 @@ func (c *cluster) start() *cluster {
 		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
+	kube, err := kubernetes.NewForConfig(operator)
+	c.Expect(err).NotTo(HaveOccurred())
+	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
+	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
@@ -188,7 +193,9 @@ func (c *cluster) wipe() {
 		c.DeleteAllOf(ctx, &corev1.Node{}),
 		c.DeleteAllOf(ctx, &storagev1.CSINode{}),
 		c.DeleteAllOf(ctx, &storagev1.CSIDriver{}),
+		c.DeleteAllOf(ctx, &corev1.PersistentVolumeClaim{}, client.InNamespace("default")),
 		c.DeleteAllOf(ctx, &corev1.PersistentVolume{}),
+		c.DeleteAllOf(ctx, &storagev1.StorageClass{}),
 		c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, here, client.PropagationPolicy("Background")),
 		c.DeleteAllOf(ctx, &corev1.ServiceAccount{}, here, client.HasLabels{contract.DriverLabel}),
 		c.DeleteAllOf(ctx, &corev1.Pod{}, here, client.GracePeriodSeconds(0)),

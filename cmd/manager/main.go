@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -86,6 +87,14 @@ func wire(mgr ctrl.Manager, settings render.Settings) error {
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the ImageCSIDriver controller: %w", err)
+	}
+	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("set up a client for provisioning: %w", err)
+	}
+	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
+	if err := provisioning.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up the provisioning controller: %w", err)
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }

@@ -40,6 +40,9 @@ const (
 	SizeLimitAttribute = "sizeLimit"
 )
 
+// ImageAnnotation names the image of a PersistentVolumeClaim whose StorageClass has one of our names as its provisioner.
+const ImageAnnotation = "csi.storage.k8s.io/image"
+
 // Keys that the kubelet adds to the volume context when the CSIDriver object has podInfoOnMount: true.
 const (
 	PodNameAttribute      = "csi.storage.k8s.io/pod.name"

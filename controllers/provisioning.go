@@ -1,0 +1,189 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	external "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/provision"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// provisionedBy is the annotation of a PersistentVolume that tells who made it.
+const provisionedBy = "pv.kubernetes.io/provisioned-by"
+
+// noResync is for the library's informers: what they saw once, they need not be shown again.
+const noResync = 0 * time.Second
+
+// Provisioning makes PersistentVolumes for claims that name an image. The controller that does it watches every claim
+// and every volume of the cluster, so it runs only while a StorageClass or a volume has one of the drivers' names.
+type Provisioning struct {
+	// Client reads from the cache.
+	Client client.Client
+	// Direct reads PersistentVolumes.
+	Direct client.Reader
+	// Kube is for the provisioning controller.
+	Kube kubernetes.Interface
+
+	names chan []string
+}
+
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+
+// SetupWithManager registers the reconciler that decides for which names to provision, and the controller that does.
+func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
+	p.names = make(chan []string)
+	if err := mgr.Add(p); err != nil {
+		return err
+	}
+	// There is one decision for all drivers and classes.
+	one := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "provisioning"}}}
+	})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("provisioning").
+		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(driverChanges())).
+		Watches(&storagev1.StorageClass{}, one, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(p)
+}
+
+// Reconcile tells the provisioning controller for which names to provision.
+func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+	served, err := p.served(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	wanted, err := p.wanted(ctx, served)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !wanted {
+		served = nil
+	}
+	select {
+	case p.names <- served:
+		return ctrl.Result{}, nil
+	case <-ctx.Done():
+		return ctrl.Result{}, ctx.Err()
+	}
+}
+
+// served are the names and aliases of the drivers that are carried out, sorted.
+func (p *Provisioning) served(ctx context.Context) ([]string, error) {
+	var drivers v1alpha1.ImageCSIDriverList
+	if err := p.Client.List(ctx, &drivers); err != nil {
+		return nil, fmt.Errorf("list the drivers: %w", err)
+	}
+	var names []string
+	for i := range drivers.Items {
+		driver := &drivers.Items[i]
+		if claims.Leaving(driver) || claims.Check(driver, drivers.Items) != nil {
+			continue
+		}
+		names = append(names, render.Names(driver)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// wanted tells whether anything is to be provisioned under some names, or taken back.
+func (p *Provisioning) wanted(ctx context.Context, names []string) (bool, error) {
+	var classes storagev1.StorageClassList
+	if err := p.Client.List(ctx, &classes); err != nil {
+		return false, fmt.Errorf("list the storage classes: %w", err)
+	}
+	for i := range classes.Items {
+		if slices.Contains(names, classes.Items[i].Provisioner) {
+			return true, nil
+		}
+	}
+	// A class that is gone leaves volumes, which have to go with their claims.
+	volumes := &metav1.PartialObjectMetadataList{}
+	volumes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PersistentVolumeList"))
+	if err := p.Direct.List(ctx, volumes); err != nil {
+		return false, fmt.Errorf("list the volumes: %w", err)
+	}
+	for i := range volumes.Items {
+		if slices.Contains(names, volumes.Items[i].Annotations[provisionedBy]) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Start runs the provisioning controller, anew whenever the names change, until ctx ends.
+func (p *Provisioning) Start(ctx context.Context) error {
+	var running []string
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case names := <-p.names:
+			if slices.Equal(names, running) {
+				continue
+			}
+			stop()
+			running, stop = names, p.provision(ctx, names)
+		}
+	}
+}
+
+// provision runs the library's controller for some names and returns what ends it.
+func (p *Provisioning) provision(ctx context.Context, names []string) (stop func()) {
+	if len(names) == 0 {
+		return func() {}
+	}
+	log := ctrl.LoggerFrom(ctx).WithName("provisioning")
+	ctx, cancel := context.WithCancel(klog.NewContext(logr.NewContext(ctx, log), log))
+	controller := external.NewProvisionController(ctx, p.Kube, names[0], provisioner{},
+		external.AdditionalProvisionerNames(names[1:]),
+		external.LeaderElection(false), // the manager has elected
+		external.ResyncPeriod(noResync),
+	)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		controller.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// provisioner answers the library's controller.
+type provisioner struct{}
+
+var _ external.Provisioner = provisioner{}
+
+// Provision returns a claim's volume. Nothing is made beside it.
+func (provisioner) Provision(_ context.Context, o external.ProvisionOptions) (*corev1.PersistentVolume, external.ProvisioningState, error) {
+	volume, err := provision.Volume(o.PVName, o.PVC, o.StorageClass)
+	return volume, external.ProvisioningFinished, err
+}
+
+// Delete has nothing to remove: the image stays where it is.
+func (provisioner) Delete(context.Context, *corev1.PersistentVolume) error { return nil }
