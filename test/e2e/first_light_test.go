@@ -14,6 +14,9 @@ const (
 	known      = "hello from an image\n"
 	knownImage = "registry.example/e2e/known:1"
 
+	// privateImage holds the same, and is alice's alone.
+	privateImage = "private/alice/e2e:1"
+
 	soon = 90 * time.Second
 )
 
@@ -34,9 +37,15 @@ func TestFirstLight(t *testing.T) {
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},
+		{"two volumes of one image serve one pod", twoVolumesOfOneImage},
+		{"one volume serves many pods on both nodes", oneVolumeManyPods},
 		{"a running pod keeps its volume while the plugin restarts", volumeSurvivesPluginRestart},
 		{"a missing image says so in the pod's event", missingImage},
 		{"a wrong reference says so in the pod's event", wrongReference},
+		{"a change of the driver reaches every node while pods run", driverIsChanged},
+		{"both names of the driver serve one image on one node", bothNames},
+		{"a secret of the driver opens a private image, without a restart when it changes", secretOfTheDriver},
+		{"after a power cut, pods find what they wrote, and nothing is left of those deleted meanwhile", powerCut},
 		{"removal waits for pods that use volumes, then leaves nothing", removal},
 	}
 	for _, step := range steps {
@@ -80,7 +89,7 @@ func podsRead(t *testing.T, s *suite) {
 		s.apply(t, pod("reader-"+class, class, inline(knownImage, true)))
 	}
 	for class := range nodes() {
-		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/reader-"+class)
+		s.waitReady(t, "reader-"+class)
 		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
 			t.Errorf("%s: /image/hello.txt holds %q, want %q", class, got, known)
 		}
@@ -107,7 +116,7 @@ func writableVolume(t *testing.T, s *suite) {
 	for class, node := range nodes() {
 		name := "writer-" + class
 		s.apply(t, pod(name, class, inline(knownImage, false)))
-		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/"+name)
+		s.waitReady(t, name)
 		s.must(t, "exec", name, "--", "sh", "-c", "echo mine >/image/hello.txt && mkdir /image/new && rm -r /image/sub")
 		s.must(t, "exec", name, "--", "sh", "-c", "kill 1")
 		poll.Until(t, "the container runs again with its data", soon, func() error {
@@ -123,13 +132,8 @@ func writableVolume(t *testing.T, s *suite) {
 		if left := s.writableDirectories(t, node); left != 1 {
 			t.Errorf("%s: %d writable directories while one volume is in use, want 1", class, left)
 		}
-		s.must(t, "delete", "pod", name, "--wait", "--timeout=90s")
-		poll.Until(t, "the writable data is gone with its pod", soon, func() error {
-			if left := s.writableDirectories(t, node); left != 0 {
-				return fmt.Errorf("%d writable directories are left on %s", left, node)
-			}
-			return nil
-		})
+		s.deletePods(t, name)
+		s.waitForWritableDirectories(t, node, 0)
 	}
 	for class := range nodes() {
 		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
@@ -141,16 +145,15 @@ func writableVolume(t *testing.T, s *suite) {
 func persistentVolume(t *testing.T, s *suite) {
 	for class := range nodes() {
 		s.apply(t, claim("known-"+class, knownImage+"#"+class, knownImage))
-		s.apply(t, pod("claimer-"+class, class, "persistentVolumeClaim: {claimName: known-"+class+"}"))
+		s.apply(t, pod("claimer-"+class, class, claimed("known-"+class)))
 	}
 	for class := range nodes() {
-		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/claimer-"+class)
+		s.waitReady(t, "claimer-"+class)
 		if got := s.must(t, "exec", "claimer-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
 			t.Errorf("%s: /image/hello.txt holds %q", class, got)
 		}
-		s.must(t, "delete", "pod", "claimer-"+class, "--wait", "--timeout=90s")
-		s.must(t, "delete", "pvc", "known-"+class)
-		s.must(t, "delete", "pv", "known-"+class)
+		s.deletePods(t, "claimer-"+class)
+		s.dropClaims(t, "known-"+class)
 	}
 }
 
@@ -181,20 +184,8 @@ func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
 		s.apply(t, pod)
 	}
 	for class := range nodes() {
-		poll.Until(t, class+": an event that says why", soon, func() error {
-			said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+name+"-"+class+",reason=FailedMount", "-o", "jsonpath={.items[*].message}")
-			if err != nil {
-				return err
-			}
-			for _, word := range words {
-				if !strings.Contains(said, word) {
-					return fmt.Errorf("the events %q do not hold %q", said, word)
-				}
-			}
-			t.Logf("%s: %s", class, said)
-			return nil
-		})
-		s.must(t, "delete", "pod", name+"-"+class, "--wait", "--timeout=90s")
+		s.waitForEvent(t, name+"-"+class, words...)
+		s.deletePods(t, name+"-"+class)
 	}
 }
 

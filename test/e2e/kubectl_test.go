@@ -37,11 +37,23 @@ func (s *suite) must(t *testing.T, args ...string) string {
 	return out
 }
 
-func (s *suite) apply(t *testing.T, manifest string) {
+func (s *suite) apply(t *testing.T, manifests ...string) {
 	t.Helper()
-	if _, err := s.kubectl(t.Context(), manifest, "apply", "-f", "-"); err != nil {
+	if _, err := s.kubectl(t.Context(), strings.Join(manifests, "\n---\n"), "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// waitReady waits for pods to be ready.
+func (s *suite) waitReady(t *testing.T, pods ...string) {
+	t.Helper()
+	s.must(t, append([]string{"wait", "pod", "--for=condition=Ready", "--timeout=90s"}, pods...)...)
+}
+
+// deletePods deletes pods and waits until they are gone.
+func (s *suite) deletePods(t *testing.T, pods ...string) {
+	t.Helper()
+	s.must(t, append([]string{"delete", "pod", "--wait", "--timeout=90s"}, pods...)...)
 }
 
 // refused applies a manifest that must be refused, and returns what the person at the keyboard reads.

@@ -44,9 +44,11 @@ func (s *suite) nothingLeft(t *testing.T, class, node string) {
 	if left := s.writableDirectories(t, node); left != 0 {
 		t.Errorf("%s: %d writable directories are left", node, left)
 	}
-	for _, socket := range []string{"plugins_registry/" + driver + "-reg.sock", "plugins/" + driver + "/csi.sock"} {
-		if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet", socket)); !os.IsNotExist(err) {
-			t.Errorf("%s: %s is left (%v)", node, socket, err)
+	for _, name := range []string{driver, alias} {
+		for _, socket := range []string{"plugins_registry/" + name + "-reg.sock", "plugins/" + name + "/csi.sock"} {
+			if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet", socket)); !os.IsNotExist(err) {
+				t.Errorf("%s: %s is left (%v)", node, socket, err)
+			}
 		}
 	}
 	if pins := s.pins(t, class, node); pins != "" {

@@ -1,14 +1,41 @@
 package e2e
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // inline is an inline volume of an image.
-func inline(image string, readOnly bool) string {
+func inline(image string, readOnly bool) string { return inlineOf(driver, image, readOnly) }
+
+// inlineOf is an inline volume of an image by one of the driver's names.
+func inlineOf(driver, image string, readOnly bool) string {
 	return fmt.Sprintf("csi: {driver: %s, readOnly: %t, volumeAttributes: {image: %q}}", driver, readOnly, image)
 }
 
-// pod is a pod on the node of a class, with one volume at /image.
-func pod(name, class, volume string) string {
+// claimed is the volume of a claim.
+func claimed(claim string) string { return "persistentVolumeClaim: {claimName: " + claim + "}" }
+
+// onEach names a pod for the node of each class.
+func onEach(name string) []string {
+	var names []string
+	for class := range nodes() {
+		names = append(names, name+"-"+class)
+	}
+	return names
+}
+
+// pod is a pod on the node of a class. Its first volume is at /image, the next at /image1, and so on.
+func pod(name, class string, volumes ...string) string {
+	var mounts, sources strings.Builder
+	for i, volume := range volumes {
+		path := "/image"
+		if i > 0 {
+			path += fmt.Sprint(i)
+		}
+		fmt.Fprintf(&mounts, "{name: image%d, mountPath: %s}, ", i, path)
+		fmt.Fprintf(&sources, "    - name: image%d\n      %s\n", i, volume)
+	}
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
@@ -20,11 +47,9 @@ spec:
     - name: main
       image: docker.io/library/busybox:1
       command: [sh, -c, "trap 'exit 1' TERM; while :; do sleep 1; done"]
-      volumeMounts: [{name: image, mountPath: /image}]
+      volumeMounts: [%s]
   volumes:
-    - name: image
-      %s
-`, name, class, volume)
+%s`, name, class, mounts.String(), sources.String())
 }
 
 // claim is a ReadOnlyMany volume of an image, and a claim bound to it.

@@ -116,6 +116,9 @@ func (s *suite) push(t *testing.T) error {
 	if err != nil {
 		return err
 	}
+	if err := s.cluster.Push(t.Context(), privateImage, data); err != nil {
+		return err
+	}
 	return s.cluster.Push(t.Context(), "e2e/known:1", data)
 }
 
