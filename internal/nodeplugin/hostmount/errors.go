@@ -24,6 +24,9 @@ var (
 	// work directory.
 	ErrReadOnly = errors.New("the overlay came up read-only")
 
+	// ErrNoEROFS says that the kernel lacks what it takes to stack layers that are EROFS images.
+	ErrNoEROFS = errors.New("this node's kernel cannot stack EROFS images")
+
 	// ErrNoQuota says that a file system enforces no project quotas, so that nothing on it can be limited.
 	ErrNoQuota = errors.New("the file system enforces no project quotas")
 

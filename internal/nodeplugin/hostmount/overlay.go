@@ -25,8 +25,9 @@ type Overlay struct {
 	// Source is the mount's source string, free to choose; mountinfo shows it. At most 255 bytes.
 	Source string
 
-	// Layers are the absolute paths of the lower directories, topmost first.
+	// Layers are the absolute paths of the layers, topmost first, and Form is what they are.
 	Layers []string
+	Form   Form
 
 	// Empty is an existing empty directory. The kernel takes no read-only overlay of one layer, so a second one
 	// that adds nothing is put beneath it.
@@ -78,7 +79,7 @@ func (o Overlay) validate() error {
 
 // MountOverlay mounts an overlay. Where the target carries the same mount already (an overlay of the same source and
 // the same writability), it is done. Errors: ErrOccupied, ErrBadTarget, ErrTooManyLayers, ErrOptionsTooLong,
-// ErrReadOnly, or the kernel's own with what it said about it.
+// ErrReadOnly, ErrNoEROFS, or the kernel's own with what it said about it.
 func (e *Engine) MountOverlay(ctx context.Context, o Overlay) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("mounting on %s: %w", o.Target, err)
@@ -124,11 +125,19 @@ func (e *Engine) mountOverlay(o Overlay, rel string) error {
 
 // attach makes the mount, by the newest interface that the kernel has for it.
 func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
+	dirs, release, err := o.Form.open(o.Layers)
+	if err != nil {
+		return err
+	}
+	defer release()
+	o.Layers = dirs
 	options := e.options(o)
 	if e.appendLayers && options.fitFsconfig() {
-		return attachDetached(o, options, target)
+		err = attachDetached(o, options, target)
+	} else {
+		err = attachClassic(o, options, root, rel, target)
 	}
-	return attachClassic(o, options, root, rel, target)
+	return o.Form.refusedStack(err)
 }
 
 // accept tells whether a mount that was found at the target is the one asked for.

@@ -7,14 +7,26 @@ import (
 	"errors"
 )
 
-// Tree is an image's file system as the runtime keeps it: read-only layer directories.
+// Form is what the layers of a tree are.
+type Form string
+
+const (
+	// Directories are directories.
+	Directories Form = ""
+
+	// EROFS are files, each an EROFS image.
+	EROFS Form = "erofs"
+)
+
+// Tree is an image's file system as the runtime keeps it: read-only layers.
 type Tree struct {
 	// ID names the tree: "sha256:" and 64 hexadecimal digits. Images with equal layers have equal trees.
 	ID string
 
-	// Layers are the absolute paths of the layer directories, topmost first, in the mount namespace in which the
-	// node plugin mounts. There is at least one.
+	// Layers are the absolute paths of the layers, topmost first, in the mount namespace in which the node plugin
+	// mounts. There is at least one.
 	Layers []string
+	Form   Form
 }
 
 // Store is a container runtime's image store.
@@ -22,7 +34,7 @@ type Store interface {
 	// Pin returns the tree of an image that the runtime holds under reference (normalised, as
 	// "registry.example/repo:tag" or with a digest) and keeps it from garbage collection until Unpin. Pinning a
 	// tree that is pinned already writes nothing. Errors: ErrNotFound when the runtime holds no such image,
-	// ErrUnsupported when the image or the store cannot be shown as layer directories.
+	// ErrUnsupported when the image or the store cannot be shown as a stack of layers.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
 	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
@@ -44,7 +56,7 @@ var (
 	ErrNotFound = errors.New("image not found on this node")
 
 	// ErrUnsupported says that the image cannot be mounted: no layers, too many, not a file system, or kept by a
-	// snapshotter whose layers are not directories.
+	// snapshotter whose layers are neither directories nor EROFS images.
 	ErrUnsupported = errors.New("image cannot be mounted")
 )
 

@@ -47,6 +47,7 @@ func codeOf(err error) codes.Code {
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
 		{hostmount.ErrOptionsTooLong, codes.FailedPrecondition},
+		{hostmount.ErrNoEROFS, codes.FailedPrecondition},
 		{hostmount.ErrReadOnly, codes.FailedPrecondition},
 		{hostmount.ErrBadTarget, codes.InvalidArgument},
 		{hostmount.ErrClosed, codes.Unavailable},

@@ -287,7 +287,7 @@ func (w *world) Stat(_ context.Context, target string) (hostmount.Stat, error) {
 }
 
 // Attributes says that every layer belongs to whoever runs the test.
-func (w *world) Attributes(_ context.Context, dir string) (hostmount.Attributes, error) {
+func (w *world) Attributes(_ context.Context, dir string, _ hostmount.Form) (hostmount.Attributes, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !strings.HasPrefix(dir, "/layers/") {

@@ -58,7 +58,7 @@ type Mounter interface {
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
 	List(ctx context.Context, dir string) ([]string, error)
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
-	Attributes(ctx context.Context, dir string) (hostmount.Attributes, error)
+	Attributes(ctx context.Context, layer string, form hostmount.Form) (hostmount.Attributes, error)
 	Limit(ctx context.Context, l hostmount.Limit) error
 	Limited(ctx context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error)
 	Unlimit(ctx context.Context, dir string) error

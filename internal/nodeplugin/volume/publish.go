@@ -111,6 +111,7 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 	overlay := hostmount.Overlay{
 		Source: n.source + tree.ID,
 		Layers: tree.Layers,
+		Form:   hostmount.Form(tree.Form),
 		Empty:  n.emptyDir,
 		Target: r.Target,
 	}
@@ -141,7 +142,7 @@ func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (di
 	}
 	// The upper directory gives the mount its owner and mode: those of the image's root directory, which its topmost
 	// layer has. CRI-O's may be one that nobody writes; a writable volume's owner does.
-	attributes, err := n.mounter.Attributes(ctx, tree.Layers[0])
+	attributes, err := n.mounter.Attributes(ctx, tree.Layers[0], hostmount.Form(tree.Form))
 	if err != nil {
 		return "", fmt.Errorf("image %s: %w", r.Image, err)
 	}

@@ -3,51 +3,94 @@ package containerd
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// layerDirs turns the mounts of a View snapshot into layer directories, topmost first. It looks at none of them: they
-// are paths of the host. What it does not know it refuses, since a wrong guess would show wrong files.
+// treeOf turns the mounts of a View snapshot into a tree. It looks at none of the layers: they are paths of the host.
+// What it does not know it refuses, since a wrong guess would show wrong files.
+func treeOf(snapshotter string, id digest.Digest, mounts []mount.Mount) (imagestore.Tree, error) {
+	tree := imagestore.Tree{ID: id.String()}
+	var err error
+	if len(mounts) > 0 && mounts[0].Type == "erofs" {
+		tree.Form = imagestore.EROFS
+		tree.Layers, err = layerImages(snapshotter, mounts)
+	} else {
+		tree.Layers, err = layerDirs(snapshotter, mounts)
+	}
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	if len(tree.Layers) > imagestore.MaxLayers {
+		return imagestore.Tree{}, fmt.Errorf("%w: it has %d layers, and the kernel stacks at most %d; flatten the image",
+			imagestore.ErrUnsupported, len(tree.Layers), imagestore.MaxLayers)
+	}
+	for _, layer := range tree.Layers {
+		if !path.IsAbs(layer) {
+			return imagestore.Tree{}, unsupported(snapshotter, "layer %q, not an absolute path", layer)
+		}
+	}
+	return tree, nil
+}
+
+// layerDirs reads the mounts of a snapshotter that keeps directories.
 func layerDirs(snapshotter string, mounts []mount.Mount) ([]string, error) {
 	if len(mounts) != 1 {
 		return nil, unsupported(snapshotter, "%d mounts for one tree", len(mounts))
 	}
-	var layers []string
 	switch m := mounts[0]; m.Type {
 	case "bind":
 		if option := firstUnknown(m.Options, isBindOption); option != "" {
 			return nil, unsupported(snapshotter, "bind option %q", option)
 		}
-		layers = []string{m.Source}
+		return []string{m.Source}, nil
 	case "overlay":
 		if option := firstUnknown(m.Options, isOverlayOption); option != "" {
 			return nil, unsupported(snapshotter, "overlay option %q", option)
 		}
-		layers = lowerDirs(m.Options)
+		layers := lowerDirs(m.Options)
+		if len(layers) == 0 {
+			return nil, unsupported(snapshotter, "an overlay without lower directories")
+		}
+		return layers, nil
 	default:
 		return nil, unsupported(snapshotter, "mount type %q", m.Type)
 	}
-	switch {
-	case len(layers) == 0:
-		return nil, unsupported(snapshotter, "an overlay without lower directories")
-	case len(layers) > imagestore.MaxLayers:
-		return nil, fmt.Errorf("%w: it has %d layers, and the kernel stacks at most %d; flatten the image",
-			imagestore.ErrUnsupported, len(layers), imagestore.MaxLayers)
-	}
-	for _, layer := range layers {
-		if !path.IsAbs(layer) {
-			return nil, unsupported(snapshotter, "layer %q, not an absolute path", layer)
+}
+
+// layerImages reads the mounts of a snapshotter that keeps EROFS images: one for each layer, topmost first, and where
+// there are several an overlay of all of them, by containerd's mount templates (core/mount/manager there).
+func layerImages(snapshotter string, mounts []mount.Mount) ([]string, error) {
+	images := mounts
+	if last := len(mounts) - 1; last > 0 {
+		images = mounts[:last]
+		if kind := mounts[last].Type; kind != "format/overlay" && kind != "format/mkdir/overlay" {
+			return nil, unsupported(snapshotter, "mount type %q over EROFS images", kind)
 		}
+		options := mounts[last].Options
+		all := fmt.Sprintf("{{ overlay 0 %d }}", last-1)
+		if option := firstUnknown(options, isOverlayOption); option != "" || !slices.Equal(lowerDirs(options), []string{all}) {
+			return nil, unsupported(snapshotter, "overlay options %q over %d EROFS images", options, last)
+		}
+	}
+	var layers []string
+	for _, m := range images {
+		// A merged image has devices, and one that is verified a hash tree: neither is a layer by itself.
+		if option := firstUnknown(m.Options, isImageOption); m.Type != "erofs" || option != "" {
+			return nil, unsupported(snapshotter, "mount type %q with option %q", m.Type, option)
+		}
+		layers = append(layers, m.Source)
 	}
 	return layers, nil
 }
 
 func unsupported(snapshotter, format string, args ...any) error {
-	return fmt.Errorf("%w: snapshotter %q gives %s, which is not a stack of directories", imagestore.ErrUnsupported,
+	return fmt.Errorf("%w: snapshotter %q gives %s, which is no stack of directories or EROFS images", imagestore.ErrUnsupported,
 		snapshotter, fmt.Sprintf(format, args...))
 }
 
@@ -78,6 +121,8 @@ func isBindOption(option string) bool {
 		return false
 	}
 }
+
+func isImageOption(option string) bool { return option == "ro" || option == "loop" }
 
 // isOverlayOption knows the options that leave the lower directories' content as it is. Not among them: userxattr,
 // which only a containerd in a user namespace gives, and whose opaque directories a plain overlay would not honour;

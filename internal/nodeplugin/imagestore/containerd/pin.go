@@ -34,19 +34,19 @@ func (s *Store) pinName(tree digest.Digest) string {
 	return "imagecsi-" + s.driver + "-" + tree.Encoded()
 }
 
-// pinned returns the layers of a tree that is pinned already, having written nothing; errdefs.ErrNotFound if it is
+// pinned returns a tree that is pinned already, having written nothing; errdefs.ErrNotFound if it is
 // not, or not wholly.
-func (s *Store) pinned(ctx context.Context, tree digest.Digest) ([]string, error) {
+func (s *Store) pinned(ctx context.Context, tree digest.Digest) (imagestore.Tree, error) {
 	lease, err := s.lease(ctx, tree)
 	if err != nil {
-		return nil, err
+		return imagestore.Tree{}, err
 	}
 	name := lease.Labels[snapshotterLabel]
 	mounts, err := s.snapshotter(name).Mounts(ctx, s.pinName(tree))
 	if err != nil {
-		return nil, err
+		return imagestore.Tree{}, err
 	}
-	return layerDirs(name, mounts)
+	return treeOf(name, tree, mounts)
 }
 
 // lease finds a tree's lease.
@@ -63,13 +63,13 @@ func (s *Store) lease(ctx context.Context, tree digest.Digest) (leases.Lease, er
 
 // pin makes the lease first and everything else under it, so that the collector never sees a moment without. What a
 // failure leaves is taken away.
-func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (layers []string, err error) {
+func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, err error) {
 	name, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
-		return nil, err
+		return imagestore.Tree{}, err
 	}
 	if err := s.makeLease(ctx, image.Name(), tree, name); err != nil {
-		return nil, err
+		return imagestore.Tree{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -81,26 +81,26 @@ func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest)
 	leased := leases.WithLease(ctx, s.pinName(tree))
 	if !unpacked {
 		if err := unpack(leased, image, name); err != nil {
-			return nil, err
+			return imagestore.Tree{}, err
 		}
 	}
 	err = s.view(leased, tree, name)
 	if errors.Is(err, errdefs.ErrNotFound) && unpacked {
 		// The collector took the layers between the look and the lease.
 		if err := unpack(leased, image, name); err != nil {
-			return nil, err
+			return imagestore.Tree{}, err
 		}
 		err = s.view(leased, tree, name)
 	}
 	if err != nil {
-		return nil, err
+		return imagestore.Tree{}, err
 	}
 	mounts, err := s.snapshotter(name).Mounts(ctx, s.pinName(tree))
 	if err != nil {
-		return nil, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, name, err)
+		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, name, err)
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", tree, "snapshotter", name)
-	return layerDirs(name, mounts)
+	return treeOf(name, tree, mounts)
 }
 
 // makeLease makes a tree's lease, in place of one that lost its snapshot.
@@ -164,14 +164,14 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
 	}
-	layers, err := s.pinned(ctx, tree)
+	found, err := s.pinned(ctx, tree)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
 	}
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
 	}
-	return imagestore.Tree{ID: treeID, Layers: layers}, nil
+	return found, nil
 }
 
 // Pins implements imagestore.Store.

@@ -81,14 +81,14 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	layers, err := s.pinned(ctx, treeID)
+	tree, err := s.pinned(ctx, treeID)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		layers, err = s.pin(ctx, image, treeID)
+		tree, err = s.pin(ctx, image, treeID)
 	}
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", ref, err)
 	}
-	return imagestore.Tree{ID: treeID.String(), Layers: layers}, nil
+	return tree, nil
 }
 
 // image finds an image by the names under which CRI stores it: a reference with tag and digest counts by its digest.
@@ -122,6 +122,9 @@ func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 			imagestore.ErrNotFound, image.Name(), err)
 	case err != nil:
 		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), err)
+	case len(diffs) == 0 && hasLayers(ctx, image):
+		return "", fmt.Errorf("%w: %s is an OCI artifact, whose layers are no file system; push its files as a container image",
+			imagestore.ErrUnsupported, image.Name())
 	case len(diffs) == 0:
 		return "", fmt.Errorf("%w: %s has no layers", imagestore.ErrUnsupported, image.Name())
 	case len(diffs) > imagestore.MaxLayers:
@@ -130,6 +133,12 @@ func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 			imagestore.ErrUnsupported, image.Name(), len(diffs), imagestore.MaxLayers)
 	}
 	return identity.ChainID(diffs), nil
+}
+
+// hasLayers tells whether the manifest lists layers, whatever the configuration says. One that cannot be read lists none.
+func hasLayers(ctx context.Context, image client.Image) bool {
+	manifest, err := images.Manifest(ctx, image.ContentStore(), image.Target(), image.Platform())
+	return err == nil && len(manifest.Layers) > 0
 }
 
 // snapshotter returns a snapshot service by name.

@@ -1,0 +1,76 @@
+package hostmount
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// openEROFS mounts each image without a place and names it by its descriptor. The kernel reads the file itself
+// (EROFS_FS_BACKED_BY_FILE, 6.12): a loop device would need access to devices, which an unprivileged container has not,
+// and could be leaked. Nothing is attached to the mount table, so a killed process leaves nothing either.
+func openEROFS(images []string) (dirs []string, release func(), err error) {
+	var fds []int
+	release = func() {
+		for _, fd := range fds {
+			closeFD(fd)
+		}
+	}
+	for _, image := range images {
+		fd, err := mountEROFS(image)
+		if err != nil {
+			release()
+			return nil, nil, fmt.Errorf("opening layer %s: %w", image, err)
+		}
+		fds = append(fds, fd)
+		dirs = append(dirs, path.Join(descriptors, strconv.Itoa(fd)))
+	}
+	return dirs, release, nil
+}
+
+// mountEROFS returns a descriptor of a mount of an image that is not attached anywhere.
+func mountEROFS(image string) (int, error) {
+	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, noEROFS(err)
+	}
+	defer closeFD(fs)
+	// fsconfig(2) takes 255 bytes, so the file is named from its directory.
+	if err := unix.Chdir(path.Dir(image)); err != nil {
+		return -1, err
+	}
+	if err := unix.FsconfigSetString(fs, "source", path.Base(image)); err != nil {
+		return -1, fmt.Errorf("naming the image (fsconfig): %w%s", err, kernelMessages(fs))
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("reading the image: %w%s", noEROFS(err), kernelMessages(fs))
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return -1, fmt.Errorf("mounting the image (fsmount): %w%s", err, kernelMessages(fs))
+	}
+	return fd, nil
+}
+
+// noEROFS gives the errors of a kernel that lacks a part of what this form needs their type.
+func noEROFS(err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: it has no erofs; load the module: %w", ErrNoEROFS, err)
+	case errors.Is(err, unix.ENOTBLK):
+		return fmt.Errorf("%w: its erofs reads devices only, and files from 6.12 (EROFS_FS_BACKED_BY_FILE): %w", ErrNoEROFS, err)
+	default:
+		return err
+	}
+}
+
+// refusedStack gives the error of a kernel that takes no unattached mount for a layer its type.
+func (f Form) refusedStack(err error) error {
+	if f == EROFS && errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w: an overlay takes unattached mounts as layers from 6.15: %w", ErrNoEROFS, err)
+	}
+	return err
+}
