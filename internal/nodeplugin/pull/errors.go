@@ -24,6 +24,8 @@ const (
 	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
 	NoSpace      Kind = "NoSpace"      // the node's disk is full
 	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
+	OtherNodes   Kind = "OtherNodes"   // the registry has the image for other platforms only
+	Damaged      Kind = "Damaged"      // the runtime cannot make sense of what the registry holds
 	TooLarge     Kind = "TooLarge"     // larger than the administrator's limit
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
@@ -46,6 +48,8 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
 	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
 	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
+	OtherNodes:  {codes.FailedPrecondition, "image %s exists, but not for this node's operating system and architecture; push it for that platform, or keep the pod off such nodes"},
+	Damaged:     {codes.FailedPrecondition, "image %s cannot be unpacked: what its registry holds is damaged or is no container image; build and push it again"},
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
@@ -101,6 +105,8 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	words []string
 }{
 	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
+	{OtherNodes, []string{"no match for platform", "no image found in image index for architecture", "no image found in manifest list for architecture"}},
+	{Damaged, []string{"mount callback failed", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
 	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
 	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "403 forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},

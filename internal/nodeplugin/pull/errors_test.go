@@ -33,6 +33,11 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial unix /run/x.sock: connect: connection refused"`, RuntimeDown, codes.Unavailable},
 		{codes.Unavailable, `error reading from server: EOF`, RuntimeDown, codes.Unavailable},
 		{codes.Unknown, `SignatureValidationFailed: Source image rejected: A signature was required`, Untrusted, codes.FailedPrecondition},
+		{codes.NotFound, `get image config descriptor: no match for platform in manifest sha256:92: not found`, OtherNodes, codes.FailedPrecondition},
+		{codes.Unknown, `choosing an image from manifest list docker://r.example/app:1: no image found in image index for architecture "amd64", variant "", OS "linux"`, OtherNodes, codes.FailedPrecondition},
+		{codes.Unknown, `failed to extract layer sha256:33: mount callback failed on /tmp/containerd-mount1: unexpected EOF: unknown`, Damaged, codes.FailedPrecondition},
+		{codes.Unknown, `failed to extract layer sha256:33: mount callback failed on /tmp/containerd-mount1: write /x: no space left on device`, NoSpace, codes.ResourceExhausted},
+		{codes.Unknown, `writing blob: layer 0 (blob "sha256:33") does not match config's DiffID "sha256:00"`, Damaged, codes.FailedPrecondition},
 		{codes.Internal, `something else`, Unknown, codes.Internal},
 	}
 	for _, tt := range tests {
