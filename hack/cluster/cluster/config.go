@@ -31,6 +31,16 @@ const (
 // Runtimes lists all of them.
 var Runtimes = []Runtime{Containerd, Containerd16, CRIO}
 
+// Snapshotter is how a Containerd node keeps the layers of images.
+type Snapshotter string
+
+// The snapshotters a Containerd node can have.
+const (
+	Overlayfs Snapshotter = "overlayfs" // a directory for each layer; the default
+	Native    Snapshotter = "native"    // a full copy of the tree for each layer
+	EROFS     Snapshotter = "erofs"     // an EROFS image for each layer
+)
+
 // ControlPlane says whether a cluster has one.
 type ControlPlane string
 
@@ -73,6 +83,9 @@ type NodeConfig struct {
 	Name    string
 	Runtime Runtime // the default is Containerd
 	Kubelet Kubelet
+
+	// Snapshotter is for Containerd nodes only. The default is Overlayfs.
+	Snapshotter Snapshotter
 }
 
 // maxNodes keeps node addresses and pod networks within one byte.
@@ -132,11 +145,18 @@ func (n *NodeConfig) complete(controlPlane ControlPlane) error {
 		setDefault(&n.Kubelet, KubeletDisabled)
 	}
 	setDefault(&n.Kubelet, KubeletEnabled)
+	if n.Runtime == Containerd {
+		setDefault(&n.Snapshotter, Overlayfs)
+	}
 	switch {
 	case !nameFormat.MatchString(n.Name) || n.Name == hubGroup:
 		return fmt.Errorf("node name %q is not usable: use up to 40 lower-case letters, digits and dashes, and not %q", n.Name, hubGroup)
 	case !slices.Contains(Runtimes, n.Runtime):
 		return fmt.Errorf("node %s: container runtime %q is unknown: use one of %q", n.Name, n.Runtime, Runtimes)
+	case n.Runtime == Containerd && n.Snapshotter != Overlayfs && n.Snapshotter != Native && n.Snapshotter != EROFS:
+		return fmt.Errorf("node %s: snapshotter %q is unknown: use %q, %q or %q", n.Name, n.Snapshotter, Overlayfs, Native, EROFS)
+	case n.Runtime != Containerd && n.Snapshotter != "":
+		return fmt.Errorf("node %s: only a node of %q has a choice of snapshotters", n.Name, Containerd)
 	case n.Kubelet != KubeletEnabled && n.Kubelet != KubeletDisabled:
 		return fmt.Errorf("node %s: kubelet %q is unknown: use %q or %q", n.Name, n.Kubelet, KubeletEnabled, KubeletDisabled)
 	case n.Kubelet == KubeletEnabled && controlPlane == ControlPlaneNone:

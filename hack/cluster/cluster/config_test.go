@@ -30,6 +30,8 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 		`node name "cp"`:             {Nodes: []NodeConfig{{Name: "cp"}}},
 		`node name ""`:               {Nodes: []NodeConfig{{}}},
 		`container runtime "docker"`: {Nodes: []NodeConfig{{Name: "n", Runtime: "docker"}}},
+		`snapshotter "zfs"`:          {Nodes: []NodeConfig{{Name: "n", Snapshotter: "zfs"}}},
+		`has a choice of snap`:       {Nodes: []NodeConfig{{Name: "n", Runtime: CRIO, Snapshotter: Native}}},
 		`kubelet "Maybe"`:            {Nodes: []NodeConfig{{Name: "n", Kubelet: "Maybe"}}},
 		`two nodes are called "n"`:   {Nodes: []NodeConfig{{Name: "n"}, {Name: "n"}}},
 		`a kubelet needs a control`:  {ControlPlane: ControlPlaneNone, Nodes: []NodeConfig{{Name: "n", Kubelet: KubeletEnabled}}},

@@ -30,6 +30,9 @@ func (n *Node) Runtime() Runtime { return n.state.Runtime }
 // Address is the node's own address in the cluster's network.
 func (n *Node) Address() string { return n.state.address() }
 
+// Snapshotter is how the node keeps the layers of images; empty for a runtime without that choice.
+func (n *Node) Snapshotter() Snapshotter { return n.state.Snapshotter }
+
 // RuntimeSocket is where the container runtime listens, in the node's own view.
 func (n *Node) RuntimeSocket() string { return nodeconfig.Socket(string(n.state.Runtime)) }
 

@@ -78,6 +78,7 @@ func (c *Cluster) nodeBoot(n nodeState) (nodeBoot, error) {
 		Cluster:     c.state.Name,
 		Name:        n.Name,
 		Runtime:     string(n.Runtime),
+		Snapshotter: string(n.Snapshotter),
 		Address:     n.address(),
 		PodCIDR:     n.podCIDR(),
 		Registry:    registryAddress,

@@ -54,6 +54,9 @@ func (s state) debianPackages() []string {
 		if n.Kubelet == KubeletEnabled {
 			packages = append(packages, "nftables", "iptables") // for kube-proxy, and for host ports
 		}
+		if n.Snapshotter == EROFS {
+			packages = append(packages, "erofs-utils")
+		}
 		if n.Runtime == CRIO {
 			packages = append(packages, "conmon")
 		}

@@ -37,6 +37,8 @@ type nodeState struct {
 	Runtime Runtime `json:"runtime"`
 	Kubelet Kubelet `json:"kubelet"`
 	Index   int     `json:"index"` // from 1, decides the addresses
+
+	Snapshotter Snapshotter `json:"snapshotter,omitempty"`
 }
 
 // paths are the places in a state directory.
@@ -73,7 +75,13 @@ func loadState(p paths) (state, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return state{}, fmt.Errorf("read %s: %w", p.state(), err)
 	}
-	setDefault(&s.Patience, DefaultPatience) // one that an older program wrote
+	// An older program wrote less.
+	setDefault(&s.Patience, DefaultPatience)
+	for i := range s.Nodes {
+		if s.Nodes[i].Runtime == Containerd {
+			setDefault(&s.Nodes[i].Snapshotter, Overlayfs)
+		}
+	}
 	return s, nil
 }
 
@@ -118,11 +126,11 @@ func (s *state) merge(c Config) error {
 	for _, want := range c.Nodes {
 		have, exists := s.node(want.Name)
 		if !exists {
-			s.Nodes = append(s.Nodes, nodeState{Name: want.Name, Runtime: want.Runtime, Kubelet: want.Kubelet, Index: len(s.Nodes) + 1})
+			s.Nodes = append(s.Nodes, nodeState{Name: want.Name, Runtime: want.Runtime, Kubelet: want.Kubelet, Snapshotter: want.Snapshotter, Index: len(s.Nodes) + 1})
 			continue
 		}
-		if have.Runtime != want.Runtime || have.Kubelet != want.Kubelet {
-			return fmt.Errorf("node %s of cluster %s has runtime %s and kubelet %s: take the cluster down before you change that", want.Name, s.Name, have.Runtime, have.Kubelet)
+		if have.Runtime != want.Runtime || have.Kubelet != want.Kubelet || have.Snapshotter != want.Snapshotter {
+			return fmt.Errorf("node %s of cluster %s has runtime %s, snapshotter %q and kubelet %s: take the cluster down before you change that", want.Name, s.Name, have.Runtime, have.Snapshotter, have.Kubelet)
 		}
 	}
 	return nil

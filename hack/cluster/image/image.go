@@ -35,12 +35,32 @@ type File struct {
 	// Link makes the entry a symbolic link to this target.
 	Link string
 
+	// HardLink makes the entry another name of the file at this path in the same layer.
+	HardLink string
+
+	// Device makes the entry a device or a pipe.
+	Device *Device
+
 	// UID and GID own the entry.
 	UID, GID int
 
 	// Xattrs are extended attributes, such as security.capability.
 	Xattrs map[string]string
 }
+
+// Device is a device node or a pipe.
+type Device struct {
+	Type         byte // tar.TypeChar, tar.TypeBlock or tar.TypeFifo
+	Major, Minor int64
+}
+
+// Whiteout is the entry that removes the file or directory at path, which a lower layer has.
+func Whiteout(file string) File {
+	return File{Path: path.Join(path.Dir(file), ".wh."+path.Base(file))}
+}
+
+// Opaque is the entry that hides what lower layers have in a directory.
+func Opaque(dir string) File { return File{Path: path.Join(dir, ".wh..wh..opq")} }
 
 // Program is the file of a program on this machine, executable, at target in the image.
 func Program(source, target string) (File, error) {
@@ -128,6 +148,10 @@ func writeEntry(archive *tar.Writer, made map[string]bool, file File) error {
 		made[name] = true
 	case file.Link != "":
 		header.Typeflag, header.Linkname = tar.TypeSymlink, file.Link
+	case file.HardLink != "":
+		header.Typeflag, header.Linkname = tar.TypeLink, strings.TrimPrefix(path.Clean("/"+file.HardLink), "/")
+	case file.Device != nil:
+		header.Typeflag, header.Devmajor, header.Devminor = file.Device.Type, file.Device.Major, file.Device.Minor
 	}
 	if header.Mode == 0 {
 		header.Mode = 0o644

@@ -71,3 +71,26 @@ func TestEqualFilesGiveAnEqualImage(t *testing.T) {
 		t.Errorf("digests %s and %s differ", first, second)
 	}
 }
+
+func TestSparseFileIsSmallInTheLayerAndLargeOutsideIt(t *testing.T) {
+	made, err := Sparse("/dir/file", 5<<30, []byte("end"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := made.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	header, err := tar.NewReader(reader).Next()
+	if err != nil || header.Name != "dir/file" || header.Size != 5<<30+3 {
+		t.Errorf("got %+v, %v", header, err)
+	}
+	if size, err := layers[0].Size(); err != nil || size > 4096 {
+		t.Errorf("the layer has %d bytes (%v)", size, err)
+	}
+}

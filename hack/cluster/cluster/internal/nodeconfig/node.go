@@ -42,6 +42,9 @@ type Node struct {
 	Address string `json:"address"`
 	PodCIDR string `json:"podCIDR"`
 
+	// Snapshotter is containerd's; empty for a runtime without that choice.
+	Snapshotter string `json:"snapshotter,omitempty"`
+
 	Registry   string `json:"registry"`
 	PauseImage string `json:"pauseImage"`
 

@@ -12,7 +12,8 @@ func testNode(runtime string) Node {
 	return Node{
 		Cluster: "demo", Name: "worker", Runtime: runtime, Address: "10.89.0.11", PodCIDR: "10.244.1.0/24",
 		Registry: "10.89.0.1:5000", PauseImage: "10.89.0.1:5000/imagecsi/pause:1",
-		Kubelet: &Kubelet{APIServer: "https://10.89.0.1:6443", CACert: []byte("ca"), Kubeconfig: []byte("k"), KubeProxyKubeconfig: []byte("p")},
+		Snapshotter: "overlayfs",
+		Kubelet:     &Kubelet{APIServer: "https://10.89.0.1:6443", CACert: []byte("ca"), Kubeconfig: []byte("k"), KubeProxyKubeconfig: []byte("p")},
 	}
 }
 
@@ -43,6 +44,22 @@ func TestFilesNameTheSocketTheRegistryAndThePauseImage(t *testing.T) {
 				t.Error("the network configuration is not JSON")
 			}
 		})
+	}
+}
+
+func TestContainerdUnpacksWithTheNodesSnapshotter(t *testing.T) {
+	for snapshotter, local := range map[string]string{"overlayfs": "false", "native": "true"} {
+		node := testNode(Containerd)
+		node.Snapshotter = snapshotter
+		files, err := Files(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"snapshotter = '" + snapshotter + "'", "use_local_image_pull = " + local} {
+			if !strings.Contains(files["/etc/containerd/config.toml"], want) {
+				t.Errorf("%s: the configuration does not say %s", snapshotter, want)
+			}
+		}
 	}
 }
 
