@@ -74,6 +74,22 @@ func (t *Target) Pins(test testing.TB, driver string) []string {
 	return linesWith(strings.ReplaceAll(string(content), "},", "},\n"), driver)
 }
 
+// Snapshots lists a driver's snapshots in every snapshotter of containerd; CRI-O has none but its pins.
+func (t *Target) Snapshots(test testing.TB, driver string) []string {
+	test.Helper()
+	if t.Runtime != contract.RuntimeContainerd {
+		return nil
+	}
+	var found []string
+	for _, snapshotter := range []string{"overlayfs", "native", "erofs"} {
+		out, err := t.Node.Command(context.Background(), "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "ls").Output()
+		if err == nil { // an error: containerd has no such snapshotter
+			found = append(found, linesWith(string(out), driver)...)
+		}
+	}
+	return found
+}
+
 // Holds tells whether the runtime Holds an image.
 func (t *Target) Holds(test testing.TB, reference string) bool {
 	test.Helper()

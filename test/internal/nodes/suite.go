@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
@@ -127,6 +129,14 @@ func (s *Suite) push(ctx context.Context) error {
 
 // Numbered is the reference of an image of n layers (see image.Numbered), one of the suite's Layers.
 func Numbered(n int) string { return fmt.Sprintf("registry.example/test/numbered:%d", n) }
+
+// Push puts an image into the registry, in place of the one that has the reference.
+func (s *Suite) Push(t testing.TB, reference string, made v1.Image) {
+	t.Helper()
+	if err := s.cluster.Push(t.Context(), reference, made); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Registry is the host and port of the nodes' registry. It serves the images of every other name, too.
 func (s *Suite) Registry() string { return s.cluster.Registry() }
