@@ -121,21 +121,6 @@ func (c *cluster) daemonSet(class string) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: render.DaemonSetName(driverName, class)}}
 }
 
-// rollOut plays the DaemonSet controller: it has seen the present generation and updated some of the nodes.
-func (c *cluster) rollOut(class string, desired, updated int32) {
-	c.Helper()
-	daemonSet := c.daemonSet(class)
-	c.Eventually(func() error {
-		if err := c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet); err != nil {
-			return err
-		}
-		daemonSet.Status.ObservedGeneration = daemonSet.Generation
-		daemonSet.Status.DesiredNumberScheduled = desired
-		daemonSet.Status.UpdatedNumberScheduled = updated
-		return c.Status().Update(c.ctx, daemonSet)
-	}, soon).Should(Succeed())
-}
-
 func (c *cluster) classOf(node string) func() string {
 	return func() string {
 		var found corev1.Node

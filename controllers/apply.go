@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,12 +24,18 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// applyObjects makes the cluster's objects those of the driver.
-func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) error {
+// applyObjects makes the cluster's objects those of the driver, and takes the rollout a step further. It returns when
+// the rollout wants to be looked at again.
+func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (time.Duration, error) {
 	classes, unresolved := classesInUse(seen)
 	output := render.Render(render.Input{
 		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Existing: seen.existing, Settings: r.Settings,
 	})
+	plan, err := r.planRollout(ctx, seen, output.Apply)
+	if err != nil {
+		return 0, err
+	}
+	seen.Rollout = plan.Status
 	var failures []error
 	for _, object := range output.Apply {
 		failures = append(failures, r.apply(ctx, seen, object))
@@ -36,7 +43,10 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	for _, object := range output.Delete {
 		failures = append(failures, r.delete(ctx, seen, object))
 	}
-	return errors.Join(failures...)
+	if err := errors.Join(failures...); err != nil {
+		return 0, err
+	}
+	return plan.Next, r.replacePods(ctx, plan.Replace)
 }
 
 // classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.
@@ -62,8 +72,13 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 	if err != nil {
 		return err
 	}
-	if live := find(seen.existing, object); live != nil && holds(live, want) {
+	live := find(seen.existing, object)
+	if live != nil && holds(live, want) {
 		return nil
+	}
+	if _, isDaemonSet := live.(*appsv1.DaemonSet); isDaemonSet {
+		// What the rollout decided rests on this version: from an older one, it could take back what it did since.
+		want.SetResourceVersion(live.GetResourceVersion())
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)

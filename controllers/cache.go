@@ -33,7 +33,7 @@ func CacheOptions(namespace string) cache.Options {
 	}}
 }
 
-// trimNode keeps a node's name, labels and software.
+// trimNode keeps a node's name, age, labels and software, and whether its kubelet reports.
 func trimNode(object any) (any, error) {
 	node, is := object.(*corev1.Node)
 	if !is {
@@ -41,7 +41,13 @@ func trimNode(object any) (any, error) {
 	}
 	trimmed := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: node.Status.NodeInfo}}
 	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
-	trimmed.Labels = node.Labels
+	trimmed.Labels, trimmed.CreationTimestamp = node.Labels, node.CreationTimestamp
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			trimmed.Status.Conditions = []corev1.NodeCondition{{
+				Type: condition.Type, Status: condition.Status, LastTransitionTime: condition.LastTransitionTime}}
+		}
+	}
 	return trimmed, nil
 }
 
@@ -67,10 +73,10 @@ func trimPod(object any) (any, error) {
 	}
 	trimmed := &corev1.Pod{}
 	trimmed.Name, trimmed.Namespace, trimmed.UID, trimmed.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
-	trimmed.DeletionTimestamp, trimmed.Labels = pod.DeletionTimestamp, pod.Labels
+	trimmed.CreationTimestamp, trimmed.DeletionTimestamp, trimmed.Labels = pod.CreationTimestamp, pod.DeletionTimestamp, pod.Labels
 	trimmed.Spec.NodeName, trimmed.Spec.Affinity = pod.Spec.NodeName, pod.Spec.Affinity
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
+		if condition.Type == corev1.PodScheduled || condition.Type == corev1.PodReady {
 			trimmed.Status.Conditions = append(trimmed.Status.Conditions, condition)
 		}
 	}

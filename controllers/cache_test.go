@@ -15,15 +15,17 @@ func fatNode() *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"},
-			Annotations:   map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			CreationTimestamp: metav1.Unix(1000, 0),
+			Annotations:       map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+			ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24", ProviderID: "x"},
 		Status: corev1.NodeStatus{
-			Capacity:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")},
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
-			Images:     []corev1.ContainerImage{{Names: []string{"example.com/big"}}},
-			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
+			Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
+				{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Unix(3000, 0), LastTransitionTime: metav1.Unix(2000, 0), Message: "kubelet is posting ready status"}},
+			Images:   []corev1.ContainerImage{{Names: []string{"example.com/big"}}},
+			NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
 		},
 	}
 }
@@ -31,8 +33,11 @@ func fatNode() *corev1.Node {
 func TestTheCacheKeepsOfANodeOnlyWhatIsRead(t *testing.T) {
 	got, err := trimNode(fatNode())
 	want := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}},
-		Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}, CreationTimestamp: metav1.Unix(1000, 0)},
+		Status: corev1.NodeStatus{
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(2000, 0)}},
+			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
+		},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, node (-want +got):\n%s", err, diff)
@@ -55,8 +60,9 @@ func TestNodePredicate(t *testing.T) {
 		edit func(*corev1.Node)
 		want bool
 	}{
-		"heartbeat":  {func(n *corev1.Node) { n.Status.Conditions[0].LastHeartbeatTime = metav1.Now() }, false},
-		"not ready":  {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, false},
+		"heartbeat":  {func(n *corev1.Node) { n.Status.Conditions[1].LastHeartbeatTime = metav1.Now() }, false},
+		"pressure":   {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionTrue }, false},
+		"not ready":  {func(n *corev1.Node) { n.Status.Conditions[1].Status = corev1.ConditionUnknown }, true},
 		"images":     {func(n *corev1.Node) { n.Status.Images = nil }, false},
 		"annotation": {func(n *corev1.Node) { n.Annotations["a"] = "b" }, false},
 		"cordon":     {func(n *corev1.Node) { n.Spec.Unschedulable = true }, false},

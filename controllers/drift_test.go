@@ -32,7 +32,7 @@ func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
 		"label":      func() { daemonSet.Labels[contract.NodeClassLabel] = "evil" },
 		"our label":  func() { delete(daemonSet.Labels, contract.DriverLabel) },
 		"strategy": func() {
-			daemonSet.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+			daemonSet.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType}
 		},
 	}
 	for name, edit := range edits {
@@ -40,7 +40,9 @@ func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
 			c.change(daemonSet, edit)
 			c.Eventually(func(g Gomega) {
 				g.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
+				daemonSet.Spec.UpdateStrategy.RollingUpdate = nil // The editor's own field, without a meaning for OnDelete.
 				g.Expect(daemonSet.Spec).To(Equal(want.Spec))
+				g.Expect(daemonSet.Annotations[contract.RolloutAnnotation]).To(Equal(want.Annotations[contract.RolloutAnnotation]))
 				g.Expect(daemonSet.Labels).To(Equal(want.Labels))
 			}, soon).Should(Succeed())
 		})

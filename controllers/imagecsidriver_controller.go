@@ -56,7 +56,7 @@ var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=apps,namespace=image-csi-system,resources=daemonsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update
 
@@ -97,10 +97,9 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 		return ctrl.Result{}, err
 	}
 	labelErr := r.label(ctx, seen)
-	applyErr := r.applyObjects(ctx, seen)
-	result := ctrl.Result{}
-	if seen.anyWaiting() {
-		result.RequeueAfter = recheckVolumes
+	next, applyErr := r.applyObjects(ctx, seen)
+	if seen.anyWaiting() && (next == 0 || next > recheckVolumes) {
+		next = recheckVolumes
 	}
-	return result, errors.Join(labelErr, applyErr)
+	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr)
 }

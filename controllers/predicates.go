@@ -32,10 +32,14 @@ func driverChanges() predicate.Predicate {
 	})
 }
 
-// nodeChanges lets through changes of a node's labels and of its software; a heartbeat changes neither.
+// nodeChanges lets through changes of a node's labels and of its software, and whether its kubelet reports; a heartbeat
+// changes none of these.
 func nodeChanges() predicate.Predicate {
 	return updates(func(before, after *corev1.Node) bool {
-		return !maps.Equal(before.Labels, after.Labels) || before.Status.NodeInfo != after.Status.NodeInfo
+		reportedBefore, _ := reports(before)
+		reportsAfter, _ := reports(after)
+		return !maps.Equal(before.Labels, after.Labels) || before.Status.NodeInfo != after.Status.NodeInfo ||
+			reportedBefore != reportsAfter
 	})
 }
 

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -89,6 +90,16 @@ func (r *ImageCSIDriverReconciler) readNodes(ctx context.Context, seen *observat
 		seen.Nodes[i] = status.Node{Node: plan.Of(&nodes.Items[i]), Registered: registered[nodes.Items[i].Name]}
 	}
 	return nil
+}
+
+// reports says whether a node's kubelet reports, and since when. A node that says nothing about it is taken to.
+func reports(node *corev1.Node) (is bool, since time.Time) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue, condition.LastTransitionTime.Time
+		}
+	}
+	return true, time.Time{}
 }
 
 func registeredDrivers(node *storagev1.CSINode) sets.Set[string] {

@@ -34,11 +34,11 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation
 	return nil
 }
 
-// announce records an event for every condition whose status turned.
+// announce records an event for every condition that turned, or that is true for another reason now.
 func (r *ImageCSIDriverReconciler) announce(before, after *v1alpha1.ImageCSIDriver) {
 	for _, condition := range after.Status.Conditions {
 		old := meta.FindStatusCondition(before.Status.Conditions, condition.Type)
-		if old != nil && old.Status == condition.Status {
+		if old != nil && old.Status == condition.Status && (condition.Status == metav1.ConditionFalse || old.Reason == condition.Reason) {
 			continue
 		}
 		if old == nil && condition.Status == metav1.ConditionFalse {

@@ -107,6 +107,13 @@ func newCluster(t *testing.T) *cluster {
 // start runs an operator until the test ends.
 func (c *cluster) start() *cluster {
 	c.Helper()
+	c.Cleanup(c.operate())
+	return c
+}
+
+// operate runs an operator until it is told to stop.
+func (c *cluster) operate() (stop func()) {
+	c.Helper()
 	mgr, err := ctrl.NewManager(operator, ctrl.Options{
 		Scheme:     c.Scheme(),
 		Cache:      controllers.CacheOptions(namespace),
@@ -131,16 +138,15 @@ func (c *cluster) start() *cluster {
 	c.Expect(err).NotTo(HaveOccurred())
 	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
-	c.Cleanup(func() {
-		stop()
+	return func() {
+		cancel()
 		if err := <-done; err != nil {
 			c.Error("the operator ended with", err)
 		}
-	})
-	return c
+	}
 }
 
 func countWrites(writes *atomic.Int64) interceptor.Funcs {

@@ -25,7 +25,8 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
 		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
 		Security:        v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
-		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
+		Rollout: v1alpha1.Rollout{State: v1alpha1.RolloutActive, Canary: &v1alpha1.Canary{Nodes: ptr.To[int32](1)},
+			MaxUnavailable: ptr.To(intstr.FromString("10%")), MinReadySeconds: ptr.To[int32](30), ProgressDeadlineSeconds: ptr.To[int32](300)},
 	}
 	for name, text := range map[string]string{
 		"empty.example.com": "spec: {}",
@@ -57,6 +58,7 @@ func TestValidation(t *testing.T) {
 		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
 		nameRule     = "a CSI driver name has lower-case letters, digits, '-' and '.'"
 		allowedRule  = "an allowed image is a repository with its registry's host"
+		canary       = "canary has either nodes, a number, or nodeSelector"
 		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
@@ -118,6 +120,16 @@ func TestValidation(t *testing.T) {
 		"zero percent":        {text: "spec: {rollout: {maxUnavailable: 0%}}", refused: number},
 		"more than everybody": {text: "spec: {rollout: {maxUnavailable: 101%}}", refused: number},
 		"no percentage":       {text: "spec: {rollout: {maxUnavailable: many}}", refused: number},
+
+		"no canaries":              {text: "spec: {rollout: {canary: {nodes: 0}}}"},
+		"selected canaries":        {text: "spec: {rollout: {canary: {nodeSelector: {pool: canary}}}}"},
+		"canaries twice":           {text: "spec: {rollout: {canary: {nodes: 1, nodeSelector: {pool: canary}}}}", refused: canary},
+		"canaries without a word":  {text: "spec: {rollout: {canary: {}}}", refused: canary},
+		"canaries of every node":   {text: "spec: {rollout: {canary: {nodeSelector: {}}}}", refused: "should have at least 1 properties"},
+		"negative canaries":        {text: "spec: {rollout: {canary: {nodes: -1}}}", refused: "greater than or equal to 0"},
+		"unknown rollout state":    {text: "spec: {rollout: {state: Stopped}}", refused: "Unsupported value"},
+		"deadline before it began": {text: "spec: {rollout: {minReadySeconds: 300}}", refused: "minReadySeconds is less than progressDeadlineSeconds"},
+		"short deadline":           {text: "spec: {rollout: {minReadySeconds: 0, progressDeadlineSeconds: 1}}"},
 
 		"override of one field":           {text: class("{name: k3s, kubeletRoot: /data/kubelet}")},
 		"override with its own runtime":   {text: class("{name: crio, match: {runtime: cri-o}}")},

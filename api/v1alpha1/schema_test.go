@@ -97,10 +97,16 @@ func TestTheStatusBoundsAreThoseOfTheSchema(t *testing.T) {
 	status := crd(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"]
 	problems, classes := status.Properties["problems"], status.Properties["nodeClasses"]
 	message := problems.Items.Schema.Properties["message"]
+	updating := status.Properties["rollout"].Properties["updating"]
+	failure := status.Properties["rollout"].Properties["failure"].Properties["message"]
+	sentence := status.Properties["rollout"].Properties["message"]
 	versions := classes.Items.Schema.Properties["runtimeVersions"]
 	for what, pair := range map[string][2]int64{
 		"problems":         {*problems.MaxItems, MaxProblems},
 		"problem messages": {*message.MaxLength, MaxProblemMessage},
+		"updating nodes":   {*updating.MaxItems, MaxUpdatingNodes},
+		"failure messages": {*failure.MaxLength, MaxProblemMessage},
+		"rollout messages": {*sentence.MaxLength, MaxProblemMessage},
 		"node classes":     {*classes.MaxItems, MaxClassStatuses},
 		"runtime versions": {*versions.MaxItems, MaxRuntimeVersions},
 	} {

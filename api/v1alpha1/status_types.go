@@ -30,6 +30,10 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	NodeClasses []NodeClassStatus `json:"nodeClasses,omitempty"`
 
+	// rollout tells how far the latest change of the node plugin is.
+	// +optional
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
+
 	// problems is a sample of the nodes that need attention, the worst first.
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=atomic
@@ -90,15 +94,14 @@ type NodeClassStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	Ready int32 `json:"ready"`
 
-	// updated is the number of nodes that run the node plugin in its present form.
+	// revision is the value of the label imagecsi.dev/revision on the DaemonSet's pod template.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Revision string `json:"revision,omitempty"`
+
+	// updated is the number of those nodes that have a node plugin of this revision.
 	// +kubebuilder:validation:Minimum=0
 	Updated int32 `json:"updated"`
-
-	// rolledOutGeneration is the DaemonSet's generation that last reached every node. While it is the present one,
-	// a missing pod is a rebooted or an added node, not a change on its way.
-	// +kubebuilder:validation:Minimum=0
-	// +optional
-	RolledOutGeneration int64 `json:"rolledOutGeneration,omitempty"`
 
 	// runtimeVersions are container runtime versions found in the class, sorted; at most 8 are listed.
 	// +kubebuilder:validation:MaxItems=8
@@ -106,6 +109,71 @@ type NodeClassStatus struct {
 	// +listType=atomic
 	// +optional
 	RuntimeVersions []string `json:"runtimeVersions,omitempty"`
+}
+
+// RolloutStatus tells how far the latest change of the node plugin is.
+type RolloutStatus struct {
+	// phase of the rollout. Complete: the change is on the nodes, and a later one can be taken back to it. Canary:
+	// the canary nodes have to prove it. Updating: the other nodes get it. Paused: the spec says to stop. Returning:
+	// it has failed and is being taken back. Returned: it has been.
+	Phase RolloutPhase `json:"phase"`
+
+	// message says what is going on, in a sentence.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// nodes is the number of nodes that have a node plugin.
+	// +kubebuilder:validation:Minimum=0
+	Nodes int32 `json:"nodes"`
+
+	// updated is the number of those nodes whose node plugin is what the spec asks for.
+	// +kubebuilder:validation:Minimum=0
+	Updated int32 `json:"updated"`
+
+	// updating are the nodes whose node plugin is being replaced or has to prove itself, sorted; at most 10 are listed.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=atomic
+	// +optional
+	Updating []string `json:"updating,omitempty"`
+
+	// failure is why the change was taken back. It stays until the spec changes.
+	// +optional
+	Failure *RolloutFailure `json:"failure,omitempty"`
+}
+
+// RolloutPhase is how far a rollout is.
+// +kubebuilder:validation:Enum=Complete;Canary;Updating;Paused;Returning;Returned
+type RolloutPhase string
+
+// The phases of a rollout.
+const (
+	PhaseComplete  RolloutPhase = "Complete"
+	PhaseCanary    RolloutPhase = "Canary"
+	PhaseUpdating  RolloutPhase = "Updating"
+	PhasePaused    RolloutPhase = "Paused"
+	PhaseReturning RolloutPhase = "Returning"
+	PhaseReturned  RolloutPhase = "Returned"
+)
+
+// RolloutFailure is why a change was taken back.
+type RolloutFailure struct {
+	// revision that failed, as in the pod label imagecsi.dev/revision.
+	// +kubebuilder:validation:MaxLength=63
+	Revision string `json:"revision"`
+
+	// node on which it failed.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// reason is the kind of problem in one word.
+	// +kubebuilder:validation:MaxLength=64
+	Reason ProblemReason `json:"reason"`
+
+	// message is what the node said.
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message"`
 }
 
 // NodeProblem is something on one node that a person may have to act on.
@@ -134,6 +202,8 @@ const (
 	ProblemCrashing ProblemReason = "NodePluginCrashing"
 	// ProblemCannotStart: the node plugin's container cannot be started.
 	ProblemCannotStart ProblemReason = "NodePluginCannotStart"
+	// ProblemNotReady: the node plugin runs but says that it is not ready.
+	ProblemNotReady ProblemReason = "NodePluginNotReady"
 	// ProblemUnschedulable: the node plugin's pod does not fit on the node.
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
 	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
@@ -165,4 +235,5 @@ const (
 	MaxProblemMessage  = 512
 	MaxClassStatuses   = 32
 	MaxRuntimeVersions = 8
+	MaxUpdatingNodes   = 10
 )

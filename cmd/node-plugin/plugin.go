@@ -97,11 +97,16 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.registrar = registration.New(drivers, log)
 	ready := health.Checks{p.registrar, runtime}
+	operations := health.NewOperations(time.Now)
 
-	if err := p.serveCSI(o, drivers, ready, observed); err != nil {
+	observe := func(method, code string, took time.Duration) {
+		observed.Operation(method, code, took)
+		operations.Observe(method, code)
+	}
+	if err := p.serveCSI(o, drivers, ready, observe); err != nil {
 		return nil, err
 	}
-	if err := p.serveHTTP(o, ready, observed); err != nil {
+	if err := p.serveHTTP(o, append(ready, operations), observed); err != nil {
 		return nil, err
 	}
 	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil {
@@ -160,7 +165,7 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 }
 
 // serveCSI serves every name on its own socket.
-func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, m *metrics.Metrics) error {
+func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, observe func(method, code string, took time.Duration)) error {
 	maxVolumes, err := maxVolumes(o)
 	if err != nil {
 		return err
@@ -176,7 +181,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		MaxVolumes:  maxVolumes,
 		Volumes:     p.node,
 		Ready:       ready.Ready,
-		Observe:     m.Operation,
+		Observe:     observe,
 		Logger:      p.log,
 	}
 	for _, d := range drivers {

@@ -17,6 +17,14 @@ const (
 	// DriverLabel is the label on every object rendered for an ImageCSIDriver; its value is the driver's name.
 	DriverLabel = Prefix + "driver"
 
+	// RevisionLabel is the label on a DaemonSet's pod template and pods that tells one form of the node plugin from
+	// another: a hash of the template.
+	RevisionLabel = Prefix + "revision"
+
+	// RolloutAnnotation is the annotation on a DaemonSet in which the operator keeps what a rollout has to remember:
+	// the last good pod template and why a change was taken back.
+	RolloutAnnotation = Prefix + "rollout"
+
 	// Finalizer keeps an ImageCSIDriver until its DaemonSets, CSIDriver objects and node labels are gone.
 	Finalizer = Prefix + "cleanup"
 )

@@ -6,7 +6,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -36,10 +35,8 @@ func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 		},
 		Spec: appsv1.DaemonSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: selector(driver, class.Name)},
-			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
-				Type:          appsv1.RollingUpdateDaemonSetStrategyType,
-				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: maxUnavailable(driver)},
-			},
+			// Package rollout decides which pods are replaced, and when.
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
 					Labels:      classLabels(driver, class.Name),
@@ -49,13 +46,6 @@ func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 			},
 		},
 	}
-}
-
-func maxUnavailable(driver *v1alpha1.ImageCSIDriver) *intstr.IntOrString {
-	if set := driver.Spec.Rollout.MaxUnavailable; set != nil {
-		return ptr.To(*set)
-	}
-	return ptr.To(intstr.FromString("10%"))
 }
 
 func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) corev1.PodSpec {

@@ -4,15 +4,15 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
 // classes returns the status of every node class that has nodes or a DaemonSet, sorted by name.
-func classes(previous []v1alpha1.NodeClassStatus, seen Observation) []v1alpha1.NodeClassStatus {
+func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	found := map[string]*v1alpha1.NodeClassStatus{}
 	get := func(name string) *v1alpha1.NodeClassStatus {
 		if found[name] == nil {
@@ -25,8 +25,8 @@ func classes(previous []v1alpha1.NodeClassStatus, seen Observation) []v1alpha1.N
 		daemonSet := &seen.DaemonSets[i]
 		status := get(daemonSet.Labels[contract.NodeClassLabel])
 		status.DaemonSet = daemonSet.Name
-		status.Updated = daemonSet.Status.UpdatedNumberScheduled
-		status.RolledOutGeneration = rolledOut(previous, daemonSet, status.Name)
+		status.Revision = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
+		status.Updated = updated(seen, status.Name, status.Revision)
 	}
 	versions := map[string]sets.Set[string]{}
 	for _, node := range seen.Nodes {
@@ -52,19 +52,17 @@ func classes(previous []v1alpha1.NodeClassStatus, seen Observation) []v1alpha1.N
 	return first(out, v1alpha1.MaxClassStatuses)
 }
 
-// rolledOut returns the generation of a DaemonSet that last reached every node.
-func rolledOut(previous []v1alpha1.NodeClassStatus, daemonSet *appsv1.DaemonSet, class string) int64 {
-	now := daemonSet.Status
-	if now.ObservedGeneration == daemonSet.Generation && now.DesiredNumberScheduled > 0 &&
-		now.UpdatedNumberScheduled >= now.DesiredNumberScheduled {
-		return daemonSet.Generation
-	}
-	for i := range previous {
-		if previous[i].Name == class && previous[i].DaemonSet == daemonSet.Name {
-			return previous[i].RolledOutGeneration
+// updated counts the nodes that have a node plugin of a class in its present form.
+func updated(seen Observation, class, revision string) int32 {
+	count := int32(0)
+	for i := range seen.Pods {
+		pod := &seen.Pods[i]
+		if pod.Labels[contract.NodeClassLabel] == class && pod.Labels[contract.RevisionLabel] == revision &&
+			pod.DeletionTimestamp == nil && pluginpod.NodeOf(pod) != "" {
+			count++
 		}
 	}
-	return 0
+	return count
 }
 
 func first[T any](list []T, most int) []T {

@@ -2,8 +2,6 @@ package status
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,6 +15,9 @@ const (
 	ReasonNoEligibleNodes  = "NoEligibleNodes"
 	ReasonRolledOut        = "RolledOut"
 	ReasonRollingOut       = "RollingOut"
+	ReasonPaused           = "Paused"
+	ReasonReturning        = "Returning"
+	ReasonRolloutFailed    = "RolloutFailed"
 	ReasonUnmanaged        = "Unmanaged"
 	ReasonApplyFailed      = "ApplyFailed"
 	ReasonNodePluginFailed = "NodePluginFailing"
@@ -61,7 +62,7 @@ func nodesOf(count int32) string {
 	return fmt.Sprintf("%d nodes", count)
 }
 
-func progressing(seen Observation, classes []v1alpha1.NodeClassStatus) metav1.Condition {
+func progressing(seen Observation) metav1.Condition {
 	const kind = v1alpha1.ConditionProgressing
 	switch {
 	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged && seen.Removal == "":
@@ -77,27 +78,25 @@ func progressing(seen Observation, classes []v1alpha1.NodeClassStatus) metav1.Co
 	case RemovalDone:
 		return condition(kind, false, string(RemovalDone), "Nothing of the driver is left in the cluster.")
 	}
-	if behind := rollingOut(seen, classes); len(behind) > 0 {
-		return condition(kind, true, ReasonRollingOut, "A change is on its way to the nodes: %s.", strings.Join(behind, "; "))
-	}
-	return condition(kind, false, ReasonRolledOut, "Every DaemonSet has reached its nodes.")
+	return rollingOut(seen.Rollout)
 }
 
-// rollingOut tells which DaemonSets have a generation that has not reached every node yet.
-func rollingOut(seen Observation, classes []v1alpha1.NodeClassStatus) []string {
-	var behind []string
-	for i := range seen.DaemonSets {
-		daemonSet := &seen.DaemonSets[i]
-		stable := slices.ContainsFunc(classes, func(class v1alpha1.NodeClassStatus) bool {
-			return class.DaemonSet == daemonSet.Name && class.RolledOutGeneration == daemonSet.Generation
-		})
-		if !stable {
-			behind = append(behind, fmt.Sprintf("DaemonSet %s is updated on %d of %s", daemonSet.Name,
-				daemonSet.Status.UpdatedNumberScheduled, nodesOf(daemonSet.Status.DesiredNumberScheduled)))
-		}
+func rollingOut(rollout *v1alpha1.RolloutStatus) metav1.Condition {
+	const kind = v1alpha1.ConditionProgressing
+	if rollout == nil {
+		return condition(kind, false, ReasonRolledOut, "No change is on its way to the nodes.")
 	}
-	slices.Sort(behind)
-	return behind
+	switch rollout.Phase {
+	case v1alpha1.PhaseCanary, v1alpha1.PhaseUpdating:
+		return condition(kind, true, ReasonRollingOut, "%s", rollout.Message)
+	case v1alpha1.PhasePaused:
+		return condition(kind, false, ReasonPaused, "%s", rollout.Message)
+	case v1alpha1.PhaseReturning:
+		return condition(kind, true, ReasonReturning, "%s", rollout.Message)
+	case v1alpha1.PhaseReturned:
+		return condition(kind, false, ReasonRolloutFailed, "%s", rollout.Message)
+	}
+	return condition(kind, false, ReasonRolledOut, "%s", rollout.Message)
 }
 
 func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Condition {
@@ -107,6 +106,11 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 	}
 	if seen.Refusal != nil && seen.Removal == "" {
 		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)
+	}
+	if seen.Rollout != nil && seen.Rollout.Failure != nil {
+		failure := seen.Rollout.Failure
+		return condition(kind, true, ReasonRolloutFailed, "The change failed on node %s, and the nodes return to the node plugin that worked before. Any change of the spec tries again. What happened on the node (%s): %s",
+			failure.Node, failure.Reason, failure.Message)
 	}
 	failing := 0
 	for _, problem := range problems {

@@ -29,6 +29,8 @@ type Observation struct {
 	DaemonSets []appsv1.DaemonSet
 	// Pods of the driver's DaemonSets.
 	Pods []corev1.Pod
+	// Rollout of the latest change; nil if the driver's state lets nothing roll out.
+	Rollout *v1alpha1.RolloutStatus
 	// Err is what kept the operator from carrying out the spec; nil if nothing did.
 	Err error
 }

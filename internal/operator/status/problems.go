@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
 // The weight of a problem.
@@ -25,6 +28,22 @@ func severity(reason v1alpha1.ProblemReason) int {
 		return delay
 	}
 	return limit
+}
+
+// podProblems tells, by node, why node plugins do not run.
+func podProblems(pods []corev1.Pod) map[string]v1alpha1.NodeProblem {
+	out := map[string]v1alpha1.NodeProblem{}
+	for i := range pods {
+		pod := &pods[i]
+		node := pluginpod.NodeOf(pod)
+		if node == "" || pod.DeletionTimestamp != nil {
+			continue
+		}
+		if reason, message := pluginpod.Problem(pod); reason != "" {
+			out[node] = v1alpha1.NodeProblem{Node: node, Reason: reason, Message: message}
+		}
+	}
+	return out
 }
 
 // findProblems returns at most one problem for each node, the worst first, then by node name.

@@ -18,7 +18,8 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		ObservedGeneration: previous.ObservedGeneration,
 		Conditions:         slices.Clone(previous.Conditions),
 		Nodes:              count(seen),
-		NodeClasses:        classes(previous.NodeClasses, seen),
+		NodeClasses:        classes(seen),
+		Rollout:            bounded(seen.Rollout),
 	}
 	if seen.Err == nil && seen.Refusal == nil {
 		next.ObservedGeneration = seen.Driver.Generation
@@ -26,7 +27,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 	problems := findProblems(seen)
 	next.Problems = sample(problems)
 	for _, condition := range []metav1.Condition{
-		available(seen, next.Nodes), progressing(seen, next.NodeClasses), degraded(seen, problems),
+		available(seen, next.Nodes), progressing(seen), degraded(seen, problems),
 	} {
 		condition.ObservedGeneration = seen.Driver.Generation
 		condition.LastTransitionTime = now
@@ -38,6 +39,20 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 
 // maxConditionMessage is the bound that the Kubernetes API sets for a condition's message.
 const maxConditionMessage = 32768
+
+// bounded cuts a rollout's lists and texts to what a status may hold.
+func bounded(rollout *v1alpha1.RolloutStatus) *v1alpha1.RolloutStatus {
+	if rollout == nil {
+		return nil
+	}
+	out := rollout.DeepCopy()
+	out.Message = cut(out.Message, v1alpha1.MaxProblemMessage)
+	out.Updating = first(out.Updating, v1alpha1.MaxUpdatingNodes)
+	if out.Failure != nil {
+		out.Failure.Message = cut(out.Failure.Message, v1alpha1.MaxProblemMessage)
+	}
+	return out
+}
 
 func count(seen Observation) v1alpha1.NodeCounts {
 	counts := v1alpha1.NodeCounts{Total: int32(len(seen.Nodes))}

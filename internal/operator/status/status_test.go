@@ -66,12 +66,16 @@ func waiting(node string) func(*Observation) {
 	}
 }
 
-func daemonSet(generation, observed int64, desired, updated int32) func(*Observation) {
+func phase(phase v1alpha1.RolloutPhase) func(*Observation) {
 	return func(seen *Observation) {
-		d := appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "ds", Generation: generation,
-			Labels: map[string]string{contract.NodeClassLabel: "containerd"}}}
-		d.Status = appsv1.DaemonSetStatus{ObservedGeneration: observed, DesiredNumberScheduled: desired, UpdatedNumberScheduled: updated}
-		seen.DaemonSets = []appsv1.DaemonSet{d}
+		seen.Rollout = &v1alpha1.RolloutStatus{Phase: phase, Message: "So it is."}
+	}
+}
+
+func rolloutFailed(phase v1alpha1.RolloutPhase) func(*Observation) {
+	return func(seen *Observation) {
+		seen.Rollout = &v1alpha1.RolloutStatus{Phase: phase, Message: "So it is.",
+			Failure: &v1alpha1.RolloutFailure{Node: "a", Reason: v1alpha1.ProblemCrashing, Message: "It said last: no such flag."}}
 	}
 }
 
@@ -102,18 +106,21 @@ func TestConditions(t *testing.T) {
 		seen                             Observation
 		available, progressing, degraded string
 	}{
-		"all ready":           {observe(ready("a"), daemonSet(1, 1, 1, 1)), "True NodesReady", "False RolledOut", "False AsExpected"},
-		"ready beside docker": {observe(ready("a"), unsupported("b"), daemonSet(1, 1, 1, 1)), "True NodesReady", "False RolledOut", "False AsExpected"},
-		"one not ready":       {observe(ready("a"), withNode("b"), daemonSet(1, 1, 2, 2)), "False NodesNotReady", "False RolledOut", "False AsExpected"},
+		"all ready":           {observe(ready("a"), phase(v1alpha1.PhaseComplete)), "True NodesReady", "False RolledOut", "False AsExpected"},
+		"ready beside docker": {observe(ready("a"), unsupported("b"), phase(v1alpha1.PhaseComplete)), "True NodesReady", "False RolledOut", "False AsExpected"},
+		"one not ready":       {observe(ready("a"), withNode("b"), phase(v1alpha1.PhaseComplete)), "False NodesNotReady", "False RolledOut", "False AsExpected"},
 		"only docker":         {observe(unsupported("a")), "False NoEligibleNodes", "False RolledOut", "False AsExpected"},
 		"no nodes":            {observe(), "False NoEligibleNodes", "False RolledOut", "False AsExpected"},
-		"new DaemonSet":       {observe(withNode("a"), daemonSet(1, 0, 0, 0)), "False NodesNotReady", "True RollingOut", "False AsExpected"},
-		"half updated":        {observe(ready("a"), daemonSet(2, 2, 2, 1)), "True NodesReady", "True RollingOut", "False AsExpected"},
-		"image pull fails":    {observe(withNode("a"), daemonSet(1, 1, 1, 1), pod("a", "ImagePullBackOff", "denied")), "False NodesNotReady", "False RolledOut", "True NodePluginFailing"},
-		"starting":            {observe(withNode("a"), daemonSet(1, 1, 1, 1), pod("a", "ContainerCreating", "")), "False NodesNotReady", "False RolledOut", "False AsExpected"},
+		"canary":              {observe(ready("a"), phase(v1alpha1.PhaseCanary)), "True NodesReady", "True RollingOut", "False AsExpected"},
+		"half updated":        {observe(ready("a"), phase(v1alpha1.PhaseUpdating)), "True NodesReady", "True RollingOut", "False AsExpected"},
+		"paused":              {observe(ready("a"), phase(v1alpha1.PhasePaused)), "True NodesReady", "False Paused", "False AsExpected"},
+		"taking back":         {observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturning)), "True NodesReady", "True Returning", "True RolloutFailed"},
+		"taken back":          {observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturned)), "True NodesReady", "False RolloutFailed", "True RolloutFailed"},
+		"image pull fails":    {observe(withNode("a"), phase(v1alpha1.PhaseComplete), pod("a", "ImagePullBackOff", "denied")), "False NodesNotReady", "False RolledOut", "True NodePluginFailing"},
+		"starting":            {observe(withNode("a"), phase(v1alpha1.PhaseComplete), pod("a", "ContainerCreating", "")), "False NodesNotReady", "False RolledOut", "False AsExpected"},
 		"apply failed":        {observe(ready("a"), func(s *Observation) { s.Err = errors.New("quota") }), "True NodesReady", "False RolledOut", "True ApplyFailed"},
 		"refused":             {observe(ready("a"), refused), "True NodesReady", "False NameConflict", "True NameConflict"},
-		"unmanaged":           {observe(ready("a"), managed(v1alpha1.Unmanaged), daemonSet(2, 1, 2, 1)), "True NodesReady", "False Unmanaged", "False AsExpected"},
+		"unmanaged":           {observe(ready("a"), managed(v1alpha1.Unmanaged), phase(v1alpha1.PhaseCanary)), "True NodesReady", "False Unmanaged", "False AsExpected"},
 		"waiting to leave":    {observe(waiting("a"), removal(RemovalWaiting)), "True NodesReady", "True WaitingForVolumes", "False AsExpected"},
 		"leaving":             {observe(ready("a"), removal(RemovalStopping)), "True NodesReady", "True StoppingPlugins", "False AsExpected"},
 		"gone":                {observe(withNode("a"), removal(RemovalDone)), "False Removed", "False Removed", "False AsExpected"},
@@ -135,11 +142,11 @@ func TestConditions(t *testing.T) {
 }
 
 func TestTransitionTimesChangeOnlyWithTheStatus(t *testing.T) {
-	first := Of(v1alpha1.ImageCSIDriverStatus{}, observe(withNode("a"), daemonSet(1, 1, 1, 1)), early)
-	if diff := cmp.Diff(first, Of(first, observe(withNode("a"), daemonSet(1, 1, 1, 1)), late)); diff != "" {
+	first := Of(v1alpha1.ImageCSIDriverStatus{}, observe(withNode("a"), phase(v1alpha1.PhaseComplete)), early)
+	if diff := cmp.Diff(first, Of(first, observe(withNode("a"), phase(v1alpha1.PhaseComplete)), late)); diff != "" {
 		t.Error("the same observation changed the status (-before +after):\n" + diff)
 	}
-	second := Of(first, observe(ready("a"), daemonSet(1, 1, 1, 1)), late)
+	second := Of(first, observe(ready("a"), phase(v1alpha1.PhaseComplete)), late)
 	if got := meta.FindStatusCondition(second.Conditions, "Available").LastTransitionTime; !got.Equal(&late) {
 		t.Errorf("Available turned at %v, want %v", got, late)
 	}
@@ -148,15 +155,41 @@ func TestTransitionTimesChangeOnlyWithTheStatus(t *testing.T) {
 	}
 }
 
-func TestARolledOutGenerationStaysSo(t *testing.T) {
-	done := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), daemonSet(4, 4, 1, 1)), early)
-	rebooted := Of(done, observe(ready("a"), withNode("b"), daemonSet(4, 4, 2, 1)), late)
-	if got := meta.FindStatusCondition(rebooted.Conditions, "Progressing"); got.Status != metav1.ConditionFalse {
-		t.Errorf("a missing pod of a rolled out generation is progress: %s", got.Message)
+func TestAFailedRolloutTellsWhatTheNodeSaid(t *testing.T) {
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturned)), early)
+	message := meta.FindStatusCondition(got.Conditions, "Degraded").Message
+	for _, want := range []string{"node a", "no such flag", "NodePluginCrashing"} {
+		if !strings.Contains(message, want) {
+			t.Errorf("Degraded %q does not tell %q", message, want)
+		}
 	}
-	changed := Of(rebooted, observe(ready("a"), withNode("b"), daemonSet(5, 4, 2, 2)), late)
-	if got := meta.FindStatusCondition(changed.Conditions, "Progressing"); got.Status != metav1.ConditionTrue {
-		t.Errorf("a generation that the DaemonSet controller has not seen is no progress: %s", got.Message)
+}
+
+func TestARolloutIsBounded(t *testing.T) {
+	rollout := &v1alpha1.RolloutStatus{Message: strings.Repeat("é", 600), Failure: &v1alpha1.RolloutFailure{Message: strings.Repeat("é", 600)}}
+	for i := range 50 {
+		rollout.Updating = append(rollout.Updating, fmt.Sprintf("n%02d", i))
+	}
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(func(s *Observation) { s.Rollout = rollout }), early).Rollout
+	if len(got.Updating) != v1alpha1.MaxUpdatingNodes || len(got.Message) > v1alpha1.MaxProblemMessage || len(got.Failure.Message) > v1alpha1.MaxProblemMessage {
+		t.Errorf("%d nodes, messages of %d and %d bytes", len(got.Updating), len(got.Message), len(got.Failure.Message))
+	}
+}
+
+func TestAClassCountsThePodsInItsPresentForm(t *testing.T) {
+	labels := func(class, revision string) map[string]string {
+		return map[string]string{contract.NodeClassLabel: class, contract.RevisionLabel: revision}
+	}
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), ready("b"), ready("c"), func(s *Observation) {
+		d := appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "ds", Labels: labels("containerd", "")}}
+		d.Spec.Template.Labels = labels("containerd", "2")
+		s.DaemonSets = []appsv1.DaemonSet{d}
+		for node, labels := range map[string]map[string]string{"a": labels("containerd", "2"), "b": labels("containerd", "1"), "c": labels("crio", "2")} {
+			s.Pods = append(s.Pods, corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{NodeName: node}})
+		}
+	}), early).NodeClasses
+	if len(got) != 1 || got[0].Revision != "2" || got[0].Updated != 1 || got[0].Nodes != 3 {
+		t.Errorf("classes %+v", got)
 	}
 }
 
@@ -212,14 +245,5 @@ func TestObservedGenerationNeedsSuccess(t *testing.T) {
 	}
 	if got := Of(previous, observe(), early).ObservedGeneration; got != 3 {
 		t.Errorf("observedGeneration is %d, want 3", got)
-	}
-}
-
-func TestNodeOfAPendingPodIsInItsAffinity(t *testing.T) {
-	p := &corev1.Pod{}
-	p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"a"}}}}}}}}
-	if got := NodeOf(p); got != "a" {
-		t.Errorf("NodeOf = %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package status
+package pluginpod
 
 import (
 	"fmt"
@@ -7,22 +7,6 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
-
-// podProblems tells, by node, why node plugins do not run. A pod that is merely starting is no problem.
-func podProblems(pods []corev1.Pod) map[string]v1alpha1.NodeProblem {
-	out := map[string]v1alpha1.NodeProblem{}
-	for i := range pods {
-		pod := &pods[i]
-		node := NodeOf(pod)
-		if node == "" || pod.DeletionTimestamp != nil {
-			continue
-		}
-		if reason, message := podProblem(pod); reason != "" {
-			out[node] = v1alpha1.NodeProblem{Node: node, Reason: reason, Message: message}
-		}
-	}
-	return out
-}
 
 // NodeOf returns the node that a DaemonSet's pod is for, also before it is scheduled: the DaemonSet controller then
 // names it in the pod's node affinity.
@@ -44,7 +28,9 @@ func NodeOf(pod *corev1.Pod) string {
 	return ""
 }
 
-func podProblem(pod *corev1.Pod) (v1alpha1.ProblemReason, string) {
+// Problem tells why the node plugin of a pod does not run; both answers are empty if nothing speaks against it. A pod
+// that is merely starting is no problem.
+func Problem(pod *corev1.Pod) (v1alpha1.ProblemReason, string) {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable {
 			return v1alpha1.ProblemUnschedulable, fmt.Sprintf("The node plugin's pod %s does not fit on the node: %s", pod.Name, condition.Message)
@@ -84,4 +70,14 @@ func lastWords(container corev1.ContainerStatus) string {
 		return "It said last: " + ended.Message
 	}
 	return fmt.Sprintf("It ended with %s and exit code %d.", ended.Reason, ended.ExitCode)
+}
+
+// LastWords of a node plugin that has ended before; empty if it has not.
+func LastWords(pod *corev1.Pod) string {
+	for _, container := range pod.Status.ContainerStatuses {
+		if words := lastWords(container); words != "" {
+			return words
+		}
+	}
+	return ""
 }

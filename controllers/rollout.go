@@ -1,0 +1,106 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
+)
+
+// planRollout decides which form the rendered DaemonSets get, puts that into the objects, and returns what else to do.
+func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observation, objects []render.Object) (rollout.Decision, error) {
+	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now()}
+	var places []int
+	for i, object := range objects {
+		daemonSet, is := object.(*appsv1.DaemonSet)
+		if !is {
+			continue
+		}
+		live, err := r.liveDaemonSet(ctx, seen, daemonSet)
+		if err != nil {
+			return rollout.Decision{}, err
+		}
+		in.Classes = append(in.Classes, rolloutClass(seen, daemonSet, live))
+		places = append(places, i)
+	}
+	decision, err := rollout.Decide(in)
+	if err != nil {
+		return decision, err
+	}
+	for i, daemonSet := range decision.DaemonSets {
+		objects[places[i]] = daemonSet
+	}
+	return decision, nil
+}
+
+// liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. One whose label somebody took away is not in
+// the cache, but what it remembers still counts.
+func (r *ImageCSIDriverReconciler) liveDaemonSet(ctx context.Context, seen *observation, rendered *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
+	if live, is := find(seen.existing, rendered).(*appsv1.DaemonSet); is {
+		return live, nil
+	}
+	live := &appsv1.DaemonSet{}
+	err := r.Direct.Get(ctx, client.ObjectKeyFromObject(rendered), live)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read DaemonSet %s: %w", rendered.Name, err)
+	}
+	seen.existing = append(seen.existing, live)
+	return live, nil
+}
+
+func rolloutClass(seen *observation, rendered, live *appsv1.DaemonSet) rollout.Class {
+	name := rendered.Labels[contract.NodeClassLabel]
+	out := rollout.Class{Rendered: rendered, Live: live}
+	for i := range seen.Nodes {
+		if seen.Nodes[i].Current == name {
+			out.Nodes = append(out.Nodes, rolloutNode(seen, i))
+		}
+	}
+	for i := range seen.Pods {
+		if seen.Pods[i].Labels[contract.NodeClassLabel] == name {
+			out.Pods = append(out.Pods, &seen.Pods[i])
+		}
+	}
+	return out
+}
+
+func rolloutNode(seen *observation, i int) rollout.Node {
+	node, place := &seen.nodes[i], &seen.Nodes[i]
+	reports, since := reports(node)
+	return rollout.Node{
+		Name:       node.Name,
+		Labels:     node.Labels,
+		Joined:     node.CreationTimestamp.Time,
+		Away:       !reports,
+		Back:       since,
+		Serves:     place.Registered.Has(seen.Driver.Name),
+		Registered: place.Registered.HasAll(seen.Names...),
+	}
+}
+
+// replacePods deletes node plugins whose turn it is. Their volumes stay mounted, and their DaemonSet makes new ones.
+func (r *ImageCSIDriverReconciler) replacePods(ctx context.Context, pods []*corev1.Pod) error {
+	var failures []error
+	for _, pod := range pods {
+		err := r.Client.Delete(ctx, pod, client.Preconditions{UID: ptr.To(pod.UID)})
+		if client.IgnoreNotFound(err) != nil {
+			failures = append(failures, fmt.Errorf("replace the node plugin's pod %s on node %s: %w", pod.Name, pod.Spec.NodeName, err))
+			continue
+		}
+		log.FromContext(ctx).Info("Replaced the node plugin", "pod", pod.Name, "node", pod.Spec.NodeName)
+	}
+	return errors.Join(failures...)
+}

@@ -1,0 +1,2 @@
+// Package pluginpod reads from a node plugin's pod which node it is for and how it fares.
+package pluginpod
