@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -79,11 +81,15 @@ func (p *Plugin) Start(t testing.TB) {
 	p.dial(t)
 }
 
+// dialPause is the time between two tries to connect: a plugin that starts is there in a moment.
+const dialPause = 20 * time.Millisecond
+
 // dial connects to the socket that the kubelet would find, by way of the node's root.
 func (p *Plugin) dial(t testing.TB) {
 	t.Helper()
 	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.PluginsDir, p.Driver, contract.SocketName)
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,24 +98,32 @@ func (p *Plugin) dial(t testing.TB) {
 	poll.Until(t, "the node plugin answers", 30*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := p.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}); err != nil {
+		if _, err := p.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true)); err != nil {
 			return fmt.Errorf("%w; its log: %s", err, p.Said())
 		}
 		return nil
 	})
 }
 
-// Stop ends the plugin with a signal and waits for it.
+// Stop ends the plugin with a signal and waits for it. It does nothing where Start was not called since.
 func (p *Plugin) Stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if p.command == nil {
 		return
 	}
-	p.Signal(t, signal)
-	err := p.command.Wait()
+	if err := syscall.Kill(p.PID(t), signal); err != nil {
+		t.Errorf("signal to the node plugin: %v; its log: %s", err, p.Said())
+	}
+	err := p.Wait(t)
 	if signal == syscall.SIGTERM && err != nil {
 		t.Errorf("the node plugin ended with %v; its log: %s", err, p.Said())
 	}
+}
+
+// Wait waits for a plugin that is about to end, and returns how it did.
+func (p *Plugin) Wait(t testing.TB) error {
+	t.Helper()
+	ended := p.command.Wait()
 	if t.Failed() {
 		t.Logf("log of the node plugin on %s:\n%s", p.Target.Name, p.Said())
 	}
@@ -117,23 +131,28 @@ func (p *Plugin) Stop(t testing.TB, signal syscall.Signal) {
 	if err := p.conn.Close(); err != nil {
 		t.Error(err)
 	}
+	return ended
 }
 
-// Signal sends a signal to the plugin itself, which the process that entered the node has started.
-func (p *Plugin) Signal(t testing.TB, signal syscall.Signal) {
+// PID is the plugin's process itself, which the one that entered the node has started, as this machine counts.
+func (p *Plugin) PID(t testing.TB) int {
 	t.Helper()
-	commands, err := filepath.Glob(filepath.Join(p.Target.Root(), "proc/[0-9]*/cmdline"))
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range commands {
 		content, err := os.ReadFile(path)
 		if err == nil && strings.HasPrefix(string(content), p.Target.program+"\x00") && strings.Contains(string(content), "="+p.Driver+"\x00") {
-			p.Target.Run(t, "kill", fmt.Sprintf("-%d", signal), filepath.Base(filepath.Dir(path)))
-			return
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
 		}
 	}
-	t.Errorf("the node plugin does not run on %s; its log: %s", p.Target.Name, p.Said())
+	t.Fatalf("the node plugin does not run on %s; its log: %s", p.Target.Name, p.Said())
+	return 0
 }
 
 // Said is the plugin's log since its last start.

@@ -80,18 +80,24 @@ func (p *Plugin) MustPublish(t testing.TB, v Volume) string {
 	return path
 }
 
-// Unpublish does what the kubelet does when the pod is gone, the pod's directory included.
-func (p *Plugin) Unpublish(t testing.TB, id string) {
+// TryUnpublish unpublishes a volume.
+func (p *Plugin) TryUnpublish(t testing.TB, id string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	target := p.Path(id)
-	if _, err := p.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: target}); err != nil {
+	_, err := p.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: p.Path(id)})
+	return err
+}
+
+// Unpublish does what the kubelet does when the pod is gone, the pod's directory included.
+func (p *Plugin) Unpublish(t testing.TB, id string) {
+	t.Helper()
+	if err := p.TryUnpublish(t, id); err != nil {
 		t.Fatalf("unpublish %s: %v", id, err)
 	}
-	path := filepath.Join(p.Target.Root(), target)
+	path := filepath.Join(p.Target.Root(), p.Path(id))
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
-		t.Errorf("the target %s is still there after unpublish (%v)", target, err)
+		t.Errorf("the target %s is still there after unpublish (%v)", path, err)
 	}
 	if err := os.RemoveAll(filepath.Join(p.Target.Root(), KubeletRoot, "pods", "pod-"+id)); err != nil {
 		t.Error(err)
