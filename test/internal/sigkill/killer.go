@@ -63,6 +63,7 @@ func At(t testing.TB, pid, n int) *Killer {
 	}
 	k.output = bufio.NewReader(output)
 	if line, err := k.output.ReadString('\n'); line != readyLine+"\n" {
+		k.cancel()
 		_ = k.command.Wait()
 		t.Fatalf("the tracer of process %d said %q (%v): %s", pid, line, err, k.errors.String())
 	}

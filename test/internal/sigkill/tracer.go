@@ -25,6 +25,7 @@ type tracer struct {
 	taken  int
 	inside map[int]string // the step that a thread is in, if what follows it counts as one, too
 	fresh  map[int]bool   // threads that have not stopped for the first time
+	ready  bool           // there are none of these any more: steps count
 }
 
 func runTracer(args []string) error {
@@ -89,7 +90,7 @@ func (t *tracer) traced(tid int) bool {
 
 // follow resumes every thread that stops, until the process has ended.
 func (t *tracer) follow() error {
-	for ready := false; ; {
+	for {
 		var status unix.WaitStatus
 		tid, err := unix.Wait4(-1, &status, unix.WALL, nil)
 		switch {
@@ -106,8 +107,8 @@ func (t *tracer) follow() error {
 				return err
 			}
 		}
-		if !ready && len(t.fresh) == 0 {
-			ready = true
+		if !t.ready && len(t.fresh) == 0 {
+			t.ready = true
 			fmt.Println(readyLine)
 		}
 	}
@@ -161,6 +162,9 @@ func (t *tracer) systemCall(tid int) error {
 
 // take counts a step, and kills the process at the one it was told.
 func (t *tracer) take(step string) error {
+	if !t.ready {
+		return nil
+	}
 	t.taken++
 	if t.n != 0 && t.taken > t.n {
 		return nil // of a thread that had stopped already

@@ -27,6 +27,13 @@ func (s *Store) pinID(tree string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// layerID is the ID of the layer that the library makes for that container. With a name of its own the layer can be
+// found if the process is killed before the container is there.
+func (s *Store) layerID(tree string) string {
+	sum := sha256.Sum256([]byte("imagecsi layer\x00" + s.driver + "\x00" + tree))
+	return hex.EncodeToString(sum[:])
+}
+
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, error) {
 	return within(ctx, "pinning image "+reference+" in CRI-O's store", func() (imagestore.Tree, error) {
@@ -38,13 +45,23 @@ func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, err
 		if err != nil {
 			return imagestore.Tree{}, err
 		}
-		pinned, err := s.pin(image, tree, reference)
-		if err != nil {
-			return imagestore.Tree{}, err
+		layers, err := s.pinAndOpen(image, tree, reference)
+		if errors.Is(err, storage.ErrLayerUnknown) {
+			// An Unpin was killed when the container's layer was gone and the container was not.
+			if err = s.remove(tree); err == nil {
+				layers, err = s.pinAndOpen(image, tree, reference)
+			}
 		}
-		layers, err := s.pinnedLayers(pinned)
 		return imagestore.Tree{ID: tree, Layers: layers}, err
 	})
+}
+
+func (s *Store) pinAndOpen(image *storage.Image, tree, reference string) ([]string, error) {
+	pinned, err := s.pin(image, tree, reference)
+	if err != nil {
+		return nil, err
+	}
+	return s.pinnedLayers(pinned)
 }
 
 // pin returns the tree's container, made now if there is none. Another image with equal layers may have been pinned
@@ -54,28 +71,59 @@ func (s *Store) pin(image *storage.Image, tree, reference string) (*storage.Cont
 	if err != nil || found != nil {
 		return found, err
 	}
+	made, err := s.create(image, tree, reference)
+	if errors.Is(err, storage.ErrDuplicateID) || errors.Is(err, storage.ErrDuplicateName) {
+		// Another call was faster, or one was killed when the layer was there and the container was not.
+		if found, err := s.ours(tree); err != nil || found != nil {
+			return found, err
+		}
+		if err := s.remove(tree); err != nil {
+			return nil, err
+		}
+		made, err = s.create(image, tree, reference)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.logger.Info("pinned image", "image", reference, "tree", tree, "container", made.ID)
+	return made, nil
+}
+
+// create makes the tree's container, and its layer before.
+func (s *Store) create(image *storage.Image, tree, reference string) (*storage.Container, error) {
 	about, err := json.Marshal(metadata{Driver: s.driver, Tree: tree, Image: reference})
 	if err != nil {
 		return nil, err
 	}
 	id := s.pinID(tree)
-	made, err := s.storage.CreateContainer(id, []string{"imagecsi-" + id[:16]}, image.ID, "", string(about),
+	made, err := s.storage.CreateContainer(id, []string{"imagecsi-" + id[:16]}, image.ID, s.layerID(tree), string(about),
 		&storage.ContainerOptions{LabelOpts: []string{"disable"}})
-	switch {
-	case errors.Is(err, storage.ErrDuplicateID), errors.Is(err, storage.ErrDuplicateName):
-		// Another call was faster.
-		found, again := s.ours(tree)
-		if again == nil && found == nil {
-			again = err
-		}
-		return found, again
-	case errors.Is(err, storage.ErrImageUnknown):
+	if errors.Is(err, storage.ErrImageUnknown) {
 		return nil, fmt.Errorf("%w: it was removed meanwhile: %w", imagestore.ErrNotFound, err)
-	case err != nil:
+	}
+	if err != nil {
 		return nil, fmt.Errorf("making a storage container that keeps the image: %w", err)
 	}
-	s.logger.Info("pinned image", "image", reference, "tree", tree, "container", id)
 	return made, nil
+}
+
+// remove takes away a tree's container with its layer, or what a killed process left of the two.
+func (s *Store) remove(tree string) error {
+	found, err := s.ours(tree)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		err = s.storage.DeleteContainer(found.ID)
+	} else {
+		err = s.storage.DeleteLayer(s.layerID(tree))
+	}
+	for _, gone := range []error{storage.ErrNotAContainer, storage.ErrContainerUnknown, storage.ErrNotALayer, storage.ErrLayerUnknown} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	return err
 }
 
 // ours returns the container that pins a tree for this driver, nil if there is none.
@@ -126,27 +174,42 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		var trees []string
+		used := map[string]bool{} // layers, by container
 		for _, c := range containers {
+			used[c.LayerID] = true
 			if about, ok := s.about(c.Metadata); ok {
 				trees = append(trees, about.Tree)
+			}
+		}
+		// To list the layers also has the library remove those that a killed process left half-made.
+		layers, err := s.storage.Layers()
+		if err != nil {
+			return nil, err
+		}
+		for i := range layers {
+			if tree, ok := s.leftover(&layers[i]); ok && !used[layers[i].ID] {
+				trees = append(trees, tree)
 			}
 		}
 		return trees, nil
 	})
 }
 
+// leftover tells whether a layer is one that pins a tree, and which.
+func (s *Store) leftover(layer *storage.Layer) (tree string, ok bool) {
+	if layer.Parent == "" || layer.UncompressedDigest != "" || layer.TOCDigest != "" {
+		return "", false // an image's
+	}
+	tree, err := s.tree(layer.Parent)
+	return tree, err == nil && layer.ID == s.layerID(tree)
+}
+
 // Unpin implements imagestore.Store.
 func (s *Store) Unpin(ctx context.Context, treeID string) error {
 	_, err := within(ctx, "unpinning "+treeID+" in CRI-O's store", func() (struct{}, error) {
-		found, err := s.ours(treeID)
-		if err != nil || found == nil {
-			return struct{}{}, err
-		}
-		err = s.storage.DeleteContainer(found.ID)
+		err := s.remove(treeID)
 		if err == nil {
-			s.logger.Info("unpinned image", "tree", treeID, "container", found.ID)
-		} else if errors.Is(err, storage.ErrNotAContainer) || errors.Is(err, storage.ErrContainerUnknown) {
-			err = nil
+			s.logger.Info("unpinned image", "tree", treeID)
 		}
 		return struct{}{}, err
 	})

@@ -69,6 +69,9 @@ func Open(config Config) (*Store, error) {
 				"directory at the same path, and see that it is the one CRI-O uses", dir, err)
 		}
 	}
+	if err := repairLinks(config.GraphRoot); err != nil {
+		return nil, fmt.Errorf("opening CRI-O's image store in %s: repairing the names of its layers: %w", config.GraphRoot, err)
+	}
 	s, err := storage.GetStore(types.StoreOptions{
 		GraphRoot:       config.GraphRoot,
 		RunRoot:         config.RunRoot,

@@ -159,6 +159,36 @@ func TestAContainerThatIsNotOursIsNotRemoved(t *testing.T) {
 	}
 }
 
+// The library makes a container's layer first, in a step of its own.
+func TestALayerWhoseContainerWasNeverMadeIsAPin(t *testing.T) {
+	f := newFixture(t)
+	image := f.image(t, "registry.example/killed:1", 2)
+	s := f.open(t, driver)
+	tree, err := s.tree(image.TopLayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave := func() {
+		if _, err := f.runtime.CreateLayer(s.layerID(tree), image.TopLayer, nil, "", true, nil); err != nil {
+			t.Fatal(err)
+		}
+		if found := pins(t, s); !slices.Equal(found, []string{tree}) {
+			t.Errorf("pins %q", found)
+		}
+	}
+	leave()
+	pin(t, s, "registry.example/killed:1")
+	for range 2 {
+		if err := s.Unpin(testContext(t), tree); err != nil {
+			t.Fatal(err)
+		}
+		if found := pins(t, s); len(found) != 0 || f.runtime.Exists(s.layerID(tree)) {
+			t.Errorf("after unpinning: pins %q, the layer exists: %v", found, f.runtime.Exists(s.layerID(tree)))
+		}
+		leave()
+	}
+}
+
 func TestImagesWithEqualLayersHaveEqualTrees(t *testing.T) {
 	f := newFixture(t)
 	first := f.image(t, "registry.example/equal:1", 2)
