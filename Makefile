@@ -35,6 +35,10 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
 
+.PHONY: test-faults
+test-faults: ## kill the node plugin at every step of all it does (half an hour; the tests take a sample of the steps)
+	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 90m ./faults
+
 .PHONY: test-cgroupv2
 test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (minutes; needs root)
 	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/cgroupv2/run.sh

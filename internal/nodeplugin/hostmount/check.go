@@ -9,19 +9,27 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
+// probePrefix starts the name of a directory on which the self test mounts.
+const probePrefix = "check-"
+
 // Check is the start-up self test: it proves that mounts go where pods get them from. It mounts a small tmpfs on a fresh
-// directory in dir, which lies beneath the root, looks for it in seen and takes it away. The error says what to change.
+// directory in dir, which lies beneath the root, looks for it in seen and takes it away, together with what a self test
+// has left that was killed. The error says what to change.
 //
 // The process sees the same directory at seen, by a mount that only receives what the node mounts. An engine that mounts
 // in the node's namespace takes dir itself for that. One that mounts in the process's own needs a second mount of the
 // directory; without one (seen is empty) the check is only that dir's mount is shared with somebody.
 func (e *Engine) Check(ctx context.Context, dir, seen string) error {
-	probe := filepath.Join(dir, "check-"+rand.Text())
+	if err := e.removeProbes(ctx, dir); err != nil {
+		return fmt.Errorf("removing an earlier test file system in %s: %w", dir, err)
+	}
+	probe := filepath.Join(dir, probePrefix+rand.Text())
 	rel, err := e.beneathRoot(probe)
 	if err != nil {
 		return err
@@ -41,6 +49,20 @@ func (e *Engine) Check(ctx context.Context, dir, seen string) error {
 		err = e.lookFor(dir, seen, filepath.Base(probe))
 	}
 	return errors.Join(err, e.Unmount(ctx, probe))
+}
+
+func (e *Engine) removeProbes(ctx context.Context, dir string) error {
+	names, err := e.List(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if strings.HasPrefix(name, probePrefix) {
+			errs = append(errs, e.Unmount(ctx, filepath.Join(dir, name)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkNamespace fails if the engine is to mount in another namespace than the process's, but is in that one.

@@ -179,6 +179,13 @@ func checkWith(change func(*Config) error, complaint string) error {
 		return err
 	}
 	defer func() { _ = e.Close() }()
+	killed, err := e.beneathRoot(filepath.Join(dir, probePrefix+"killed"))
+	if err != nil {
+		return err
+	}
+	if err := e.do(ctx, func() error { return e.mountProbe(killed) }); err != nil {
+		return err
+	}
 	err = e.Check(ctx, dir, dir)
 	if complaint == "" && err != nil || complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint)) {
 		return fmt.Errorf("got %w", err)

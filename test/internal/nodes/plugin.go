@@ -2,10 +2,12 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,7 +33,7 @@ type Plugin struct {
 	Flags  []string // beside those that Start gives
 
 	command *exec.Cmd
-	log     *os.File
+	log     string // the file's name
 	conn    *grpc.ClientConn
 }
 
@@ -51,6 +53,36 @@ func (p *Plugin) CredentialsDir() string { return filepath.Join(contract.Credent
 // Start starts the plugin, again after Stop, and waits for its socket.
 func (p *Plugin) Start(t testing.TB) {
 	t.Helper()
+	p.launch(t)
+	if err := p.Answers(t); err != nil {
+		t.Fatalf("the node plugin on %s: %v; its log: %s", p.Target.Name, err, p.Said())
+	}
+}
+
+// StartStopped starts the plugin's process and has it stop (SIGSTOP) before it does anything.
+func (p *Plugin) StartStopped(t testing.TB) {
+	t.Helper()
+	p.launch(t, "sh", "-c", `kill -STOP $$; exec "$@"`, "sh")
+	poll.Until(t, "the process of the node plugin stops", startPatience, func() error {
+		pid, err := p.pid()
+		if err != nil {
+			return err
+		}
+		if !inState(pid, "T") {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+}
+
+// inState tells whether a process is in a state of proc_pid_status(5): "T" for stopped, "Z" for ended.
+func inState(pid int, state string) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return err == nil && strings.Contains(string(status), "State:\t"+state)
+}
+
+func (p *Plugin) launch(t testing.TB, launcher ...string) {
+	t.Helper()
 	for _, dir := range []string{"plugins/" + p.Driver, "plugins_registry", "pods"} {
 		if err := os.MkdirAll(filepath.Join(p.Target.Root(), KubeletRoot, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -60,32 +92,37 @@ func (p *Plugin) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(p.Target.launcher(), p.Target.program,
-		"--"+contract.FlagDriverName+"="+p.Driver,
-		"--"+contract.FlagNodeName+"="+p.Target.Name,
-		"--"+contract.FlagRuntime+"="+p.Target.Runtime,
-		"--"+contract.FlagRuntimeEndpoint+"="+p.Target.Endpoint,
-		"--"+contract.FlagMountMode+"="+p.Target.Mode,
-		"--"+contract.FlagKubeletRoot+"="+KubeletRoot,
-		"--"+contract.FlagCredentialsDir+"="+p.CredentialsDir(),
-		"--"+contract.FlagHTTPAddress+"=127.0.0.1:0",
-		"--"+contract.FlagLogLevel+"=debug",
-	)
-	args = append(args, p.Flags...)
+	defer log.Close()
+	args := slices.Concat(launcher, p.Target.launcher(), []string{p.Target.program,
+		"--" + contract.FlagDriverName + "=" + p.Driver,
+		"--" + contract.FlagNodeName + "=" + p.Target.Name,
+		"--" + contract.FlagRuntime + "=" + p.Target.Runtime,
+		"--" + contract.FlagRuntimeEndpoint + "=" + p.Target.Endpoint,
+		"--" + contract.FlagMountMode + "=" + p.Target.Mode,
+		"--" + contract.FlagKubeletRoot + "=" + KubeletRoot,
+		"--" + contract.FlagCredentialsDir + "=" + p.CredentialsDir(),
+		"--" + contract.FlagHTTPAddress + "=127.0.0.1:0",
+		"--" + contract.FlagLogLevel + "=debug",
+	}, p.Flags)
 	p.command = p.Target.Node.Command(context.Background(), args[0], args[1:]...)
 	p.command.Stdout, p.command.Stderr = log, log
-	p.log = log
+	p.log = log.Name()
 	if err := p.command.Start(); err != nil {
 		t.Fatalf("start the node plugin on %s: %v", p.Target.Name, err)
 	}
-	p.dial(t)
+	p.connect(t)
 }
 
-// dialPause is the time between two tries to connect: a plugin that starts is there in a moment.
-const dialPause = 20 * time.Millisecond
+const (
+	// dialPause is the time between two tries to connect: a plugin that starts is there in a moment.
+	dialPause = 20 * time.Millisecond
 
-// dial connects to the socket that the kubelet would find, by way of the node's root.
-func (p *Plugin) dial(t testing.TB) {
+	// startPatience is how long a start may take.
+	startPatience = 30 * time.Second
+)
+
+// connect prepares calls to the socket that the kubelet would find, by way of the node's root.
+func (p *Plugin) connect(t testing.TB) {
 	t.Helper()
 	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.PluginsDir, p.Driver, contract.SocketName)
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -95,14 +132,22 @@ func (p *Plugin) dial(t testing.TB) {
 	}
 	p.conn = conn
 	p.NodeClient, p.IdentityClient = csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
-	poll.Until(t, "the node plugin answers", 30*time.Second, func() error {
+}
+
+// Answers waits until the plugin answers, and returns why it does not.
+func (p *Plugin) Answers(t testing.TB) error {
+	t.Helper()
+	for deadline := time.Now().Add(startPatience); ; {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := p.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true)); err != nil {
-			return fmt.Errorf("%w; its log: %s", err, p.Said())
+		_, err := p.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))
+		cancel()
+		if err == nil {
+			return nil
 		}
-		return nil
-	})
+		if time.Now().After(deadline) || inState(p.command.Process.Pid, "Z") {
+			return err
+		}
+	}
 }
 
 // Stop ends the plugin with a signal and waits for it. It does nothing where Start was not called since.
@@ -123,6 +168,9 @@ func (p *Plugin) Stop(t testing.TB, signal syscall.Signal) {
 // Wait waits for a plugin that is about to end, and returns how it did.
 func (p *Plugin) Wait(t testing.TB) error {
 	t.Helper()
+	if p.command == nil {
+		return nil
+	}
 	ended := p.command.Wait()
 	if t.Failed() {
 		t.Logf("log of the node plugin on %s:\n%s", p.Target.Name, p.Said())
@@ -134,30 +182,39 @@ func (p *Plugin) Wait(t testing.TB) error {
 	return ended
 }
 
-// PID is the plugin's process itself, which the one that entered the node has started, as this machine counts.
+// PID is the plugin's own process, as this machine counts them.
 func (p *Plugin) PID(t testing.TB) int {
 	t.Helper()
+	pid, err := p.pid()
+	if err != nil {
+		t.Fatalf("the node plugin on %s: %v; its log: %s", p.Target.Name, err, p.Said())
+	}
+	return pid
+}
+
+// pid finds the process that the one which entered the node has started.
+func (p *Plugin) pid() (int, error) {
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	for _, path := range commands {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil || p.command == nil || pid == p.command.Process.Pid {
+			continue
+		}
 		content, err := os.ReadFile(path)
-		if err == nil && strings.HasPrefix(string(content), p.Target.program+"\x00") && strings.Contains(string(content), "="+p.Driver+"\x00") {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
+		arguments := strings.Split(string(content), "\x00")
+		if err == nil && slices.Contains(arguments, p.Target.program) && slices.Contains(arguments, "--"+contract.FlagDriverName+"="+p.Driver) {
+			return pid, nil
 		}
 	}
-	t.Fatalf("the node plugin does not run on %s; its log: %s", p.Target.Name, p.Said())
-	return 0
+	return 0, errors.New("its process has ended")
 }
 
 // Said is the plugin's log since its last start.
 func (p *Plugin) Said() string {
-	content, err := os.ReadFile(p.log.Name())
+	content, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
