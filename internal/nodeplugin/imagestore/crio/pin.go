@@ -187,7 +187,7 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for i := range layers {
-			if tree, ok := s.leftover(&layers[i]); ok && !used[layers[i].ID] {
+			if tree, ok := s.unfinished(&layers[i]); ok && !used[layers[i].ID] {
 				trees = append(trees, tree)
 			}
 		}
@@ -195,8 +195,8 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	})
 }
 
-// leftover tells whether a layer is one that pins a tree, and which.
-func (s *Store) leftover(layer *storage.Layer) (tree string, ok bool) {
+// unfinished tells whether a layer is one that pins a tree, and which.
+func (s *Store) unfinished(layer *storage.Layer) (tree string, ok bool) {
 	if layer.Parent == "" || layer.UncompressedDigest != "" || layer.TOCDigest != "" {
 		return "", false // an image's
 	}
