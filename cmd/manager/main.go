@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -87,6 +88,9 @@ func wire(mgr ctrl.Manager, settings render.Settings) error {
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the ImageCSIDriver controller: %w", err)
+	}
+	if err := metrics.Registry.Register(controllers.NewStatusMetrics(mgr.GetCache())); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
