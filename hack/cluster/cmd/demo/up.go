@@ -48,7 +48,7 @@ func up(ctx context.Context, s steps) error {
 	if err := install(ctx, s, k); err != nil {
 		return err
 	}
-	if err := k.run(ctx, "", "rollout", "status", "daemonset", "-n", "image-csi-system", "-l", "imagecsi.dev/driver="+driver, "--timeout=120s"); err != nil {
+	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "pod", "-n", "image-csi-system", "-l", "imagecsi.dev/driver="+driver, "--timeout=120s"); err != nil {
 		return err
 	}
 	s.say("starting a pod on each node")
