@@ -58,7 +58,7 @@ func parseAnswer(data []byte, version string) (answer, error) {
 	for _, key := range slices.Sorted(maps.Keys(response.Auth)) {
 		images, err := parsePattern(key)
 		if err != nil {
-			return answer{}, errors.New("a key of its answer is not a pattern of image names")
+			continue // it is no image's; the kubelet passes over it, too
 		}
 		auth := api.Auth{Username: response.Auth[key].Username, Password: response.Auth[key].Password}
 		if len(auth.Username) > maxFieldBytes || len(auth.Password) > maxFieldBytes {

@@ -81,7 +81,8 @@ func (c *Cluster) HostRegistry() string {
 
 // Push puts an image into the cluster's registry under a reference such as "test/data:1". Nodes pull it as
 // Registry()/test/data:1, and by the name of any other registry too: docker.io/test/data:1 is the same image.
-// "private/USER/app:1" is for USER alone, with RegistryPassword.
+// "private/USER/app:1" is for USER alone, with RegistryPassword. "faulty/KIND/app:1" cannot be pulled, because of the
+// fault KIND, until "faulty/KIND/app:healed" is pushed; the kinds are numbers of HTTP statuses, hang, cut and digest.
 func (c *Cluster) Push(ctx context.Context, reference string, image v1.Image) error {
 	ref, err := name.ParseReference(c.HostRegistry()+"/"+reference, name.Insecure, name.StrictValidation)
 	if err != nil {

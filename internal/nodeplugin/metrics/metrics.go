@@ -17,6 +17,8 @@ type Metrics struct {
 	pulls      *prometheus.CounterVec
 	pullTimes  *prometheus.HistogramVec
 	pulling    prometheus.Gauge
+	waiting    prometheus.Gauge
+	pullBytes  prometheus.Counter
 }
 
 // New returns metrics at zero, with those of the Go runtime and the process.
@@ -46,8 +48,16 @@ func New() *Metrics {
 			Name: "imagecsi_pulls_in_flight",
 			Help: "Image pulls under way or waiting for their turn.",
 		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "imagecsi_pulls_waiting",
+			Help: "Image pulls that wait for their turn.",
+		}),
+		pullBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imagecsi_pull_bytes_total",
+			Help: "Size of the images that pulls brought to the node, as its container runtime counts it.",
+		}),
 	}
-	m.registry.MustRegister(m.operations, m.durations, m.pulls, m.pullTimes, m.pulling,
+	m.registry.MustRegister(m.operations, m.durations, m.pulls, m.pullTimes, m.pulling, m.waiting, m.pullBytes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -66,8 +76,17 @@ func (m *Metrics) Operation(method, code string, took time.Duration) {
 	m.durations.WithLabelValues(method, code).Observe(took.Seconds())
 }
 
+// PullQueued implements pull.Observer.
+func (m *Metrics) PullQueued() {
+	m.pulling.Inc()
+	m.waiting.Inc()
+}
+
 // PullStarted implements pull.Observer.
-func (m *Metrics) PullStarted() { m.pulling.Inc() }
+func (m *Metrics) PullStarted() { m.waiting.Dec() }
+
+// PullBrought implements pull.Observer.
+func (m *Metrics) PullBrought(bytes int64) { m.pullBytes.Add(float64(bytes)) }
 
 // PullEnded implements pull.Observer.
 func (m *Metrics) PullEnded(kind string, took time.Duration) {

@@ -24,15 +24,20 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 	m := New()
 	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{ReadOnly: 3, Writable: 2, Pins: 1}, nil })
 	m.Operation("NodePublishVolume", "OK", time.Millisecond)
+	for range 3 {
+		m.PullQueued()
+	}
 	m.PullStarted()
-	m.PullStarted()
+	m.PullBrought(1000)
 	m.PullEnded("Denied", time.Second)
 	body := scrape(t, m)
 	for _, want := range []string{
 		`imagecsi_operations_total{code="OK",method="NodePublishVolume"} 1`,
 		`imagecsi_operation_duration_seconds_bucket{code="OK",method="NodePublishVolume",le="0.002"} 1`,
 		`imagecsi_pulls_total{result="Denied"} 1`,
-		`imagecsi_pulls_in_flight 1`,
+		`imagecsi_pulls_in_flight 2`,
+		`imagecsi_pulls_waiting 2`,
+		`imagecsi_pull_bytes_total 1000`,
 		`imagecsi_volumes{access="ReadOnly"} 3`,
 		`imagecsi_volumes{access="ReadWrite"} 2`,
 		`imagecsi_pins 1`,

@@ -22,6 +22,8 @@ const (
 	NotYours     Kind = "NotYours"     // the image is on the node, and the registry refuses the caller's credentials
 	Unproven     Kind = "Unproven"     // the same, and the policy Never forbids to ask the registry
 	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
+	Failing      Kind = "Failing"      // the registry answers with a failure of its own, or stops in the middle
+	Corrupt      Kind = "Corrupt"      // what the registry gives out is not what its digest says
 	NoSpace      Kind = "NoSpace"      // the node's disk is full
 	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
 	OtherNodes   Kind = "OtherNodes"   // the registry has the image for other platforms only
@@ -46,6 +48,8 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	NotYours:    {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume; nodePublishSecretRef must name a secret with credentials for it"},
 	Unproven:    {codes.PermissionDenied, "image %s is on this node, but this volume's credentials have not opened it here before, and pullPolicy Never forbids to ask the registry; use IfNotPresent"},
 	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
+	Failing:     {codes.Unavailable, "the registry of image %s fails to give it out; the kubelet will try again"},
+	Corrupt:     {codes.DataLoss, "the registry gives out a corrupt image %s; it must be pushed again, or the registry's cache emptied"},
 	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
 	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
 	OtherNodes:  {codes.FailedPrecondition, "image %s exists, but not for this node's operating system and architecture; push it for that platform, or keep the pod off such nodes"},
@@ -109,9 +113,11 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{Damaged, []string{"mount callback failed", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
 	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
-	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "403 forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
+	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
+	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected", "corrupt input", "gzip: invalid"}},
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
-	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:", "503 service unavailable", "502 bad gateway", ": eof"}},
+	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
+	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
 }
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
@@ -124,7 +130,8 @@ func classify(ctx context.Context, image string, err error) *Error {
 	if ctx.Err() != nil {
 		return newError(RuntimeDown, image, err)
 	}
-	message := strings.ToLower(status.Convert(err).Message())
+	// A name may hold any of the words.
+	message := strings.ReplaceAll(strings.ToLower(status.Convert(err).Message()), strings.ToLower(repositoryOf(image)), "")
 	code := status.Code(err)
 	if code == codes.Unavailable && containsAny(message, runtimeAway) {
 		return newError(RuntimeDown, image, err)
@@ -162,11 +169,19 @@ func containsAny(s string, words []string) bool {
 var queryPattern = regexp.MustCompile(`(https?://)([^\s"@/]*@)?([^\s"?]*)(\?[^\s"]*)?`)
 
 // maxCauseBytes keeps a runtime's error fit for an event.
-const maxCauseBytes = 512
+const maxCauseBytes = 384
 
-// plain is the runtime's message on one line, without what may be secret in a URL.
+// wrapping is what runtimes say before they come to the cause.
+var wrapping = regexp.MustCompile(`^(failed to pull and unpack image "[^"]*": |failed to resolve (image|reference "[^"]*"): |failed to copy: |` +
+	`(RegistryUnavailable|SignatureValidationFailed): |unable to pull image( or OCI artifact)?: |pull image err: |initializing source docker://\S+: )+`)
+
+// afterthought is what CRI-O says of its second try, with the image as an artifact.
+const afterthought = "; artifact err: "
+
+// plain is the cause in the runtime's message, on one line and without what may be secret in a URL.
 func plain(err error) string {
 	message := strings.Join(strings.Fields(status.Convert(err).Message()), " ")
+	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)
 	return bounded(queryPattern.ReplaceAllString(message, "$1$3"), maxCauseBytes)
 }
 

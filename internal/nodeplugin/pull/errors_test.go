@@ -27,7 +27,7 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `dial tcp: lookup r.example on 10.0.0.10:53: no such host`, Unreachable, codes.Unavailable},
 		{codes.Unknown, `dial tcp 10.0.0.1:443: connect: connection refused`, Unreachable, codes.Unavailable},
 		{codes.Unknown, `Get "https://r.example/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`, Unreachable, codes.Unavailable},
-		{codes.Unavailable, `registry answered 503 Service Unavailable`, Unreachable, codes.Unavailable},
+		{codes.Unavailable, `registry answered 503 Service Unavailable`, Failing, codes.Unavailable},
 		{codes.DeadlineExceeded, `context deadline exceeded`, Unreachable, codes.Unavailable},
 		{codes.Canceled, `context canceled`, Unreachable, codes.Unavailable},
 		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial unix /run/x.sock: connect: connection refused"`, RuntimeDown, codes.Unavailable},
@@ -39,6 +39,12 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `failed to extract layer sha256:33: mount callback failed on /tmp/containerd-mount1: write /x: no space left on device`, NoSpace, codes.ResourceExhausted},
 		{codes.Unknown, `writing blob: layer 0 (blob "sha256:33") does not match config's DiffID "sha256:00"`, Damaged, codes.FailedPrecondition},
 		{codes.Internal, `something else`, Unknown, codes.Internal},
+		{codes.Unknown, `reading manifest 1 in r.example/app: unknown: forbidden`, Denied, codes.PermissionDenied},
+		{codes.Unknown, `unexpected status from HEAD request to http://r.example/v2/app/manifests/1: 500 Internal Server Error`, Failing, codes.Unavailable},
+		{codes.Unknown, `short read: expected 243 bytes but got 121: unexpected EOF`, Failing, codes.Unavailable},
+		{codes.Unknown, `parsing image configuration: Download config.json digest sha256:1 does not match expected sha256:2`, Corrupt, codes.DataLoss},
+		{codes.Unknown, `writing blob: storing blob to file "/var/tmp/storage1/1": flate: corrupt input before offset 589861`, Corrupt, codes.DataLoss},
+		{codes.FailedPrecondition, `failed commit on ref "config-sha256:1": unexpected commit digest sha256:2, expected sha256:1: failed precondition`, Corrupt, codes.DataLoss},
 	}
 	for _, tt := range tests {
 		t.Run(tt.message, func(t *testing.T) {
@@ -57,6 +63,28 @@ func TestEveryKindHasASentenceAndACode(t *testing.T) {
 	for kind, k := range kinds {
 		if k.code == codes.OK || strings.Count(k.sentence, "%s") != 1 {
 			t.Errorf("kind %s: code %s, sentence %q", kind, k.code, k.sentence)
+		}
+	}
+}
+
+func TestANameWithTellingWordsTellsNothing(t *testing.T) {
+	const image = "r.example/denied/manifest-unknown/forbidden:1"
+	if e := classify(context.Background(), image, errors.New("pulling "+image+": something else")); e.Kind != Unknown {
+		t.Errorf("got %s", e.Kind)
+	}
+}
+
+func TestOnlyTheCauseOfARuntimesErrorIsPassedOn(t *testing.T) {
+	for said, want := range map[string]string{
+		`failed to pull and unpack image "r.example/app:1": failed to resolve image: unexpected status: 500`:                      "unexpected status: 500",
+		`failed to pull and unpack image "r.example/app:1": failed to resolve reference "r.example/app:1": dial tcp: i/o timeout`: "dial tcp: i/o timeout",
+		`unable to pull image or OCI artifact: pull image err: initializing source docker://r.example/app:1: reading manifest 1 in r.example/app: unauthorized; ` +
+			`artifact err: image reference: get manifest from ref: create image source: reading manifest 1 in r.example/app: unauthorized`: "reading manifest 1 in r.example/app: unauthorized",
+		`RegistryUnavailable: unable to pull image: initializing source docker://r.example/app:1: dial tcp: connection refused`: "dial tcp: connection refused",
+		"something else": "something else",
+	} {
+		if got := plain(errors.New(said)); got != want {
+			t.Errorf("%q becomes %q, want %q", said, got, want)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 )
 
 // flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
@@ -73,12 +75,17 @@ func (p *Puller) collect(f *flight) error {
 
 // fly runs the pull and keeps its end for a while, for the next try when nobody waits for it now.
 func (p *Puller) fly(f *flight, r Request) {
-	p.observeStart()
+	p.observe(Observer.PullQueued)
 	log := p.config.Logger.With("image", f.key.image)
 	log.Info("pulling image", "credentials", len(r.Auths), "providers", r.Provided != nil)
-	f.err = p.run(f, r)
+	if panicked := defect.Guard(log, "a pull", func() error {
+		f.err = p.run(f, r)
+		return nil
+	}); panicked != nil {
+		f.err = &Error{Kind: Unknown, Image: f.key.image, text: "image " + f.key.image + " could not be pulled: " + panicked.Error(), cause: panicked}
+	}
 	took := time.Since(f.queued)
-	p.observeEnd(f.err, took)
+	p.observe(func(o Observer) { o.PullEnded(resultOf(f.err), took) })
 	if f.err != nil {
 		log.Warn("pull failed", "took", took.String(), "error", f.err)
 	} else {
@@ -106,20 +113,21 @@ func (p *Puller) forget(f *flight) {
 	}
 }
 
-func (p *Puller) observeStart() {
+func (p *Puller) observe(tell func(Observer)) {
 	if p.config.Observer != nil {
-		p.config.Observer.PullStarted()
+		tell(p.config.Observer)
 	}
 }
 
-func (p *Puller) observeEnd(err error, took time.Duration) {
-	if p.config.Observer == nil {
-		return
-	}
-	kind := "OK"
+// resultOf is "OK" or a Kind.
+func resultOf(err error) string {
 	var e *Error
-	if errors.As(err, &e) {
-		kind = string(e.Kind)
+	switch {
+	case err == nil:
+		return "OK"
+	case errors.As(err, &e):
+		return string(e.Kind)
+	default:
+		return string(Unknown)
 	}
-	p.config.Observer.PullEnded(kind, took)
 }

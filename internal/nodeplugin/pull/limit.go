@@ -37,29 +37,19 @@ func (p *Puller) limit(image string, held *runtimeapi.Image) error {
 	}
 }
 
-// heldBefore is what the runtime holds before a pull; nil for nothing, and where no limit makes that matter.
-func (p *Puller) heldBefore(ctx context.Context, reference string) *runtimeapi.Image {
-	if p.config.MaxImageBytes <= 0 {
-		return nil
-	}
+// heldBefore is what the runtime holds before a pull; nil for nothing, if that is known.
+func (p *Puller) heldBefore(ctx context.Context, reference string) (held *runtimeapi.Image, known bool) {
 	held, err := p.held(ctx, reference)
 	if err != nil {
 		// Not known, so nothing will be removed.
-		return &runtimeapi.Image{}
+		return &runtimeapi.Image{}, false
 	}
-	return held
+	return held, true
 }
 
 // limitPulled refuses an image that was just pulled, and removes it unless something of it was on the node before. CRI
 // tells no size before the download.
-func (p *Puller) limitPulled(ctx context.Context, key flightKey, before *runtimeapi.Image) error {
-	if p.config.MaxImageBytes <= 0 {
-		return nil
-	}
-	held, err := p.held(ctx, key.reference)
-	if err != nil {
-		return err
-	}
+func (p *Puller) limitPulled(ctx context.Context, key flightKey, before, held *runtimeapi.Image) error {
 	refusal := p.limit(key.image, held)
 	if refusal == nil || before != nil || !onlyIn(repositoryOf(key.image), held) {
 		return refusal

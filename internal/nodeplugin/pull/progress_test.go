@@ -22,7 +22,7 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		progress Progress
 		want     string
 	}{
-		"no runtime that tells": {nil, "elapsed); the kubelet"},
+		"no runtime that tells": {nil, "elapsed; the container runtime does not tell how far it is); the kubelet"},
 		"three layers": {downloads(func(_ context.Context, since time.Time) (layers int, done, total int64, err error) {
 			if since.Before(begun) {
 				return 0, 0, 0, errors.New("asked for downloads of before the pull")

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
@@ -48,7 +47,9 @@ type Config struct {
 
 // Observer learns what pulls do. Its methods return at once.
 type Observer interface {
-	PullStarted()
+	PullQueued()                               // a pull waits for its turn
+	PullStarted()                              // it does not wait any longer
+	PullBrought(bytes int64)                   // an image that was not on the node before, as the runtime counts its size
 	PullEnded(kind string, took time.Duration) // kind is "OK" or a Kind
 }
 
@@ -84,7 +85,7 @@ func (p *Provided) record() *runtimeapi.AuthConfig {
 type Puller struct {
 	runtime *Runtime
 	config  Config
-	slots   *semaphore.Weighted
+	turns   *turns
 
 	ctx  context.Context //nolint:containedctx // of the pulls, which outlive their callers
 	stop context.CancelFunc
@@ -118,7 +119,7 @@ func New(runtime *Runtime, config Config) *Puller {
 	return &Puller{
 		runtime: runtime,
 		config:  config,
-		slots:   semaphore.NewWeighted(int64(config.MaxParallel)),
+		turns:   newTurns(config.MaxParallel),
 		ctx:     ctx,
 		stop:    stop,
 		flights: map[flightKey]*flight{},
@@ -197,10 +198,12 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // run is one pull, from its place in the queue to its end.
 func (p *Puller) run(f *flight, r Request) error {
-	if err := p.slots.Acquire(p.ctx, 1); err != nil {
+	err := p.turns.take(p.ctx, r.For)
+	p.observe(Observer.PullStarted)
+	if err != nil {
 		return newError(RuntimeDown, f.key.image, errors.New("the node plugin is shutting down"))
 	}
-	defer p.slots.Release(1)
+	defer p.turns.give()
 	f.begin(time.Now())
 
 	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
@@ -209,13 +212,23 @@ func (p *Puller) run(f *flight, r Request) error {
 	if err != nil {
 		return err
 	}
-	before := p.heldBefore(ctx, f.key.reference)
+	before, known := p.heldBefore(ctx, f.key.reference)
 	taken, err := p.pullWithAny(ctx, f.key, r)
 	p.noteEnd(ctx, noted, taken, err)
 	if err != nil {
 		return err
 	}
-	return p.limitPulled(ctx, f.key, before)
+	pulled, err := p.held(ctx, f.key.reference)
+	if err != nil {
+		if p.config.MaxImageBytes > 0 {
+			return err
+		}
+		return nil // the pull itself went well
+	}
+	if known && before == nil {
+		p.observe(func(o Observer) { o.PullBrought(int64(pulled.GetSize())) })
+	}
+	return p.limitPulled(ctx, f.key, before, pulled)
 }
 
 // pullWithAny tries every credential, then those of the providers, then none. It returns what the access records are

@@ -235,3 +235,15 @@ func TestEveryCredentialIsTriedThenNone(t *testing.T) {
 		t.Errorf("tried %q, want a, b and anonymous", got)
 	}
 }
+
+func TestAPanicInAPullIsTheEndOfThatPullOnly(t *testing.T) {
+	p := newPuller(t, &fakeCRI{}, Config{MaxParallel: 1})
+	panics := &Provided{Ask: func(context.Context) ([]*runtimeapi.AuthConfig, error) { panic("oh no") }}
+	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Provided: panics})
+	if kindOf(t, err) != Unknown || strings.Contains(err.Error(), "oh no") {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Ensure(within(t, 10*time.Second), Request{Image: image}); err != nil {
+		t.Errorf("the next pull, with the same turn: %v", err)
+	}
+}

@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/grpc"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 )
 
 // csiVersion is the CSI version that the kubelet is told; it accepts any 1.x.
@@ -68,7 +70,7 @@ func (r *Registrar) serve(dir string, driver Driver) error {
 	if err != nil {
 		return fmt.Errorf("registration socket of driver %s: %w", driver.Name, err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.UnaryInterceptor(r.recovered))
 	registerapi.RegisterRegistrationServer(server, &service{driver: driver, registrar: r})
 	r.servers = append(r.servers, server)
 	r.serving.Go(func() {
@@ -77,6 +79,15 @@ func (r *Registrar) serve(dir string, driver Driver) error {
 		}
 	})
 	return nil
+}
+
+// recovered turns a panic into an error of the kubelet's call that met it.
+func (r *Registrar) recovered(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+	err = defect.Guard(r.log, info.FullMethod, func() (failed error) {
+		response, failed = handler(ctx, request)
+		return failed
+	})
+	return response, err
 }
 
 // Stop removes the sockets, which tells the kubelet that the drivers are gone.

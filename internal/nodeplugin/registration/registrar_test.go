@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"os"
@@ -109,5 +110,13 @@ func TestListen(t *testing.T) {
 	}
 	if _, err := Listen(filepath.Join(dir, strings.Repeat("x", maxSocketPath))); err == nil || !strings.Contains(err.Error(), "shorter") {
 		t.Errorf("long path: %v", err)
+	}
+}
+
+func TestAPanicInARegistrationIsAnErrorOfThatCall(t *testing.T) {
+	r := New(nil, slog.New(slog.DiscardHandler))
+	_, err := r.recovered(t.Context(), nil, &grpc.UnaryServerInfo{}, func(context.Context, any) (any, error) { panic("oh no") })
+	if err == nil || strings.Contains(err.Error(), "oh no") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -2,16 +2,16 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"path"
-	"runtime/debug"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 )
 
 // observe counts and logs every call.
@@ -78,15 +78,16 @@ func describe(request any) []slog.Attr {
 
 // recovered turns a panic into an error of the one call that met it. The stack goes to the log and no further.
 func recovered(log *slog.Logger) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
-		defer func() {
-			if cause := recover(); cause != nil {
-				log.Error("a CSI call panicked; please report this", "method", path.Base(info.FullMethod),
-					"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-				response, err = nil, status.Error(codes.Internal, "the node plugin met a defect of its own; its log tells more")
-			}
-		}()
-		return handler(ctx, request)
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		var response any
+		var failed error
+		if panicked := defect.Guard(log, path.Base(info.FullMethod), func() error {
+			response, failed = handler(ctx, request)
+			return nil
+		}); panicked != nil {
+			return nil, status.Error(codes.Internal, panicked.Error())
+		}
+		return response, failed
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
@@ -19,6 +20,9 @@ const (
 
 	// sweepTimeout bounds one sweep, and with it every runtime call in it.
 	sweepTimeout = time.Minute
+
+	// sweepAfterDefect is when to sweep again after a panic.
+	sweepAfterDefect = 10 * time.Minute
 )
 
 // Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, until ctx ends.
@@ -32,7 +36,11 @@ func (n *Node) Run(ctx context.Context) {
 		case <-n.wake:
 			timer.Reset(sweepDelay)
 		case <-timer.C:
-			next, err := n.Sweep(ctx)
+			next := sweepAfterDefect
+			err := defect.Guard(n.log, "a sweep", func() (err error) {
+				next, err = n.Sweep(ctx)
+				return err
+			})
 			if err != nil && ctx.Err() == nil {
 				n.log.Warn("clean-up is incomplete and will be tried again", "error", err)
 			}

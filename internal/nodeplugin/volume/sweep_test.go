@@ -3,12 +3,16 @@ package volume
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
 func TestAnUnusedPinIsReleasedAfterItsGracePeriod(t *testing.T) {
@@ -270,4 +274,45 @@ func TestRunSweepsWhenWokenAndEnds(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// panicking is a store with a defect.
+type panicking struct{ imagestore.Store }
+
+func (panicking) Pins(context.Context) ([]string, error) { panic("oh no") }
+
+func TestAPanicInASweepEndsNothing(t *testing.T) {
+	w := newWorld()
+	n := w.node(t, t.TempDir())
+	n.store = panicking{w}
+	var log lockedLog
+	n.log = slog.New(slog.NewJSONHandler(&log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { n.Run(ctx); close(done) }()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "clean-up is incomplete"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no sweep was made")
+		}
+	}
+	cancel()
+	<-done
+}
+
+// lockedLog takes the lines of another goroutine.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -172,6 +172,10 @@ func (p *Plugin) Wait(t testing.TB) error {
 		return nil
 	}
 	ended := p.command.Wait()
+	// What would have ended the process without its guards is a defect all the same.
+	if strings.Contains(p.Said(), "panic") {
+		t.Error("the node plugin panicked")
+	}
 	if t.Failed() {
 		t.Logf("log of the node plugin on %s:\n%s", p.Target.Name, p.Said())
 	}

@@ -30,9 +30,10 @@ type Suite struct {
 	// Prepare, if set, puts further images into the registry.
 	Prepare func(context.Context, *cluster.Cluster) error
 
-	cluster *cluster.Cluster
-	targets []*Target
-	skip    string
+	cluster  *cluster.Cluster
+	programs project.Programs
+	targets  []*Target
+	skip     string
 }
 
 // EveryRuntime is one node for each container runtime.
@@ -97,12 +98,11 @@ func (s *Suite) setUp(ctx context.Context) error {
 	if err := s.push(ctx); err != nil {
 		return err
 	}
-	programs, err := project.Build(ctx, c.StateDir())
-	if err != nil {
+	if s.programs, err = project.Build(ctx, c.StateDir()); err != nil {
 		return err
 	}
 	for _, n := range c.Nodes() {
-		t, err := newTarget(n, programs.NodePlugin)
+		t, err := newTarget(n, s.programs.NodePlugin)
 		if err != nil {
 			return err
 		}
@@ -140,6 +140,9 @@ func (s *Suite) Push(t testing.TB, reference string, made v1.Image) {
 
 // Registry is the host and port of the nodes' registry. It serves the images of every other name, too.
 func (s *Suite) Registry() string { return s.cluster.Registry() }
+
+// Programs are those of the checkout, built for the suite.
+func (s *Suite) Programs() project.Programs { return s.programs }
 
 // Targets are the suite's nodes; the test is skipped where there cannot be any.
 func (s *Suite) Targets(t testing.TB) []*Target {

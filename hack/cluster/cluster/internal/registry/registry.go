@@ -24,7 +24,7 @@ const manifestLimit = 4 << 20
 //
 // The registry of go-containerregistry has its layers on disk and its manifests in memory. This one also writes each
 // manifest that was accepted to a file, and pushes them all to itself when it is opened. Repositories named
-// private/USER/… ask for the user's password.
+// private/USER/… ask for the user's password, and those named faulty/KIND/… fail.
 func Open(dir string) (http.Handler, error) {
 	blobs := filepath.Join(dir, "blobs")
 	manifests := filepath.Join(dir, "manifests")
@@ -42,7 +42,7 @@ func Open(dir string) (http.Handler, error) {
 	if err := h.restore(); err != nil {
 		return nil, err
 	}
-	return guard(h), nil
+	return guard(faulty(h)), nil
 }
 
 type handler struct {

@@ -1,0 +1,24 @@
+// Package defect turns a panic into an error of the work that met it, so that none ends the process that serves all
+// volumes of a node.
+package defect
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+)
+
+// errPanicked is all that anyone but the log is told.
+var errPanicked = errors.New("the node plugin met a defect of its own; its log tells more")
+
+// Guard runs f and returns its error. If f panics, the stack goes to the log and no further.
+func Guard(log *slog.Logger, what string, f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			log.Error("a panic was caught; please report this", "in", what, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			err = errPanicked
+		}
+	}()
+	return f()
+}
