@@ -25,26 +25,27 @@ type Target struct {
 	Node     *cluster.Node
 
 	program string // the node plugin, as the node sees it
+	built   string // the same, as this machine sees it
 }
 
 // newTarget installs the program on a node.
 func newTarget(n *cluster.Node, program string) (*Target, error) {
 	t := &Target{
 		Name: n.Name(), Node: n, Runtime: contract.RuntimeContainerd, Mode: contract.ModeNsenter,
-		Endpoint: "unix://" + n.RuntimeSocket(), program: "/opt/node-plugin",
+		Endpoint: "unix://" + n.RuntimeSocket(), program: "/opt/node-plugin", built: program,
 	}
 	if n.Runtime() == cluster.CRIO {
 		t.Runtime, t.Mode = contract.RuntimeCRIO, contract.ModeBidirectional
 	}
-	return t, t.install(program)
+	return t, t.install()
 }
 
 // Root is the node's root directory as seen from here.
 func (t *Target) Root() string { return t.Node.Root() }
 
 // install copies the program into the node, and gives the node what a DaemonSet's hostPath of /proc/1/ns would.
-func (t *Target) install(program string) error {
-	content, err := os.ReadFile(program)
+func (t *Target) install() error {
+	content, err := os.ReadFile(t.built)
 	if err != nil {
 		return err
 	}
@@ -56,6 +57,19 @@ func (t *Target) install(program string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(t.Root(), t.program), content, 0o755)
+}
+
+// Reboot cuts the node's power and starts it again. The plugin that ran there has ended.
+func (t *Target) Reboot(test testing.TB) {
+	test.Helper()
+	ctx, cancel := context.WithTimeout(test.Context(), 2*time.Minute)
+	defer cancel()
+	if err := t.Node.Reboot(ctx); err != nil {
+		test.Fatal(err)
+	}
+	if err := t.install(); err != nil {
+		test.Fatal(err)
+	}
 }
 
 // launcher starts the program in the circumstances of its DaemonSet: on containerd in a mount namespace of its own
