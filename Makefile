@@ -47,6 +47,10 @@ test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (
 conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which stays (set-up included)
 	@$(GO) -C test run ./conformance/storage
 
+.PHONY: test-kernels
+test-kernels: ## try the mount engine on Linux 5.10 to the newest, under AppArmor and SELinux, emulated (minutes)
+	@$(GO) -C test run ./kernel $(KERNELS)
+
 .PHONY: build
 build: ## build the programs into OUT (bin)
 	$(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...

@@ -13,7 +13,6 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../../.." && pwd)
 components=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/components
-debs=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/cgroupv2
 guest_packages="busybox-static conmon dpkg iptables kmod libseccomp2 nftables ${EXTRA_PACKAGES-}"
 
 missing=
@@ -28,20 +27,12 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-mkdir -p "$debs" "$root"/{proc,sys,dev,run,tmp,root,etc,mnt,var/tmp,var/lib/dpkg,src/hack/cluster}
+mkdir -p "$root"/{proc,sys,dev,run,tmp,root,etc,mnt,var/tmp,var/lib/dpkg,src/hack/cluster}
 
 # The packages, unpacked in dependency order as if onto an empty machine. Nothing of the kernel's package is run.
-fetch() { # the archives with the given names, into the cache
-	local uri name
-	while read -r uri name _; do
-		[[ -e $debs/$name ]] || (cd "$debs" && apt-get -qq -o APT::Sandbox::User=root download "${name%%_*}")
-		echo "$debs/$name"
-	done
-}
-uris() { apt-get -qq -o Dir::State::status=/dev/null --print-uris --no-install-recommends -y install "$@"; }
-kernel=$(apt-cache depends "${KERNEL:-linux-image-cloud-amd64}" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
+fetch=$checkout/hack/debian/fetch.sh
 # shellcheck disable=SC2086 # several packages
-{ uris $guest_packages; uris "$kernel-unsigned" | grep "/$kernel-unsigned_"; } | fetch >"$work/archives"
+{ "$fetch" packages $guest_packages; "$fetch" kernel "${KERNEL:-linux-image-cloud-amd64}"; } >"$work/archives"
 while read -r archive; do
 	dpkg-deb -x "$archive" "$root"
 	{ dpkg-deb -f "$archive" | sed '/^Package:/a Status: install ok installed'; echo; } >>"$root/var/lib/dpkg/status"

@@ -136,7 +136,8 @@ func TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs(t *testing.T)
 			t.Errorf("beside a full volume: %v", err)
 		}
 		bytes, inodes, ok, err := f.Limited(deadline(t), full.Upper)
-		if err != nil || !ok || bytes.Total != 8*mega || bytes.Used < 7*mega || bytes.Used > 8*mega || bytes.Available > mega || inodes.Used < 3 {
+		// A new kernel writes up to 2 MiB to ext4 in one piece, which fits or does not.
+		if err != nil || !ok || bytes.Total != 8*mega || bytes.Used < 6*mega || bytes.Used > 8*mega || bytes.Available > 2*mega || inodes.Used < 3 {
 			t.Errorf("use of the full volume: %+v, %+v, %v, %v", bytes, inodes, ok, err)
 		}
 		if stat, err := f.Stat(deadline(t), full.Target); err != nil || stat.Bytes.Total != 8*mega {

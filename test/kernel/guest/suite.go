@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// suite is the mount engine's own tests.
+const suite = "/usr/bin/hostmount.test"
+
+// testTimeout of the suite, on an emulated processor.
+const testTimeout = "-test.timeout=14m"
+
+// quotaTests must pass in every run of the suite: elsewhere they are skipped where a kernel has no project quotas.
+var quotaTests = []string{
+	"TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs",
+	"TestEmptyFilesAreLimitedToo",
+	"TestALimitKeepsItsProjectAndLeavesNothing",
+}
+
+// The part of the suite that a container cannot run: tests that start confined copies of themselves, or need a capability
+// that the node plugin has not.
+const (
+	onNode  = "^(TestScenariosAsANodePlugin|TestAWritableOverlayThatComesUpReadOnlyFails|TestTheCheckProvesThatMountsReachTheNode)$"
+	notHere = onNode + "|^TestTheSuiteAsANodePlugin$"
+)
+
+// ofTheKernel are tests whose outcome is up to the kernel's release alone, and which take long.
+const ofTheKernel = "|^TestOverlayShowsEveryLayer$/^(60|127|400)$|^(TestTheKernelsOwnWordsReachTheError|TestMoreLayersThanTheKernelStacksAreRefused|" +
+	"TestMountsOfManyLongOverlays|TestLongLayerNamesReachTheSameLimit|TestSpecialCharactersInNames|TestLinesAroundTheLimit)$|^Fuzz|EROFS"
+
+// suiteOnNode runs as a program of the node what does not run in a container.
+func suiteOnNode() error {
+	cmd := exec.Command(suite, "-test.v", testTimeout, "-test.run="+onNode)
+	output, err := os.CreateTemp("", "suite-")
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Env = append(os.Environ(), "TMPDIR="+kubeletRoot, "CI=true")
+	err = cmd.Run()
+	said, readErr := os.ReadFile(output.Name())
+	return judge(string(said), errors.Join(err, readErr), nil)
+}
+
+// suiteInContainer runs the suite in the node plugin's container, on engines that mount in the node's namespace.
+func (c cell) suiteInContainer() error {
+	skip := notHere
+	if securityModule() != "none" {
+		skip += ofTheKernel
+	}
+	if os.Getenv("IMAGECSI_STACKS_FILES") != "true" {
+		skip += "|EROFS"
+	}
+	plugin, err := c.plugin(suite, "-test.v", testTimeout, "-test.skip="+skip)
+	if err != nil {
+		return err
+	}
+	plugin.env = []string{"TMPDIR=" + kubeletRoot, "CI=true", "IMAGECSI_TEST_ROLE=plugin", "IMAGECSI_TEST_NAMESPACE=" + contract.HostNamespacePath}
+	said, err := plugin.run()
+	return judge(said, err, quotaTests)
+}
+
+var outcome = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): (\S.*) \(`)
+
+// judge tells what is wrong with the suite's outcome. Nothing may have been skipped but, on kernels without it, what
+// needs lowerdir+. The named tests must have passed on every file system that has project quotas.
+func judge(said string, err error, quotaTests []string) error {
+	passed := map[string]bool{}
+	var wrong []string
+	for _, found := range outcome.FindAllStringSubmatch(said, -1) {
+		switch name := found[2]; found[1] {
+		case "PASS":
+			passed[name] = true
+		case "SKIP":
+			withoutAppend := !hasLowerdirAppend() && (strings.HasSuffix(name, "/lowerdir+") || name == "TestTheKernelsOwnWordsReachTheError")
+			if !withoutAppend {
+				wrong = append(wrong, name+" was skipped")
+			}
+		default:
+			wrong = append(wrong, name+" failed")
+		}
+	}
+	for _, test := range quotaTests {
+		for _, kind := range []string{"ext4", "xfs"} {
+			for _, by := range []string{"false", "true"} {
+				if name := test + "/" + kind + ",_by_device_" + by; !passed[name] {
+					wrong = append(wrong, name+" did not pass")
+				}
+			}
+		}
+	}
+	if err == nil && len(passed) == 0 {
+		wrong = append(wrong, "no test ran")
+	}
+	if err == nil && len(wrong) == 0 {
+		fmt.Printf("%d tests passed\n", len(passed))
+		return nil
+	}
+	fmt.Println(said)
+	return fmt.Errorf("%s: %w", strings.Join(wrong, ", "), errors.Join(err, errors.New("see the output above")))
+}
+
+// hasLowerdirAppend tells whether this kernel is one that takes overlay layers one by one, as kernels from 6.8 do.
+func hasLowerdirAppend() bool { return os.Getenv("IMAGECSI_LOWERDIR_APPEND") == "true" }
