@@ -37,6 +37,10 @@ type Store interface {
 	// ErrUnsupported when the image or the store cannot be shown as a stack of layers.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
+	// Find returns the tree of an image that the runtime holds under reference and that this driver has pinned, as Pin
+	// would, where that can be told at little cost. It writes nothing, and it may miss one.
+	Find(ctx context.Context, reference string) (tree Tree, found bool)
+
 	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
 	// the tree is not pinned, or not wholly.
 	Pinned(ctx context.Context, treeID string) (Tree, error)

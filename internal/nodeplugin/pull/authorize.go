@@ -14,21 +14,25 @@ import (
 // pulls what it holds once more, with the caller's credentials: the layers are there, so that is a request for a
 // manifest, and mirrors and the node's own registry settings count as they do for any pull.
 func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Image) error {
-	if p.config.Access == nil {
-		return nil
-	}
-	repository := repositoryOf(r.Image)
-	known := r.Auths
-	if served := r.Provided.record(); served != nil {
-		known = append(slices.Clone(known), served)
-	}
-	if p.config.Verify.Open(p.config.Access.Verdict(repository, known)) {
+	if p.open(r) {
 		return nil
 	}
 	if r.Policy == Never {
 		return newError(Unproven, r.Image, nil)
 	}
-	return unproven(p.wait(ctx, p.join(r, exactly(r.Image, repository, held)))) //nolint:contextcheck // as in Ensure
+	return unproven(p.wait(ctx, p.join(r, exactly(r.Image, repositoryOf(r.Image), held)))) //nolint:contextcheck // as in Ensure
+}
+
+// open tells whether the records show that a caller may have an image that is on the node.
+func (p *Puller) open(r Request) bool {
+	if p.config.Access == nil {
+		return true
+	}
+	known := r.Auths
+	if served := r.Provided.record(); served != nil {
+		known = append(slices.Clone(known), served)
+	}
+	return p.config.Verify.Open(p.config.Access.Verdict(repositoryOf(r.Image), known))
 }
 
 // unproven says what the end of such a pull means for the image on the node.

@@ -276,3 +276,29 @@ func TestAFailedProviderIsNamedWhereTheImageIsRefused(t *testing.T) {
 		t.Errorf("a public image: %v", err)
 	}
 }
+
+func TestTheRuntimeIsNotAskedForAnImageThatTheCallerHasFound(t *testing.T) {
+	found := Request{Image: image, Policy: Never, Held: true}
+	for name, c := range map[string]struct {
+		config Config
+		want   Kind
+	}{
+		"open to everybody":            {Config{}, ""},
+		"a size limit needs it":        {Config{MaxImageBytes: 1}, NotPresent},
+		"not shown to be the caller's": {Config{Access: records(t), Verify: access.AlwaysVerify}, NotPresent},
+	} {
+		err := newPuller(t, &fakeCRI{}, c.config).Ensure(within(t, 10*time.Second), found) // which holds nothing
+		if c.want == "" && err != nil || c.want != "" && kindOf(t, err) != c.want {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func records(t *testing.T) *access.Records {
+	t.Helper()
+	opened, err := access.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
+}

@@ -61,6 +61,7 @@ type Request struct {
 
 	Provided *Provided // tried after Auths; nil is none
 	For      string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
+	Held     bool      // the caller has found the image in the runtime's store: the runtime need not be asked for that
 }
 
 // Provided are credentials that are asked for only when a registry is, because that takes time.
@@ -135,6 +136,9 @@ func (p *Puller) Close() {
 // Ensure returns when the runtime holds the image and the caller may have it. Every error is an *Error.
 func (p *Puller) Ensure(ctx context.Context, r Request) error {
 	if r.Policy != Always {
+		if r.Held && p.config.MaxImageBytes <= 0 && p.open(r) {
+			return nil
+		}
 		held, err := p.held(ctx, r.Image)
 		if err != nil {
 			return err

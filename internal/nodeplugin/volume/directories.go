@@ -135,12 +135,15 @@ func (d directories) identify(name string) (identity, error) {
 	return id, nil
 }
 
-// setAside takes a directory's name away, at once or not at all, and returns what is left to discard. A directory that
-// is not there is success.
+// setAside takes a directory's name away, at once or not at all, and returns what is left to discard: nothing if it is
+// not there.
 func (d directories) setAside(name string) (directory, error) {
 	aside := filepath.Join(d.root, name+"."+rand.Text()+removedSuffix)
 	err := os.Rename(filepath.Join(d.root, name), aside)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
 		return "", err
 	}
 	return directory(aside), nil

@@ -32,11 +32,12 @@ type world struct {
 	calls  []string
 	faults map[string]int // a call's name -> how many more times it fails; negative: after it had its effect
 
-	onUnpin func() // runs after Unpin had its effect, before it returns
-	broken  []string
-	gone    map[string]bool                // targets whose layers were removed
-	left    map[string]imagestore.Leftover // by name
-	limits  map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
+	onUnpin  func() // runs after Unpin had its effect, before it returns
+	onEnsure func() // runs in Ensure
+	broken   []string
+	gone     map[string]bool                // targets whose layers were removed
+	left     map[string]imagestore.Leftover // by name
+	limits   map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
 }
 
 func newWorld() *world {
@@ -67,6 +68,9 @@ func (w *world) act(name string, effect func() error) error {
 }
 
 func (w *world) Ensure(_ context.Context, r pull.Request) error {
+	if w.onEnsure != nil {
+		w.onEnsure()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.act("ensure "+string(r.Policy), func() error { return nil })
@@ -86,6 +90,13 @@ func (w *world) Pin(_ context.Context, reference string) (imagestore.Tree, error
 		return nil
 	})
 	return tree, err
+}
+
+func (w *world) Find(_ context.Context, reference string) (imagestore.Tree, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := w.tags[reference]
+	return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}, w.pins[id]
 }
 
 func (w *world) Pinned(_ context.Context, id string) (imagestore.Tree, error) {

@@ -79,10 +79,23 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 			policy = pull.IfNotPresent
 		}
 	}
-	if err := n.images.Ensure(ctx, pull.Request{Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod}); err != nil {
-		return err
+	unpins := n.unpins.Load()
+	tree, found := imagestore.Tree{}, false
+	if policy != pull.Always {
+		tree, found = n.store.Find(ctx, r.Image)
 	}
-	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) })
+	ensured := n.images.Ensure(ctx, pull.Request{
+		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Held: found,
+	})
+	if ensured != nil {
+		return ensured
+	}
+	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) {
+		if found && n.unpins.Load() == unpins {
+			return tree, nil
+		}
+		return n.store.Pin(ctx, r.Image)
+	})
 }
 
 // pinAndMount shows the tree that pin returns, and has it returned again if a sweep may have unpinned it in between.

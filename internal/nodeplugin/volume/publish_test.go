@@ -278,3 +278,17 @@ func TestABusyVolumeKeepsItsData(t *testing.T) {
 		t.Error("data was removed under a mount")
 	}
 }
+
+func TestAnImageThatIsPinnedIsNotPinnedAgain(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	for _, uid := range []string{"a", "b"} {
+		w.calls = nil
+		if err := n.Publish(t.Context(), request(t, root, uid, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(w.calls, ", "); got != "ensure IfNotPresent, mount" {
+		t.Errorf("the second volume's calls: %s", got)
+	}
+}

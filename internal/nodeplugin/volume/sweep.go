@@ -203,6 +203,9 @@ func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
 	}
 	n.orphans.forget(name)
+	if data == "" {
+		return nil
+	}
 	n.findings.removedData.Add(1)
 	n.log.Info("removing the data of a volume whose pod is gone", "target", target)
 	return n.discard(ctx, data)

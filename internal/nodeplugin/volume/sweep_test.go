@@ -183,6 +183,24 @@ func TestAPublishDuringAReleasePinsAgain(t *testing.T) {
 	w.expectWhole(t)
 }
 
+func TestAPinThatIsReleasedAfterItWasFoundIsMadeAgain(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	w.pins["sha256:one"] = true
+	w.onEnsure = func() {
+		if err := n.ReleaseUnused(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := n.Publish(t.Context(), request(t, root, "a", false)); err != nil {
+		t.Fatal(err)
+	}
+	if !w.pins["sha256:one"] {
+		t.Error("the volume's image is not pinned")
+	}
+	w.expectWhole(t)
+}
+
 func TestManyVolumesAtOnceUnderConstantSweeps(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n := w.node(t, root)

@@ -13,6 +13,9 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 		return err
 	}
 	n.Wake()
+	if data == "" {
+		return nil
+	}
 	// Nothing refers to the data any more, so a long removal need not keep the target locked. A sweep ends it if
 	// this process does not.
 	if err := n.discard(ctx, data); err != nil {
@@ -21,7 +24,7 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 	return nil
 }
 
-// detach unmounts a volume and sets its data aside, and returns where the data is now.
+// detach unmounts a volume and sets its data aside, and returns where the data is now; empty if there is none.
 func (n *Node) detach(ctx context.Context, volumeID, target string) (directory, error) {
 	unlock, err := n.targets.lock(ctx, target)
 	if err != nil {

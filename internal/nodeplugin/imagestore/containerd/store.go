@@ -42,6 +42,7 @@ type Store struct {
 	driver string
 	logger *slog.Logger
 	trees  keyedLock
+	seen   memory
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -88,6 +89,7 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", ref, err)
 	}
+	s.seen.note(ref, sight{image: image.Target().Digest, tree: treeID})
 	return tree, nil
 }
 

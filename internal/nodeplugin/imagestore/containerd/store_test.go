@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
@@ -27,6 +28,7 @@ func TestStore(t *testing.T) {
 		"an unpacked image is not unpacked again":     testUnpacked,
 		"images unpacked by another snapshotter":      testOtherSnapshotter,
 		"pinning again writes nothing":                testPinAgain,
+		"a pinned image is found as it is":            testFind,
 		"a pin outlives image removal and collection": testPinKeeps,
 		"unpin frees":                               testUnpinFrees,
 		"pins belong to their driver":               testDrivers,
@@ -276,6 +278,44 @@ func TestTheStoreOutlivesARestartOfContainerd(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("%q, %v", found, err)
+		}
+	}
+}
+
+func testFind(t *testing.T, d *daemon) {
+	const ref = "registry.example/find:1"
+	image := d.load(t, ref, 2).Metadata()
+	other := d.load(t, "registry.example/find:other", 3).Metadata()
+	s, c := d.store(t, driver), d.client(t)
+	if tree, ok := s.Find(testContext(t), ref); ok {
+		t.Errorf("before the first pin: found %+v", tree)
+	}
+	move := func(to digest.Digest) {
+		t.Helper()
+		moved := image
+		if to != image.Target.Digest {
+			moved.Target = other.Target
+		}
+		if _, err := c.ImageService().Update(testContext(t), moved); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for when, change := range map[string]func(name string) error{
+		"the snapshot is lost": func(name string) error { return c.SnapshotService("overlayfs").Remove(testContext(t), name) },
+		"the lease is lost":    func(name string) error { return c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}) },
+		"the name has moved":   func(string) error { move(other.Target.Digest); return nil },
+		"the tree is unpinned": func(string) error { return s.Unpin(testContext(t), pin(t, s, ref).ID) },
+	} {
+		move(image.Target.Digest)
+		tree := pin(t, s, ref)
+		if found, ok := s.Find(testContext(t), ref); !ok || !reflect.DeepEqual(found, tree) {
+			t.Errorf("pinned: found %+v (%v), want %+v", found, ok, tree)
+		}
+		if err := change(s.pinName(parse(t, tree.ID))); err != nil {
+			t.Fatal(err)
+		}
+		if found, ok := s.Find(testContext(t), ref); ok {
+			t.Errorf("%s: found %+v", when, found)
 		}
 	}
 }

@@ -151,6 +151,11 @@ func (s *Store) about(text string) (metadata, bool) {
 	return m, m.Driver == s.driver && m.Tree != ""
 }
 
+// Find implements imagestore.Store. It finds nothing: what Pin reads of a pinned tree are files of this node.
+func (s *Store) Find(context.Context, string) (imagestore.Tree, bool) {
+	return imagestore.Tree{}, false
+}
+
 // Pinned implements imagestore.Store.
 func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {
 	return within(ctx, "looking for pinned tree "+treeID+" in CRI-O's store", func() (imagestore.Tree, error) {
