@@ -21,7 +21,7 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 	c := newCluster(t)
 	want := v1alpha1.ImageCSIDriverSpec{
 		ManagementState: v1alpha1.Managed,
-		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo},
+		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo, CompatibilityMetrics: v1alpha1.CompatibilityMetricsDisabled},
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
 		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
 		Security:        v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},

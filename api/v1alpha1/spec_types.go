@@ -136,7 +136,23 @@ type NodePlugin struct {
 	// +kubebuilder:default=Info
 	// +optional
 	LogLevel LogLevel `json:"logLevel,omitempty"`
+
+	// compatibilityMetrics says whether the node plugin also serves the four warm_metal_* metrics of the container image
+	// CSI driver of before, at the same port and path as its own, for dashboards and alerts that know them.
+	// +kubebuilder:default=Disabled
+	// +optional
+	CompatibilityMetrics CompatibilityMetrics `json:"compatibilityMetrics,omitempty"`
 }
+
+// CompatibilityMetrics says whether metrics have the names of the driver of before as well.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type CompatibilityMetrics string
+
+// Whether there are compatibility metrics.
+const (
+	CompatibilityMetricsEnabled  CompatibilityMetrics = "Enabled"
+	CompatibilityMetricsDisabled CompatibilityMetrics = "Disabled"
+)
 
 // LabelValue is the value of a node label.
 // +kubebuilder:validation:MaxLength=63

@@ -33,7 +33,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute ||
+	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.warmMetalMetrics ||
 		o.runtimeEndpoint != "unix:///run/containerd/containerd.sock" || o.mountMode != contract.ModeNsenter {
 		t.Errorf("defaults %+v", o)
 	}
@@ -42,7 +42,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 func TestEveryFlagIsHeard(t *testing.T) {
 	o, err := parse(t, "--driver-name=a.example", "--alias=b.example", "--alias=a.example", "--alias=c.example", "--node-name=n",
 		"--runtime=cri-o", "--mount-mode=Bidirectional", "--kubelet-root=/data/kubelet/", "--storage-root=/data/storage",
-		"--http-address=127.0.0.1:1", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--release-after=1s", "--orphan-after=2s", "--log-level=debug")
+		"--http-address=127.0.0.1:1", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--release-after=1s", "--orphan-after=2s", "--warm-metal-metrics", "--log-level=debug")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestEveryFlagIsHeard(t *testing.T) {
 	}
 	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///var/run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
 		o.pluginDir("a.example") != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
-		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
+		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.warmMetalMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
 		t.Errorf("options %+v", o)
 	}
 }

@@ -79,6 +79,10 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p.closers = append(p.closers, runtime.Close)
 
 	observed := metrics.New()
+	var failures *metrics.WarmMetal
+	if o.warmMetalMetrics {
+		failures = observed.WarmMetal()
+	}
 	records, err := access.Open(filepath.Join(o.pluginDir(o.driverName), "access"))
 	if err != nil {
 		return nil, err
@@ -88,7 +92,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
 		Progress: progress,
 	})
-	if err := p.openNode(o, engine, store, observed); err != nil {
+	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err
 	}
 	drivers := make([]registration.Driver, 0, len(o.names()))
@@ -103,7 +107,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		observed.Operation(method, code, took)
 		operations.Observe(method, code)
 	}
-	if err := p.serveCSI(o, drivers, ready, observe); err != nil {
+	if err := p.serveCSI(o, drivers, ready, observe, failures); err != nil {
 		return nil, err
 	}
 	if err := p.serveHTTP(o, append(ready, operations), observed); err != nil {
@@ -141,7 +145,11 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	return engine, nil
 }
 
-func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics) (err error) {
+func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics, failures *metrics.WarmMetal) (err error) {
+	var images volume.Images = p.puller
+	if failures != nil {
+		images = countedImages{images, failures}
+	}
 	adopter, _ := store.(imagestore.Adopter)
 	p.node, err = volume.New(volume.Config{
 		Driver:       o.driverName,
@@ -149,7 +157,7 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 		Mounter:      engine,
 		Store:        store,
 		Adopter:      adopter,
-		Images:       p.puller,
+		Images:       images,
 		ReleaseAfter: o.releaseAfter,
 		OrphanAfter:  o.orphanAfter,
 		Logger:       p.log,
@@ -165,7 +173,12 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 }
 
 // serveCSI serves every name on its own socket.
-func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, observe func(method, code string, took time.Duration)) error {
+func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check,
+	observe func(method, code string, took time.Duration), failures *metrics.WarmMetal) error {
+	var volumes server.Volumes = p.node
+	if failures != nil {
+		volumes = countedVolumes{volumes, failures}
+	}
 	maxVolumes, err := maxVolumes(o)
 	if err != nil {
 		return err
@@ -179,7 +192,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Policy:      o.policy,
 		SizeLimits:  o.limits,
 		MaxVolumes:  maxVolumes,
-		Volumes:     p.node,
+		Volumes:     volumes,
 		Ready:       ready.Ready,
 		Observe:     observe,
 		Logger:      p.log,

@@ -148,6 +148,7 @@ const (
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagProviderSocket   = "provider-socket"    // where credential providers are asked
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
+	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the driver of before as well
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
 // Metrics counts what the node plugin does.
@@ -19,6 +21,8 @@ type Metrics struct {
 	pulling    prometheus.Gauge
 	waiting    prometheus.Gauge
 	pullBytes  prometheus.Counter
+
+	warmMetal *WarmMetal // nil unless asked for
 }
 
 // New returns metrics at zero, with those of the Go runtime and the process.
@@ -89,8 +93,11 @@ func (m *Metrics) PullStarted() { m.waiting.Dec() }
 func (m *Metrics) PullBrought(bytes int64) { m.pullBytes.Add(float64(bytes)) }
 
 // PullEnded implements pull.Observer.
-func (m *Metrics) PullEnded(kind string, took time.Duration) {
+func (m *Metrics) PullEnded(end pull.Ended) {
 	m.pulling.Dec()
-	m.pulls.WithLabelValues(kind).Inc()
-	m.pullTimes.WithLabelValues(kind).Observe(took.Seconds())
+	m.pulls.WithLabelValues(end.Result).Inc()
+	m.pullTimes.WithLabelValues(end.Result).Observe((end.Waited + end.Took).Seconds())
+	if m.warmMetal != nil {
+		m.warmMetal.pullEnded(end, time.Now())
+	}
 }

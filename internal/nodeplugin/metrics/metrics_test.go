@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -22,14 +24,16 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestScrapeTellsWhatHappened(t *testing.T) {
 	m := New()
-	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{ReadOnly: 3, Writable: 2, Pins: 1}, nil })
+	m.CollectUsage(func(context.Context) (Usage, error) {
+		return Usage{ReadOnly: 3, Writable: 2, Pins: 1, Adopted: 4, OrphanedData: 5, OrphanedLeftovers: 6, RemovedData: 7, RemovedLeftovers: 8}, nil
+	})
 	m.Operation("NodePublishVolume", "OK", time.Millisecond)
 	for range 3 {
 		m.PullQueued()
 	}
 	m.PullStarted()
 	m.PullBrought(1000)
-	m.PullEnded("Denied", time.Second)
+	m.PullEnded(pull.Ended{Result: "Denied", Waited: 200 * time.Millisecond, Took: 800 * time.Millisecond})
 	body := scrape(t, m)
 	for _, want := range []string{
 		`imagecsi_operations_total{code="OK",method="NodePublishVolume"} 1`,
@@ -41,6 +45,13 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 		`imagecsi_volumes{access="ReadOnly"} 3`,
 		`imagecsi_volumes{access="ReadWrite"} 2`,
 		`imagecsi_pins 1`,
+		`imagecsi_pull_duration_seconds_bucket{result="Denied",le="0.5"} 0`,
+		`imagecsi_pull_duration_seconds_bucket{result="Denied",le="1"} 1`,
+		`imagecsi_adopted 4`,
+		`imagecsi_orphans{kind="Data"} 5`,
+		`imagecsi_orphans{kind="Leftover"} 6`,
+		`imagecsi_orphans_removed_total{kind="Data"} 7`,
+		`imagecsi_orphans_removed_total{kind="Leftover"} 8`,
 		`go_goroutines`,
 		`process_resident_memory_bytes`,
 	} {

@@ -44,6 +44,7 @@ type flight struct {
 	started atomic.Pointer[time.Time] // nil while it waits for its turn
 	ended   chan struct{}             // closed when err is final
 	err     error
+	bytes   int64 // of the image, where the pull brought it and the runtime tells
 }
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }
@@ -84,8 +85,9 @@ func (p *Puller) fly(f *flight, r Request) {
 	}); panicked != nil {
 		f.err = &Error{Kind: Unknown, Image: f.key.image, text: "image " + f.key.image + " could not be pulled: " + panicked.Error(), cause: panicked}
 	}
-	took := time.Since(f.queued)
-	p.observe(func(o Observer) { o.PullEnded(resultOf(f.err), took) })
+	now := time.Now()
+	took := now.Sub(f.queued)
+	p.observe(func(o Observer) { o.PullEnded(p.ending(f, now)) })
 	if f.err != nil {
 		log.Warn("pull failed", "took", took.String(), "error", f.err)
 	} else {
@@ -110,12 +112,6 @@ func (p *Puller) fly(f *flight, r Request) {
 func (p *Puller) forget(f *flight) {
 	if p.flights[f.key] == f {
 		delete(p.flights, f.key)
-	}
-}
-
-func (p *Puller) observe(tell func(Observer)) {
-	if p.config.Observer != nil {
-		tell(p.config.Observer)
 	}
 }
 

@@ -45,14 +45,6 @@ type Config struct {
 	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
 }
 
-// Observer learns what pulls do. Its methods return at once.
-type Observer interface {
-	PullQueued()                               // a pull waits for its turn
-	PullStarted()                              // it does not wait any longer
-	PullBrought(bytes int64)                   // an image that was not on the node before, as the runtime counts its size
-	PullEnded(kind string, took time.Duration) // kind is "OK" or a Kind
-}
-
 // Request is an image to have on the node.
 type Request struct {
 	Image  string                   // normalised: the same image always has the same name here
@@ -229,6 +221,7 @@ func (p *Puller) run(f *flight, r Request) error {
 		}
 		return nil // the pull itself went well
 	}
+	f.bytes = int64(pulled.GetSize())
 	if known && before == nil {
 		p.observe(func(o Observer) { o.PullBrought(int64(pulled.GetSize())) })
 	}

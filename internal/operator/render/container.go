@@ -70,6 +70,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
 		option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo)))),
 	)
+	if driver.Spec.NodePlugin.CompatibilityMetrics == v1alpha1.CompatibilityMetricsEnabled {
+		args = append(args, option(contract.FlagWarmMetalMetrics, true))
+	}
 	for _, size := range []struct {
 		flag string
 		set  *resource.Quantity

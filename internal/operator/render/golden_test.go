@@ -41,6 +41,8 @@ func full() *v1alpha1.ImageCSIDriver {
 			Tolerations:       []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "gpu", Effect: corev1.TaintEffectNoSchedule}},
 			PriorityClassName: "high",
 			LogLevel:          v1alpha1.LogDebug,
+
+			CompatibilityMetrics: v1alpha1.CompatibilityMetricsEnabled,
 		},
 		Volumes: v1alpha1.Volumes{PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),
 			DefaultSizeLimit: ptr.To(resource.MustParse("1Gi")), MaxSizeLimit: ptr.To(resource.MustParse("10Gi")),

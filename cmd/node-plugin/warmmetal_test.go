@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+// answer is what everything below answers.
+type answer struct {
+	server.Volumes
+	err error
+}
+
+func (a answer) Ensure(context.Context, pull.Request) error { return a.err }
+
+func (a answer) Publish(context.Context, volume.Request) error { return a.err }
+
+func (a answer) Unpublish(context.Context, string, string) error { return a.err }
+
+func TestFailuresAreCountedAsTheDriverOfBeforeDoes(t *testing.T) {
+	m := metrics.New()
+	failures := m.WarmMetal()
+	for _, err := range []error{nil, errors.New("no mount"), &pull.Error{Kind: pull.Denied}} {
+		a := answer{err: err}
+		_ = countedImages{a, failures}.Ensure(t.Context(), pull.Request{})
+		_ = countedVolumes{a, failures}.Publish(t.Context(), volume.Request{})
+		_ = countedVolumes{a, failures}.Unpublish(t.Context(), "", "")
+	}
+	scraped := httptest.NewRecorder()
+	m.Handler().ServeHTTP(scraped, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for operation, times := range map[string]string{"pull-async-wait": "2", "mount": "1", "unmount": "2"} {
+		want := `warm_metal_operation_errors_total{operation_type="` + operation + `"} ` + times + "\n"
+		if !strings.Contains(scraped.Body.String(), want) {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+}

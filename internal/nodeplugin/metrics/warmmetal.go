@@ -1,0 +1,130 @@
+package metrics
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+// WarmMetal holds the metrics that the container image CSI driver of before has, by its names, for the dashboards and
+// alerts that know them.
+type WarmMetal struct {
+	durations prometheus.ObserverVec
+	errors    *prometheus.CounterVec
+	last      *lastPulls
+}
+
+// WarmMetal serves the four metrics of the driver of before as well.
+func (m *Metrics) WarmMetal() *WarmMetal {
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "warm_metal_pull_duration_seconds_hist",
+		Help:    "Time taken by image pulls, by whether they failed.",
+		Buckets: []float64{1, 5, 10, 15, 30, 60, 120, 300, 600, 900},
+	}, []string{"error"})
+	w := &WarmMetal{
+		durations: durations,
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "warm_metal_operation_errors_total",
+			Help: "Failures, by operation: pull-async-wait, pull-async-timeout, pull-async-error, pull-async-shutdown, pull-error, size-error, mount or unmount.",
+		}, []string{"operation_type"}),
+		last: &lastPulls{
+			durations: prometheus.NewDesc("warm_metal_pull_duration_seconds", "Time taken by the latest pull of an image, for a minute.", []string{"image", "error"}, nil),
+			sizes:     prometheus.NewDesc("warm_metal_pull_size_bytes", "Size of an image that was pulled within the last minute.", []string{"image"}, nil),
+			now:       time.Now,
+			pulls:     map[lastPull]pullSample{},
+		},
+	}
+	m.registry.MustRegister(durations, w.errors, w.last)
+	m.warmMetal = w
+	return w
+}
+
+// WaitFailed counts a publish that ended before its image was there.
+func (w *WarmMetal) WaitFailed() { w.failed("pull-async-wait") }
+
+// MountFailed counts a publish that failed although its image was there.
+func (w *WarmMetal) MountFailed() { w.failed("mount") }
+
+// UnmountFailed counts a failed unpublish.
+func (w *WarmMetal) UnmountFailed() { w.failed("unmount") }
+
+func (w *WarmMetal) failed(operation string) { w.errors.WithLabelValues(operation).Inc() }
+
+func (w *WarmMetal) pullEnded(end pull.Ended, now time.Time) {
+	failed := end.Result != "OK"
+	w.durations.WithLabelValues(strconv.FormatBool(failed)).Observe(end.Took.Seconds())
+	w.last.note(end, failed, now)
+	switch {
+	case !failed && end.Bytes == 0:
+		w.failed("size-error")
+		return
+	case !failed:
+		return
+	case end.Stopped:
+		w.failed("pull-async-shutdown")
+	case end.TimedOut:
+		w.failed("pull-async-timeout")
+	default:
+		w.failed("pull-async-error")
+	}
+	w.failed("pull-error")
+}
+
+// lastPulls tells of the latest pull of each image for a minute, as the driver of before does.
+type lastPulls struct {
+	durations, sizes *prometheus.Desc
+	now              func() time.Time
+
+	mu    sync.Mutex
+	pulls map[lastPull]pullSample
+}
+
+type lastPull struct {
+	image  string
+	failed bool
+}
+
+type pullSample struct {
+	at    time.Time
+	took  time.Duration
+	bytes int64
+}
+
+func (l *lastPulls) note(end pull.Ended, failed bool, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(now)
+	l.pulls[lastPull{end.Image, failed}] = pullSample{at: now, took: end.Took, bytes: end.Bytes}
+}
+
+// forget needs l.mu.
+func (l *lastPulls) forget(now time.Time) {
+	for pull, sample := range l.pulls {
+		if now.Sub(sample.at) >= time.Minute {
+			delete(l.pulls, pull)
+		}
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (l *lastPulls) Describe(ch chan<- *prometheus.Desc) {
+	ch <- l.durations
+	ch <- l.sizes
+}
+
+// Collect implements prometheus.Collector.
+func (l *lastPulls) Collect(ch chan<- prometheus.Metric) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(l.now())
+	for pull, sample := range l.pulls {
+		ch <- prometheus.MustNewConstMetric(l.durations, prometheus.GaugeValue, sample.took.Seconds(), pull.image, strconv.FormatBool(pull.failed))
+		if sample.bytes > 0 {
+			ch <- prometheus.MustNewConstMetric(l.sizes, prometheus.GaugeValue, float64(sample.bytes), pull.image)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package metrics
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+)
+
+func TestTheMetricsOfTheDriverOfBeforeAreThereOnlyWhenAskedFor(t *testing.T) {
+	m := New()
+	m.PullQueued()
+	m.PullStarted()
+	m.PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 5})
+	if body := scrape(t, m); strings.Contains(body, "warm_metal_") {
+		t.Errorf("scrape: %s", body)
+	}
+}
+
+func TestTheMetricsOfTheDriverOfBeforeHaveItsNamesLabelsAndMeaning(t *testing.T) {
+	m := New()
+	w := m.WarmMetal()
+	end := func(e pull.Ended) {
+		m.PullQueued()
+		m.PullStarted()
+		m.PullEnded(e)
+	}
+	end(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: 3 * time.Second, Bytes: 5})
+	end(pull.Ended{Image: "r.example/b:1", Result: "Denied", Took: 11 * time.Minute})
+	end(pull.Ended{Image: "r.example/c:1", Result: "Unknown", Took: time.Second, TimedOut: true})
+	end(pull.Ended{Image: "r.example/c:1", Result: "RuntimeDown", Took: 2 * time.Second, Stopped: true})
+	end(pull.Ended{Image: "r.example/d:1", Result: "OK", Took: time.Second})
+	w.WaitFailed()
+	w.MountFailed()
+	w.MountFailed()
+	w.UnmountFailed()
+	body := scrape(t, m)
+	for _, want := range []string{
+		"# TYPE warm_metal_pull_duration_seconds gauge",
+		`warm_metal_pull_duration_seconds{error="false",image="r.example/a:1"} 3`,
+		`warm_metal_pull_duration_seconds{error="true",image="r.example/b:1"} 660`,
+		`warm_metal_pull_duration_seconds{error="true",image="r.example/c:1"} 2`,
+		"# TYPE warm_metal_pull_duration_seconds_hist histogram",
+		`warm_metal_pull_duration_seconds_hist_bucket{error="false",le="1"} 1`,
+		`warm_metal_pull_duration_seconds_hist_bucket{error="false",le="5"} 2`,
+		`warm_metal_pull_duration_seconds_hist_bucket{error="true",le="600"} 2`,
+		`warm_metal_pull_duration_seconds_hist_bucket{error="true",le="900"} 3`,
+		"# TYPE warm_metal_pull_size_bytes gauge",
+		`warm_metal_pull_size_bytes{image="r.example/a:1"} 5`,
+		"# TYPE warm_metal_operation_errors_total counter",
+		`warm_metal_operation_errors_total{operation_type="pull-async-error"} 1`,
+		`warm_metal_operation_errors_total{operation_type="pull-async-timeout"} 1`,
+		`warm_metal_operation_errors_total{operation_type="pull-async-shutdown"} 1`,
+		`warm_metal_operation_errors_total{operation_type="pull-async-wait"} 1`,
+		`warm_metal_operation_errors_total{operation_type="pull-error"} 3`,
+		`warm_metal_operation_errors_total{operation_type="size-error"} 1`,
+		`warm_metal_operation_errors_total{operation_type="mount"} 2`,
+		`warm_metal_operation_errors_total{operation_type="unmount"} 1`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+	if strings.Contains(body, `warm_metal_pull_size_bytes{image="r.example/d:1"}`) {
+		t.Error("a size that is not known is told")
+	}
+}
+
+func TestThePullsOfSingleImagesAreForgottenAfterAMinuteAndNoSooner(t *testing.T) {
+	m := New()
+	w := m.WarmMetal()
+	start := time.Now()
+	at := func(d time.Duration) string {
+		w.last.now = func() time.Time { return start.Add(d) }
+		return scrape(t, m)
+	}
+	const series = `warm_metal_pull_duration_seconds{error="false",image="r.example/a:1"}`
+	w.pullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 5}, start)
+	w.pullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: 2 * time.Second, Bytes: 5}, start.Add(30*time.Second))
+	if body := at(89 * time.Second); !strings.Contains(body, series+" 2\n") {
+		t.Error("the later pull went with the earlier one")
+	}
+	if body := at(90 * time.Second); strings.Contains(body, series) || strings.Contains(body, "warm_metal_pull_size_bytes{") {
+		t.Error("a pull is told of for longer than a minute")
+	}
+	if len(w.last.pulls) != 0 {
+		t.Error("a pull is remembered for ever")
+	}
+}

@@ -1,0 +1,39 @@
+package pull
+
+import "time"
+
+// Observer learns what pulls do. Its methods return at once.
+type Observer interface {
+	PullQueued()             // a pull waits for its turn
+	PullStarted()            // it does not wait any longer
+	PullBrought(bytes int64) // an image that was not on the node before, as the runtime counts its size
+	PullEnded(Ended)
+}
+
+// Ended is how a pull ended.
+type Ended struct {
+	Image  string
+	Result string        // "OK" or a Kind
+	Waited time.Duration // for its turn
+	Took   time.Duration // after that
+	Bytes  int64         // of the image as the runtime counts them; 0 if the pull failed or the runtime does not tell
+
+	TimedOut bool // it had Config.Timeout
+	Stopped  bool // the Puller was closed
+}
+
+func (p *Puller) observe(tell func(Observer)) {
+	if p.config.Observer != nil {
+		tell(p.config.Observer)
+	}
+}
+
+// ending describes a pull that has just ended.
+func (p *Puller) ending(f *flight, now time.Time) Ended {
+	end := Ended{Image: f.key.image, Result: resultOf(f.err), Waited: now.Sub(f.queued), Bytes: f.bytes, Stopped: p.ctx.Err() != nil}
+	if started := f.started.Load(); started != nil {
+		end.Waited, end.Took = started.Sub(f.queued), now.Sub(*started)
+	}
+	end.TimedOut = f.err != nil && end.Took >= p.config.Timeout
+	return end
+}
