@@ -331,13 +331,27 @@ func TestANodeThatFailedBeforeIsUpdatedLastAndTellsNothing(t *testing.T) {
 
 func TestANodeThatJoinsAndFailsTellsNothing(t *testing.T) {
 	w := installed(t, 4)
-	w.change("v2")
+	w.change("v2", func(s *v1alpha1.Rollout) { s.MinReadySeconds = ptr.To[int32](200) }) // Longer than the deadline, in all.
 	w.untilThat("an updated canary", func() bool { return w.count("v2") == 1 })
 	w.join("a", "a-99")
 	w.bad = on("v2", "a-99")
 	w.until(v1alpha1.PhaseComplete)
 	if got := w.count("v2"); got != 5 {
 		t.Errorf("images %v", w.images())
+	}
+}
+
+func TestANodeThatComesBackHasTheWholeDeadlineForItsPod(t *testing.T) {
+	now := time.Unix(100000, 0)
+	for what, test := range map[string]struct {
+		back time.Duration
+		want state
+	}{"long ago": {-time.Hour, failing}, "just now": {-time.Minute, pending}} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(-24 * time.Hour))}}
+		got := examine(Input{Now: now}, &Node{Back: now.Add(test.back)}, pod, "")
+		if got.state != test.want {
+			t.Errorf("a node that came back %s: state %d, want %d", what, got.state, test.want)
+		}
 	}
 }
 
@@ -387,7 +401,9 @@ func TestNoPodIsReplacedBeforeTheDaemonSetControllerKnowsTheNewForm(t *testing.T
 		t.Run(name, func(t *testing.T) {
 			w := installed(t, 2)
 			w.change("v2")
-			w.decide()
+			if got := w.decide().Replace; len(got) > 0 {
+				t.Errorf("%d pods are replaced together with the template", len(got))
+			}
 			live := w.classes["a"].live
 			edit(live)
 			if got := w.decide().Replace; len(got) > 0 {
