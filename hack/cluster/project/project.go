@@ -26,12 +26,15 @@ type Programs struct {
 }
 
 // Build compiles the checkout's programs, statically, into dir. The Go build cache makes a second build short.
-func Build(ctx context.Context, dir string) (Programs, error) {
+func Build(ctx context.Context, dir string) (Programs, error) { return BuildVersion(ctx, dir, Tag) }
+
+// BuildVersion is Build for programs that say that they are of a certain version.
+func BuildVersion(ctx context.Context, dir, version string) (Programs, error) {
 	root, err := checkout.Root()
 	if err != nil {
 		return Programs{}, err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version="+Tag,
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version="+version,
 		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
 	command.Dir = root
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
