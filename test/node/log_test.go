@@ -18,7 +18,7 @@ func TestTheLogNamesVolumePodAndImageAndNoSecret(t *testing.T) {
 		own := nodes.Volume{ID: "logged", Image: image, Inline: true, ReadOnly: true, Secrets: secretFor(host, "alice")}
 		foreign := nodes.Volume{ID: "logged-refused", Image: image, Inline: true, ReadOnly: true, Secrets: secretOf(host, "alice", "no-such-password")}
 		p.MustPublish(t, own)
-		refused(t, p, "a wrong password", foreign)
+		_ = refused(t, p, "a wrong password", foreign)
 		p.Unpublish(t, own.ID)
 		p.Unpublish(t, foreign.ID)
 
