@@ -110,11 +110,12 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 }{
 	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
 	{OtherNodes, []string{"no match for platform", "no image found in image index for architecture", "no image found in manifest list for architecture"}},
+	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected"}},
 	{Damaged, []string{"mount callback failed", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
 	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
 	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
-	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected", "corrupt input", "gzip: invalid"}},
+	{Corrupt, []string{"corrupt input", "gzip: invalid"}},
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
 	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
