@@ -18,8 +18,8 @@ const scrapeTimeout = 5 * time.Second
 // statusMetrics shows the status of every ImageCSIDriver to Prometheus. It reads the objects at each scrape, so that
 // there is nothing to keep in step, and nothing left of an object that is gone.
 type statusMetrics struct {
-	client                       client.Reader
-	nodes, classNodes, condition *prometheus.Desc
+	client                                client.Reader
+	nodes, classNodes, condition, rollout *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*statusMetrics)(nil)
@@ -37,6 +37,9 @@ func NewStatusMetrics(reader client.Reader) prometheus.Collector {
 		condition: prometheus.NewDesc("imagecsi_driver_condition",
 			"1 for the status that a driver's condition has, 0 for the others.",
 			[]string{"driver", "condition", "status"}, nil),
+		rollout: prometheus.NewDesc("imagecsi_driver_rollout",
+			"1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, Returning, Returned.",
+			[]string{"driver", "phase"}, nil),
 	}
 }
 
@@ -45,6 +48,7 @@ func (m *statusMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.nodes
 	ch <- m.classNodes
 	ch <- m.condition
+	ch <- m.rollout
 }
 
 // Collect implements prometheus.Collector.
@@ -84,5 +88,8 @@ func (m *statusMetrics) collect(ch chan<- prometheus.Metric, driver string, stat
 			}
 			gauge(m.condition, value, driver, condition.Type, string(possible))
 		}
+	}
+	if status.Rollout != nil {
+		gauge(m.rollout, 1, driver, string(status.Rollout.Phase))
 	}
 }

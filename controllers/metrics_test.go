@@ -20,6 +20,7 @@ func TestAScrapeShowsWhatEveryDriversStatusSays(t *testing.T) {
 	c.Expect(c.Status().Patch(c.ctx, driver, mergePatch(`{"status": {
 		"nodes": {"total": 9, "eligible": 7, "ready": 5, "unsupported": 2, "waiting": 1},
 		"nodeClasses": [{"name": "crio", "mountMode": "Bidirectional", "nodes": 4, "ready": 3, "updated": 2}],
+		"rollout": {"phase": "Returning", "nodes": 1, "updated": 0},
 		"conditions": [{"type": "Available", "status": "False", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
 	}}`))).To(Succeed())
 	want := `
@@ -45,6 +46,9 @@ imagecsi_driver_nodes{driver="b.example.com",state="ready"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="total"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="unsupported"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="waiting"} 0
+# HELP imagecsi_driver_rollout 1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, Returning, Returned.
+# TYPE imagecsi_driver_rollout gauge
+imagecsi_driver_rollout{driver="a.example.com",phase="Returning"} 1
 `
 	c.Expect(testutil.CollectAndCompare(controllers.NewStatusMetrics(c), strings.NewReader(want))).To(Succeed())
 	problems, err := testutil.CollectAndLint(controllers.NewStatusMetrics(c))

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,5 +87,19 @@ func TestTheOperatorsPageTellsEveryMetric(t *testing.T) {
 		if !strings.Contains(text, "`"+name[1]+"`") {
 			t.Errorf("operator.md does not tell the metric %s", name[1])
 		}
+	}
+}
+
+func TestTheRunbooksHaveASectionForEveryAlertAndNoOther(t *testing.T) {
+	headings := []string{}
+	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(page(t, "runbooks.md"), -1) {
+		headings = append(headings, heading[1])
+	}
+	alerts := []string{}
+	for _, name := range regexp.MustCompile(`name: "(\w+)"`).FindAllStringSubmatch(page(t, "../internal/operator/render/alerts.go"), -1) {
+		alerts = append(alerts, name[1])
+	}
+	if len(alerts) == 0 || !slices.Equal(headings, alerts) {
+		t.Errorf("sections %q, alerts %q", headings, alerts)
 	}
 }

@@ -80,6 +80,7 @@ func TestRenderedObjects(t *testing.T) {
 	tests["containerd-bidirectional"] = Input{Driver: minimal(), Classes: []nodeclass.Class{
 		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}),
 	}}
+	tests["optional"] = Input{Driver: minimal(), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
 	for name, input := range tests {
 		t.Run(name, func(t *testing.T) {
 			input.Settings = settings

@@ -34,6 +34,8 @@ type Input struct {
 	// Unresolved are the names of classes that have nodes but that no table describes any more. What exists for
 	// them stays as it is.
 	Unresolved []string
+	// Kinds are the optional kinds that the cluster has.
+	Kinds []OptionalKind
 	// Existing are the driver's objects in the cluster.
 	Existing []Object
 	// Settings are the operator's.
@@ -48,8 +50,8 @@ type Output struct {
 	Delete []Object
 }
 
-// Render returns the objects of a driver: a CSIDriver for each of its names, a service account, and a DaemonSet for
-// each class.
+// Render returns the objects of a driver: a CSIDriver for each of its names, a service account, a DaemonSet for each
+// class, and one object of each optional kind.
 func Render(in Input) Output {
 	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+2)
 	for _, name := range Names(in.Driver) {
@@ -61,6 +63,7 @@ func Render(in Input) Output {
 	for _, class := range classes {
 		apply = append(apply, daemonSet(in.Driver, class, in.Settings))
 	}
+	apply = append(apply, optional(in, apply)...)
 	return Output{Apply: apply, Delete: surplus(in, apply)}
 }
 

@@ -1,10 +1,11 @@
 package render
 
 import (
-	"fmt"
+	"reflect"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
@@ -12,8 +13,19 @@ import (
 type identity struct{ kind, namespace, name string }
 
 func identify(object Object) identity {
-	return identity{fmt.Sprintf("%T", object), object.GetNamespace(), object.GetName()}
+	return identity{KindOf(object), object.GetNamespace(), object.GetName()}
 }
+
+// KindOf returns an object's kind. The cache leaves the field of that name empty in objects that have a Go type.
+func KindOf(object Object) string {
+	if untyped, is := object.(*unstructured.Unstructured); is {
+		return untyped.GetKind()
+	}
+	return reflect.TypeOf(object).Elem().Name()
+}
+
+// Same tells whether two are the same object of the cluster.
+func Same(a, b Object) bool { return identify(a) == identify(b) }
 
 // surplus returns the existing objects that are not applied any more.
 func surplus(in Input, apply []Object) []Object {

@@ -1,0 +1,116 @@
+package render
+
+import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// podTemplates are those of the DaemonSets that are applied and of those that exist: during a rollout, and on its way
+// back, pods of both are made.
+func podTemplates(lists ...[]Object) []corev1.PodSpec {
+	var out []corev1.PodSpec
+	for _, objects := range lists {
+		for _, object := range objects {
+			if daemonSet, is := object.(*appsv1.DaemonSet); is {
+				out = append(out, daemonSet.Spec.Template.Spec)
+			}
+		}
+	}
+	return out
+}
+
+// securityContextConstraints let the driver's service account have what its pods ask for, and nothing else. They name
+// the account themselves, so that the operator needs no right to write RBAC. An empty list is written out, because
+// OpenShift wants these fields present.
+func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settings, pods []corev1.PodSpec) *unstructured.Unstructured {
+	constraints := SecurityContextConstraints().object(driver, "", bounded(driver.Name+"-node-plugin"))
+	asked := needs(pods)
+	for field, value := range map[string]any{
+		"users":                    []any{"system:serviceaccount:" + settings.Namespace + ":" + ServiceAccountName(driver.Name)},
+		"groups":                   []any{},
+		"priority":                 int64(0),
+		"allowPrivilegedContainer": asked.privileged,
+		"allowPrivilegeEscalation": asked.privileged, // The API server takes no privileged container without.
+		"allowedCapabilities":      texts(asked.capabilities),
+		"defaultAddCapabilities":   []any{},
+		"requiredDropCapabilities": []any{},
+		"allowHostDirVolumePlugin": slices.Contains(asked.volumes, "hostPath"),
+		"allowHostIPC":             false,
+		"allowHostNetwork":         false,
+		"allowHostPID":             false,
+		"allowHostPorts":           false,
+		"readOnlyRootFilesystem":   true,
+		"volumes":                  texts(asked.volumes),
+		"seccompProfiles":          []any{"runtime/default"},
+		"runAsUser":                map[string]any{"type": "RunAsAny"},
+		"seLinuxContext":           map[string]any{"type": "RunAsAny"},
+		"fsGroup":                  map[string]any{"type": "RunAsAny"},
+		"supplementalGroups":       map[string]any{"type": "RunAsAny"},
+	} {
+		constraints.Object[field] = value
+	}
+	return constraints
+}
+
+// privileges that pods ask for; the lists are sorted.
+type privileges struct {
+	privileged            bool
+	capabilities, volumes []string
+}
+
+func needs(pods []corev1.PodSpec) privileges {
+	var out privileges
+	for _, pod := range pods {
+		for _, container := range pod.Containers {
+			out.add(container.SecurityContext)
+		}
+		for _, volume := range pod.Volumes {
+			out.volumes = append(out.volumes, volumeType(volume.VolumeSource))
+		}
+	}
+	for _, list := range []*[]string{&out.capabilities, &out.volumes} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return out
+}
+
+func (p *privileges) add(context *corev1.SecurityContext) {
+	if context == nil {
+		return
+	}
+	p.privileged = p.privileged || ptr.Deref(context.Privileged, false)
+	if context.Capabilities != nil {
+		for _, capability := range context.Capabilities.Add {
+			p.capabilities = append(p.capabilities, string(capability))
+		}
+	}
+}
+
+// volumeType is OpenShift's name for the kinds of volumes that node plugins have.
+func volumeType(source corev1.VolumeSource) string {
+	switch {
+	case source.HostPath != nil:
+		return "hostPath"
+	case source.Projected != nil:
+		return "projected"
+	case source.Secret != nil:
+		return "secret"
+	default:
+		return "emptyDir"
+	}
+}
+
+func texts(list []string) []any {
+	out := make([]any, 0, len(list))
+	for _, text := range list {
+		out = append(out, text)
+	}
+	return out
+}
