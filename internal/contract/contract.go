@@ -62,7 +62,7 @@ const (
 // TokensSecret is the key under which the kubelet hands over the pod's service account tokens, among the secrets of a
 // volume, when the CSIDriver object has tokenRequests and serviceAccountTokenInSecrets: true (KEP-5538). No Secret of
 // a user can have it, because of its slash.
-const TokensSecret = "csi.storage.k8s.io/serviceAccount.tokens"
+const TokensSecret = "csi.storage.k8s.io/serviceAccount.tokens" //nolint:gosec // a key, no credential
 
 // MountMode tells in which mount namespace a node plugin mounts.
 const (
@@ -110,7 +110,7 @@ const (
 const (
 	ManagerBinary            = "/manager"
 	NodePluginBinary         = "/node-plugin"
-	CredentialProviderBinary = "/credential-provider"
+	CredentialProviderBinary = "/credential-provider" //nolint:gosec // a path, no credential
 )
 
 // Paths below the kubelet's root directory.

@@ -122,7 +122,7 @@ func spoil(inner http.Handler, w http.ResponseWriter, r *http.Request, kind, rep
 	_ = http.NewResponseController(w).Flush()
 	switch kind {
 	case FaultCut:
-		panic(http.ErrAbortHandler) // how a handler closes its connection
+		panic(http.ErrAbortHandler) //nolint:forbidigo // how a handler of net/http closes its connection
 	case FaultDigest:
 		for i := half; i < len(blob); i++ {
 			blob[i] ^= 0xff
