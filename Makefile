@@ -39,6 +39,11 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 test-faults: ## kill the node plugin at every step of all it does (half an hour; the tests take a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 90m ./faults
 
+.PHONY: bench
+bench: ## measure the node plugin's speed and memory against thresholds (minutes; needs root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && \
+	$(GO) -C test test -count=1 -timeout 15m -run '^$$' -bench . -benchtime 1x ./bench
+
 .PHONY: test-cgroupv2
 test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (minutes; needs root)
 	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/cgroupv2/run.sh

@@ -1,0 +1,118 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+)
+
+// process is the directory of the node plugin's process in the node's /proc.
+func process(b *testing.B, p *nodes.Plugin) string {
+	b.Helper()
+	commands, err := filepath.Glob(filepath.Join(p.Target.Root(), "proc/[0-9]*/cmdline"))
+	must(b, err)
+	for _, path := range commands {
+		content, err := os.ReadFile(path)
+		if err == nil && strings.HasPrefix(string(content), "/opt/node-plugin\x00") && strings.Contains(string(content), "="+p.Driver+"\x00") {
+			return filepath.Dir(path)
+		}
+	}
+	b.Fatal("the node plugin does not run")
+	return ""
+}
+
+// usage is what a process holds, by proc_pid_status(5): resident memory (VmRSS, which counts the pages of the program
+// file, too), threads and open files.
+type usage struct {
+	mebibytes      float64
+	threads, files int
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%.1f MiB, %d threads, %d files", u.mebibytes, u.threads, u.files)
+}
+
+func usageOf(b *testing.B, process string) usage {
+	b.Helper()
+	status, err := os.ReadFile(filepath.Join(process, "status"))
+	must(b, err)
+	files, err := os.ReadDir(filepath.Join(process, "fd"))
+	must(b, err)
+	u := usage{files: len(files)}
+	for line := range strings.Lines(string(status)) {
+		fields := strings.Fields(line)
+		switch fields[0] {
+		case "VmRSS:":
+			kibibytes, err := strconv.ParseFloat(fields[1], 64)
+			must(b, err)
+			u.mebibytes = kibibytes / 1024
+		case "Threads:":
+			u.threads, err = strconv.Atoi(fields[1])
+			must(b, err)
+		}
+	}
+	return u
+}
+
+// children counts the page faults of the child processes that a process ever waited for (cminflt of proc_pid_stat(5)).
+// No program starts without any.
+func children(b *testing.B, process string) float64 {
+	b.Helper()
+	stat, err := os.ReadFile(filepath.Join(process, "stat"))
+	must(b, err)
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	faults, err := strconv.ParseFloat(strings.Fields(rest)[8], 64)
+	must(b, err)
+	return faults
+}
+
+// BenchmarkMemory holds nothing, then many volumes, then many volumes one after the other.
+func BenchmarkMemory(b *testing.B) {
+	const volumes, cycles, callers = 500, 10000, 8
+	p := plugin(b)
+	at := process(b, p)
+	measure(b, "memory, idle", func() (float64, string) {
+		u := usageOf(b, at)
+		return u.mebibytes, u.String()
+	})
+	held := make([]volume, 0, volumes)
+	for i := range volumes {
+		held = append(held, newVolume(b, p, fmt.Sprint("held-", i), nodes.Numbered(10)))
+		pulled(b, held[i])
+	}
+	measure(b, "memory, 500 volumes", func() (float64, string) {
+		u := usageOf(b, at)
+		return u.mebibytes, u.String()
+	})
+	for _, v := range held[1:] {
+		must(b, v.unpublish())
+	}
+	cycle := func(times int) {
+		together(b, callers, func() error { return nil }, func(caller int) error {
+			for range times / callers {
+				if err := held[1+caller].publish(); err != nil {
+					return err
+				}
+				if err := held[1+caller].unpublish(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	cycle(cycles / 5)
+	before := usageOf(b, at)
+	cycle(cycles)
+	after := usageOf(b, at)
+	detail := func() string { return fmt.Sprintf("%s, then %s", before, after) }
+	measure(b, "memory after 10000 more volumes", func() (float64, string) { return after.mebibytes / before.mebibytes, detail() })
+	measure(b, "files after 10000 more volumes", func() (float64, string) { return float64(after.files - before.files), detail() })
+	measure(b, "threads after 10000 more volumes", func() (float64, string) { return float64(after.threads - before.threads), detail() })
+	measure(b, "programs started by the node plugin", func() (float64, string) { return children(b, at), "page faults of child processes" })
+	must(b, held[0].unpublish())
+}

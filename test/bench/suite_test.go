@@ -1,0 +1,44 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+)
+
+var suite = nodes.Suite{
+	Name:    "bench",
+	Nodes:   []cluster.NodeConfig{{Name: "containerd", Runtime: cluster.Containerd}},
+	Layers:  []int{10, 60, 400},
+	Prepare: pushVariants,
+}
+
+// TestMain starts the node only where benchmarks are asked for.
+func TestMain(m *testing.M) {
+	cluster.Init() // the node's processes are this program, too
+	flag.Parse()
+	var err error
+	if results.thresholds, err = readThresholds(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if flag.Lookup("test.bench").Value.String() == "" {
+		os.Exit(m.Run())
+	}
+	code := suite.Run(m)
+	if err := results.print(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// node is the node that everything is measured on.
+func node(b *testing.B) *nodes.Target {
+	b.Helper()
+	return suite.Targets(b)[0]
+}
