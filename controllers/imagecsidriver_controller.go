@@ -47,16 +47,16 @@ type ImageCSIDriverReconciler struct {
 
 var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 
-// +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch;patch
 // +kubebuilder:rbac:groups="",resources=pods;persistentvolumes,verbs=list
-// +kubebuilder:rbac:groups=storage.k8s.io,resources=csinodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=csinodes,verbs=list;watch
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=apps,namespace=image-csi-system,resources=daemonsets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -65,7 +66,13 @@ func runWithServer(m *testing.M) int {
 	} else if err = admissionPolicies(started, filepath.Join("..", "config", "admission")); err != nil {
 		fmt.Fprintln(os.Stderr, "install the admission policies:", err)
 	} else {
-		code = m.Run()
+		rights := &usedRights{used: map[string]bool{}}
+		operator.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return &rightsTransport{next, rights}
+		})
+		if code = m.Run(); code == 0 {
+			code = checkRights(rights)
+		}
 	}
 	if err := environment.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
