@@ -1,8 +1,10 @@
 package controllers_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -99,9 +101,11 @@ func (u *usedRights) surplus(rbac string) ([]string, error) {
 	var unused []string
 	for documents := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
 		var role rbacv1.ClusterRole // a Role has the same rules
-		if err := documents.Decode(&role); err != nil {
+		if err := documents.Decode(&role); errors.Is(err, io.EOF) {
 			slices.Sort(unused)
-			return slices.Compact(unused), nil //nolint:nilerr // the end of the file
+			return slices.Compact(unused), nil
+		} else if err != nil {
+			return nil, err
 		}
 		for _, rule := range role.Rules {
 			for _, verb := range rule.Verbs {
