@@ -31,7 +31,7 @@ func pushPrivate(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	for _, test := range []string{"cached", "look-alike", "rotated", "logged", "provided"} {
+	for _, test := range []string{"cached", "look-alike", "rotated", "logged", "provided", "full"} {
 		if err := c.Push(ctx, private("", "alice", test)[1:], made); err != nil {
 			return err
 		}

@@ -97,16 +97,17 @@ func (e *Engine) limit(dirs []int, l Limit) error {
 			return err
 		}
 	}
+	// The directories come first: their ID leads Unlimit to the record of a process that is killed before it is done.
+	for _, dir := range dirs {
+		if err := setProject(dir, project); err != nil {
+			return err
+		}
+	}
 	err = e.setQuota(dirs[0], project, quota{
 		blockLimit: uint64(l.Bytes+quotaBlock-1) / quotaBlock, inodeLimit: uint64(spareInodes + l.Bytes/bytesPerInode),
 	})
 	if err != nil {
 		return err
-	}
-	for _, dir := range dirs {
-		if err := setProject(dir, project); err != nil {
-			return err
-		}
 	}
 	return checkLimit(dirs[0], l.Bytes)
 }

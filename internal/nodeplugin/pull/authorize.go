@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/distribution/reference"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -86,7 +87,11 @@ func (p *Puller) noteBegin(image string, credentials bool) (note, error) {
 	}
 	end, err := p.config.Access.Begin(n.repository)
 	if err != nil {
-		return note{}, &Error{Kind: Unknown, Image: image, text: "image " + image + " is not pulled: " + err.Error(), cause: err}
+		kind := Unknown
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			kind = NoSpace
+		}
+		return note{}, &Error{Kind: kind, Image: image, text: "image " + image + " is not pulled: " + err.Error(), cause: err}
 	}
 	n.end = end
 	return n, nil

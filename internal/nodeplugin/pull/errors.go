@@ -123,7 +123,7 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
 var runtimeAway = []string{ //nolint:gochecknoglobals // a table that nothing changes
-	"dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized",
+	"connection error: desc", "dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized",
 }
 
 // classify turns an error of a runtime call into an Error. A call that ended because ctx did was not answered.

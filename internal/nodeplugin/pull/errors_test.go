@@ -32,6 +32,7 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Canceled, `context canceled`, Unreachable, codes.Unavailable},
 		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial unix /run/x.sock: connect: connection refused"`, RuntimeDown, codes.Unavailable},
 		{codes.Unavailable, `error reading from server: EOF`, RuntimeDown, codes.Unavailable},
+		{codes.Unavailable, `connection error: desc = "error reading server preface: connection reset by peer"`, RuntimeDown, codes.Unavailable},
 		{codes.Unknown, `SignatureValidationFailed: Source image rejected: A signature was required`, Untrusted, codes.FailedPrecondition},
 		{codes.NotFound, `get image config descriptor: no match for platform in manifest sha256:92: not found`, OtherNodes, codes.FailedPrecondition},
 		{codes.Unknown, `choosing an image from manifest list docker://r.example/app:1: no image found in image index for architecture "amd64", variant "", OS "linux"`, OtherNodes, codes.FailedPrecondition},

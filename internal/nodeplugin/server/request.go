@@ -25,6 +25,10 @@ const (
 	// reference.
 	maxVolumeID = 1024
 
+	// maxAttributes bounds keys and values together. The CSI spec allows 4 KiB ("Size Limits"); authors of manifests do
+	// not know that, and no volume needs this much.
+	maxAttributes = 64 << 10
+
 	// maxPath is the kernel's PATH_MAX without the final zero byte.
 	maxPath = 4095
 
@@ -51,6 +55,9 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		return volume.Request{}, err
 	}
 	attributes := r.GetVolumeContext()
+	if size := sizeOf(attributes); size > maxAttributes {
+		return volume.Request{}, invalid("the volume attributes have %d bytes, and %d are allowed", size, maxAttributes)
+	}
 	inline := attributes[contract.EphemeralAttribute] == "true"
 	writable, err := access(r.GetVolumeCapability(), inline, r.GetReadonly())
 	if err != nil {
@@ -231,6 +238,13 @@ func podOf(attributes map[string]string) string {
 		return ""
 	}
 	return clip(namespace, 63) + "/" + clip(name, 253)
+}
+
+func sizeOf(attributes map[string]string) (bytes int) {
+	for key, value := range attributes {
+		bytes += len(key) + len(value)
+	}
+	return bytes
 }
 
 func hasControl(s string) bool {

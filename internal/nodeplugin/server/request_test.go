@@ -118,6 +118,7 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		want    string // in the message
 	}{
 		{"empty request", &csi.NodePublishVolumeRequest{}, "volume ID is missing"},
+		{"too many attributes", inline("x", strings.Repeat("a", maxAttributes)), "65536 are allowed"},
 		{"long volume ID", persistent(strings.Repeat("a", maxVolumeID+1), many), "1025 bytes"},
 		{"volume ID with NUL", persistent("a\x00b", many), "control characters"},
 		{"no target", target(""), "target path is missing"},

@@ -113,10 +113,12 @@ type Node struct {
 	sweeping     sync.Mutex // guards the grace periods
 	idlePins     idle
 	orphans      idle
+	drafts       idle
 	adoption     adoption
 	findings     findings
 
 	targets keyedLock // held by one call for a target
+	making  keyedLock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
 	trees   keyedLock // shared by publishes of a tree, held by its release
 
 	unpins atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
@@ -137,6 +139,7 @@ func New(c Config) (*Node, error) {
 		releaseAfter: orDefault(c.ReleaseAfter, DefaultReleaseAfter),
 		orphanAfter:  orDefault(c.OrphanAfter, DefaultOrphanAfter),
 		orphans:      idle{},
+		drafts:       idle{},
 		idlePins:     idle{},
 		adoption:     adoption{store: c.Adopter, idle: idle{}},
 		wake:         make(chan struct{}, 1),

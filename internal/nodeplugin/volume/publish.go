@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
@@ -128,49 +129,72 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 		Empty:  n.emptyDir,
 		Target: r.Target,
 	}
+	var dir directory
+	var made bool
 	if r.Writable {
-		dir, err := n.prepare(ctx, r, tree)
-		if err != nil {
+		var err error
+		if dir, made, err = n.prepare(ctx, r, tree); err != nil {
 			return err
 		}
 		overlay.Upper, overlay.Work = dir.upper(), dir.work()
 	}
-	if err := n.mounter.MountOverlay(ctx, overlay); err != nil {
-		return fmt.Errorf("image %s: %w", r.Image, err)
+	err := n.mounter.MountOverlay(ctx, overlay)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if made && errors.Is(err, hostmount.ErrBadTarget) {
+		// Nothing was mounted, and a target that is not a pod's is never unpublished or swept. Other failures leave the
+		// directory to the next try, for a mount may follow an answer that came too late.
+		err = errors.Join(err, n.takeBack(ctx, dir))
+	}
+	return fmt.Errorf("image %s: %w", r.Image, err)
+}
+
+// takeBack removes a directory in which nobody has written.
+func (n *Node) takeBack(ctx context.Context, dir directory) error {
+	aside, err := n.data.setAside(filepath.Base(string(dir)))
+	if err != nil || aside == "" {
+		return err
+	}
+	return n.discard(ctx, aside)
 }
 
 // groupMode lets a group write in a directory, and gives it what is made there.
 const groupMode = syscall.S_ISGID | 0o070
 
-// prepare returns the directory of a writable volume: the one that the pod has already, or a new one.
-func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (directory, error) {
-	dir, err := n.data.find(r, tree.ID)
+// prepare returns the directory of a writable volume, the one that the pod has already or a new one, and tells whether
+// it made it.
+func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (dir directory, made bool, err error) {
+	dir, err = n.data.find(r, tree.ID)
 	if err == nil {
-		return dir, n.limitAgain(ctx, dir, r)
+		return dir, false, n.limitAgain(ctx, dir, r)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", false, err
 	}
 	// The upper directory gives the mount its owner and mode: those of the image's root directory, which its topmost
 	// layer has. CRI-O's may be one that nobody writes; a writable volume's owner does.
 	attributes, err := n.mounter.Attributes(ctx, tree.Layers[0], hostmount.Form(tree.Form))
 	if err != nil {
-		return "", fmt.Errorf("image %s: %w", r.Image, err)
+		return "", false, fmt.Errorf("image %s: %w", r.Image, err)
 	}
 	attributes.Mode |= 0o700
 	if r.Group != nil {
 		attributes.GID, attributes.Mode = *r.Group, attributes.Mode|groupMode
 	}
-	return dir, n.create(ctx, r, tree, attributes)
+	return dir, true, n.create(ctx, r, tree, attributes)
 }
 
 // create makes a volume's directory, which appears under its name only when it is complete.
 func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) error {
 	final := n.data.of(r.VolumeID, r.Target)
 	draft := final + newSuffix
-	err := n.discard(ctx, draft) // that of a process that was killed
+	unlock, err := n.making.lock(ctx, filepath.Base(string(draft)))
+	if err != nil {
+		return fmt.Errorf("waiting for a clean-up of the data of volume %q: %w", r.VolumeID, err)
+	}
+	defer unlock()
+	err = n.discard(ctx, draft) // that of a process that was killed
 	if err == nil {
 		err = draft.fill(identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}, root)
 	}
@@ -179,6 +203,10 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 	}
 	if err == nil {
 		err = os.Rename(string(draft), string(final))
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full; make room there, or mount "+
+			"the image read-only: %w", n.data.root, err)
 	}
 	if err != nil {
 		return errors.Join(err, n.discard(ctx, draft))

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -290,5 +291,23 @@ func TestAnImageThatIsPinnedIsNotPinnedAgain(t *testing.T) {
 	}
 	if got := strings.Join(w.calls, ", "); got != "ensure IfNotPresent, mount" {
 		t.Errorf("the second volume's calls: %s", got)
+	}
+}
+
+func TestACallMakesADirectoryAlone(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	unlock, err := n.making.lock(t.Context(), directoryName(r.VolumeID, r.Target)+newSuffix) // as a clean-up does
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := n.Publish(ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	unlock()
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Error(err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +89,7 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	}
 	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
 	next, leftoverErr := n.sweepLeftovers(ctx, mounts, now)
-	next = min(next, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter))
+	next = min(next, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter), n.drafts.next(now, n.orphanAfter))
 	return next, errors.Join(dataErr, pinErr, leftoverErr)
 }
 
@@ -211,17 +211,33 @@ func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 	return n.discard(ctx, data)
 }
 
-// removeLeftovers ends the removals that a killed process began, and drops the directories it left half-made. A
-// half-made directory may be one that a call is making at this moment; its age tells.
+// removeLeftovers ends the removals that a killed process began, and drops the directories it left half-made. How long
+// those lie there is counted here: the times of files are of no use once the node's clock has been set.
 func (n *Node) removeLeftovers(ctx context.Context, names []string, now time.Time) error {
+	isDraft := func(name string) bool { return strings.HasSuffix(name, newSuffix) }
+	n.drafts.update(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !isDraft(name) }), now)
 	var errs []error
 	for _, name := range names {
-		path := filepath.Join(n.data.root, name)
-		info, err := os.Lstat(path)
-		if err != nil || strings.HasSuffix(name, newSuffix) && now.Sub(info.ModTime()) < n.orphanAfter {
-			continue
+		switch {
+		case !isDraft(name):
+			errs = append(errs, n.discard(ctx, directory(filepath.Join(n.data.root, name))))
+		case n.drafts.ripe(name, now, n.orphanAfter):
+			errs = append(errs, n.removeDraft(ctx, name))
 		}
-		errs = append(errs, n.discard(ctx, directory(path)))
 	}
 	return errors.Join(errs...)
+}
+
+// removeDraft drops a half-made directory unless a call is making it.
+func (n *Node) removeDraft(ctx context.Context, name string) error {
+	unlock, ok := n.making.tryLock(name)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	if err := n.discard(ctx, directory(filepath.Join(n.data.root, name))); err != nil {
+		return err
+	}
+	n.drafts.forget(name)
+	return nil
 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -156,6 +157,37 @@ func TestLeftoversOfAKilledProcessGo(t *testing.T) {
 	}
 	later(t, n, DefaultOrphanAfter)
 	w.expectNothingLeft(t, n)
+}
+
+func TestAHalfMadeDirectoryGoesInItsTimeWhateverTheClockSays(t *testing.T) {
+	for name, set := range map[string]time.Duration{"set forward": -365 * 24 * time.Hour, "set back": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w, root := newWorld(), t.TempDir()
+			n, now := w.node(t, root), time.Now()
+			draft := filepath.Join(n.data.root, "x.new")
+			if err := errors.Join(os.Mkdir(draft, 0o700), os.Chtimes(draft, now.Add(set), now.Add(set))); err != nil {
+				t.Fatal(err)
+			}
+			sweep := func(at time.Duration) (left bool) {
+				if _, err := n.sweep(t.Context(), now.Add(at), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				_, err := os.Stat(draft)
+				return err == nil
+			}
+			if !sweep(0) || !sweep(DefaultOrphanAfter-time.Second) {
+				t.Error("it is gone too early")
+			}
+			unlock, ok := n.making.tryLock("x.new")
+			if !ok || !sweep(DefaultOrphanAfter) {
+				t.Error("it is gone while a call makes it")
+			}
+			unlock()
+			if sweep(DefaultOrphanAfter + time.Second) {
+				t.Error("it stays")
+			}
+		})
+	}
 }
 
 func TestAPublishDuringAReleasePinsAgain(t *testing.T) {

@@ -32,9 +32,10 @@ type Plugin struct {
 	Driver string
 	Flags  []string // beside those that Start gives
 
-	command *exec.Cmd
-	log     string // the file's name
-	conn    *grpc.ClientConn
+	command     *exec.Cmd
+	log         string // the file's name
+	conn        *grpc.ClientConn
+	httpAddress string // in the node's network
 }
 
 // Start starts the node plugin of the checkout on a node, under a driver name of the test's own, and stops it when the
@@ -88,6 +89,10 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 			t.Fatal(err)
 		}
 	}
+	var err error
+	if p.httpAddress, err = p.Target.freeAddress(); err != nil {
+		t.Fatal(err)
+	}
 	log, err := os.CreateTemp(t.TempDir(), "node-plugin-*.log")
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +106,7 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		"--" + contract.FlagMountMode + "=" + p.Target.Mode,
 		"--" + contract.FlagKubeletRoot + "=" + KubeletRoot,
 		"--" + contract.FlagCredentialsDir + "=" + p.CredentialsDir(),
-		"--" + contract.FlagHTTPAddress + "=127.0.0.1:0",
+		"--" + contract.FlagHTTPAddress + "=" + p.httpAddress,
 		"--" + contract.FlagLogLevel + "=debug",
 	}, p.Flags)
 	p.command = p.Target.Node.Command(context.Background(), args[0], args[1:]...)
@@ -133,6 +138,9 @@ func (p *Plugin) connect(t testing.TB) {
 	p.conn = conn
 	p.NodeClient, p.IdentityClient = csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
 }
+
+// Conn is the connection to the CSI socket, for calls that no client makes.
+func (p *Plugin) Conn() grpc.ClientConnInterface { return p.conn }
 
 // Answers waits until the plugin answers, and returns why it does not.
 func (p *Plugin) Answers(t testing.TB) error {

@@ -2,9 +2,11 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,14 +45,43 @@ func (t *Target) RemoveImage(test testing.TB, reference string) {
 // RestartRuntime kills the runtime; the node's init starts it again.
 func (t *Target) RestartRuntime(test testing.TB) {
 	test.Helper()
-	program := "containerd"
-	if t.Runtime == contract.RuntimeCRIO {
-		program = "crio"
+	t.Run(test, "sh", "-c", "kill -9 $(pidof "+t.runtimeProgram()+")")
+	t.awaitRuntime(test)
+}
+
+// StopRuntime kills the runtime, which leaves its socket behind, and keeps the node's init from starting it again until
+// the function that is returned has been called, or the test ends.
+func (t *Target) StopRuntime(test testing.TB) (start func()) {
+	test.Helper()
+	program := strings.TrimSpace(t.Run(test, "sh", "-c", "readlink /proc/$(pidof "+t.runtimeProgram()+")/exe"))
+	t.Run(test, "mount", "--bind", "/dev/null", program) // which nobody can execute
+	restore := sync.OnceFunc(func() { t.Run(test, "umount", program) })
+	test.Cleanup(restore)
+	t.Run(test, "sh", "-c", "kill -9 $(pidof "+t.runtimeProgram()+")")
+	poll.Until(test, "the runtime ends", time.Minute, func() error {
+		if t.Node.Command(test.Context(), "pidof", t.runtimeProgram()).Run() == nil {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	return func() {
+		restore()
+		t.awaitRuntime(test)
 	}
-	t.Run(test, "sh", "-c", "kill -9 $(pidof "+program+")")
+}
+
+func (t *Target) runtimeProgram() string {
+	if t.Runtime == contract.RuntimeCRIO {
+		return "crio"
+	}
+	return "containerd"
+}
+
+func (t *Target) awaitRuntime(test testing.TB) {
+	test.Helper()
 	client, conn := t.Images(test)
 	defer conn.Close()
-	poll.Until(test, "the runtime answers again", time.Minute, func() error {
+	poll.Until(test, "the runtime answers", time.Minute, func() error {
 		ctx, cancel := context.WithTimeout(test.Context(), time.Second)
 		defer cancel()
 		_, err := client.ListImages(ctx, &runtimeapi.ListImagesRequest{})

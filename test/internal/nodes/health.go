@@ -1,0 +1,126 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// probeTimeout is more than a DaemonSet's probes get.
+const probeTimeout = 10 * time.Second
+
+// Register does the kubelet's part of the registration: until then a plugin is not ready.
+func (p *Plugin) Register(t testing.TB) {
+	t.Helper()
+	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.RegistryDir, p.Driver+"-reg.sock")
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	kubelet := registerapi.NewRegistrationClient(conn)
+	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
+	defer cancel()
+	info, err := kubelet.GetInfo(ctx, &registerapi.InfoRequest{}, grpc.WaitForReady(true))
+	if err != nil || info.GetName() != p.Driver {
+		t.Fatalf("the plugin registers as %v (%v)", info, err)
+	}
+	if _, err := kubelet.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{PluginRegistered: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Alive fails the test unless the plugin's liveness probe succeeds.
+func (p *Plugin) Alive(t testing.TB) {
+	t.Helper()
+	if code, body, err := p.get(t, contract.LivenessPath); code != http.StatusOK {
+		t.Errorf("liveness is %d %q (%v)", code, body, err)
+	}
+}
+
+// Ready returns what the plugin's readiness probe says is missing; nil is nothing.
+func (p *Plugin) Ready(t testing.TB) error {
+	t.Helper()
+	code, body, err := p.get(t, contract.ReadinessPath)
+	if err != nil {
+		return err
+	}
+	if code != http.StatusOK {
+		return fmt.Errorf("%d %s", code, strings.TrimSpace(body))
+	}
+	return nil
+}
+
+// get asks the plugin's HTTP server, from within the node's network.
+func (p *Plugin) get(t testing.TB, path string) (code int, body string, err error) {
+	t.Helper()
+	client := http.Client{Timeout: probeTimeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			err = p.Target.inNetwork(func() error {
+				conn, err = new(net.Dialer).DialContext(ctx, network, address)
+				return err
+			})
+			return conn, err
+		},
+	}}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.httpAddress+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, string(content), err
+}
+
+// freeAddress finds a port that nobody listens on in the node's network.
+func (t *Target) freeAddress() (address string, err error) {
+	err = t.inNetwork(func() error {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		address = listener.Addr().String()
+		return listener.Close()
+	})
+	return address, err
+}
+
+// inNetwork calls f on a thread in the node's network namespace. The thread ends with the call.
+func (t *Target) inNetwork(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the runtime ends a thread that is not as the others
+		namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", t.Node.PID()))
+		if err != nil {
+			done <- err
+			return
+		}
+		defer namespace.Close()
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("entering the network of node %s: %w", t.Name, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}

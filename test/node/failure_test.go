@@ -1,0 +1,190 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
+)
+
+// quick is how long a call may take that has nothing to wait for. The kubelet waits two minutes.
+const quick = 10 * time.Second
+
+func TestARuntimeThatIsDownIsToldAndComesBackWithoutARestart(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		if err := p.Ready(t); err == nil || !strings.Contains(err.Error(), "has not registered driver") {
+			t.Errorf("readiness before the registration: %v", err)
+		}
+		p.Register(t)
+		if err := p.Ready(t); err != nil {
+			t.Fatalf("readiness: %v", err)
+		}
+		readOnly := nodes.Volume{ID: "down-ro", Image: nodes.Numbered(2), Inline: true, ReadOnly: true}
+		path := p.MustPublish(t, readOnly)
+		written := p.MustPublish(t, nodes.Volume{ID: "down-rw", Image: nodes.Numbered(2), Inline: true})
+		socket := filepath.Join(p.Target.Root(), p.Target.Node.RuntimeSocket())
+
+		start := p.Target.StopRuntime(t)
+		wantRuntimeMissed(t, p)
+		if err := os.Remove(socket); err != nil { // as a runtime does that stops in peace
+			t.Fatal(err)
+		}
+		wantRuntimeMissed(t, p)
+		if got := read(t, path, "top"); got != "1\n" {
+			t.Errorf("/top holds %q", got)
+		}
+		if err := os.WriteFile(filepath.Join(written, "new"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		p.Unpublish(t, "down-ro")
+		p.Unpublish(t, "down-rw")
+
+		start()
+		poll.Until(t, "readiness once the runtime is back", time.Minute, func() error { return p.Ready(t) })
+		p.MustPublish(t, readOnly)
+		p.Unpublish(t, "down-ro")
+	})
+}
+
+// wantRuntimeMissed wants everything that needs the runtime to say so, and quickly. Aborted or an own fault would let
+// the kubelet and the rollout draw other conclusions.
+func wantRuntimeMissed(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	p.Alive(t)
+	if err := p.Ready(t); err == nil || !strings.Contains(err.Error(), "503 not ready: the container runtime at") {
+		t.Errorf("readiness: %v", err)
+	}
+	image := nodes.Volume{ID: "missed", Image: nodes.Numbered(2), Inline: true}
+	readOnly, always := image, image
+	readOnly.ReadOnly = true
+	always.Attributes = map[string]string{contract.PullPolicyAttribute: "Always"}
+	for what, v := range map[string]nodes.Volume{"writable": image, "read-only": readOnly, "pulled always": always} {
+		if err := publishWithin(t, p, v, quick); status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "the registry") {
+			t.Errorf("%s: got %v, want Unavailable and no blame of the registry", what, err)
+		}
+	}
+	wantNothingOf(t, p, "missed", 1)
+}
+
+func TestAFullDiskEndsWritableVolumesOnlyAndUntilThereIsRoom(t *testing.T) {
+	for what, full := range map[string]struct {
+		options string
+		fill    func(t *testing.T, dir string)
+	}{
+		"no block is free": {"size=64k", func(t *testing.T, dir string) {
+			err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 1<<20), 0o600)
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("1 MiB on a disk of 64 KiB: %v", err)
+			}
+		}},
+		"no inode is free": {"nr_inodes=40", func(t *testing.T, dir string) {
+			err := os.Mkdir(filepath.Join(dir, "fill"), 0o700)
+			for i := 0; err == nil && i < 40; i++ {
+				err = os.WriteFile(filepath.Join(dir, "fill", fmt.Sprint(i)), nil, 0o600)
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("40 files on a disk for 40: %v", err)
+			}
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for _, target := range suite.Targets(t) {
+				t.Run(target.Name, func(t *testing.T) {
+					p, dir := startOnSmallDisk(t, target, full.options)
+					full.fill(t, dir)
+					testFullDisk(t, p)
+					if err := os.RemoveAll(filepath.Join(dir, "fill")); err != nil {
+						t.Fatal(err)
+					}
+					p.MustPublish(t, onFullDisk)
+					p.Unpublish(t, onFullDisk.ID)
+				})
+			}
+		})
+	}
+}
+
+// onFullDisk is a volume for which there is no room.
+var onFullDisk = nodes.Volume{ID: "full", Image: nodes.Numbered(2), Inline: true}
+
+// startOnSmallDisk starts a plugin whose directory is a file system of its own.
+func startOnSmallDisk(t *testing.T, target *nodes.Target, options string) (p *nodes.Plugin, dir string) {
+	t.Helper()
+	driver := nodes.DriverName()
+	inNode := filepath.Join(nodes.KubeletRoot, contract.PluginsDir, driver)
+	dir = filepath.Join(target.Root(), inNode)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	target.Run(t, "mount", "-t", "tmpfs", "-o", options, "tmpfs", inNode)
+	t.Cleanup(func() { target.Run(t, "umount", inNode) })
+	p = nodes.Start(t, target, driver)
+	p.Register(t)
+	return p, dir
+}
+
+func testFullDisk(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	for range 4 { // as often as an own fault would end readiness
+		err := publishWithin(t, p, onFullDisk, quick)
+		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "is full; make room there") {
+			t.Fatalf("a writable volume: %v", err)
+		}
+	}
+	wantNothingOf(t, p, onFullDisk.ID, 0)
+	// Whose credentials open a private image cannot be recorded, so it must not come to the node.
+	err := publishWithin(t, p, nodes.Volume{
+		ID: "full", Image: private(suite.Registry(), "alice", "full"), Inline: true, ReadOnly: true, Secrets: secretFor(suite.Registry(), "alice"),
+	}, quick)
+	if status.Code(err) != codes.ResourceExhausted || p.Target.Holds(t, private(suite.Registry(), "alice", "full")) {
+		t.Errorf("a private image: %v", err)
+	}
+	readOnly := onFullDisk
+	readOnly.ReadOnly = true
+	if got := read(t, p.MustPublish(t, readOnly), "top"); got != "1\n" {
+		t.Errorf("/top holds %q", got)
+	}
+	p.Unpublish(t, readOnly.ID)
+	p.Alive(t)
+	if err := p.Ready(t); err != nil {
+		t.Errorf("readiness: %v", err)
+	}
+}
+
+// publishWithin publishes a volume for which nobody makes a directory, so that whatever is there came from the plugin.
+func publishWithin(t *testing.T, p *nodes.Plugin, v nodes.Volume, within time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	_, err := p.NodePublishVolume(ctx, v.Request(p.Path(v.ID)))
+	return err
+}
+
+// wantNothingOf wants no trace of a volume that was never published, and the data of other writable ones, if any.
+func wantNothingOf(t *testing.T, p *nodes.Plugin, id string, others int) {
+	t.Helper()
+	root := filepath.Join(p.Target.Root(), nodes.KubeletRoot)
+	if _, err := os.Lstat(filepath.Join(p.Target.Root(), p.Path(id))); !os.IsNotExist(err) {
+		t.Errorf("there is something at the target (%v)", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(root, contract.PluginsDir, p.Driver, "volumes/*")); err != nil || len(left) != others {
+		t.Errorf("there is data of writable volumes: %v (%v)", left, err)
+	}
+	for _, mount := range p.Mounts(t) {
+		if strings.Contains(mount, p.Path(id)) {
+			t.Errorf("mounted: %s", mount)
+		}
+	}
+}
