@@ -193,6 +193,25 @@ func TestALimitKeepsItsProjectAndLeavesNothing(t *testing.T) {
 	})
 }
 
+// Whatever ends a process between the two, nothing but a directory leads to a quota.
+func TestALimitIsRecordedWhenItsDirectoriesLeadToIt(t *testing.T) {
+	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
+		upper, work := filepath.Join(dir, "upper"), f.dir(t, "tmpfs")
+		inNamespace(t, f, func() error { return unix.Mount("tmpfs", work, "tmpfs", 0, "") })
+		t.Cleanup(func() { inNamespace(t, f, func() error { return unix.Unmount(work, unix.MNT_DETACH) }) })
+		if err := os.Mkdir(upper, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err := f.Limit(deadline(t), Limit{Dirs: []string{upper, work}, Bytes: mega, Key: "key"})
+		if !errors.Is(err, ErrNoQuota) {
+			t.Errorf("a directory that can have no project: %v", err)
+		}
+		if bytes, _, ok, err := f.Limited(deadline(t), upper); ok || err != nil {
+			t.Errorf("a limit was recorded all the same: %+v (%v)", bytes, err)
+		}
+	})
+}
+
 func (f *fixture) projectOf(t *testing.T, dir string) (project uint32) {
 	t.Helper()
 	err := f.onDirs(deadline(t), []string{dir}, func(dirs []int) error {
