@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -33,7 +35,7 @@ func CacheOptions(namespace string) cache.Options {
 	}}
 }
 
-// trimNode keeps a node's name, age, labels and software, and whether its kubelet reports.
+// trimNode keeps a node's name, age, labels, taints of ours and software, and whether its kubelet reports.
 func trimNode(object any) (any, error) {
 	node, is := object.(*corev1.Node)
 	if !is {
@@ -42,6 +44,11 @@ func trimNode(object any) (any, error) {
 	trimmed := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: node.Status.NodeInfo}}
 	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
 	trimmed.Labels, trimmed.CreationTimestamp = node.Labels, node.CreationTimestamp
+	for _, taint := range node.Spec.Taints {
+		if strings.HasPrefix(taint.Key, contract.Prefix) {
+			trimmed.Spec.Taints = append(trimmed.Spec.Taints, taint)
+		}
+	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			trimmed.Status.Conditions = []corev1.NodeCondition{{

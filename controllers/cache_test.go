@@ -19,7 +19,8 @@ func fatNode() *corev1.Node {
 			Annotations:       map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
 			ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
-		Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24", ProviderID: "x"},
+		Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24", ProviderID: "x", Taints: []corev1.Taint{
+			{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}, {Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute}}},
 		Status: corev1.NodeStatus{
 			Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")},
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
@@ -34,6 +35,7 @@ func TestTheCacheKeepsOfANodeOnlyWhatIsRead(t *testing.T) {
 	got, err := trimNode(fatNode())
 	want := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}, CreationTimestamp: metav1.Unix(1000, 0)},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute}}},
 		Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(2000, 0)}},
 			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
@@ -65,6 +67,7 @@ func TestNodePredicate(t *testing.T) {
 		"not ready":  {func(n *corev1.Node) { n.Status.Conditions[1].Status = corev1.ConditionUnknown }, true},
 		"images":     {func(n *corev1.Node) { n.Status.Images = nil }, false},
 		"annotation": {func(n *corev1.Node) { n.Annotations["a"] = "b" }, false},
+		"taint":      {func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:1] }, true},
 		"cordon":     {func(n *corev1.Node) { n.Spec.Unschedulable = true }, false},
 		"label":      {func(n *corev1.Node) { n.Labels["pool"] = "b" }, true},
 		"runtime":    {func(n *corev1.Node) { n.Status.NodeInfo.ContainerRuntimeVersion = "cri-o://1.36.0" }, true},

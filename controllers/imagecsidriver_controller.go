@@ -49,7 +49,7 @@ var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 
 // +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=pods;persistentvolumes,verbs=list
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=csinodes,verbs=list;watch
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=list;watch;create;patch;delete
@@ -101,5 +101,5 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 	if seen.anyWaiting() && (next == 0 || next > recheckVolumes) {
 		next = recheckVolumes
 	}
-	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr)
+	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))
 }

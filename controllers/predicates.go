@@ -32,14 +32,14 @@ func driverChanges() predicate.Predicate {
 	})
 }
 
-// nodeChanges lets through changes of a node's labels and of its software, and whether its kubelet reports; a heartbeat
+// nodeChanges lets through changes of a node's labels, its taints of ours (the cache holds no others) and its software, and whether its kubelet reports; a heartbeat
 // changes none of these.
 func nodeChanges() predicate.Predicate {
 	return updates(func(before, after *corev1.Node) bool {
 		reportedBefore, _ := reports(before)
 		reportsAfter, _ := reports(after)
 		return !maps.Equal(before.Labels, after.Labels) || before.Status.NodeInfo != after.Status.NodeInfo ||
-			reportedBefore != reportsAfter
+			reportedBefore != reportsAfter || !equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints)
 	})
 }
 

@@ -89,6 +89,8 @@ type cluster struct {
 	ctx context.Context
 	// writes counts what the operator sent to change something.
 	writes *atomic.Int64
+	// beforePatch is called before the operator sends a patch; set it before the operator starts.
+	beforePatch func(client.Object)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -131,7 +133,7 @@ func (c *cluster) operate() (stop func()) {
 			if err != nil {
 				return nil, err
 			}
-			return interceptor.NewClient(plain, countWrites(c.writes)), nil
+			return interceptor.NewClient(plain, c.watchWrites()), nil
 		},
 	})
 	c.Expect(err).NotTo(HaveOccurred())
@@ -156,10 +158,14 @@ func (c *cluster) operate() (stop func()) {
 	}
 }
 
-func countWrites(writes *atomic.Int64) interceptor.Funcs {
+func (c *cluster) watchWrites() interceptor.Funcs {
+	writes, beforePatch := c.writes, c.beforePatch
 	return interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			writes.Add(1)
+			if beforePatch != nil {
+				beforePatch(o)
+			}
 			return c.Patch(ctx, o, p, opts...)
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {

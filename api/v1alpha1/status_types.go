@@ -212,6 +212,8 @@ const (
 	ProblemNotRegistered ProblemReason = "NotRegistered"
 	// ProblemAliasMissing: the driver is registered, but not under every alias.
 	ProblemAliasMissing ProblemReason = "AliasNotRegistered"
+	// ProblemTaintStays: the node has the startup taint, but no driver is for it.
+	ProblemTaintStays ProblemReason = "StartupTaintStays"
 	// ProblemRuntimeTooOld: the container runtime is older than what is supported.
 	ProblemRuntimeTooOld ProblemReason = "RuntimeTooOld"
 	// ProblemRuntimeUnsupported: the container runtime has no image store that can be shared.

@@ -14,6 +14,10 @@ const (
 	// NodeClassLabel is the node label whose value is the node's class; the DaemonSets select it.
 	NodeClassLabel = Prefix + "node-class"
 
+	// StartupTaint is the key of the taint that an administrator may give new nodes, so that no pod arrives before the
+	// drivers do. The operator takes it away, and never adds it.
+	StartupTaint = Prefix + "driver-not-ready"
+
 	// DriverLabel is the label on every object rendered for an ImageCSIDriver; its value is the driver's name.
 	DriverLabel = Prefix + "driver"
 

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"errors"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -53,9 +54,14 @@ type Node struct {
 	Current string
 	// Wanted is the class that the label should have; empty for no label.
 	Wanted string
+	// Tainted says that the node has the startup taint.
+	Tainted bool
 	// RuntimeVersion is the node's status.nodeInfo.containerRuntimeVersion.
 	RuntimeVersion string
 }
+
+// IsStartupTaint says whether a taint keeps pods away until the drivers serve; with any effect and value.
+func IsStartupTaint(taint corev1.Taint) bool { return taint.Key == contract.StartupTaint }
 
 // Eligible says that the node can serve the driver.
 func (n Node) Eligible() bool { return n.Selected && n.Unsupported == nil }
@@ -68,6 +74,7 @@ func (p Plan) Of(node *corev1.Node) Node {
 	out := Node{
 		Name:           node.Name,
 		Current:        node.Labels[contract.NodeClassLabel],
+		Tainted:        slices.ContainsFunc(node.Spec.Taints, IsStartupTaint),
 		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
 	}
 	if p.Table != nil && p.selects(node) {

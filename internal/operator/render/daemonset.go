@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -80,7 +81,9 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 
 func tolerations(plugin v1alpha1.NodePlugin) []corev1.Toleration {
 	if len(plugin.Tolerations) > 0 {
-		return plugin.Tolerations
+		// Without it, the node plugin would wait for the taint to go, and the taint for the node plugin.
+		startup := corev1.Toleration{Key: contract.StartupTaint, Operator: corev1.TolerationOpExists}
+		return append(slices.Clone(plugin.Tolerations), startup)
 	}
 	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 }

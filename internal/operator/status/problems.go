@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
@@ -24,7 +25,8 @@ func severity(reason v1alpha1.ProblemReason) int {
 	case v1alpha1.ProblemImagePull, v1alpha1.ProblemCrashing, v1alpha1.ProblemCannotStart,
 		v1alpha1.ProblemUnschedulable:
 		return failure
-	case v1alpha1.ProblemWaiting, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing:
+	case v1alpha1.ProblemWaiting, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
+		v1alpha1.ProblemTaintStays:
 		return delay
 	}
 	return limit
@@ -75,9 +77,15 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 			node.Current, cmp.Or(node.Wanted, "none"), node.UsedBy)
 	case seen.Removal != "":
 		return v1alpha1.NodeProblem{}, false
+	case node.Unsupported != nil && node.Tainted:
+		return problem(node.Unsupported.Reason, "%s It keeps the taint %s, which nothing but a person takes away.", node.Unsupported.Error(), contract.StartupTaint)
 	case node.Unsupported != nil:
 		return problem(node.Unsupported.Reason, "%s", node.Unsupported.Error())
-	case !node.Eligible() || seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil:
+	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil:
+		return v1alpha1.NodeProblem{}, false
+	case node.Tainted && !node.Selected:
+		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin.nodeSelector leaves it out, so it keeps the taint. Take the taint away, or let the selector take the node.", contract.StartupTaint)
+	case !node.Eligible():
 		return v1alpha1.NodeProblem{}, false
 	case !node.Registered.Has(seen.Driver.Name):
 		return problem(v1alpha1.ProblemNotRegistered, "The kubelet has not registered the driver yet. If this stays, look at the node plugin's pod on the node.")

@@ -1,0 +1,55 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// untaint takes the startup taint from the nodes on which every driver that is carried out is registered under all its
+// names. A node that cannot serve keeps it, and the status says so.
+func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observation) error {
+	var names []string
+	for _, driver := range claims.Placing(seen.drivers) {
+		names = append(names, render.Names(&driver)...)
+	}
+	var failures []error
+	for _, node := range seen.Nodes {
+		if node.Tainted && node.Eligible() && node.Registered.HasAll(names...) {
+			failures = append(failures, r.untaintNode(ctx, node.Name))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// untaintNode reads the whole node first: the cache holds no taints of others, and a patch replaces the list. For the
+// same reason, the server has to refuse the patch if the node has changed since.
+func (r *ImageCSIDriverReconciler) untaintNode(ctx context.Context, name string) error {
+	node := &corev1.Node{}
+	if err := r.Direct.Get(ctx, client.ObjectKey{Name: name}, node); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil
+		}
+		return fmt.Errorf("read node %s to take its startup taint away: %w", name, err)
+	}
+	before := node.DeepCopy()
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, placement.IsStartupTaint)
+	if len(node.Spec.Taints) == len(before.Spec.Taints) {
+		return nil // The cache has not seen it go yet.
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, node, patch, FieldOwner); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("take the startup taint from node %s: %w", name, err)
+	}
+	log.FromContext(ctx).Info("Took the startup taint away", "node", name)
+	return nil
+}
