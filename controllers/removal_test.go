@@ -61,6 +61,26 @@ func TestDeletionWaitsAndGoesInOrder(t *testing.T) {
 	c.Eventually(c.exists(driver), soon).Should(BeFalse())
 }
 
+func TestHandEditsAreRepairedWhileARemovalWaits(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	c.user("web", "one", driverName)
+	c.changeDriver(driverName, state(v1alpha1.Removed))
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True WaitingForVolumes"))
+
+	c.change(daemonSet, func() { daemonSet.Spec.Template.Spec.Containers[0].Image = "example.com/by-hand" })
+	c.Eventually(func() string {
+		c.exists(daemonSet)()
+		return daemonSet.Spec.Template.Spec.Containers[0].Image
+	}, soon).Should(Equal("example.com/node-plugin:v1"))
+	c.Expect(c.Delete(c.ctx, csiDriver(driverName))).To(Succeed())
+	c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeTrue())
+	c.Expect(c.condition(driverName, "Progressing")()).To(Equal("True WaitingForVolumes"))
+}
+
 func (c *cluster) daemonSetOwners(class string) []metav1.OwnerReference {
 	daemonSet := c.daemonSet(class)
 	c.Expect(c.exists(daemonSet)()).To(BeTrue())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -32,7 +33,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	}
 	if inUse {
 		seen.Removal = status.RemovalWaiting
-		return ctrl.Result{RequeueAfter: recheckVolumes}, nil
+		return ctrl.Result{RequeueAfter: recheckVolumes}, r.keepUp(ctx, seen)
 	}
 	seen.Removal = status.RemovalStopping
 	stopped, err := r.stop(ctx, seen)
@@ -44,6 +45,16 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	}
 	seen.Removal = status.RemovalDone
 	return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
+}
+
+// keepUp repairs the objects of a driver that has to stay for now, because pods need them: unless the driver has let go of
+// its names, or another has the better claim to one.
+func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
+	if claims.Gone(seen.Driver) || claims.Check(seen.Driver, seen.drivers) != nil {
+		return nil
+	}
+	_, err := r.applyObjects(ctx, seen)
+	return err
 }
 
 // markUsers notes the pods that still use a volume of the driver, and says whether there are any.
