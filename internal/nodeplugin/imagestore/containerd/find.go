@@ -11,8 +11,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// Find implements imagestore.Store. It finds what Pin has pinned since the process started: the image and the pin are
-// asked for at once, and the answers are containerd's. What is remembered only tells which pin to ask for.
+// Find implements imagestore.Store. It finds what Pin has pinned since the process started: the image, the lease and
+// the snapshot are asked for at once, and the answers are containerd's. What is remembered only tells what to ask for.
 func (s *Store) Find(ctx context.Context, ref string) (tree imagestore.Tree, found bool) {
 	last, ok := s.seen.of(ref)
 	if !ok {
@@ -27,11 +27,17 @@ func (s *Store) Find(ctx context.Context, ref string) (tree imagestore.Tree, fou
 		}
 		return err
 	})
-	asking.Go(func() (err error) {
-		tree, err = s.pinned(ctx, last.tree)
+	var snapshotter string
+	asking.Go(func() error {
+		lease, err := s.lease(ctx, last.tree)
+		snapshotter = lease.Labels[snapshotterLabel]
 		return err
 	})
-	if err := asking.Wait(); err != nil || now != last.image {
+	asking.Go(func() (err error) {
+		tree, err = s.viewed(ctx, last.tree, last.snapshotter)
+		return err
+	})
+	if err := asking.Wait(); err != nil || now != last.image || snapshotter != last.snapshotter {
 		return imagestore.Tree{}, false
 	}
 	return tree, true
@@ -39,8 +45,9 @@ func (s *Store) Find(ctx context.Context, ref string) (tree imagestore.Tree, fou
 
 // sight is what an image was when it was last pinned. A digest stands for one content and so for one tree, for ever.
 type sight struct {
-	image digest.Digest // of the manifest or index
-	tree  digest.Digest
+	image       digest.Digest // of the manifest or index
+	tree        digest.Digest
+	snapshotter string // that keeps the pin
 }
 
 // maxSeen bounds the memory; few nodes hold more images.
@@ -50,6 +57,14 @@ const maxSeen = 1000
 type memory struct {
 	mu     sync.Mutex
 	sights map[string]sight
+	latest string // snapshotter of the last note
+}
+
+// snapshotter is the one that kept the latest pin, which most likely has the next image, too. Empty before the first.
+func (m *memory) snapshotter() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.latest
 }
 
 func (m *memory) of(ref string) (last sight, ok bool) {
@@ -66,4 +81,5 @@ func (m *memory) note(ref string, s sight) {
 		m.sights = map[string]sight{}
 	}
 	m.sights[ref] = s
+	m.latest = s.snapshotter
 }

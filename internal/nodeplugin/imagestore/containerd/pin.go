@@ -34,19 +34,25 @@ func (s *Store) pinName(tree digest.Digest) string {
 	return "imagecsi-" + s.driver + "-" + tree.Encoded()
 }
 
-// pinned returns a tree that is pinned already, having written nothing; errdefs.ErrNotFound if it is
+// pinned returns a tree that is pinned already, and who keeps it, having written nothing; errdefs.ErrNotFound if it is
 // not, or not wholly.
-func (s *Store) pinned(ctx context.Context, tree digest.Digest) (imagestore.Tree, error) {
+func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, snapshotter string, err error) {
 	lease, err := s.lease(ctx, tree)
 	if err != nil {
-		return imagestore.Tree{}, err
+		return imagestore.Tree{}, "", err
 	}
-	name := lease.Labels[snapshotterLabel]
-	mounts, err := s.snapshotter(name).Mounts(ctx, s.pinName(tree))
+	snapshotter = lease.Labels[snapshotterLabel]
+	found, err = s.viewed(ctx, tree, snapshotter)
+	return found, snapshotter, err
+}
+
+// viewed reads a tree's View snapshot.
+func (s *Store) viewed(ctx context.Context, tree digest.Digest, snapshotter string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(snapshotter).Mounts(ctx, s.pinName(tree))
 	if err != nil {
-		return imagestore.Tree{}, err
+		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, snapshotter, err)
 	}
-	return treeOf(name, tree, mounts)
+	return treeOf(snapshotter, tree, mounts)
 }
 
 // lease finds a tree's lease.
@@ -63,13 +69,13 @@ func (s *Store) lease(ctx context.Context, tree digest.Digest) (leases.Lease, er
 
 // pin makes the lease first and everything else under it, so that the collector never sees a moment without. What a
 // failure leaves is taken away.
-func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, err error) {
+func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, name string, err error) {
 	name, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
-		return imagestore.Tree{}, err
+		return imagestore.Tree{}, name, err
 	}
 	if err := s.makeLease(ctx, image.Name(), tree, name); err != nil {
-		return imagestore.Tree{}, err
+		return imagestore.Tree{}, name, err
 	}
 	defer func() {
 		if err != nil {
@@ -81,26 +87,22 @@ func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest)
 	leased := leases.WithLease(ctx, s.pinName(tree))
 	if !unpacked {
 		if err := unpack(leased, image, name); err != nil {
-			return imagestore.Tree{}, err
+			return imagestore.Tree{}, name, err
 		}
 	}
-	err = s.view(leased, tree, name)
+	made, err = s.view(leased, tree, name)
 	if errors.Is(err, errdefs.ErrNotFound) && unpacked {
 		// The collector took the layers between the look and the lease.
 		if err := unpack(leased, image, name); err != nil {
-			return imagestore.Tree{}, err
+			return imagestore.Tree{}, name, err
 		}
-		err = s.view(leased, tree, name)
+		made, err = s.view(leased, tree, name)
 	}
 	if err != nil {
-		return imagestore.Tree{}, err
-	}
-	mounts, err := s.snapshotter(name).Mounts(ctx, s.pinName(tree))
-	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, name, err)
+		return imagestore.Tree{}, name, err
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", tree, "snapshotter", name)
-	return treeOf(name, tree, mounts)
+	return made, name, nil
 }
 
 // makeLease makes a tree's lease, in place of one that lost its snapshot.
@@ -128,19 +130,22 @@ func (s *Store) makeLease(ctx context.Context, image string, tree digest.Digest,
 }
 
 // view makes the View snapshot. One that is left from a lost lease is taken into the new one.
-func (s *Store) view(leased context.Context, tree digest.Digest, snapshotter string) error {
-	_, err := s.snapshotter(snapshotter).View(leased, s.pinName(tree), tree.String(), snapshots.WithLabels(map[string]string{
+func (s *Store) view(leased context.Context, tree digest.Digest, snapshotter string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(snapshotter).View(leased, s.pinName(tree), tree.String(), snapshots.WithLabels(map[string]string{
 		contract.DriverLabel: s.driver,
 		treeLabel:            tree.String(),
 	}))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
 		err = s.client.LeasesService().AddResource(leased, leases.Lease{ID: s.pinName(tree)},
 			leases.Resource{ID: s.pinName(tree), Type: "snapshots/" + snapshotter})
+		if err == nil {
+			return s.viewed(leased, tree, snapshotter)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("making a view of %s with snapshotter %s: %w", tree, snapshotter, err)
+		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", tree, snapshotter, err)
 	}
-	return nil
+	return treeOf(snapshotter, tree, mounts)
 }
 
 // unpack turns the image's stored archives into snapshots. Archives that containerd threw away after an earlier unpack
@@ -164,7 +169,7 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
 	}
-	found, err := s.pinned(ctx, tree)
+	found, _, err := s.pinned(ctx, tree)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
 	}

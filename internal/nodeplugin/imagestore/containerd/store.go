@@ -73,7 +73,7 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	treeID, err := topLayer(ctx, image)
+	treeID, err := s.treeID(ctx, ref, image)
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
@@ -82,15 +82,23 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	tree, err := s.pinned(ctx, treeID)
+	tree, snapshotter, err := s.pinned(ctx, treeID)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		tree, err = s.pin(ctx, image, treeID)
+		tree, snapshotter, err = s.pin(ctx, image, treeID)
 	}
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", ref, err)
 	}
-	s.seen.note(ref, sight{image: image.Target().Digest, tree: treeID})
+	s.seen.note(ref, sight{image: image.Target().Digest, tree: treeID, snapshotter: snapshotter})
 	return tree, nil
+}
+
+// treeID is the remembered one, if the image is still what it was, and otherwise read from the image.
+func (s *Store) treeID(ctx context.Context, ref string, image client.Image) (digest.Digest, error) {
+	if last, ok := s.seen.of(ref); ok && last.image == image.Target().Digest {
+		return last.tree, nil
+	}
+	return topLayer(ctx, image)
 }
 
 // image finds an image by the names under which CRI stores it: a reference with tag and digest counts by its digest.

@@ -78,6 +78,7 @@ func testOtherSnapshotter(t *testing.T, d *daemon) {
 		t.Fatal(err)
 	}
 	s := d.store(t, driver)
+	pin(t, s, d.load(t, "registry.example/native:before", 2).Name()) // by the default snapshotter
 	tree := pin(t, s, image.Name())
 	if len(tree.Layers) != 1 {
 		t.Fatalf("layers %q", tree.Layers)
@@ -86,6 +87,9 @@ func testOtherSnapshotter(t *testing.T, d *daemon) {
 		if _, err := os.Stat(filepath.Join(tree.Layers[0], fmt.Sprintf("layer-%d", i))); err != nil {
 			t.Error(err)
 		}
+	}
+	if after := pin(t, s, d.load(t, "registry.example/native:after", 2).Name()); len(after.Layers) != 2 {
+		t.Errorf("the next image was unpacked by the same snapshotter: layers %q", after.Layers)
 	}
 	unpin(t, s, tree.ID)
 	if _, err := d.client(t).SnapshotService("native").Stat(testContext(t), s.pinName(parse(t, tree.ID))); err == nil {
@@ -303,6 +307,13 @@ func testFind(t *testing.T, d *daemon) {
 	for when, change := range map[string]func(name string) error{
 		"the snapshot is lost": func(name string) error { return c.SnapshotService("overlayfs").Remove(testContext(t), name) },
 		"the lease is lost":    func(name string) error { return c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}) },
+		"the lease names another snapshotter": func(name string) error {
+			if err := c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}); err != nil {
+				return err
+			}
+			_, err := c.LeasesService().Create(testContext(t), leases.WithID(name), leases.WithLabel(snapshotterLabel, "native"))
+			return err
+		},
 		"the name has moved":   func(string) error { move(other.Target.Digest); return nil },
 		"the tree is unpinned": func(string) error { return s.Unpin(testContext(t), pin(t, s, ref).ID) },
 	} {
@@ -317,5 +328,11 @@ func testFind(t *testing.T, d *daemon) {
 		if found, ok := s.Find(testContext(t), ref); ok {
 			t.Errorf("%s: found %+v", when, found)
 		}
+	}
+	move(image.Target.Digest)
+	before := pin(t, s, ref)
+	move(other.Target.Digest)
+	if after := pin(t, s, ref); after.ID == before.ID {
+		t.Error("the name has moved, and the image of before was pinned")
 	}
 }
