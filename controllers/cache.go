@@ -41,7 +41,11 @@ func trimNode(object any) (any, error) {
 	if !is {
 		return object, nil
 	}
-	trimmed := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: node.Status.NodeInfo}}
+	info := node.Status.NodeInfo
+	trimmed := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{
+		OperatingSystem: info.OperatingSystem, OSImage: info.OSImage,
+		KubeletVersion: info.KubeletVersion, ContainerRuntimeVersion: info.ContainerRuntimeVersion,
+	}}}
 	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
 	trimmed.Labels, trimmed.CreationTimestamp = node.Labels, node.CreationTimestamp
 	for _, taint := range node.Spec.Taints {
@@ -72,7 +76,7 @@ func trimCSINode(object any) (any, error) {
 	return trimmed, nil
 }
 
-// trimPod keeps what tells whether a node plugin runs and where.
+// trimPod keeps what tells whether a node plugin runs and where: of one that runs well, little more than that.
 func trimPod(object any) (any, error) {
 	pod, is := object.(*corev1.Pod)
 	if !is {
@@ -81,13 +85,18 @@ func trimPod(object any) (any, error) {
 	trimmed := &corev1.Pod{}
 	trimmed.Name, trimmed.Namespace, trimmed.UID, trimmed.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
 	trimmed.CreationTimestamp, trimmed.DeletionTimestamp, trimmed.Labels = pod.CreationTimestamp, pod.DeletionTimestamp, pod.Labels
-	trimmed.Spec.NodeName, trimmed.Spec.Affinity = pod.Spec.NodeName, pod.Spec.Affinity
+	if trimmed.Spec.NodeName = pod.Spec.NodeName; trimmed.Spec.NodeName == "" {
+		trimmed.Spec.Affinity = pod.Spec.Affinity // It names the node of a pod that waits for the scheduler.
+	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled || condition.Type == corev1.PodReady {
 			trimmed.Status.Conditions = append(trimmed.Status.Conditions, condition)
 		}
 	}
 	for _, container := range pod.Status.ContainerStatuses {
+		if container.State.Running != nil && container.LastTerminationState.Terminated == nil {
+			continue
+		}
 		trimmed.Status.ContainerStatuses = append(trimmed.Status.ContainerStatuses, corev1.ContainerStatus{
 			Name: container.Name, Image: container.Image, RestartCount: container.RestartCount,
 			State: container.State, LastTerminationState: container.LastTerminationState,

@@ -26,7 +26,7 @@ func fatNode() *corev1.Node {
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
 				{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Unix(3000, 0), LastTransitionTime: metav1.Unix(2000, 0), Message: "kubelet is posting ready status"}},
 			Images:   []corev1.ContainerImage{{Names: []string{"example.com/big"}}},
-			NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},
+			NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian", MachineID: "m", BootID: "b"},
 		},
 	}
 }
@@ -54,6 +54,40 @@ func TestTheCacheKeepsOfACSINodeTheNames(t *testing.T) {
 	want.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, CSINode (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestTheCacheKeepsOfAPodThatRunsWellOnlyWhereItRuns(t *testing.T) {
+	onNode := &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: "no such flag"}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}
+	tests := map[string]struct {
+		node        string
+		status      corev1.ContainerStatus
+		keepsStatus bool
+	}{
+		"runs":                    {"worker", corev1.ContainerStatus{State: running}, false},
+		"runs again":              {"worker", corev1.ContainerStatus{State: running, LastTerminationState: ended}, true},
+		"waits":                   {"worker", corev1.ContainerStatus{State: waiting}, true},
+		"waits for the scheduler": {"", corev1.ContainerStatus{State: waiting}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			full := &corev1.Pod{Spec: corev1.PodSpec{NodeName: test.node, Affinity: onNode}}
+			full.Status.ContainerStatuses = []corev1.ContainerStatus{test.status}
+			want := &corev1.Pod{Spec: corev1.PodSpec{NodeName: test.node}}
+			if test.node == "" {
+				want.Spec.Affinity = onNode
+			}
+			if test.keepsStatus {
+				want.Status.ContainerStatuses = full.Status.ContainerStatuses
+			}
+			got, err := trimPod(full)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("error %v, pod (-want +got):\n%s", err, diff)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -14,30 +15,39 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
+// labelsAtOnce bounds the writes under way. One after the other, the labels of thousands of nodes take as many round
+// trips; this many get most of the time back and leave the API server to others.
+const labelsAtOnce = 8
+
 // label gives every node its class. A node that has a class already keeps it while a pod there uses a volume.
 func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) error {
-	var failures []error
+	failures := make([]error, len(seen.Nodes))
+	var writes errgroup.Group
+	writes.SetLimit(labelsAtOnce)
 	for i := range seen.Nodes {
-		if err := r.labelNode(ctx, seen, &seen.nodes[i], &seen.Nodes[i]); err != nil {
-			failures = append(failures, err)
+		free, err := r.free(ctx, seen, &seen.Nodes[i])
+		if failures[i] = err; !free {
+			continue
 		}
+		writes.Go(func() error {
+			failures[i] = r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i])
+			return nil // One node's failure keeps no other from its class.
+		})
 	}
-	return errors.Join(failures...)
+	return errors.Join(writes.Wait(), errors.Join(failures...))
 }
 
-func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, seen *observation, node *corev1.Node, place *status.Node) error {
-	if place.Settled() {
-		return nil
+// free says whether a node can get another class now, and notes the pod that it waits for.
+func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
+	if place.Settled() || place.Current == "" {
+		return !place.Settled(), nil
 	}
-	if place.Current != "" {
-		user, err := r.userOn(ctx, seen, node.Name)
-		if err != nil {
-			return err
-		}
-		if place.UsedBy = user; user != "" {
-			return nil
-		}
-	}
+	user, err := r.userOn(ctx, seen, place.Name)
+	place.UsedBy = user
+	return err == nil && user == "", err
+}
+
+func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node) error {
 	if err := r.setClass(ctx, node, place.Wanted); err != nil {
 		return err
 	}

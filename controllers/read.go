@@ -110,7 +110,8 @@ func registeredDrivers(node *storagev1.CSINode) sets.Set[string] {
 	return names
 }
 
-// readObjects finds the driver's objects by their label.
+// readObjects finds the driver's objects by their label. Pods are shared with the cache, as nodes are: there is one for
+// each node, and nobody changes them.
 func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observation) error {
 	ours := client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}
 	here := client.InNamespace(r.Settings.Namespace)
@@ -121,7 +122,7 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 		pods            corev1.PodList
 	)
 	for list, where := range map[client.ObjectList][]client.ListOption{
-		&csiDrivers: {ours}, &serviceAccounts: {ours, here}, &daemonSets: {ours, here}, &pods: {ours, here},
+		&csiDrivers: {ours}, &serviceAccounts: {ours, here}, &daemonSets: {ours, here}, &pods: {ours, here, client.UnsafeDisableDeepCopy},
 	} {
 		if err := r.Client.List(ctx, list, where...); err != nil {
 			return fmt.Errorf("list the driver's objects (%T): %w", list, err)
