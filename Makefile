@@ -52,6 +52,11 @@ test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (
 conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which stays (set-up included)
 	@$(GO) -C test run ./conformance/storage
 
+.PHONY: scale
+scale: ## measure the operator on an API server with NODES nodes (500,2000,5000) and HEARTBEATS (1m) (a quarter of an hour)
+	@built=$$($(CLUSTER) build) && eval "$$built" && \
+	$(GO) -C test run ./scale $(if $(NODES),-nodes $(NODES)) $(if $(HEARTBEATS),-heartbeats $(HEARTBEATS))
+
 .PHONY: test-kernels
 test-kernels: ## try the mount engine on Linux 5.10 to the newest, under AppArmor and SELinux, emulated (minutes)
 	@$(GO) -C test run ./kernel $(KERNELS)
