@@ -13,12 +13,14 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
 	storageapply "k8s.io/client-go/applyconfigurations/storage/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
@@ -29,7 +31,7 @@ import (
 func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (time.Duration, error) {
 	classes, unresolved := classesInUse(seen)
 	output := render.Render(render.Input{
-		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Existing: seen.existing, Settings: r.Settings,
+		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Existing: seen.existing, Settings: r.Settings,
 	})
 	plan, err := r.planRollout(ctx, seen, output.Apply)
 	if err != nil {
@@ -107,7 +109,7 @@ func dropDaemonSet(seen *observation, name string) {
 
 func find(objects []render.Object, like render.Object) render.Object {
 	for _, object := range objects {
-		if reflect.TypeOf(object) == reflect.TypeOf(like) && object.GetNamespace() == like.GetNamespace() && object.GetName() == like.GetName() {
+		if render.Same(object, like) {
 			return object
 		}
 	}
@@ -134,8 +136,24 @@ func ownedFields(live render.Object) (any, error) {
 		return storageapply.ExtractCSIDriver(object, owner)
 	case *corev1.ServiceAccount:
 		return coreapply.ExtractServiceAccount(object, owner)
+	case *unstructured.Unstructured:
+		return ownedUntyped(object, owner)
 	}
 	return nil, fmt.Errorf("the operator owns no %T", live)
+}
+
+// ownedUntyped knows no schema, and so returns a list of which the owner has a part as a whole.
+func ownedUntyped(object *unstructured.Unstructured, owner string) (any, error) {
+	owned := &unstructured.Unstructured{}
+	if err := managedfields.ExtractInto(object, typed.DeducedParseableType, owner, owned, ""); err != nil {
+		return nil, err
+	}
+	if owned.Object == nil {
+		return nil, fmt.Errorf("the operator owns nothing of %s %s", object.GetKind(), object.GetName())
+	}
+	owned.SetName(object.GetName())
+	owned.SetNamespace(object.GetNamespace())
+	return owned, nil
 }
 
 // delete removes one of the driver's objects, unless another took its place or its label meanwhile.
@@ -148,9 +166,9 @@ func (r *ImageCSIDriverReconciler) delete(ctx context.Context, seen *observation
 		same.ResourceVersion = ptr.To(object.GetResourceVersion())
 	}
 	if err := r.Client.Delete(ctx, object, same, client.PropagationPolicy("Background")); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
+		return fmt.Errorf("delete %s %s: %w", render.KindOf(object), object.GetName(), err)
 	}
-	log.FromContext(ctx).Info("Deleted", "kind", fmt.Sprintf("%T", object), "name", object.GetName())
+	log.FromContext(ctx).Info("Deleted", "kind", render.KindOf(object), "name", object.GetName())
 	if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
 		dropDaemonSet(seen, object.GetName())
 	}

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -19,10 +20,7 @@ import (
 // objects that carry the label of a driver. Managed fields stay on the objects that the operator applies, because
 // they tell what it owns.
 func CacheOptions(namespace string) cache.Options {
-	ours := labels.NewSelector()
-	if labelled, err := labels.NewRequirement(contract.DriverLabel, selection.Exists, nil); err == nil {
-		ours = ours.Add(*labelled)
-	}
+	ours := labelled()
 	here := map[string]cache.Config{namespace: {}}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
 		&v1alpha1.ImageCSIDriver{}: {Transform: cache.TransformStripManagedFields()},
@@ -32,7 +30,29 @@ func CacheOptions(namespace string) cache.Options {
 		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
 		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
 		&storagev1.CSIDriver{}:     {Label: ours},
+		definitionMetadata():       {Transform: trimDefinition},
 	}}
+}
+
+// labelled selects the objects that carry the label of a driver.
+func labelled() labels.Selector {
+	ours := labels.NewSelector()
+	if requirement, err := labels.NewRequirement(contract.DriverLabel, selection.Exists, nil); err == nil {
+		ours = ours.Add(*requirement)
+	}
+	return ours
+}
+
+// trimDefinition keeps which definition this is, and whether it is on its way out.
+func trimDefinition(object any) (any, error) {
+	definition, is := object.(*metav1.PartialObjectMetadata)
+	if !is {
+		return object, nil
+	}
+	trimmed := &metav1.PartialObjectMetadata{TypeMeta: definition.TypeMeta}
+	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = definition.Name, definition.UID, definition.ResourceVersion
+	trimmed.DeletionTimestamp = definition.DeletionTimestamp
+	return trimmed, nil
 }
 
 // trimNode keeps a node's name, age, labels, taints of ours and software, and whether its kubelet reports.

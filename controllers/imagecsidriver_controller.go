@@ -43,6 +43,8 @@ type ImageCSIDriverReconciler struct {
 	Settings render.Settings
 	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
 	BatchPeriod time.Duration
+
+	optional *optionalKinds
 }
 
 var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
@@ -98,8 +100,9 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 	}
 	labelErr := r.label(ctx, seen)
 	next, applyErr := r.applyObjects(ctx, seen)
-	if seen.anyWaiting() && (next == 0 || next > recheckVolumes) {
-		next = recheckVolumes
+	if seen.anyWaiting() {
+		next = sooner(next, recheckVolumes)
 	}
+	next = sooner(next, seen.pending)
 	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))
 }

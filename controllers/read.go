@@ -27,6 +27,9 @@ type observation struct {
 	drivers []v1alpha1.ImageCSIDriver
 	// nodes as the cache holds them: shared, not to be changed. Node i of the status is nodes[i].
 	nodes []corev1.Node
+	// kinds are the optional ones that the cluster has; pending is when to look again for others, or 0.
+	kinds   []render.OptionalKind
+	pending time.Duration
 	// existing are the driver's objects.
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.
@@ -138,5 +141,8 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 		seen.existing = append(seen.existing, &serviceAccounts.Items[i])
 	}
 	seen.DaemonSets, seen.Pods = daemonSets.Items, pods.Items
-	return nil
+	seen.kinds, seen.pending = r.optional.present(ctx)
+	more, err := r.optional.list(ctx, seen.kinds, ours)
+	seen.existing = append(seen.existing, more...)
+	return err
 }

@@ -40,6 +40,9 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if err != nil || !stopped {
 		return ctrl.Result{}, err
 	}
+	if seen.pending > 0 {
+		return ctrl.Result{RequeueAfter: seen.pending}, nil // There may be objects that are not seen yet.
+	}
 	if err := r.cleanUp(ctx, seen); err != nil {
 		return ctrl.Result{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -24,7 +25,11 @@ import (
 func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	every := handler.EnqueueRequestsFromMapFunc(r.everyDriver)
 	owner := handler.EnqueueRequestsFromMapFunc(driverOf)
-	return ctrl.NewControllerManagedBy(mgr).
+	var err error
+	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
+		return err
+	}
+	controller, err := ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
 		// A change of one driver can end or start a conflict of another.
 		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
@@ -34,7 +39,12 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.DaemonSet{}, owner).
 		Watches(&storagev1.CSIDriver{}, owner).
 		Watches(&corev1.ServiceAccount{}, owner).
-		Complete(r)
+		WatchesMetadata(definitionMetadata(), every, builder.WithPredicates(optionalDefinitions())).
+		Build(r)
+	r.optional.watch = func(object client.Object) error {
+		return controller.Watch(source.Kind(r.optional.objects, object, owner))
+	}
+	return err
 }
 
 // driverOf returns the driver that an object belongs to.

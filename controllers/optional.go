@@ -1,0 +1,214 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+)
+
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
+// +kubebuilder:rbac:groups=monitoring.coreos.com,namespace=image-csi-system,resources=podmonitors;prometheusrules,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=security.openshift.io,resources=securitycontextconstraints,verbs=list;watch;create;patch;delete
+
+// optionalKinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
+// asks the API server at the start, and again when a definition comes or goes. It needs no lock, because one driver is
+// looked at after the other.
+type optionalKinds struct {
+	// definitions reads the metadata of CustomResourceDefinitions from the cache.
+	definitions client.Reader
+	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
+	objects cache.Cache
+	// watch has the controller woken by changes of the objects of a kind.
+	watch func(client.Object) error
+
+	discovery discovery.ServerResourcesInterfaceWithContext
+	clock     clock.PassiveClock
+	// known is empty at the start.
+	known map[render.OptionalKind]*knownKind
+}
+
+// knownKind is what is known of a kind since its definition changed.
+type knownKind struct {
+	// definition is the UID of the kind's definition, or empty.
+	definition types.UID
+	since      time.Time
+	// expected is whether the API server may serve the kind: there is a definition, or nobody has asked yet. Older
+	// OpenShift serves its constraints from an API server of its own, without a definition.
+	expected bool
+	served   bool
+	informer cache.Informer
+}
+
+func (k *knownKind) isPresent() bool { return k.informer != nil && k.informer.HasSynced() }
+
+// present returns the kinds that are served, and when to look again if there are some of which this is not clear yet:
+// the API server serves a kind a moment after its definition came, and the first list of its objects takes a moment.
+// A kind about which it fails to answer does not hold up the driver.
+func (o *optionalKinds) present(ctx context.Context) (kinds []render.OptionalKind, pending time.Duration) {
+	for _, kind := range render.OptionalKinds() {
+		known := o.recall(ctx, kind)
+		if err := o.learn(ctx, kind, known); err != nil {
+			log.FromContext(ctx).Error(err, "Cannot find out whether the cluster has a kind", "kind", kind.Kind)
+		}
+		if known.isPresent() {
+			kinds = append(kinds, kind)
+		} else if known.expected {
+			// The longer it has taken, the longer it may take: a definition that is in error is never served.
+			pending = sooner(pending, max(catchUp, o.clock.Since(known.since)))
+		}
+	}
+	return kinds, pending
+}
+
+// recall returns what is known of a kind, and forgets it first if its definition is another one now.
+func (o *optionalKinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
+	definition := o.definition(ctx, kind)
+	known, found := o.known[kind]
+	if found && known.definition == definition {
+		return known
+	}
+	if found && known.informer != nil {
+		if err := o.objects.RemoveInformer(ctx, untyped(kind)); err != nil {
+			log.FromContext(ctx).Error(err, "Cannot end the watch of a kind that is gone", "kind", kind.Kind)
+		}
+	}
+	o.known[kind] = &knownKind{definition: definition, since: o.clock.Now(), expected: definition != "" || !found}
+	return o.known[kind]
+}
+
+// definition returns the UID of a kind's definition, or nothing if there is none, or one on its way out: no objects can
+// be made of that.
+func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind) types.UID {
+	found := definitionMetadata()
+	err := o.definitions.Get(ctx, client.ObjectKey{Name: kind.Definition()}, found)
+	if client.IgnoreNotFound(err) != nil {
+		log.FromContext(ctx).Error(err, "Cannot read the definition of a kind", "kind", kind.Kind)
+	}
+	if err != nil || !found.DeletionTimestamp.IsZero() {
+		return ""
+	}
+	return found.UID
+}
+
+// learn asks whether a kind is served and begins to watch its objects, unless that was done already.
+func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, known *knownKind) (err error) {
+	if !known.served && known.expected {
+		if known.served, err = o.isServed(ctx, kind); err != nil {
+			return err
+		}
+		known.expected = known.served || known.definition != ""
+	}
+	if !known.served || known.informer != nil {
+		return nil
+	}
+	// Not to wait here: a kind whose objects cannot be listed must not hold up the driver.
+	informer, err := o.objects.GetInformer(ctx, untyped(kind), cache.BlockUntilSynced(false))
+	if meta.IsNoMatchError(err) {
+		return nil // Another of the API servers does not serve it yet.
+	}
+	if err != nil {
+		return err
+	}
+	known.informer = informer
+	return o.watch(untyped(kind))
+}
+
+func (o *optionalKinds) isServed(ctx context.Context, kind render.OptionalKind) (bool, error) {
+	found, err := o.discovery.ServerResourcesForGroupVersionWithContext(ctx, kind.GroupVersion().String())
+	if err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	for _, resource := range found.APIResources {
+		if resource.Name == kind.Resource {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// list returns a driver's objects of some kinds.
+func (o *optionalKinds) list(ctx context.Context, kinds []render.OptionalKind, ours client.MatchingLabels) ([]render.Object, error) {
+	var out []render.Object
+	for _, kind := range kinds {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := o.objects.List(ctx, list, ours); err != nil {
+			return nil, fmt.Errorf("list the driver's objects (%s): %w", kind.Kind, err)
+		}
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+	}
+	return out, nil
+}
+
+// newOptionalKinds sets up a cache of the drivers' objects that the manager starts.
+func newOptionalKinds(mgr ctrl.Manager, namespace string, now clock.PassiveClock) (*optionalKinds, error) {
+	objects, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient:           mgr.GetHTTPClient(),
+		Scheme:               mgr.GetScheme(),
+		Mapper:               mgr.GetRESTMapper(),
+		DefaultNamespaces:    map[string]cache.Config{namespace: {}},
+		DefaultLabelSelector: labelled(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up a cache for optional kinds: %w", err)
+	}
+	server, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up a client that asks for optional kinds: %w", err)
+	}
+	return &optionalKinds{
+		definitions: mgr.GetClient(), objects: objects, discovery: server, clock: now,
+		known: map[render.OptionalKind]*knownKind{},
+	}, mgr.Add(objects)
+}
+
+func untyped(kind render.OptionalKind) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(kind.GroupVersionKind)
+	return object
+}
+
+func definitionMetadata() *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	return object
+}
+
+// optionalDefinitions lets through what happens to the definitions of the optional kinds.
+func optionalDefinitions() predicate.Predicate {
+	names := sets.New[string]()
+	for _, kind := range render.OptionalKinds() {
+		names.Insert(kind.Definition())
+	}
+	return predicate.NewPredicateFuncs(func(object client.Object) bool { return names.Has(object.GetName()) })
+}
+
+// sooner returns the shorter of two times to wait; 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
