@@ -33,7 +33,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	}
 	if inUse {
 		seen.Removal = status.RemovalWaiting
-		return ctrl.Result{RequeueAfter: recheckVolumes}, r.keepUp(ctx, seen)
+		return ctrl.Result{RequeueAfter: sooner(recheckVolumes, seen.pending)}, r.keepUp(ctx, seen)
 	}
 	seen.Removal = status.RemovalStopping
 	stopped, err := r.stop(ctx, seen)
