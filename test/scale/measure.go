@@ -64,7 +64,7 @@ func measure(ctx context.Context, program, dir string, nodes int, heartbeats tim
 	if m.manager, err = startManager(ctx, program, s.kubeconfig); err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, m.manager.stop()) }()
+	defer func() { err = errors.Join(err, m.stop()) }()
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
@@ -195,7 +195,7 @@ func (m *measurement) oneByOne(ctx context.Context, do func(context.Context, int
 
 // startAgain replaces the operator.
 func (m *measurement) startAgain(ctx context.Context) error {
-	err := m.manager.stop()
+	err := m.stop()
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func thresholds() []threshold {
 		{"bytes of heap for each node", func(f figures) float64 { return f.heapPerNode }, 3 << 10},
 		{"reconciles for heartbeats", func(f figures) float64 { return f.quiet.reconciles }, 0},
 		{"writes for heartbeats", func(f figures) float64 { return f.quiet.writes }, 0},
-		{"percent of a core for heartbeats", func(f figures) float64 { return quietCPU(f) }, 2},
+		{"percent of a core for heartbeats", quietCPU, 2},
 		{"writes of a new operator", func(f figures) float64 { return f.restart.writes }, 0},
 	}
 }
