@@ -204,7 +204,8 @@ var badImages = []bad{
 	{name: "layer that is no archive", code: codes.FailedPrecondition, words: "cannot be unpacked", make: func() (parts, error) {
 		return corrupt([]byte(strings.Repeat("this is no tar archive ", 100)), compressed)
 	}},
-	{name: "layer that is cut short", code: codes.FailedPrecondition, words: "cannot be unpacked", crio: codes.Internal, make: func() (parts, error) {
+	// CRI-O's words are those for a download that the registry cut, which goes well the next time.
+	{name: "layer that is cut short", code: codes.FailedPrecondition, words: "cannot be unpacked", crio: codes.Unavailable, make: func() (parts, error) {
 		layer, err := image.Layer(image.File{Path: "/file", Content: bytes.Repeat([]byte("0123456789abcdef"), 1<<16)})
 		if err != nil {
 			return parts{}, err
