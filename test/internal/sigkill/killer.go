@@ -3,11 +3,13 @@ package sigkill
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,10 +21,8 @@ const program = "imagecsi-sigkill"
 // patience is how long a process is followed at most.
 const patience = 3 * time.Minute
 
-const (
-	readyLine  = "ready"
-	killedLine = "killed"
-)
+// readyLine is what a tracer says when it follows every thread; each line after it is a step.
+const readyLine = "ready"
 
 // Init has to be called first in TestMain. In the process that is to trace it does so and does not return.
 func Init() {
@@ -38,6 +38,7 @@ func Init() {
 
 // Killer follows one process.
 type Killer struct {
+	pid, n  int
 	command *exec.Cmd
 	cancel  context.CancelFunc
 	output  *bufio.Reader
@@ -48,7 +49,7 @@ type Killer struct {
 // effect, or the moment after it has sent something to another process. 0 kills it never.
 func At(t testing.TB, pid, n int) *Killer {
 	t.Helper()
-	k := &Killer{}
+	k := &Killer{pid: pid, n: n}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	k.cancel = cancel
 	k.command = exec.CommandContext(ctx, "/proc/self/exe")
@@ -84,9 +85,16 @@ func (k *Killer) End(t testing.TB) (steps []string, killed bool) {
 	if k.errors.Len() > 0 {
 		t.Fatal(k.errors.String())
 	}
-	steps = strings.Split(strings.TrimSuffix(string(said), "\n"), "\n")
-	if last := len(steps) - 1; steps[last] == killedLine {
-		return steps[:last], true
+	if len(said) == 0 {
+		return nil, false
 	}
-	return steps, false
+	steps = strings.Split(strings.TrimSuffix(string(said), "\n"), "\n")
+	if len(steps) != k.n {
+		return steps, false
+	}
+	// The tracer may have been ended between the step and the kill.
+	if err := syscall.Kill(k.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+	return steps, true
 }

@@ -173,7 +173,6 @@ func (t *tracer) take(step string) error {
 	if t.taken != t.n {
 		return nil
 	}
-	fmt.Println(killedLine)
 	return unix.Kill(t.pid, unix.SIGKILL)
 }
 
