@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors is the directory in which the calling thread's open files have their numbers as names.
-const descriptors = "/proc/thread-self/fd"
-
 // attachClassic makes the mount with mount(2), for kernels and values that fsconfig(2) does not serve. The target is
 // named by its descriptor, so that it is the directory that was checked.
 func attachClassic(o Overlay, opts options, root int, rel string, target int) error {
@@ -35,8 +32,7 @@ func attachClassic(o Overlay, opts options, root int, rel string, target int) er
 	if !o.writable() {
 		flags |= unix.MS_RDONLY
 	}
-	place := path.Join(descriptors, strconv.Itoa(target))
-	if err := unix.Mount(o.Source, place, "overlay", flags, data); err != nil {
+	if err := unix.Mount(o.Source, descriptorPath(target), "overlay", flags, data); err != nil {
 		return explain(fmt.Sprintf("mounting an overlay with options %q in %s", data, opts.base), err, unix.CAP_SYS_ADMIN)
 	}
 	if o.writable() {
@@ -62,24 +58,19 @@ func keepIfWritable(root int, rel string) error {
 // byDescriptor opens every lower directory and names it by its descriptor's number, a few bytes each, however long
 // its path is.
 func (o options) byDescriptor() (short options, closeAll func(), err error) {
-	var fds []int
-	closeAll = func() {
-		for _, fd := range fds {
-			closeFD(fd)
-		}
-	}
-	short = options{base: descriptors, rest: o.rest}
+	var fds descriptors
+	short = options{base: descriptorDir, rest: o.rest}
 	for _, lower := range o.lowers {
 		if !path.IsAbs(lower) {
 			lower = path.Join(o.base, lower)
 		}
 		fd, err := unix.Open(lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			closeAll()
+			fds.close()
 			return options{}, nil, fmt.Errorf("opening layer %s: %w", lower, err)
 		}
 		fds = append(fds, fd)
 		short.lowers = append(short.lowers, strconv.Itoa(fd))
 	}
-	return short, closeAll, nil
+	return short, fds.close, nil
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -146,8 +145,7 @@ func (e *Engine) mountProbe(rel string) error {
 		return err
 	}
 	defer closeFD(target)
-	place := filepath.Join(descriptors, strconv.Itoa(target))
-	err = unix.Mount("imagecsi-check", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=4k,mode=0700")
+	err = unix.Mount("imagecsi-check", descriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=4k,mode=0700")
 	if err != nil {
 		return errors.Join(explain("mount", err, unix.CAP_SYS_ADMIN), removeDirBeneath(root, rel))
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,22 +12,17 @@ import (
 // (EROFS_FS_BACKED_BY_FILE, 6.12): a loop device would need access to devices, which an unprivileged container has not,
 // and could be leaked. Nothing is attached to the mount table, so a killed process leaves nothing either.
 func openEROFS(images []string) (dirs []string, release func(), err error) {
-	var fds []int
-	release = func() {
-		for _, fd := range fds {
-			closeFD(fd)
-		}
-	}
+	var fds descriptors
 	for _, image := range images {
 		fd, err := mountEROFS(image)
 		if err != nil {
-			release()
+			fds.close()
 			return nil, nil, fmt.Errorf("opening layer %s: %w", image, err)
 		}
 		fds = append(fds, fd)
-		dirs = append(dirs, path.Join(descriptors, strconv.Itoa(fd)))
+		dirs = append(dirs, descriptorPath(fd))
 	}
-	return dirs, release, nil
+	return dirs, fds.close, nil
 }
 
 // mountEROFS returns a descriptor of a mount of an image that is not attached anywhere.

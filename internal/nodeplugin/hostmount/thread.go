@@ -99,6 +99,3 @@ func backToRoot() error {
 	}
 	return nil
 }
-
-// closeFD closes a descriptor that was only looked through; an error has no meaning for those.
-func closeFD(fd int) { _ = unix.Close(fd) }
