@@ -50,7 +50,7 @@ func (n *Node) dataOfBefore(ctx context.Context, volumeID, target string) ([]ima
 // adopt publishes a writable volume whose data the driver of before keeps, as after a reboot, with its own mount: from
 // here on nothing tells it from a volume that was never unmounted. It tells whether there is such data.
 func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
-	if !r.Writable {
+	if !r.Writable || !n.adoption.possible() {
 		return false, nil
 	}
 	if _, err := n.data.identify(directoryName(r.VolumeID, r.Target)); !errors.Is(err, fs.ErrNotExist) {

@@ -20,9 +20,6 @@ const (
 
 	// sweepTimeout bounds one sweep, and with it every runtime call in it.
 	sweepTimeout = time.Minute
-
-	// sweepAfterDefect is when to sweep again after a panic.
-	sweepAfterDefect = 10 * time.Minute
 )
 
 // Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, until ctx ends.
@@ -36,7 +33,7 @@ func (n *Node) Run(ctx context.Context) {
 		case <-n.wake:
 			timer.Reset(sweepDelay)
 		case <-timer.C:
-			next := sweepAfterDefect
+			next := sweepEvery // after a panic, too
 			err := defect.Guard(n.log, "a sweep", func() (err error) {
 				next, err = n.Sweep(ctx)
 				return err

@@ -192,7 +192,10 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for i := range layers {
-			if tree, ok := s.unfinished(&layers[i]); ok && !used[layers[i].ID] {
+			if used[layers[i].ID] {
+				continue
+			}
+			if tree, ok := s.unfinished(&layers[i]); ok {
 				trees = append(trees, tree)
 			}
 		}
