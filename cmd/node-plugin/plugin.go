@@ -165,10 +165,7 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 	if err != nil {
 		return err
 	}
-	m.CollectUsage(func(ctx context.Context) (metrics.Usage, error) {
-		usage, err := p.node.Usage(ctx)
-		return metrics.Usage(usage), err
-	})
+	m.CollectUsage(p.node.Usage)
 	return nil
 }
 

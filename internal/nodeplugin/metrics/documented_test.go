@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
 var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
@@ -21,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 func everything() *Metrics {
 	m := New()
 	w := m.WarmMetal()
-	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{}, nil })
+	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil })
 	m.Operation("NodePublishVolume", "OK", time.Second)
 	m.PullQueued()
 	m.PullStarted()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -24,8 +25,8 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestScrapeTellsWhatHappened(t *testing.T) {
 	m := New()
-	m.CollectUsage(func(context.Context) (Usage, error) {
-		return Usage{ReadOnly: 3, Writable: 2, Pins: 1, Adopted: 4, OrphanedData: 5, OrphanedLeftovers: 6, RemovedData: 7, RemovedLeftovers: 8}, nil
+	m.CollectUsage(func(context.Context) (volume.Usage, error) {
+		return volume.Usage{ReadOnly: 3, Writable: 2, Pins: 1, Adopted: 4, OrphanedData: 5, OrphanedLeftovers: 6, RemovedData: 7, RemovedLeftovers: 8}, nil
 	})
 	m.Operation("NodePublishVolume", "OK", time.Millisecond)
 	for range 3 {
@@ -63,7 +64,7 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 
 func TestAScrapeSurvivesAMissingRuntime(t *testing.T) {
 	m := New()
-	m.CollectUsage(func(context.Context) (Usage, error) { return Usage{}, errors.New("no runtime") })
+	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, errors.New("no runtime") })
 	body := scrape(t, m)
 	if strings.Contains(body, "imagecsi_pins") || !strings.Contains(body, "imagecsi_pulls_in_flight 0") {
 		t.Errorf("scrape: %s", body)

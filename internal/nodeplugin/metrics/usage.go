@@ -5,20 +5,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// Usage is what is on the node now, and what clean-ups found and did.
-type Usage struct {
-	ReadOnly, Writable int // volumes mounted
-	Pins               int // image trees kept from garbage collection
-	Adopted            int // snapshots and storage containers of the driver of before that pods need
-
-	OrphanedData, OrphanedLeftovers int // found without a pod and not removed yet
-	RemovedData, RemovedLeftovers   int // since the process began
-}
-
 // CollectUsage makes every scrape ask usage, so that the gauges say what is there and not what was counted.
-func (m *Metrics) CollectUsage(usage func(context.Context) (Usage, error)) {
+func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)) {
 	m.registry.MustRegister(&usageCollector{
 		usage:   usage,
 		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
@@ -33,7 +25,7 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (Usage, error)) {
 }
 
 type usageCollector struct {
-	usage                                    func(context.Context) (Usage, error)
+	usage                                    func(context.Context) (volume.Usage, error)
 	volumes, pins, adopted, orphans, removed *prometheus.Desc
 }
 
