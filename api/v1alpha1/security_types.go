@@ -1,0 +1,35 @@
+package v1alpha1
+
+// Security restricts which images may be volumes.
+type Security struct {
+	// allowedImages lists the repositories whose images may be volumes, in full: registry.example.com/team/tools is one
+	// repository, registry.example.com/team/ with a slash at the end is all beneath that path. Default: every image.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	AllowedImages []AllowedImage `json:"allowedImages,omitempty"`
+
+	// imagePinning says whether volumes have to name their image by digest. Optional: no. Digest: yes, so that a tag
+	// that moves cannot bring other content.
+	// +kubebuilder:default=Optional
+	// +optional
+	ImagePinning ImagePinning `json:"imagePinning,omitempty"`
+}
+
+// AllowedImage is a repository, or a path of repositories with a slash at its end, with its registry's host.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=255
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$') && self.contains('/')",message="an allowed image is a repository with its registry's host and without tag or digest, as in docker.io/library/busybox, or a path that ends with '/', as in registry.example.com/team/"
+type AllowedImage string
+
+// ImagePinning says whether volumes have to name their image by digest.
+// +kubebuilder:validation:Enum=Optional;Digest
+type ImagePinning string
+
+// The kinds of pinning.
+const (
+	// PinningOptional takes tags and digests.
+	PinningOptional ImagePinning = "Optional"
+	// PinningDigest takes digests only.
+	PinningDigest ImagePinning = "Digest"
+)

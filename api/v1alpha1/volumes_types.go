@@ -1,0 +1,60 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Volumes holds the defaults of volumes that do not set their own.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
+type Volumes struct {
+	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +kubebuilder:default=IfNotPresent
+	// +optional
+	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
+
+	// maxParallelPulls is how many images one node pulls for volumes at the same time.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	// +kubebuilder:default=4
+	// +optional
+	MaxParallelPulls int32 `json:"maxParallelPulls,omitempty"`
+
+	// maxImageSize is the size of the largest image that may be a volume, e.g. 20Gi, as the node's runtime counts it:
+	// containerd counts the compressed layers, CRI-O the unpacked ones. Runtimes tell the size after the download,
+	// so a larger image is pulled, refused, and removed again unless it was on the node before; it is pulled again
+	// after an hour at the earliest. Mounted volumes stay. Default: no limit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="maxImageSize is greater than 0; leave it out for no limit"
+	// +optional
+	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
+
+	// defaultSizeLimit is how much a writable volume may hold beside its image, e.g. 1Gi, unless its attribute
+	// sizeLimit says otherwise. Limits are project quotas: a node whose kubelet directory is not on ext4 or XFS
+	// mounted with prjquota refuses every volume that has one. A volume that was written before without a limit
+	// stays without. Default: maxSizeLimit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="defaultSizeLimit is at least 1Mi; leave it out for no limit"
+	// +optional
+	DefaultSizeLimit *resource.Quantity `json:"defaultSizeLimit,omitempty"`
+
+	// maxSizeLimit is the largest sizeLimit that a writable volume may ask for, e.g. 10Gi; a volume that asks for
+	// more is refused. Without defaultSizeLimit it is the limit of volumes that ask for none. Default: no limit.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="maxSizeLimit is at least 1Mi; leave it out for no limit"
+	// +optional
+	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
+
+	// maxVolumesPerNode is how many volumes of the driver the scheduler puts on one node. It counts PersistentVolumes
+	// and no inline volumes, because the scheduler does so. Default: as many mounts as the node's kernel allows
+	// (sysctl fs.mount-max).
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	MaxVolumesPerNode *int32 `json:"maxVolumesPerNode,omitempty"`
+}
