@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -15,26 +14,21 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// labelsAtOnce bounds the writes under way. One after the other, the labels of thousands of nodes take as many round
-// trips; this many get most of the time back and leave the API server to others.
-const labelsAtOnce = 8
-
 // label gives every node its class. A node that has a class already keeps it while a pod there uses a volume.
 func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) error {
-	failures := make([]error, len(seen.Nodes))
-	var writes errgroup.Group
-	writes.SetLimit(labelsAtOnce)
+	var failures []error
+	var changing []int
 	for i := range seen.Nodes {
 		free, err := r.free(ctx, seen, &seen.Nodes[i])
-		if failures[i] = err; !free {
-			continue
+		failures = append(failures, err)
+		if free {
+			changing = append(changing, i)
 		}
-		writes.Go(func() error {
-			failures[i] = r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i])
-			return nil // One node's failure keeps no other from its class.
-		})
 	}
-	return errors.Join(writes.Wait(), errors.Join(failures...))
+	failures = append(failures, writeNodes(changing, func(i int) error {
+		return r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i], seen.Nodes[i].Wanted)
+	}))
+	return errors.Join(failures...)
 }
 
 // free says whether a node can get another class now, and notes the pod that it waits for.
@@ -47,11 +41,11 @@ func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, 
 	return err == nil && user == "", err
 }
 
-func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node) error {
-	if err := r.setClass(ctx, node, place.Wanted); err != nil {
+func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node, class string) error {
+	if err := r.setClass(ctx, node, class); err != nil {
 		return err
 	}
-	place.Current = place.Wanted
+	place.Current = class
 	return nil
 }
 
@@ -77,14 +71,11 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 // unlabel takes away the class of the nodes that no other driver needs. The driver's own node plugins are gone by now.
 func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) error {
 	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
-	var failures []error
+	var unneeded []int
 	for i := range seen.nodes {
-		place := plan.Of(&seen.nodes[i])
-		if place.Current == "" || place.Wanted != "" {
-			continue
+		if place := plan.Of(&seen.nodes[i]); place.Current != "" && place.Wanted == "" {
+			unneeded = append(unneeded, i)
 		}
-		failures = append(failures, r.setClass(ctx, &seen.nodes[i], ""))
-		seen.Nodes[i].Current = ""
 	}
-	return errors.Join(failures...)
+	return writeNodes(unneeded, func(i int) error { return r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i], "") })
 }

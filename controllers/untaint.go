@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -22,13 +21,13 @@ func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observatio
 	for _, driver := range claims.Placing(seen.drivers) {
 		names = append(names, render.Names(&driver)...)
 	}
-	var failures []error
-	for _, node := range seen.Nodes {
+	var served []int
+	for i, node := range seen.Nodes {
 		if node.Tainted && node.Eligible() && node.Registered.HasAll(names...) {
-			failures = append(failures, r.untaintNode(ctx, node.Name))
+			served = append(served, i)
 		}
 	}
-	return errors.Join(failures...)
+	return writeNodes(served, func(i int) error { return r.untaintNode(ctx, seen.Nodes[i].Name) })
 }
 
 // untaintNode reads the whole node first: the cache holds no taints of others, and a patch replaces the list. For the
