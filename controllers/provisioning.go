@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -29,9 +28,6 @@ import (
 
 // provisionedBy is the annotation of a PersistentVolume that tells who made it.
 const provisionedBy = "pv.kubernetes.io/provisioned-by"
-
-// noResync is for the library's informers: what they saw once, they need not be shown again.
-const noResync = 0 * time.Second
 
 // Provisioning makes PersistentVolumes for claims that name an image. The controller that does it watches every claim
 // and every volume of the cluster, so it runs only while a StorageClass or a volume has one of the drivers' names.
@@ -109,6 +105,9 @@ func (p *Provisioning) served(ctx context.Context) ([]string, error) {
 
 // wanted tells whether anything is to be provisioned under some names, or taken back.
 func (p *Provisioning) wanted(ctx context.Context, names []string) (bool, error) {
+	if len(names) == 0 {
+		return false, nil
+	}
 	var classes storagev1.StorageClassList
 	if err := p.Client.List(ctx, &classes); err != nil {
 		return false, fmt.Errorf("list the storage classes: %w", err)
@@ -161,7 +160,7 @@ func (p *Provisioning) provision(ctx context.Context, names []string) (stop func
 	controller := external.NewProvisionController(ctx, p.Kube, names[0], provisioner{},
 		external.AdditionalProvisionerNames(names[1:]),
 		external.LeaderElection(false), // the manager has elected
-		external.ResyncPeriod(noResync),
+		external.ResyncPeriod(0),       // what its informers saw once, they need not be shown again
 	)
 	ended := make(chan struct{})
 	go func() {
