@@ -17,10 +17,10 @@ type rule struct {
 // match is a set of conditions on a node, all of which must hold; an empty field is no condition.
 type match struct {
 	runtime        v1alpha1.Runtime
-	osImage        string            // text in status.nodeInfo.osImage
-	kubeletVersion string            // text in status.nodeInfo.kubeletVersion
-	hasLabel       string            // a label key, whatever its value
-	labels         map[string]string // labels with their values
+	osImage        string // text in status.nodeInfo.osImage
+	kubeletVersion string // text in status.nodeInfo.kubeletVersion
+	hasLabel       string // a label key, whatever its value
+	labels         map[string]v1alpha1.LabelValue
 }
 
 func (r rule) fits(runtime string, node *corev1.Node) bool {
@@ -41,12 +41,13 @@ func (m match) fits(runtime string, node *corev1.Node) bool {
 	return string(m.runtime) == runtime &&
 		strings.Contains(node.Status.NodeInfo.OSImage, m.osImage) &&
 		strings.Contains(node.Status.NodeInfo.KubeletVersion, m.kubeletVersion) &&
-		hasLabels(node.Labels, m.labels)
+		HasLabels(node.Labels, m.labels)
 }
 
-func hasLabels(have, want map[string]string) bool {
+// HasLabels says whether a node's labels have every one of those that are wanted. Wanting none takes every node.
+func HasLabels(have map[string]string, want map[string]v1alpha1.LabelValue) bool {
 	for key, value := range want {
-		if got, has := have[key]; !has || got != value {
+		if got, has := have[key]; !has || got != string(value) {
 			return false
 		}
 	}
@@ -55,12 +56,5 @@ func hasLabels(have, want map[string]string) bool {
 
 // customMatch turns a match of the API into one of this package.
 func customMatch(in v1alpha1.NodeMatch) match {
-	out := match{runtime: in.Runtime, osImage: in.OSImageContains, kubeletVersion: in.KubeletVersionContains}
-	if len(in.NodeLabels) > 0 {
-		out.labels = make(map[string]string, len(in.NodeLabels))
-		for key, value := range in.NodeLabels {
-			out.labels[key] = string(value)
-		}
-	}
-	return out
+	return match{runtime: in.Runtime, osImage: in.OSImageContains, kubeletVersion: in.KubeletVersionContains, labels: in.NodeLabels}
 }

@@ -172,6 +172,25 @@ func TestANarrowedClassLeavesTheOthersUnsupported(t *testing.T) {
 	}
 }
 
+func TestHasLabelsWantsEveryLabelWithItsValue(t *testing.T) {
+	have := map[string]string{"pool": "a", "empty": ""}
+	for name, test := range map[string]struct {
+		want map[string]v1alpha1.LabelValue
+		has  bool
+	}{
+		"none wanted":             {nil, true},
+		"one of them":             {map[string]v1alpha1.LabelValue{"pool": "a"}, true},
+		"all of them":             {map[string]v1alpha1.LabelValue{"pool": "a", "empty": ""}, true},
+		"another value":           {map[string]v1alpha1.LabelValue{"pool": "b"}, false},
+		"no such label":           {map[string]v1alpha1.LabelValue{"pool": "a", "zone": "x"}, false},
+		"no such label, no value": {map[string]v1alpha1.LabelValue{"zone": ""}, false},
+	} {
+		if got := HasLabels(have, test.want); got != test.has {
+			t.Errorf("%s: %v, want %v", name, got, test.has)
+		}
+	}
+}
+
 func TestRuntimeDirIsTheSocketsDirectory(t *testing.T) {
 	if got := NewTable(nil).mustLookup(t, K0s).RuntimeDir(); got != "/run/k0s" {
 		t.Errorf("RuntimeDir() = %q", got)

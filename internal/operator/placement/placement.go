@@ -77,7 +77,7 @@ func (p Plan) Of(node *corev1.Node) Node {
 		Tainted:        slices.ContainsFunc(node.Spec.Taints, IsStartupTaint),
 		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
 	}
-	if p.Table != nil && p.selects(node) {
+	if p.Table != nil && nodeclass.HasLabels(node.Labels, p.Selector) {
 		out.Selected = true
 		class, err := p.Table.Class(node)
 		if !errors.As(err, &out.Unsupported) {
@@ -88,13 +88,4 @@ func (p Plan) Of(node *corev1.Node) Node {
 		out.Wanted = out.Current
 	}
 	return out
-}
-
-func (p Plan) selects(node *corev1.Node) bool {
-	for key, value := range p.Selector {
-		if got, has := node.Labels[key]; !has || got != string(value) {
-			return false
-		}
-	}
-	return true
 }

@@ -6,6 +6,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
 // replace chooses the pods to delete.
@@ -50,7 +51,7 @@ func (c *class) next(spec v1alpha1.Rollout, proved bool, broken int) []*corev1.P
 	var out []*corev1.Pod
 	for i := range c.plugins {
 		p := &c.plugins[i]
-		if len(out) < slots-broken && p.works() && !c.updated(p) && selects(selector, p.node.Labels) {
+		if len(out) < slots-broken && p.works() && !c.updated(p) && nodeclass.HasLabels(p.node.Labels, selector) {
 			out = append(out, p.pod)
 		}
 	}
@@ -99,7 +100,7 @@ func (c *class) proved(canary *v1alpha1.Canary) bool {
 	}
 	for i := range c.in.Nodes {
 		node := &c.in.Nodes[i]
-		if selects(selector, node.Labels) && !c.provedOn(node.Name) {
+		if nodeclass.HasLabels(node.Labels, selector) && !c.provedOn(node.Name) {
 			return false
 		}
 	}
@@ -127,13 +128,4 @@ func selectorOf(canary *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
 		return nil
 	}
 	return canary.NodeSelector
-}
-
-func selects(selector map[string]v1alpha1.LabelValue, labels map[string]string) bool {
-	for key, value := range selector {
-		if got, has := labels[key]; !has || got != string(value) {
-			return false
-		}
-	}
-	return true
 }

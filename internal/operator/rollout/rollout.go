@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
 // Input is what one look at the cluster showed of a driver's rollout.
@@ -170,7 +171,7 @@ func (d *driver) lacksCanaries() bool {
 	for _, c := range d.classes {
 		changing = changing || c.protects()
 		for i := range c.in.Nodes {
-			selected = selected || selects(d.Spec.Canary.NodeSelector, c.in.Nodes[i].Labels)
+			selected = selected || nodeclass.HasLabels(c.in.Nodes[i].Labels, d.Spec.Canary.NodeSelector)
 		}
 	}
 	return changing && !selected
