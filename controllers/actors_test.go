@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -83,9 +84,18 @@ func (c *cluster) runtime(name, runtime string) {
 // register plays a kubelet that has registered CSI drivers.
 func (c *cluster) register(node string, drivers ...string) {
 	c.Helper()
+	owner := &corev1.Node{}
+	c.Expect(c.Get(c.ctx, client.ObjectKey{Name: node}, owner)).To(Succeed())
+	c.registerFor(owner.UID, node, drivers...)
+}
+
+// registerFor plays the kubelet of a node that may be gone.
+func (c *cluster) registerFor(owner types.UID, node string, drivers ...string) {
+	c.Helper()
 	csiNode := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: node}}
 	c.Expect(client.IgnoreNotFound(c.Delete(c.ctx, csiNode))).To(Succeed())
-	csiNode = &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: node}}
+	csiNode = &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: node, OwnerReferences: []metav1.OwnerReference{
+		{APIVersion: "v1", Kind: "Node", Name: node, UID: owner}}}}
 	for _, driver := range drivers {
 		csiNode.Spec.Drivers = append(csiNode.Spec.Drivers, storagev1.CSINodeDriver{Name: driver, NodeID: node})
 	}

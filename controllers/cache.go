@@ -82,7 +82,7 @@ func trimNode(object any) (any, error) {
 	return trimmed, nil
 }
 
-// trimCSINode keeps the names of the registered drivers.
+// trimCSINode keeps the names of the registered drivers, and of which node it tells them.
 func trimCSINode(object any) (any, error) {
 	node, is := object.(*storagev1.CSINode)
 	if !is {
@@ -90,6 +90,9 @@ func trimCSINode(object any) (any, error) {
 	}
 	trimmed := &storagev1.CSINode{}
 	trimmed.Name, trimmed.UID, trimmed.ResourceVersion = node.Name, node.UID, node.ResourceVersion
+	if owner := ownerNode(node); owner != "" {
+		trimmed.OwnerReferences = []metav1.OwnerReference{{Kind: nodeKind, UID: owner}}
+	}
 	for _, driver := range node.Spec.Drivers {
 		trimmed.Spec.Drivers = append(trimmed.Spec.Drivers, storagev1.CSINodeDriver{Name: driver.Name})
 	}

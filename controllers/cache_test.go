@@ -46,11 +46,12 @@ func TestTheCacheKeepsOfANodeOnlyWhatIsRead(t *testing.T) {
 	}
 }
 
-func TestTheCacheKeepsOfACSINodeTheNames(t *testing.T) {
-	full := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", Annotations: map[string]string{"a": "b"}}}
+func TestTheCacheKeepsOfACSINodeTheNamesAndItsNode(t *testing.T) {
+	full := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", Annotations: map[string]string{"a": "b"},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Other", UID: "o"}, {APIVersion: "v1", Kind: "Node", Name: "worker", UID: "n"}}}}
 	full.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a", NodeID: "worker", TopologyKeys: []string{"zone"}}}
 	got, err := trimCSINode(full)
-	want := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker"}}
+	want := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", OwnerReferences: []metav1.OwnerReference{{Kind: "Node", UID: "n"}}}}
 	want.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, CSINode (-want +got):\n%s", err, diff)
@@ -96,6 +97,7 @@ func TestNodePredicate(t *testing.T) {
 		edit func(*corev1.Node)
 		want bool
 	}{
+		"made again": {func(n *corev1.Node) { n.UID = "v" }, true},
 		"heartbeat":  {func(n *corev1.Node) { n.Status.Conditions[1].LastHeartbeatTime = metav1.Now() }, false},
 		"pressure":   {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionTrue }, false},
 		"not ready":  {func(n *corev1.Node) { n.Status.Conditions[1].Status = corev1.ConditionUnknown }, true},
@@ -112,6 +114,35 @@ func TestNodePredicate(t *testing.T) {
 			after := fatNode()
 			test.edit(after)
 			if got := nodeChanges().Update(event.UpdateEvent{ObjectOld: fatNode(), ObjectNew: after}); got != test.want {
+				t.Errorf("let through: %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestRegistrationPredicate(t *testing.T) {
+	registration := func(edit func(*storagev1.CSINode)) *storagev1.CSINode {
+		out := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", OwnerReferences: []metav1.OwnerReference{{Kind: "Node", UID: "n"}}}}
+		out.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a", NodeID: "worker"}}
+		edit(out)
+		return out
+	}
+	tests := map[string]struct {
+		edit func(*storagev1.CSINode)
+		want bool
+	}{
+		"annotation": {func(n *storagev1.CSINode) { n.Annotations = map[string]string{"a": "b"} }, false},
+		"topology":   {func(n *storagev1.CSINode) { n.Spec.Drivers[0].TopologyKeys = []string{"zone"} }, false},
+		"one more driver": {func(n *storagev1.CSINode) {
+			n.Spec.Drivers = append(n.Spec.Drivers, storagev1.CSINodeDriver{Name: "b"})
+		}, true},
+		"one driver fewer": {func(n *storagev1.CSINode) { n.Spec.Drivers = nil }, true},
+		"another node":     {func(n *storagev1.CSINode) { n.OwnerReferences[0].UID = "m" }, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			before, after := registration(func(*storagev1.CSINode) {}), registration(test.edit)
+			if got := registrationChanges().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != test.want {
 				t.Errorf("let through: %v, want %v", got, test.want)
 			}
 		})

@@ -32,21 +32,21 @@ func driverChanges() predicate.Predicate {
 	})
 }
 
-// nodeChanges lets through changes of a node's labels, its taints of ours (the cache holds no others) and its software, and whether its kubelet reports; a heartbeat
-// changes none of these.
+// nodeChanges lets through changes of a node's labels, its taints of ours (the cache holds no others) and its software,
+// whether its kubelet reports, and another node that came under its name; a heartbeat changes none of these.
 func nodeChanges() predicate.Predicate {
 	return updates(func(before, after *corev1.Node) bool {
 		reportedBefore, _ := reports(before)
 		reportsAfter, _ := reports(after)
-		return !maps.Equal(before.Labels, after.Labels) || before.Status.NodeInfo != after.Status.NodeInfo ||
+		return before.UID != after.UID || !maps.Equal(before.Labels, after.Labels) || before.Status.NodeInfo != after.Status.NodeInfo ||
 			reportedBefore != reportsAfter || !equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints)
 	})
 }
 
-// registrationChanges lets through changes of the drivers that a kubelet has registered.
+// registrationChanges lets through changes of the drivers that a kubelet has registered, or of the node that it is for.
 func registrationChanges() predicate.Predicate {
 	return updates(func(before, after *storagev1.CSINode) bool {
-		return !registeredDrivers(before).Equal(registeredDrivers(after))
+		return ownerNode(before) != ownerNode(after) || !registeredDrivers(before).Equal(registeredDrivers(after))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -82,15 +83,16 @@ func (r *ImageCSIDriverReconciler) readNodes(ctx context.Context, seen *observat
 	if err := r.Client.List(ctx, &csiNodes, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list CSINodes: %w", err)
 	}
-	registered := make(map[string]sets.Set[string], len(csiNodes.Items))
+	byName := make(map[string]*storagev1.CSINode, len(csiNodes.Items))
 	for i := range csiNodes.Items {
-		registered[csiNodes.Items[i].Name] = registeredDrivers(&csiNodes.Items[i])
+		byName[csiNodes.Items[i].Name] = &csiNodes.Items[i]
 	}
 	plan := placement.ByDriver(seen.Driver, len(claims.Holding(seen.drivers)) > 0)
 	seen.nodes = nodes.Items
 	seen.Nodes = make([]status.Node, len(nodes.Items))
 	for i := range nodes.Items {
-		seen.Nodes[i] = status.Node{Node: plan.Of(&nodes.Items[i]), Registered: registered[nodes.Items[i].Name]}
+		node := &nodes.Items[i]
+		seen.Nodes[i] = status.Node{Node: plan.Of(node), Registered: registeredOn(node, byName[node.Name])}
 	}
 	return nil
 }
@@ -104,6 +106,31 @@ func reports(node *corev1.Node) (is bool, since time.Time) {
 	}
 	return true, time.Time{}
 }
+
+// registeredOn returns the drivers that a node's kubelet has registered, given the CSINode of the node's name, or nil.
+// That of an earlier node of the same name stays until the garbage collector comes by, and says nothing about this one.
+func registeredOn(node *corev1.Node, csiNode *storagev1.CSINode) sets.Set[string] {
+	if csiNode == nil {
+		return nil
+	}
+	if owner := ownerNode(csiNode); owner != "" && owner != node.UID {
+		return nil
+	}
+	return registeredDrivers(csiNode)
+}
+
+// ownerNode returns the UID of the node that a CSINode belongs to; empty if it does not say. The kubelet says it.
+func ownerNode(csiNode *storagev1.CSINode) types.UID {
+	for _, owner := range csiNode.OwnerReferences {
+		if owner.Kind == nodeKind {
+			return owner.UID
+		}
+	}
+	return ""
+}
+
+// nodeKind is the kind of nodes in owner references.
+const nodeKind = "Node"
 
 func registeredDrivers(node *storagev1.CSINode) sets.Set[string] {
 	names := sets.New[string]()

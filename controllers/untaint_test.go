@@ -73,6 +73,22 @@ func TestTheStartupTaintGoesWithTheLastDriversRegistration(t *testing.T) {
 	c.Eventually(c.taints("one"), soon).Should(Equal([]string{"dedicated"}))
 }
 
+// A node that is made again under its name finds the CSINode of the one before, until the garbage collector comes by.
+func TestTheRegistrationOfAnEarlierNodeTakesNoTaintAway(t *testing.T) {
+	c := newCluster(t).start()
+	c.driver(driverName)
+	c.node("one", "containerd://2.1.4", startsTainted)
+	c.registerFor("the-node-before", "one", driverName)
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.settle()
+	c.Expect(c.taints("one")()).To(HaveLen(3))
+	c.Expect(c.problems(driverName)()).To(Equal([]string{"one NotRegistered"}))
+
+	c.register("one", driverName)
+	c.Eventually(c.taints("one"), soon).Should(Equal([]string{"dedicated"}))
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+}
+
 func TestATaintThatComesInBetweenIsNotLost(t *testing.T) {
 	c := newCluster(t)
 	var once sync.Once
