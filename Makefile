@@ -9,6 +9,10 @@ export CGO_ENABLED := 0
 export GOTOOLCHAIN ?= local
 export GOFLAGS ?= -mod=readonly
 
+# Without gRPC's debug pages, whose templates keep every method of every type: a quarter of the node plugin, and
+# almost half of the manager.
+TAGS := grpcnotrace
+
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 MODULES := . hack/cluster hack/tools/bundle test
@@ -63,7 +67,7 @@ test-kernels: ## try the mount engine on Linux 5.10 to the newest, under AppArmo
 
 .PHONY: build
 build: ## build the programs into OUT (bin)
-	$(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...
+	$(GO) build -trimpath -tags=$(TAGS) -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...
 
 .PHONY: generate
 generate: ## write everything that is generated: deep copies, CRD, RBAC, bundle

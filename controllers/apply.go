@@ -28,7 +28,9 @@ import (
 
 // applyObjects makes the cluster's objects those of the driver, and takes the rollout a step further. It returns when
 // the rollout wants to be looked at again.
-func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (time.Duration, error) {
+func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (next time.Duration, err error) {
+	ctx, span := r.phase(ctx, "apply")
+	defer end(span, &err)
 	classes, unresolved := classesInUse(seen)
 	output := render.Render(render.Input{
 		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Existing: seen.existing, Settings: r.Settings,

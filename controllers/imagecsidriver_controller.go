@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -41,6 +42,8 @@ type ImageCSIDriverReconciler struct {
 	Clock clock.PassiveClock
 	// Settings of the operator.
 	Settings render.Settings
+	// Tracer makes a span of every reconcile and of its phases; nil makes none.
+	Tracer trace.Tracer
 	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
 	BatchPeriod time.Duration
 
@@ -63,12 +66,14 @@ var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update
 
 // Reconcile brings the cluster to what one ImageCSIDriver asks for, and its status to what is so.
-func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.Request) (result ctrl.Result, err error) {
+	ctx, span := r.start(ctx, request.Name)
+	defer end(span, &err)
 	seen, err := r.read(ctx, request.Name)
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
 	}
-	result, err := r.carryOut(ctx, seen)
+	result, err = r.carryOut(ctx, seen)
 	if seen.Err = err; !apierrors.IsConflict(err) {
 		err = errors.Join(err, r.report(ctx, seen))
 	}

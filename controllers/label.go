@@ -15,7 +15,9 @@ import (
 )
 
 // label gives every node its class. A node that has a class already keeps it while a pod there uses a volume.
-func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) error {
+func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) (err error) {
+	ctx, span := r.phase(ctx, "label")
+	defer end(span, &err)
 	var failures []error
 	var changing []int
 	for i := range seen.Nodes {
@@ -69,7 +71,9 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 }
 
 // unlabel takes away the class of the nodes that no other driver needs. The driver's own node plugins are gone by now.
-func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) error {
+func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
+	ctx, span := r.phase(ctx, "unlabel")
+	defer end(span, &err)
 	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
 	var unneeded []int
 	for i := range seen.nodes {

@@ -47,8 +47,10 @@ func (o *observation) anyWaiting() bool {
 }
 
 // read looks at everything that matters for one driver. It returns nil if there is no such driver.
-func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (*observation, error) {
-	seen := &observation{}
+func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *observation, err error) {
+	ctx, span := r.phase(ctx, "read")
+	defer end(span, &err)
+	seen = &observation{}
 	var drivers v1alpha1.ImageCSIDriverList
 	if err := r.Client.List(ctx, &drivers); err != nil {
 		return nil, fmt.Errorf("list ImageCSIDrivers: %w", err)

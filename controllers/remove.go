@@ -23,7 +23,9 @@ import (
 //
 // The objects have no owner reference: a foreground deletion of the ImageCSIDriver would otherwise delete the
 // DaemonSets at once, whatever the finalizer says.
-func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation) (ctrl.Result, error) {
+func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation) (next ctrl.Result, err error) {
+	ctx, span := r.phase(ctx, "remove")
+	defer end(span, &err)
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
 		return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
 	}
@@ -61,7 +63,9 @@ func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation
 }
 
 // markUsers notes the pods that still use a volume of the driver, and says whether there are any.
-func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (bool, error) {
+func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse bool, err error) {
+	ctx, span := r.phase(ctx, "find users")
+	defer end(span, &err)
 	if stage := meta.FindStatusCondition(seen.Driver.Status.Conditions, v1alpha1.ConditionProgressing); stage != nil &&
 		stage.Reason == string(status.RemovalStopping) {
 		return false, nil // The node plugins are ending: too late for a pod that came since.
@@ -81,8 +85,10 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 }
 
 // stop deletes the DaemonSets and says whether they and their pods are gone. Their deletion events lead here again.
-func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (bool, error) {
-	stopped := len(seen.DaemonSets) == 0 && len(seen.Pods) == 0
+func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (stopped bool, err error) {
+	ctx, span := r.phase(ctx, "stop")
+	defer end(span, &err)
+	stopped = len(seen.DaemonSets) == 0 && len(seen.Pods) == 0
 	var failures []error
 	for _, object := range seen.existing {
 		if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
@@ -93,7 +99,9 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) 
 }
 
 // cleanUp removes everything but the finalizer.
-func (r *ImageCSIDriverReconciler) cleanUp(ctx context.Context, seen *observation) error {
+func (r *ImageCSIDriverReconciler) cleanUp(ctx context.Context, seen *observation) (err error) {
+	ctx, span := r.phase(ctx, "clean up")
+	defer end(span, &err)
 	var failures []error
 	for _, object := range seen.existing {
 		failures = append(failures, r.delete(ctx, seen, object))

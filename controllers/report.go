@@ -15,7 +15,9 @@ import (
 )
 
 // report writes the status once, if it changed, and an event for each condition that turned.
-func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation) error {
+func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation) (err error) {
+	ctx, span := r.phase(ctx, "report")
+	defer end(span, &err)
 	before := seen.Driver.DeepCopy()
 	seen.Driver.Status = status.Of(before.Status, seen.Observation, metav1.NewTime(r.Clock.Now()))
 	if equality.Semantic.DeepEqual(before.Status, seen.Driver.Status) {

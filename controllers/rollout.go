@@ -18,7 +18,9 @@ import (
 )
 
 // planRollout decides which form the rendered DaemonSets get, puts that into the objects, and returns what else to do.
-func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observation, objects []render.Object) (rollout.Decision, error) {
+func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observation, objects []render.Object) (plan rollout.Decision, err error) {
+	ctx, span := r.phase(ctx, "rollout")
+	defer end(span, &err)
 	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now()}
 	var places []int
 	for i, object := range objects {
@@ -92,7 +94,9 @@ func rolloutNode(seen *observation, i int) rollout.Node {
 }
 
 // replacePods deletes node plugins whose turn it is. Their volumes stay mounted, and their DaemonSet makes new ones.
-func (r *ImageCSIDriverReconciler) replacePods(ctx context.Context, pods []*corev1.Pod) error {
+func (r *ImageCSIDriverReconciler) replacePods(ctx context.Context, pods []*corev1.Pod) (err error) {
+	ctx, span := r.phase(ctx, "replace")
+	defer end(span, &err)
 	var failures []error
 	for _, pod := range pods {
 		err := r.Client.Delete(ctx, pod, client.Preconditions{UID: ptr.To(pod.UID)})

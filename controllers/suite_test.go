@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
+	"go.opentelemetry.io/otel/trace"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -91,6 +92,8 @@ type cluster struct {
 	writes *atomic.Int64
 	// beforePatch is called before the operator sends a patch; set it before the operator starts.
 	beforePatch func(client.Object)
+	// tracer is the operator's; nil for none.
+	tracer trace.Tracer
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -140,6 +143,7 @@ func (c *cluster) operate() (stop func()) {
 	reconciler := &controllers.ImageCSIDriverReconciler{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("image-csi-operator"),
 		Clock:    clock.RealClock{},
+		Tracer:   c.tracer,
 		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())

@@ -16,7 +16,9 @@ import (
 
 // untaint takes the startup taint from the nodes on which every driver that is carried out is registered under all its
 // names. A node that cannot serve keeps it, and the status says so.
-func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observation) error {
+func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observation) (err error) {
+	ctx, span := r.phase(ctx, "untaint")
+	defer end(span, &err)
 	var names []string
 	for _, driver := range claims.Placing(seen.drivers) {
 		names = append(names, render.Names(&driver)...)

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 
+	"go.opentelemetry.io/otel/trace/noop"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -25,6 +26,9 @@ import (
 func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	every := handler.EnqueueRequestsFromMapFunc(r.everyDriver)
 	owner := handler.EnqueueRequestsFromMapFunc(driverOf)
+	if r.Tracer == nil {
+		r.Tracer = noop.Tracer{}
+	}
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err

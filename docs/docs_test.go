@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -88,6 +89,25 @@ func TestTheOperatorsPageTellsEveryMetric(t *testing.T) {
 		if !strings.Contains(text, "`"+name[1]+"`") {
 			t.Errorf("operator.md does not tell the metric %s", name[1])
 		}
+	}
+}
+
+func TestTheOperatorsPageTellsEverySpan(t *testing.T) {
+	text := page(t, "operator.md")
+	files, err := filepath.Glob("../controllers/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	phases := 0
+	for _, file := range files {
+		for _, name := range regexp.MustCompile(`r\.phase\(ctx, "([^"]+)"\)`).FindAllStringSubmatch(page(t, file), -1) {
+			if phases++; !strings.Contains(text, "`"+name[1]+"`") {
+				t.Errorf("operator.md does not tell the span %s of %s", name[1], file)
+			}
+		}
+	}
+	if phases == 0 {
+		t.Fatal("controllers have no phases")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -58,6 +59,11 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("register API types: %w", err)
 	}
+	tracers, flush, err := startTracing(ctx, options.spans, ctrl.Log.WithName("tracing"))
+	if err != nil {
+		return err
+	}
+	defer flush()
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         controllers.CacheOptions(options.settings.Namespace),
@@ -71,19 +77,20 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 	if err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
-	if err := wire(mgr, options.settings); err != nil {
+	if err := wire(mgr, options.settings, tracers); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
 }
 
-func wire(mgr ctrl.Manager, settings render.Settings) error {
+func wire(mgr ctrl.Manager, settings render.Settings, tracers trace.TracerProvider) error {
 	reconciler := &controllers.ImageCSIDriverReconciler{
 		Client:      mgr.GetClient(),
 		Direct:      mgr.GetAPIReader(),
 		Recorder:    mgr.GetEventRecorder("image-csi-operator"),
 		Clock:       clock.RealClock{},
 		Settings:    settings,
+		Tracer:      tracers.Tracer("github.com/image-csi/image-csi-operator/controllers"),
 		BatchPeriod: batchPeriod,
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {

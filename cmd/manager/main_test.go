@@ -47,12 +47,16 @@ func TestTheInstallationRuns(t *testing.T) {
 
 	t.Run("the manager's pod is restricted", func(t *testing.T) { restricted(t, cluster) })
 
+	collector, endpoint := startCollector(t, spansOverHTTP)
+	t.Setenv(endpointEnv, endpoint)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- run(ctx, asOperator(admin), options{
 			settings:       render.Settings{Namespace: namespace, NodePluginImage: "example.com/plugin:v1"},
 			metricsAddress: "127.0.0.1:18080", healthAddress: "127.0.0.1:18081", leaderElect: true,
+			spans: spansOverHTTP,
 		})
 	}()
 	for _, address := range []string{"127.0.0.1:18080/metrics", "127.0.0.1:18081/healthz", "127.0.0.1:18081/readyz"} {
@@ -63,6 +67,7 @@ func TestTheInstallationRuns(t *testing.T) {
 	g.Eventually(func() error {
 		return cluster.Get(ctx, client.ObjectKey{Name: contract.DefaultDriverName}, &storagev1.CSIDriver{})
 	}, soon).Should(Succeed())
+	t.Run("every phase of a reconcile has a span", func(t *testing.T) { traced(t, collector) })
 
 	stop()
 	g.Eventually(done, soon).Should(Receive(BeNil()))
@@ -119,4 +124,19 @@ func restricted(t *testing.T, cluster client.Client) {
 	pod.Spec.Containers[0].SecurityContext = nil
 	g.Expect(cluster.Create(t.Context(), pod, client.DryRunAll)).NotTo(Succeed(), "the namespace takes everything, so the test shows nothing")
 	g.Expect(fmt.Sprint(deployment.Spec.Template.Spec.Containers[0].Env)).To(ContainSubstring("RELATED_IMAGE_NODE_PLUGIN"))
+}
+
+// traced wants a driver's reconcile among what comes.
+func traced(t *testing.T, collector *collector) {
+	g := NewWithT(t)
+	g.Eventually(collector.trees, soon).Should(ContainElement(map[string]string{
+		"reconcile": "", "read": "reconcile", "label": "reconcile", "apply": "reconcile", "rollout": "apply", "replace": "apply",
+		"untaint": "reconcile", "report": "reconcile",
+	}))
+	g.Expect(collector.service()).To(Equal("image-csi-operator"))
+	for _, span := range collector.spans() {
+		if span.GetName() == "reconcile" {
+			g.Expect(fmt.Sprint(span.GetAttributes())).To(And(ContainSubstring(contract.DefaultDriverName), ContainSubstring("imagecsi.reconcile_id")))
+		}
+	}
 }

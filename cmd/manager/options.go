@@ -22,6 +22,7 @@ type options struct {
 	healthAddress  string
 	leaderElect    bool
 	logLevel       slog.Level
+	spans          spanProtocol
 }
 
 // parse reads the command line; the environment gives the defaults.
@@ -44,5 +45,7 @@ func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (opti
 	if o.settings.NodePluginImage == "" {
 		return o, errors.New("no node plugin image: set --node-plugin-image, $" + imageEnv + " or $" + relatedImageEnv)
 	}
-	return o, nil
+	var err error
+	o.spans, err = parseTracing(getenv)
+	return o, err
 }

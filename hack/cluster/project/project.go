@@ -20,6 +20,9 @@ const (
 	Tag        = "v0.1.0"
 )
 
+// tags are the Makefile's.
+const tags = "grpcnotrace"
+
 // Programs are the paths of the programs that a build made.
 type Programs struct {
 	Manager, NodePlugin, CredentialProvider string
@@ -34,7 +37,7 @@ func BuildVersion(ctx context.Context, dir, version string) (Programs, error) {
 	if err != nil {
 		return Programs{}, err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version="+version,
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags="+tags, "-ldflags=-s -w -X main.version="+version,
 		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
 	command.Dir = root
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
