@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ var suite = nodes.Suite{
 	Name:    "bench",
 	Nodes:   []cluster.NodeConfig{{Name: "containerd", Runtime: cluster.Containerd}},
 	Layers:  []int{10, 60, 400},
-	Prepare: pushVariants,
+	Prepare: []func(context.Context, *cluster.Cluster) error{pushVariants},
 }
 
 // TestMain starts the node only where benchmarks are asked for.

@@ -112,7 +112,7 @@ func (v victim) publishAndRead(t *testing.T, p *nodes.Plugin) {
 	t.Helper()
 	path := p.MustPublish(t, v.Volume)
 	wantContent(t, p, path)
-	if v.written && read(t, path, "data") != data {
+	if v.written && nodes.Read(t, path, "data") != data {
 		t.Error("what the pod wrote is gone")
 	}
 	if v.ReadOnly == canWrite(path) {
@@ -148,7 +148,7 @@ func (v victim) rebootWithoutPod(t *testing.T, p *nodes.Plugin) {
 func wantContent(t *testing.T, p *nodes.Plugin, path string) {
 	t.Helper()
 	for name, want := range map[string]string{"top": "1\n", "layers/0": "layer 0\n", "layers/1": "layer 1\n"} {
-		if got := read(t, path, name); got != want {
+		if got := nodes.Read(t, path, name); got != want {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
 	}
@@ -156,13 +156,4 @@ func wantContent(t *testing.T, p *nodes.Plugin, path string) {
 
 func canWrite(path string) bool {
 	return os.WriteFile(filepath.Join(path, "new"), nil, 0o600) == nil
-}
-
-func read(t *testing.T, path ...string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(path...))
-	if err != nil {
-		t.Error(err)
-	}
-	return string(content)
 }

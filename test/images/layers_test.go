@@ -49,7 +49,7 @@ func most(target *nodes.Target) int {
 // checkNumbered wants every layer of a numbered image to be there, in order, and nothing else.
 func checkNumbered(t *testing.T, path string, layers int) {
 	t.Helper()
-	if got, want := read(t, path, "top"), fmt.Sprintf("%d\n", layers-1); got != want {
+	if got, want := nodes.Read(t, path, "top"), fmt.Sprintf("%d\n", layers-1); got != want {
 		t.Errorf("/top holds %q, want %q", got, want)
 	}
 	files, err := os.ReadDir(filepath.Join(path, "layers"))
@@ -57,7 +57,7 @@ func checkNumbered(t *testing.T, path string, layers int) {
 		t.Errorf("%d files in /layers (%v), want %d", len(files), err, layers)
 	}
 	for i := range layers {
-		if got, want := read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
+		if got, want := nodes.Read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
 			t.Errorf("layer %d holds %q", i, got)
 		}
 	}
@@ -72,7 +72,7 @@ func overwriteNumbered(t *testing.T, path string, layers int) {
 	for _, name := range []string{"layers/0", fmt.Sprintf("layers/%d", layers-1), "top"} {
 		if err := os.WriteFile(filepath.Join(path, name), []byte("mine"), 0o644); err != nil {
 			t.Error(err)
-		} else if got := read(t, path, name); got != "mine" {
+		} else if got := nodes.Read(t, path, name); got != "mine" {
 			t.Errorf("%s holds %q", name, got)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -23,20 +22,10 @@ var suite = nodes.Suite{
 		cluster.NodeConfig{Name: "erofs", Runtime: cluster.Containerd, Snapshotter: cluster.EROFS},
 	),
 	Layers:  append([]int{501}, layerCounts...),
-	Prepare: push,
+	Prepare: []func(context.Context, *cluster.Cluster) error{pushContents, pushHuge, pushForeign, pushBad},
 }
 
 func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
-
-// push puts the images of single tests into the registry.
-func push(ctx context.Context, c *cluster.Cluster) error {
-	for _, push := range []func(context.Context, *cluster.Cluster) error{pushContents, pushHuge, pushForeign, pushBad} {
-		if err := push(ctx, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // bringTimeout bounds a publish with its pull.
 const bringTimeout = 5 * time.Minute
@@ -68,13 +57,4 @@ func both(t *testing.T, p *nodes.Plugin, image string, check func(t *testing.T, 
 		t.Run(fmt.Sprintf("writable=%t", writable), func(t *testing.T) { check(t, path, writable) })
 		p.Unpublish(t, id)
 	}
-}
-
-func read(t *testing.T, path ...string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(path...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
 }

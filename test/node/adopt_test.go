@@ -63,7 +63,7 @@ func (v podVolume) podGoes(t *testing.T, p *nodes.Plugin) {
 
 func (v podVolume) content(t *testing.T, p *nodes.Plugin, file string) string {
 	t.Helper()
-	return read(t, p.Target.Root(), v.target(), file)
+	return nodes.Read(t, p.Target.Root(), v.target(), file)
 }
 
 func (v podVolume) write(t *testing.T, p *nodes.Plugin, content string) {
@@ -178,7 +178,7 @@ func (l legacy) reboot(t *testing.T, p *nodes.Plugin) {
 	if p.Target.Runtime != contract.RuntimeCRIO {
 		return
 	}
-	for line := range strings.Lines(read(t, p.Target.Root(), "proc/1/mountinfo")) {
+	for line := range strings.Lines(nodes.Read(t, p.Target.Root(), "proc/1/mountinfo")) {
 		if fields := strings.Fields(line); strings.HasPrefix(fields[4], "/var/lib/containers/storage/overlay/") && strings.HasSuffix(fields[4], "/merged") {
 			p.Target.Run(t, "umount", fields[4])
 		}

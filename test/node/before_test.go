@@ -183,7 +183,7 @@ func kept(t *testing.T, node *nodes.Target) []string {
 	t.Helper()
 	var text string
 	if node.Runtime == contract.RuntimeCRIO {
-		text = read(t, node.Root(), "var/lib/containers/storage/overlay-containers/containers.json")
+		text = nodes.Read(t, node.Root(), "var/lib/containers/storage/overlay-containers/containers.json")
 	} else {
 		text = node.Run(t, "ctr", "-n", "k8s.io", "snapshots", "ls")
 	}
@@ -217,7 +217,7 @@ func pull(t *testing.T, p *nodes.Plugin, image string) pulled {
 func mountsAt(t *testing.T, node *nodes.Target, target string) []string {
 	t.Helper()
 	var found []string
-	for line := range strings.Lines(read(t, node.Root(), "proc/1/mountinfo")) {
+	for line := range strings.Lines(nodes.Read(t, node.Root(), "proc/1/mountinfo")) {
 		if strings.Contains(line, fmt.Sprintf(" %s ", target)) {
 			found = append(found, line)
 		}

@@ -42,7 +42,7 @@ func TestARuntimeThatIsDownIsToldAndComesBackWithoutARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantRuntimeMissed(t, p)
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("/top holds %q", got)
 		}
 		if err := os.WriteFile(filepath.Join(written, "new"), nil, 0o600); err != nil {
@@ -153,7 +153,7 @@ func testFullDisk(t *testing.T, p *nodes.Plugin) {
 	}
 	readOnly := onFullDisk
 	readOnly.ReadOnly = true
-	if got := read(t, p.MustPublish(t, readOnly), "top"); got != "1\n" {
+	if got := nodes.Read(t, p.MustPublish(t, readOnly), "top"); got != "1\n" {
 		t.Errorf("/top holds %q", got)
 	}
 	p.Unpublish(t, readOnly.ID)

@@ -133,7 +133,7 @@ func TestAPrivateImageOnTheNodeIsMountedForThoseWhoMayPullIt(t *testing.T) {
 		p.Start(t)
 		refuse("no secret, after a restart", as("none", nil), clear)
 		path := p.MustPublish(t, as("again", secretFor(host, "alice")))
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("/top holds %q", got)
 		}
 		for _, id := range []string{"alice", "never", "again"} {

@@ -108,7 +108,7 @@ func (s *providers) start(t *testing.T) {
 	})
 }
 
-func (s *providers) said(t *testing.T) string { return read(t, s.log.Name()) }
+func (s *providers) said(t *testing.T) string { return nodes.Read(t, s.log.Name()) }
 
 // tokensOf is what the kubelet adds to the secrets of a volume, for a service account.
 func tokensOf(account string) (secrets map[string]string, token string) {
@@ -137,7 +137,7 @@ func TestCredentialProvidersOpenPrivateImagesToTheServiceAccountsThatTheyServe(t
 			suite.Registry(), cluster.RegistryPassword("alice"), suite.Registry()))
 		s.start(t)
 		path := p.MustPublish(t, as("served"))
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("/top holds %q", got)
 		}
 

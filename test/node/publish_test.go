@@ -23,7 +23,7 @@ func TestImagesOfOneToAHundredLayersMountRight(t *testing.T) {
 		for _, layers := range []int{1, 2, 10, 60, 100} {
 			id := fmt.Sprintf("layers-%d", layers)
 			path := p.MustPublish(t, nodes.Volume{ID: id, Image: nodes.Numbered(layers), Inline: true, ReadOnly: true})
-			if got, want := read(t, path, "top"), fmt.Sprintf("%d\n", layers-1); got != want {
+			if got, want := nodes.Read(t, path, "top"), fmt.Sprintf("%d\n", layers-1); got != want {
 				t.Errorf("%d layers: /top holds %q, want %q", layers, got, want)
 			}
 			files, err := os.ReadDir(filepath.Join(path, "layers"))
@@ -31,7 +31,7 @@ func TestImagesOfOneToAHundredLayersMountRight(t *testing.T) {
 				t.Errorf("%d layers: %d files in /layers (%v)", layers, len(files), err)
 			}
 			for i := range layers {
-				if got, want := read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
+				if got, want := nodes.Read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
 					t.Errorf("%d layers: layer %d holds %q", layers, i, got)
 				}
 			}
@@ -79,7 +79,7 @@ func TestWritableVolumeKeepsItsDataUntilItIsUnpublished(t *testing.T) {
 		p.Stop(t, syscall.SIGKILL)
 		p.Start(t)
 		path = p.MustPublish(t, v)
-		if got := read(t, path, "top"); got != "mine" {
+		if got := nodes.Read(t, path, "top"); got != "mine" {
 			t.Errorf("after a restart of the plugin /top holds %q", got)
 		}
 		if _, err := os.Stat(filepath.Join(path, "layers/0")); !os.IsNotExist(err) {
@@ -94,7 +94,7 @@ func TestWritableVolumeKeepsItsDataUntilItIsUnpublished(t *testing.T) {
 			t.Errorf("unpublish left %v (%v)", left, err)
 		}
 		path = p.MustPublish(t, v)
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("a new volume shows old data: %q", got)
 		}
 		p.Unpublish(t, "rw")
@@ -131,7 +131,7 @@ func TestPersistentVolumesAreReadOnlyAndTakeTheImageFromTheirHandle(t *testing.T
 			t.Fatal(err)
 		}
 		path := filepath.Join(p.Target.Root(), target)
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("/top holds %q", got)
 		}
 		if err := os.WriteFile(filepath.Join(path, "new"), nil, 0o644); !errors.Is(err, syscall.EROFS) {
@@ -184,7 +184,7 @@ func TestContentStaysWhenTheImageIsRemovedWhileMounted(t *testing.T) {
 		path := p.MustPublish(t, nodes.Volume{ID: "kept", Image: nodes.Numbered(10), Inline: true, ReadOnly: true})
 		p.Target.RemoveImage(t, nodes.Numbered(10))
 		for i := range 10 {
-			if got, want := read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
+			if got, want := nodes.Read(t, path, "layers", fmt.Sprint(i)), fmt.Sprintf("layer %d\n", i); got != want {
 				t.Errorf("layer %d holds %q", i, got)
 			}
 		}
@@ -218,7 +218,7 @@ func TestPluginRecoversWhenTheRuntimeRestarts(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		path := p.MustPublish(t, nodes.Volume{ID: "before", Image: nodes.Numbered(2), Inline: true, ReadOnly: true})
 		p.Target.RestartRuntime(t)
-		if got := read(t, path, "top"); got != "1\n" {
+		if got := nodes.Read(t, path, "top"); got != "1\n" {
 			t.Errorf("after the restart /top holds %q", got)
 		}
 		poll.Until(t, "a publish after the restart", time.Minute, func() error {

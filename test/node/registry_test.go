@@ -86,7 +86,7 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 				t.Fatalf("%s, healed: %v", kind, err)
 			}
 			path := filepath.Join(p.Target.Root(), p.Path(v.ID))
-			if got := read(t, filepath.Join(path, "data")); len(got) != 1<<20 {
+			if got := nodes.Read(t, filepath.Join(path, "data")); len(got) != 1<<20 {
 				t.Errorf("%s: %d bytes of data", kind, len(got))
 			}
 			p.Unpublish(t, v.ID)

@@ -19,7 +19,7 @@ func TestTheWritableLayerIsInThePluginsOwnDirectory(t *testing.T) {
 		if err != nil || len(found) != 1 {
 			t.Fatalf("what the pod wrote is at %q below %s (%v), want it once", found, volumes, err)
 		}
-		if got := read(t, found[0]); got != "mine" {
+		if got := nodes.Read(t, found[0]); got != "mine" {
 			t.Errorf("%s holds %q", found[0], got)
 		}
 		p.Unpublish(t, "layer")
@@ -35,7 +35,7 @@ func TestAWritableVolumeOutlivesARestartOfTheRuntime(t *testing.T) {
 		}
 		p.Target.RestartRuntime(t)
 		p.MustPublish(t, v) // as the kubelet does now and then
-		if got := read(t, path, "top"); got != "mine" {
+		if got := nodes.Read(t, path, "top"); got != "mine" {
 			t.Errorf("after the restart /top holds %q", got)
 		}
 		if err := os.WriteFile(filepath.Join(path, "new"), nil, 0o644); err != nil {

@@ -122,8 +122,9 @@ const (
 	// dialPause is the time between two tries to connect: a plugin that starts is there in a moment.
 	dialPause = 20 * time.Millisecond
 
-	// startPatience is how long a start may take.
+	// startPatience is how long a start may take, and endPatience an end: twice what a pod gets.
 	startPatience = 30 * time.Second
+	endPatience   = time.Minute
 )
 
 // connect prepares calls to the socket that the kubelet would find, by way of the node's root.
@@ -179,7 +180,7 @@ func (p *Plugin) Wait(t testing.TB) error {
 	if p.command == nil {
 		return nil
 	}
-	ended := p.command.Wait()
+	ended := p.wait(t)
 	// What would have ended the process without its guards is a defect all the same.
 	if strings.Contains(p.Said(), "panic") {
 		t.Error("the node plugin panicked")
@@ -192,6 +193,24 @@ func (p *Plugin) Wait(t testing.TB) error {
 		t.Error(err)
 	}
 	return ended
+}
+
+// wait ends a plugin that does not end by itself.
+func (p *Plugin) wait(t testing.TB) error {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- p.command.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(endPatience):
+	}
+	t.Errorf("the node plugin on %s did not end within %s", p.Target.Name, endPatience)
+	if pid, err := p.pid(); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = p.command.Process.Kill() // what started it in the node
+	return <-ended
 }
 
 // PID is the plugin's own process, as this machine counts them.

@@ -27,8 +27,8 @@ type Suite struct {
 	// Layers are the numbers of layers for which the registry gets an image (see Numbered).
 	Layers []int
 
-	// Prepare, if set, puts further images into the registry.
-	Prepare func(context.Context, *cluster.Cluster) error
+	// Prepare puts further images into the registry.
+	Prepare []func(context.Context, *cluster.Cluster) error
 
 	cluster  *cluster.Cluster
 	programs project.Programs
@@ -121,10 +121,12 @@ func (s *Suite) push(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.Prepare == nil {
-		return nil
+	for _, push := range s.Prepare {
+		if err := push(ctx, s.cluster); err != nil {
+			return err
+		}
 	}
-	return s.Prepare(ctx, s.cluster)
+	return nil
 }
 
 // Numbered is the reference of an image of n layers (see image.Numbered), one of the suite's Layers.

@@ -103,3 +103,13 @@ func (p *Plugin) Unpublish(t testing.TB, id string) {
 		t.Error(err)
 	}
 }
+
+// Read returns the content of a file, whose path is given in parts.
+func Read(t testing.TB, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
