@@ -50,6 +50,10 @@ const (
 
 	// SizeLimitAttribute is how much a writable volume may hold beside its image, as a quantity such as 500Mi.
 	SizeLimitAttribute = "sizeLimit"
+
+	// SecretAttribute and SecretNamespaceAttribute are in samples of the existing driver, which does not read them.
+	SecretAttribute          = "secret"
+	SecretNamespaceAttribute = "secretNamespace"
 )
 
 // ImageAnnotation names the image of a PersistentVolumeClaim whose StorageClass has one of our names as its provisioner.

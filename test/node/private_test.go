@@ -119,6 +119,9 @@ func TestAPrivateImageOnTheNodeIsMountedForThoseWhoMayPullIt(t *testing.T) {
 		p.MustPublish(t, as("alice", secretFor(host, "alice")))
 		const clear = "is on this node, but the registry does not give it to this volume"
 		refuse("no secret", as("none", nil), clear)
+		named := as("named", nil)
+		named.Attributes = map[string]string{contract.SecretAttribute: "alice", contract.SecretNamespaceAttribute: "default"}
+		refuse("a secret named by attributes", named, clear, "the volume attributes secret and secretNamespace are not read")
 		refuse("the secret of another user", as("bob", secretFor(host, "bob")), clear)
 		refuse("a wrong password", as("guess", secretOf(host, "alice", "guess")), clear)
 

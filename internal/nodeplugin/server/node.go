@@ -21,8 +21,11 @@ func (n *node) NodePublishVolume(ctx context.Context, request *csi.NodePublishVo
 	if err != nil {
 		return nil, err
 	}
+	if namesUnreadSecret(request.GetVolumeContext()) {
+		n.requests.log.Warn(unreadSecret, "volume", clip(r.VolumeID, 256), "pod", r.Pod)
+	}
 	if err := n.volumes.Publish(ctx, r); err != nil {
-		return nil, toStatus(err)
+		return nil, toStatus(withUnreadSecret(err, request.GetVolumeContext()))
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
 }

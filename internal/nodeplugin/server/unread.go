@@ -1,0 +1,26 @@
+package server
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// unreadSecret is for whoever names a volume's secret by attributes, as samples of the driver of before do. Its releases
+// since v0.5.1 have not read them either: a driver may not read the secrets of every namespace.
+const unreadSecret = "the volume attributes " + contract.SecretAttribute + " and " + contract.SecretNamespaceAttribute +
+	" are not read; name the secret in nodePublishSecretRef"
+
+func namesUnreadSecret(attributes map[string]string) bool {
+	return attributes[contract.SecretAttribute] != "" || attributes[contract.SecretNamespaceAttribute] != ""
+}
+
+// withUnreadSecret adds to a refusal what may be its reason.
+func withUnreadSecret(err error, attributes map[string]string) error {
+	if !namesUnreadSecret(attributes) || codeOf(err) != codes.PermissionDenied {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, unreadSecret)
+}
