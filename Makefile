@@ -40,7 +40,7 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
 
 .PHONY: test-faults
-test-faults: ## kill the node plugin at every step of all it does (half an hour; the tests take a sample of the steps)
+test-faults: ## kill the node plugin at every step of all it does (ten minutes; the tests take a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 90m ./faults
 
 .PHONY: bench

@@ -165,13 +165,22 @@ func (p *Plugin) Stop(t testing.TB, signal syscall.Signal) {
 	if p.command == nil {
 		return
 	}
-	if err := syscall.Kill(p.PID(t), signal); err != nil {
+	if err := p.Signal(signal); err != nil {
 		t.Errorf("signal to the node plugin: %v; its log: %s", err, p.Said())
 	}
 	err := p.Wait(t)
 	if signal == syscall.SIGTERM && err != nil {
 		t.Errorf("the node plugin ended with %v; its log: %s", err, p.Said())
 	}
+}
+
+// Signal sends the plugin a signal. It is an error if its process has ended.
+func (p *Plugin) Signal(signal syscall.Signal) error {
+	pid, err := p.pid()
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, signal)
 }
 
 // Wait waits for a plugin that is about to end, and returns how it did.
@@ -206,9 +215,7 @@ func (p *Plugin) wait(t testing.TB) error {
 	case <-time.After(endPatience):
 	}
 	t.Errorf("the node plugin on %s did not end within %s", p.Target.Name, endPatience)
-	if pid, err := p.pid(); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	_ = p.Signal(syscall.SIGKILL)
 	_ = p.command.Process.Kill() // what started it in the node
 	return <-ended
 }
