@@ -87,10 +87,10 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
-	progress, _ := store.(pull.Progress) // not every runtime tells
+	downloads, _ := store.(pull.Downloads) // not every runtime tells
 	p.puller = pull.New(runtime, pull.Config{
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
-		Progress: progress,
+		Downloads: downloads,
 	})
 	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-var _ pull.Progress = (*containerd.Store)(nil)
+var _ pull.Downloads = (*containerd.Store)(nil)
 
 // openStore opens the image store of the node's runtime. Pins are made in the primary driver name whichever name a
 // volume uses, so that the names share them.

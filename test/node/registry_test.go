@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
-	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -77,10 +76,6 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 				t.Errorf("%s: the error has %d bytes", kind, length)
 			}
 			keepsSecrets(t, p, err)
-			if kind == "digest" && p.Target.Runtime == contract.RuntimeContainerd {
-				// containerd holds on to a complete download, right or wrong, until its garbage collection takes it.
-				continue
-			}
 			suite.Push(t, repository+":healed", unique(t))
 			if err := publishToItsEnd(t, p, v); err != nil {
 				t.Fatalf("%s, healed: %v", kind, err)

@@ -10,17 +10,20 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
+// downloads tells what the test says, and discards nothing.
 type downloads func(ctx context.Context, since time.Time) (layers int, done, total int64, err error)
 
-func (d downloads) Downloads(ctx context.Context, since time.Time) (layers int, done, total int64, err error) {
+func (d downloads) Downloading(ctx context.Context, since time.Time) (layers int, done, total int64, err error) {
 	return d(ctx, since)
 }
+
+func (d downloads) DiscardDownload(context.Context, error) error { return nil }
 
 func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 	begun := time.Now()
 	for what, c := range map[string]struct {
-		progress Progress
-		want     string
+		downloads Downloads
+		want      string
 	}{
 		"no runtime that tells": {nil, "elapsed; the container runtime does not tell how far it is); the kubelet"},
 		"three layers": {downloads(func(_ context.Context, since time.Time) (layers int, done, total int64, err error) {
@@ -44,7 +47,7 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}
-		p := newPuller(t, cri, Config{Progress: c.progress})
+		p := newPuller(t, cri, Config{Downloads: c.downloads})
 		started := time.Now()
 		err := p.Ensure(within(t, 400*time.Millisecond), Request{Image: image})
 		if kindOf(t, err) != StillPulling || !strings.Contains(err.Error(), c.want) {

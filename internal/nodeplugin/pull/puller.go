@@ -36,7 +36,7 @@ type Config struct {
 	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
-	Progress    Progress      // nil where the runtime does not tell
+	Downloads   Downloads     // nil where the runtime does not tell
 
 	MaxImageBytes    int64         // as the runtime counts an image's size; 0 is no limit
 	RefusalRetention time.Duration // of images larger than that; 0 stands for DefaultRefusalRetention
@@ -286,7 +286,11 @@ func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.A
 	if err == nil {
 		return nil
 	}
-	return classify(ctx, key.image, err)
+	failed := classify(ctx, key.image, err)
+	if failed.Kind == Corrupt {
+		p.discard(ctx, failed)
+	}
+	return failed
 }
 
 func denied(err error) bool {

@@ -247,3 +247,31 @@ func TestAPanicInAPullIsTheEndOfThatPullOnly(t *testing.T) {
 		t.Errorf("the next pull, with the same turn: %v", err)
 	}
 }
+
+// corruptDownloads notes what is discarded.
+type corruptDownloads struct {
+	downloads
+	discarded []string
+}
+
+func (d *corruptDownloads) DiscardDownload(_ context.Context, corrupt error) error {
+	d.discarded = append(d.discarded, corrupt.Error())
+	return errors.New("which is only logged")
+}
+
+func TestWhatTheRuntimeCallsCorruptIsDiscarded(t *testing.T) {
+	for said, want := range map[string]int{
+		`failed commit on ref "layer-sha256:1": unexpected commit digest sha256:2, expected sha256:1: failed precondition`: 1,
+		"unexpected status: 401 Unauthorized": 0,
+	} {
+		cri := &fakeCRI{onPull: func(context.Context, string, *runtimeapi.AuthConfig) error { return status.Error(codes.Unknown, said) }}
+		kept := &corruptDownloads{}
+		err := newPuller(t, cri, Config{Downloads: kept}).Ensure(within(t, 10*time.Second), Request{Image: image})
+		if kind := kindOf(t, err); (kind == Corrupt) != (want == 1) {
+			t.Errorf("%s: %v", said, err)
+		}
+		if len(kept.discarded) != want || want == 1 && !strings.Contains(kept.discarded[0], said) {
+			t.Errorf("%s: discarded %q", said, kept.discarded)
+		}
+	}
+}

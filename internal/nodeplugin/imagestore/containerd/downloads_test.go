@@ -1,10 +1,14 @@
 package containerd
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -28,9 +32,47 @@ func testDownloads(t *testing.T, d *daemon) {
 		started:                  {1, 14, 100},
 		started.Add(time.Minute): {},
 	} {
-		layers, done, total, err := s.Downloads(t.Context(), since)
+		layers, done, total, err := s.Downloading(t.Context(), since)
 		if got := [3]int64{int64(layers), done, total}; err != nil || got != want {
 			t.Errorf("since %s: layers, bytes done and in all: %v (%v), want %v", since, got, err, want)
 		}
+	}
+}
+
+func testCorruptDownloads(t *testing.T, d *daemon) {
+	ctx := testContext(t)
+	const wrong = "not what its digest says"
+	for what, size := range map[string]int64{"complete": int64(len(wrong)), "under way": 100} {
+		desc := ocispec.Descriptor{Digest: digest.FromString(what), Size: size}
+		ref := "layer-" + desc.Digest.String()
+		download(ctx, t, d, ref, desc, wrong)
+		failed := fmt.Errorf("failed to copy: failed commit on ref %q: unexpected commit digest", ref)
+		s := d.store(t, "a.example")
+		for range 2 {
+			if err := s.DiscardDownload(t.Context(), failed); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := s.DiscardDownload(t.Context(), errors.New("failed to copy: corrupt input")); err != nil {
+			t.Errorf("an error that names no download: %v", err)
+		}
+		if _, err := d.client(t).ContentStore().Status(ctx, ref); errors.Is(err, errdefs.ErrNotFound) != (what == "complete") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// download begins a download and leaves it.
+func download(ctx context.Context, t *testing.T, d *daemon, ref string, desc ocispec.Descriptor, data string) {
+	t.Helper()
+	w, err := content.OpenWriter(ctx, d.client(t).ContentStore(), content.WithRef(ref), content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -38,6 +38,7 @@ func TestStore(t *testing.T) {
 		"a pin that lost its lease or its snapshot": testRepair,
 		"references with tag and digest":            testReferences,
 		"downloads under way":                       testDownloads,
+		"corrupt downloads":                         testCorruptDownloads,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}
