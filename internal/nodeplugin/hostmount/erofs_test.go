@@ -20,6 +20,12 @@ func erofsLayers(t *testing.T) []string {
 	if err := unix.Access("/sys/fs/erofs", unix.F_OK); err != nil {
 		t.Skip("this kernel has no erofs")
 	}
+	return erofsImages(t)
+}
+
+// erofsImages are the same, whatever the kernel makes of them.
+func erofsImages(t *testing.T) []string {
+	t.Helper()
 	var layers []string
 	for _, name := range []string{"two.erofs", "one.erofs"} {
 		layer, err := filepath.Abs(filepath.Join("testdata", name))
@@ -95,6 +101,29 @@ func TestAsManyEROFSLayersAsTheKernelStacks(t *testing.T) {
 	if got := openFiles(t); got != before {
 		t.Errorf("%d open files, %d before", got, before)
 	}
+}
+
+// Kernels before 6.15 stack no images that are files, and lack one part of it or another.
+func TestAKernelThatStacksNoImageFilesIsToldSo(t *testing.T) {
+	eachPath(t, func(t *testing.T, f *fixture) {
+		o := f.overlay(t, erofsImages(t)...)
+		o.Form = EROFS
+		before := openFiles(t)
+		err := f.MountOverlay(deadline(t), o)
+		if err == nil {
+			t.Skip("this kernel stacks them")
+		}
+		t.Log(err)
+		if !errors.Is(err, ErrNoEROFS) || !strings.Contains(err.Error(), "from 6.1") && !strings.Contains(err.Error(), "load the module") {
+			t.Errorf("got %v, want ErrNoEROFS and what the kernel lacks", err)
+		}
+		if _, err := os.Stat(o.Target); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the target stays: %v", err)
+		}
+		if got := openFiles(t); got != before {
+			t.Errorf("%d open files, %d before", got, before)
+		}
+	})
 }
 
 func TestTheRootOfAnEROFSLayerHasItsAttributes(t *testing.T) {
