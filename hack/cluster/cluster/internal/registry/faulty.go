@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -43,7 +42,7 @@ func faulty(inner http.Handler) http.Handler {
 			return
 		}
 		if healed(inner, repository) {
-			serveRange(inner, w, r)
+			inner.ServeHTTP(w, r)
 			return
 		}
 		status, err := strconv.Atoi(kind)
@@ -87,24 +86,6 @@ func refuse(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	code := strings.ToUpper(strings.ReplaceAll(http.StatusText(status), " ", ""))
 	_, _ = fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, strings.ToLower(http.StatusText(status)))
-}
-
-// serveRange serves what a runtime still lacks of a blob; the registry itself takes no open range.
-func serveRange(inner http.Handler, w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Range") == "" {
-		inner.ServeHTTP(w, r)
-		return
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(whole(inner, r).Body.Bytes()))
-}
-
-// whole is the answer to a request without its range.
-func whole(inner http.Handler, r *http.Request) *httptest.ResponseRecorder {
-	request := r.Clone(r.Context())
-	request.Header.Del("Range")
-	answer := httptest.NewRecorder()
-	inner.ServeHTTP(answer, request)
-	return answer
 }
 
 // spoil serves a blob with a fault in its second half.

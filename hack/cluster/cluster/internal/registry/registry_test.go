@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -79,4 +81,42 @@ func reference(t *testing.T, server, rest string) name.Reference {
 		t.Fatal(err)
 	}
 	return ref
+}
+
+// A runtime goes on with a download where it ended.
+func TestTheRestOfABlobIsServed(t *testing.T) {
+	server := serve(t, t.TempDir())
+	image, err := random.Image(100_000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(reference(t, server, "a/image:1"), image); err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := manifest.Layers[0]
+	for from, want := range map[string]struct {
+		status int
+		bytes  int64
+	}{"": {http.StatusOK, layer.Size}, "bytes=1000-": {http.StatusPartialContent, layer.Size - 1000}} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server+"/v2/a/image/blobs/"+layer.Digest.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from != "" {
+			request.Header.Set("Range", from)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != want.status || int64(len(body)) != want.bytes {
+			t.Errorf("%q: status %d, %d bytes (%v), want %v", from, answer.StatusCode, len(body), err, want)
+		}
+	}
 }
