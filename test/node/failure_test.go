@@ -2,12 +2,9 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -76,91 +73,6 @@ func wantRuntimeMissed(t *testing.T, p *nodes.Plugin) {
 		}
 	}
 	wantNothingOf(t, p, "missed", 1)
-}
-
-func TestAFullDiskEndsWritableVolumesOnlyAndUntilThereIsRoom(t *testing.T) {
-	for what, full := range map[string]struct {
-		options string
-		fill    func(t *testing.T, dir string)
-	}{
-		"no block is free": {"size=64k", func(t *testing.T, dir string) {
-			err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 1<<20), 0o600)
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Fatalf("1 MiB on a disk of 64 KiB: %v", err)
-			}
-		}},
-		"no inode is free": {"nr_inodes=40", func(t *testing.T, dir string) {
-			err := os.Mkdir(filepath.Join(dir, "fill"), 0o700)
-			for i := 0; err == nil && i < 40; i++ {
-				err = os.WriteFile(filepath.Join(dir, "fill", fmt.Sprint(i)), nil, 0o600)
-			}
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Fatalf("40 files on a disk for 40: %v", err)
-			}
-		}},
-	} {
-		t.Run(what, func(t *testing.T) {
-			for _, target := range suite.Targets(t) {
-				t.Run(target.Name, func(t *testing.T) {
-					p, dir := startOnSmallDisk(t, target, full.options)
-					full.fill(t, dir)
-					testFullDisk(t, p)
-					if err := os.RemoveAll(filepath.Join(dir, "fill")); err != nil {
-						t.Fatal(err)
-					}
-					p.MustPublish(t, onFullDisk)
-					p.Unpublish(t, onFullDisk.ID)
-				})
-			}
-		})
-	}
-}
-
-// onFullDisk is a volume for which there is no room.
-var onFullDisk = nodes.Volume{ID: "full", Image: nodes.Numbered(2), Inline: true}
-
-// startOnSmallDisk starts a plugin whose directory is a file system of its own.
-func startOnSmallDisk(t *testing.T, target *nodes.Target, options string) (p *nodes.Plugin, dir string) {
-	t.Helper()
-	driver := nodes.DriverName()
-	inNode := filepath.Join(nodes.KubeletRoot, contract.PluginsDir, driver)
-	dir = filepath.Join(target.Root(), inNode)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	target.Run(t, "mount", "-t", "tmpfs", "-o", options, "tmpfs", inNode)
-	t.Cleanup(func() { target.Run(t, "umount", inNode) })
-	p = nodes.Start(t, target, driver)
-	p.Register(t)
-	return p, dir
-}
-
-func testFullDisk(t *testing.T, p *nodes.Plugin) {
-	t.Helper()
-	for range 4 { // as often as an own fault would end readiness
-		err := publishWithin(t, p, onFullDisk, quick)
-		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "is full; make room there") {
-			t.Fatalf("a writable volume: %v", err)
-		}
-	}
-	wantNothingOf(t, p, onFullDisk.ID, 0)
-	// Whose credentials open a private image cannot be recorded, so it must not come to the node.
-	err := publishWithin(t, p, nodes.Volume{
-		ID: "full", Image: private(suite.Registry(), "alice", "full"), Inline: true, ReadOnly: true, Secrets: secretFor(suite.Registry(), "alice"),
-	}, quick)
-	if status.Code(err) != codes.ResourceExhausted || p.Target.Holds(t, private(suite.Registry(), "alice", "full")) {
-		t.Errorf("a private image: %v", err)
-	}
-	readOnly := onFullDisk
-	readOnly.ReadOnly = true
-	if got := nodes.Read(t, p.MustPublish(t, readOnly), "top"); got != "1\n" {
-		t.Errorf("/top holds %q", got)
-	}
-	p.Unpublish(t, readOnly.ID)
-	p.Alive(t)
-	if err := p.Ready(t); err != nil {
-		t.Errorf("readiness: %v", err)
-	}
 }
 
 // publishWithin publishes a volume for which nobody makes a directory, so that whatever is there came from the plugin.

@@ -50,7 +50,7 @@ func keepIfWritable(root int, rel string) error {
 	err = checkWritable(mounted)
 	closeFD(mounted)
 	if err != nil {
-		return errors.Join(err, unmountAll(root, rel))
+		return errors.Join(err, unmountAll(root, rel, removeDir))
 	}
 	return nil
 }

@@ -17,18 +17,18 @@ import (
 // probePrefix starts the name of a directory on which the self test mounts.
 const probePrefix = "check-"
 
-// Check is the start-up self test: it proves that mounts go where pods get them from. It mounts a small tmpfs on a fresh
-// directory in dir, which lies beneath the root, looks for it in seen and takes it away, together with what a self test
-// has left that was killed. The error says what to change.
+// Check is the start-up self test: it proves that mounts go where pods get them from. It mounts a small tmpfs on a
+// directory in dir, which lies beneath the root, looks for it in seen and takes it away. The directory stays for the next
+// start, which may find a full disk. The error says what to change.
 //
 // The process sees the same directory at seen, by a mount that only receives what the node mounts. An engine that mounts
 // in the node's namespace takes dir itself for that. One that mounts in the process's own needs a second mount of the
 // directory; without one (seen is empty) the check is only that dir's mount is shared with somebody.
 func (e *Engine) Check(ctx context.Context, dir, seen string) error {
-	if err := e.removeProbes(ctx, dir); err != nil {
+	probe, err := e.probeIn(ctx, dir)
+	if err != nil {
 		return fmt.Errorf("removing an earlier test file system in %s: %w", dir, err)
 	}
-	probe := filepath.Join(dir, probePrefix+rand.Text())
 	rel, err := e.beneathRoot(probe)
 	if err != nil {
 		return err
@@ -47,21 +47,22 @@ func (e *Engine) Check(ctx context.Context, dir, seen string) error {
 	if seen != "" {
 		err = e.lookFor(dir, seen, filepath.Base(probe))
 	}
-	return errors.Join(err, e.Unmount(ctx, probe))
+	return errors.Join(err, e.unmount(ctx, probe, keepDir))
 }
 
-func (e *Engine) removeProbes(ctx context.Context, dir string) error {
+// probeIn returns the directory of an earlier check, without what one that was killed has left mounted, or that of a new
+// one. No other directory that might be taken for the node's has one of the same name.
+func (e *Engine) probeIn(ctx context.Context, dir string) (string, error) {
 	names, err := e.List(ctx, dir)
 	if err != nil {
-		return err
+		return "", err
 	}
-	var errs []error
 	for _, name := range names {
-		if strings.HasPrefix(name, probePrefix) {
-			errs = append(errs, e.Unmount(ctx, filepath.Join(dir, name)))
+		if probe := filepath.Join(dir, name); strings.HasPrefix(name, probePrefix) {
+			return probe, e.unmount(ctx, probe, keepDir)
 		}
 	}
-	return errors.Join(errs...)
+	return filepath.Join(dir, probePrefix+rand.Text()), nil
 }
 
 // checkNamespace fails if the engine is to mount in another namespace than the process's, but is in that one.
@@ -147,7 +148,7 @@ func (e *Engine) mountProbe(rel string) error {
 	defer closeFD(target)
 	err = unix.Mount("imagecsi-check", descriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=4k,mode=0700")
 	if err != nil {
-		return errors.Join(explain("mount", err, unix.CAP_SYS_ADMIN), removeDirBeneath(root, rel))
+		return explain("mount", err, unix.CAP_SYS_ADMIN)
 	}
 	return nil
 }

@@ -190,8 +190,23 @@ func checkWith(change func(*Config) error, complaint string) error {
 	if complaint == "" && err != nil || complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint)) {
 		return fmt.Errorf("got %w", err)
 	}
-	if left, err := e.List(ctx, dir); err != nil || len(left) != 0 {
-		return fmt.Errorf("the check left %v, %w", left, err)
+	return onlyAnEmptyProbe(ctx, e, dir)
+}
+
+// onlyAnEmptyProbe fails if checks have left more in a directory than one to mount on, or a mount.
+func onlyAnEmptyProbe(ctx context.Context, e *Engine, dir string) error {
+	left, err := e.List(ctx, dir)
+	if err != nil || len(left) > 1 {
+		return fmt.Errorf("the check left %v (%w)", left, err)
+	}
+	mounts, err := e.Mounts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if filepath.Dir(m.Target) == dir {
+			return fmt.Errorf("the check left %v", m)
+		}
 	}
 	return nil
 }

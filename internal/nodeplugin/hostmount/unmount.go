@@ -23,6 +23,11 @@ const (
 // use it tries again for a few seconds, then fails with ErrBusy; it never detaches lazily, for the layers of such a
 // mount may not be freed.
 func (e *Engine) Unmount(ctx context.Context, target string) error {
+	return e.unmount(ctx, target, removeDir)
+}
+
+// unmount is Unmount, and what becomes of the directory.
+func (e *Engine) unmount(ctx context.Context, target string, then func(parent int, name string) error) error {
 	rel, err := e.beneathRoot(target)
 	if err != nil {
 		return err
@@ -31,7 +36,7 @@ func (e *Engine) Unmount(ctx context.Context, target string) error {
 	defer giveUp.Stop()
 	var busy error // of the try before: should time run out, it is what the caller needs to know
 	for {
-		err := e.do(ctx, func() error { return e.unmount(rel) })
+		err := e.do(ctx, func() error { return e.unmountBeneath(rel, then) })
 		if err == nil {
 			return nil
 		}
@@ -50,19 +55,19 @@ func (e *Engine) Unmount(ctx context.Context, target string) error {
 	}
 }
 
-// unmount runs on a mount thread.
-func (e *Engine) unmount(rel string) error {
+// unmountBeneath runs on a mount thread.
+func (e *Engine) unmountBeneath(rel string, then func(parent int, name string) error) error {
 	root, err := e.openRoot()
 	if err != nil {
 		return err
 	}
 	defer closeFD(root)
-	return unmountAll(root, rel)
+	return unmountAll(root, rel, then)
 }
 
-// unmountAll unmounts everything stacked at rel and removes the directory. The target is named by its parent, for a
-// descriptor of its own would keep it busy.
-func unmountAll(root int, rel string) error {
+// unmountAll unmounts everything stacked at rel, and then does with the directory what it is told. The target is named
+// by its parent, for a descriptor of its own would keep it busy.
+func unmountAll(root int, rel string, then func(parent int, name string) error) error {
 	dir, name := path.Split(rel)
 	parent, err := openDir(root, path.Clean(dir))
 	if errors.Is(err, unix.ENOENT) {
@@ -80,13 +85,16 @@ func unmountAll(root int, rel string) error {
 	}
 	switch {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-		return removeDir(parent, name)
+		return then(parent, name)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w: a process has files open in it", ErrBusy)
 	default:
 		return explain("umount2", err, unix.CAP_SYS_ADMIN)
 	}
 }
+
+// keepDir leaves it as it is.
+func keepDir(int, string) error { return nil }
 
 // removeDir removes an empty directory. Contents of one that nothing is mounted on are not ours to remove.
 func removeDir(parent int, name string) error {
