@@ -16,6 +16,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -38,7 +39,7 @@ type ImageCSIDriverReconciler struct {
 	Direct client.Reader
 	// Recorder writes events.
 	Recorder events.EventRecorder
-	// Clock tells the time of transitions.
+	// Clock tells the time of transitions, and how long something has been so. What others wrote is by other clocks.
 	Clock clock.PassiveClock
 	// Settings of the operator.
 	Settings render.Settings
@@ -48,6 +49,8 @@ type ImageCSIDriverReconciler struct {
 	BatchPeriod time.Duration
 
 	optional *optionalKinds
+	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
+	sightings map[string]rollout.Sightings
 }
 
 var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)

@@ -21,7 +21,7 @@ import (
 func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observation, objects []render.Object) (plan rollout.Decision, err error) {
 	ctx, span := r.phase(ctx, "rollout")
 	defer end(span, &err)
-	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now()}
+	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[seen.Driver.Name]}
 	var places []int
 	for i, object := range objects {
 		daemonSet, is := object.(*appsv1.DaemonSet)
@@ -39,10 +39,23 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 	if err != nil {
 		return decision, err
 	}
+	r.remember(seen.Driver.Name, decision.Seen)
 	for i, daemonSet := range decision.DaemonSets {
 		objects[places[i]] = daemonSet
 	}
 	return decision, nil
+}
+
+// remember keeps what a decision saw for the next one about the same driver.
+func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sightings) {
+	if len(seen) == 0 {
+		delete(r.sightings, driver)
+		return
+	}
+	if r.sightings == nil {
+		r.sightings = map[string]rollout.Sightings{}
+	}
+	r.sightings[driver] = seen
 }
 
 // liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. One whose label somebody took away is not in

@@ -21,30 +21,17 @@ func TestNodeOfAPendingPodIsInItsAffinity(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	created := time.Unix(1000, 0)
-	tests := map[string]struct {
-		status corev1.ConditionStatus
-		turned time.Time
-		is     bool
-		since  time.Time
-	}{
-		"nothing said yet":                {"", time.Time{}, false, created},
-		"ready":                           {corev1.ConditionTrue, created.Add(time.Minute), true, created.Add(time.Minute)},
-		"not ready":                       {corev1.ConditionFalse, created.Add(time.Minute), false, created.Add(time.Minute)},
-		"unknown":                         {corev1.ConditionUnknown, created.Add(time.Minute), false, created.Add(time.Minute)},
-		"a kubelet whose clock is behind": {corev1.ConditionFalse, created.Add(-time.Hour), false, created},
+	turned := time.Unix(1000, 0)
+	for status, want := range map[corev1.ConditionStatus]bool{corev1.ConditionTrue: true, corev1.ConditionFalse: false, corev1.ConditionUnknown: false} {
+		pod := &corev1.Pod{}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+			{Type: corev1.PodReady, Status: status, LastTransitionTime: metav1.NewTime(turned)}}
+		if is, when := Ready(pod); is != want || !when.Equal(turned) {
+			t.Errorf("%s: Ready = %v, turned %v", status, is, when)
+		}
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(created)}}
-			if test.status != "" {
-				pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
-					{Type: corev1.PodReady, Status: test.status, LastTransitionTime: metav1.NewTime(test.turned)}}
-			}
-			if is, since := Ready(pod); is != test.is || !since.Equal(test.since) {
-				t.Errorf("Ready = %v since %v, want %v since %v", is, since, test.is, test.since)
-			}
-		})
+	if is, when := Ready(&corev1.Pod{}); is || !when.IsZero() {
+		t.Errorf("nothing said yet: Ready = %v, turned %v", is, when)
 	}
 }
 

@@ -6,19 +6,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Ready says whether a node plugin's readiness probe passes, and since when that has been so. A pod of which the kubelet
-// has said nothing yet has not been ready since its creation, and no answer is older than the pod: the times are of
-// different clocks.
-func Ready(pod *corev1.Pod) (is bool, since time.Time) {
-	since = pod.CreationTimestamp.Time
+// Ready says whether a node plugin's readiness probe passes, and when that last turned, by the kubelet's clock: the zero
+// time if the kubelet has said nothing yet.
+func Ready(pod *corev1.Pod) (is bool, turned time.Time) {
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type != corev1.PodReady {
-			continue
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue, condition.LastTransitionTime.Time
 		}
-		if condition.LastTransitionTime.After(since) {
-			since = condition.LastTransitionTime.Time
-		}
-		return condition.Status == corev1.ConditionTrue, since
 	}
-	return false, since
+	return false, time.Time{}
 }

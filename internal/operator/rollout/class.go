@@ -95,7 +95,18 @@ func (c *class) updated(p *plugin) bool { return p.revision == c.target.revision
 // counts says that a node plugin tells something about the change. On a node that joined since the change began it does
 // not: nothing worked there before.
 func (c *class) counts(p *plugin) bool {
-	return c.record.Started.IsZero() || !p.node.Joined.After(c.record.Started)
+	return c.record.Youngest.IsZero() || !p.node.Joined.After(c.record.Youngest)
+}
+
+// youngest returns when the last of the class's nodes joined.
+func (c *class) youngest() time.Time {
+	var last time.Time
+	for i := range c.in.Nodes {
+		if joined := c.in.Nodes[i].Joined; joined.After(last) {
+			last = joined
+		}
+	}
+	return last
 }
 
 // count returns how many node plugins have the target form and a state.

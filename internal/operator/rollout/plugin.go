@@ -37,6 +37,8 @@ type plugin struct {
 	state    state
 	// wait is how long until the state changes by time alone; 0 if it does not.
 	wait time.Duration
+	// sighting is what to remember of it; nil while nothing can be said about it.
+	sighting *Sighting
 }
 
 // works says that pods on the node can get volumes.
@@ -53,21 +55,23 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 	if p.revision == wanted {
 		registered = node.Registered
 	}
-	ready, since := pluginpod.Ready(pod)
-	if node.Back.After(since) {
-		since = node.Back
-	}
-	lasted := in.Now.Sub(since)
-	minReady := seconds(in.Spec.MinReadySeconds, defaultMinReady)
-	deadline := seconds(in.Spec.ProgressDeadlineSeconds, defaultDeadline)
 	switch {
 	case node.Away:
 		p.state = away
+		return p
 	case pod.DeletionTimestamp != nil:
 		p.state = ending
-	case ready && registered && lasted >= minReady:
+		return p
+	}
+	ready, turned := pluginpod.Ready(pod)
+	p.sighting = in.Seen.look(pod.UID, Sighting{serves: ready && registered, turned: turned.Unix(), back: node.Back.Unix(), since: in.Now})
+	lasted := in.Now.Sub(p.sighting.since)
+	minReady := seconds(in.Spec.MinReadySeconds, defaultMinReady)
+	deadline := seconds(in.Spec.ProgressDeadlineSeconds, defaultDeadline)
+	switch {
+	case p.sighting.serves && lasted >= minReady:
 		p.state = healthy
-	case ready && registered:
+	case p.sighting.serves:
 		p.state, p.wait = settling, minReady-lasted
 	case lasted < deadline:
 		p.state, p.wait = pending, deadline-lasted

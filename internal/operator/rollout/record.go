@@ -20,8 +20,9 @@ import (
 type record struct {
 	// Good is the last pod template that worked, or that ran when the operator met the DaemonSet.
 	Good *corev1.PodTemplateSpec `json:"good,omitempty"`
-	// Started is when the DaemonSet last got the template that the spec asks for.
-	Started time.Time `json:"started,omitzero"`
+	// Youngest is when the last of those nodes joined that were there when the DaemonSet got the template that the spec
+	// asks for. It tells nodes that joined later, by the clock that told when they joined.
+	Youngest time.Time `json:"started,omitzero"`
 	// Failed is why the template that the spec asks for was taken back.
 	Failed *failure `json:"failed,omitempty"`
 }

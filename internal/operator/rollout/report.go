@@ -97,6 +97,25 @@ func waitsFor(nodes []string) string {
 	return "; waiting for " + strings.Join(nodes, ", ")
 }
 
+// rests says that nothing is replaced in a class, nor has to prove itself.
+func (d *driver) rests(c *class) bool { return c.settled() && c.working() == 0 && d.failure == nil }
+
+// seen returns what to remember until the next decision.
+func (d *driver) seen() Sightings {
+	if d.every(d.rests) {
+		return nil
+	}
+	out := Sightings{}
+	for _, c := range d.classes {
+		for i := range c.plugins {
+			if p := &c.plugins[i]; p.sighting != nil {
+				out[p.pod.UID] = *p.sighting
+			}
+		}
+	}
+	return out
+}
+
 // next returns when time alone changes something.
 func (d *driver) next() time.Duration {
 	var out time.Duration
@@ -104,7 +123,7 @@ func (d *driver) next() time.Duration {
 		return 0
 	}
 	for _, c := range d.classes {
-		if c.settled() && c.working() == 0 && d.failure == nil {
+		if d.rests(c) {
 			continue
 		}
 		for i := range c.plugins {

@@ -16,8 +16,10 @@ type Input struct {
 	Spec v1alpha1.Rollout
 	// Generation of the driver. Any later one gives a change that failed another chance.
 	Generation int64
-	// Now is the time.
+	// Now is the time by the operator's clock. It is compared with earlier times of the same clock and no other.
 	Now time.Time
+	// Seen is what the decision before this one saw; nil in the first one of an operator.
+	Seen Sightings
 	// Classes with a DaemonSet to apply.
 	Classes []Class
 }
@@ -40,11 +42,11 @@ type Node struct {
 	Name string
 	// Labels of the node.
 	Labels map[string]string
-	// Joined is when the node came into the cluster.
+	// Joined is when the node came into the cluster, by the API server's clock.
 	Joined time.Time
 	// Away says that its kubelet does not report; nothing can be said about a node plugin there.
 	Away bool
-	// Back is since when the kubelet reports.
+	// Back is since when the kubelet reports, by whose clock ever.
 	Back time.Time
 	// Serves says that the kubelet has registered the driver's own name.
 	Serves bool
@@ -62,10 +64,13 @@ type Decision struct {
 	Status *v1alpha1.RolloutStatus
 	// Next is when to look again although nothing has changed; 0 if only a change can matter.
 	Next time.Duration
+	// Seen is what this decision saw, for the next one's input; nil while nothing rolls out.
+	Seen Sightings
 }
 
 // Decide takes the rollout one step further. It remembers nothing: what has to be remembered is in the DaemonSets that
-// it returns, and comes back in the next input. All classes go together: no class gets beyond its canaries before every
+// it returns, and comes back in the next input. An operator that starts anew lacks only the sightings, and so waits longer
+// for node plugins to prove themselves. All classes go together: no class gets beyond its canaries before every
 // class's have proved the change, and a change that fails in one is taken back in all.
 func Decide(in Input) (Decision, error) {
 	classes := make([]*class, 0, len(in.Classes))
@@ -81,7 +86,7 @@ func Decide(in Input) (Decision, error) {
 	d.aim()
 	d.promote()
 	daemonSets, err := d.daemonSets()
-	return Decision{DaemonSets: daemonSets, Replace: d.replace(), Status: d.status(), Next: d.next()}, err
+	return Decision{DaemonSets: daemonSets, Replace: d.replace(), Status: d.status(), Next: d.next(), Seen: d.seen()}, err
 }
 
 func (d *driver) daemonSets() ([]*appsv1.DaemonSet, error) {
@@ -130,7 +135,7 @@ func (d *driver) aim() {
 			c.target = c.good
 		}
 		if c.target.revision == c.wanted.revision && (c.in.Live == nil || c.live.revision != c.wanted.revision) {
-			c.record.Started = d.Now
+			c.record.Youngest = c.youngest()
 		}
 	}
 }

@@ -343,15 +343,16 @@ func TestANodeThatJoinsAndFailsTellsNothing(t *testing.T) {
 
 func TestANodeThatComesBackHasTheWholeDeadlineForItsPod(t *testing.T) {
 	now := time.Unix(100000, 0)
-	for what, test := range map[string]struct {
-		back time.Duration
-		want state
-	}{"long ago": {-time.Hour, failing}, "just now": {-time.Minute, pending}} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(-24 * time.Hour))}}
-		got := examine(Input{Now: now}, &Node{Back: now.Add(test.back)}, pod, "")
-		if got.state != test.want {
-			t.Errorf("a node that came back %s: state %d, want %d", what, got.state, test.want)
-		}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}}
+	node := &Node{Back: now.Add(-24 * time.Hour)}
+	first := examine(Input{Now: now.Add(-time.Hour)}, node, pod, "")
+	in := Input{Now: now, Seen: Sightings{pod.UID: *first.sighting}}
+	if got := examine(in, node, pod, ""); got.state != failing {
+		t.Errorf("a pod that is not ready for an hour: state %d, want %d", got.state, failing)
+	}
+	node.Back = now
+	if got := examine(in, node, pod, ""); got.state != pending {
+		t.Errorf("the same one after its node was away: state %d, want %d", got.state, pending)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -30,6 +31,8 @@ type world struct {
 	bad func(node, image string) bool
 	// last is the latest decision.
 	last Decision
+	// skew is how far the operator's clock is ahead of the API server's, kubeletSkew how far every kubelet's is.
+	skew, kubeletSkew time.Duration
 	// mostDown is the largest number of nodes that were without a working node plugin after a decision.
 	mostDown int
 	pods     int
@@ -63,7 +66,7 @@ func installed(t *testing.T, nodes int) *world {
 }
 
 func (w *world) join(class, node string) {
-	w.classes[class].nodes = append(w.classes[class].nodes, Node{Name: node, Joined: w.now, Back: w.now, Serves: true, Registered: true})
+	w.classes[class].nodes = append(w.classes[class].nodes, Node{Name: node, Joined: w.now, Back: w.now.Add(w.kubeletSkew), Serves: true, Registered: true})
 }
 
 func (w *world) node(class string, i int) *Node { return &w.classes[class].nodes[i] }
@@ -89,7 +92,7 @@ func (w *world) rendered(class string) *appsv1.DaemonSet {
 // decide takes one decision and carries it out, and the pods live on for a second.
 func (w *world) decide() Decision {
 	w.Helper()
-	in := Input{Spec: w.spec, Generation: w.generation, Now: w.now}
+	in := Input{Spec: w.spec, Generation: w.generation, Now: w.now.Add(w.skew), Seen: w.last.Seen}
 	names := slices.Sorted(maps.Keys(w.classes))
 	for _, name := range names {
 		c := w.classes[name]
@@ -151,13 +154,14 @@ func (w *world) live() {
 func (w *world) pod(class, node string, template corev1.PodTemplateSpec) *corev1.Pod {
 	w.pods++
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: class, Name: fmt.Sprintf("%s-%d", node, w.pods),
+		UID:    types.UID(fmt.Sprint(w.pods)),
 		Labels: template.Labels, CreationTimestamp: metav1.NewTime(w.now)}, Spec: template.Spec}
 	pod.Spec.NodeName = node
 	return pod
 }
 
 func (w *world) ready(pod *corev1.Pod, is bool) {
-	status, now := corev1.ConditionFalse, metav1.NewTime(w.now)
+	status, now := corev1.ConditionFalse, metav1.NewTime(w.now.Add(w.kubeletSkew))
 	if is {
 		status = corev1.ConditionTrue
 	}
