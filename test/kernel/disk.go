@@ -42,10 +42,12 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 	if err := command(ctx, "cp", guest, filepath.Join(root, "usr/bin/guest")); err != nil {
 		return "", err
 	}
-	err = command(ctx, "go", "-C", "..", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(root, "usr/bin/hostmount.test"),
-		"./internal/nodeplugin/hostmount")
-	if err != nil {
-		return "", err
+	for _, name := range []string{"hostmount", "volume", "pull"} {
+		err = command(ctx, "go", "-C", "..", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(root, "usr/bin", name+".test"),
+			"./internal/nodeplugin/"+name)
+		if err != nil {
+			return "", err
+		}
 	}
 	testdata, err := filepath.Abs("../internal/nodeplugin/hostmount/testdata")
 	if err != nil {

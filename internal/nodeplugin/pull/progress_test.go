@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -58,3 +59,26 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		}
 	}
 }
+
+// The clock jumps by a day while test/kernel runs this in its machines; elsewhere it must hold all the more.
+func TestAPullTellsItsTimeWhateverTheClockSays(t *testing.T) {
+	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	p := newPuller(t, cri, Config{MaxParallel: 1})
+	for range 5 {
+		for _, name := range []string{image, "r.example/queued:1"} {
+			err := p.Ensure(within(t, 20*time.Millisecond), Request{Image: name})
+			var told time.Duration
+			if said := elapsed.FindStringSubmatch(err.Error()); said != nil {
+				told, _ = time.ParseDuration(said[1])
+			}
+			if kindOf(t, err) != StillPulling || told > time.Minute || !strings.Contains(err.Error(), " elapsed") {
+				t.Fatalf("after a moment: %v", err)
+			}
+		}
+	}
+}
+
+var elapsed = regexp.MustCompile(`\((\S+) elapsed`)

@@ -190,6 +190,33 @@ func TestAHalfMadeDirectoryGoesInItsTimeWhateverTheClockSays(t *testing.T) {
 	}
 }
 
+// The clock jumps by a day while test/kernel runs this in its machines; elsewhere it must hold all the more.
+func TestNoGracePeriodEndsEarlyWhateverTheClockSays(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, gone := w.node(t, root), request(t, root, "gone", true)
+	request(t, root, "this-plugin", false)
+	if err := n.Publish(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	delete(w.mounts, gone.Target)
+	remove(t, filepath.Join(n.data.pods, "gone"))
+	w.pins["sha256:stray"] = true
+	draft := filepath.Join(n.data.root, "x.new")
+	if err := os.Mkdir(draft, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		next, err := n.Sweep(t.Context())
+		if err != nil || next > DefaultReleaseAfter {
+			t.Fatalf("the next sweep is in %s (%v)", next, err)
+		}
+		if _, err := os.Stat(draft); err != nil || !n.data.exists(gone) || !w.pins["sha256:stray"] {
+			t.Fatalf("something went at once: pins %v, data %v, draft %v", w.pins, n.data.exists(gone), err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func TestAPublishDuringAReleasePinsAgain(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", false)

@@ -39,7 +39,11 @@ func cellsOf(module string) []cell {
 	}
 	switch module {
 	case "none":
-		return []cell{{name: "no LSM", steps: append([]step{{"the engine's tests on the node", func(cell) error { return suiteOnNode() }}}, volumes...)}}
+		onNode := []step{
+			{"the engine's tests on the node", func(cell) error { return suiteOnNode() }},
+			{"nothing comes early or late while the clock jumps", whileTheClockJumps},
+		}
+		return []cell{{name: "no LSM", steps: slices.Concat(onNode, volumes)}}
 	case "apparmor":
 		return []cell{
 			{name: "AppArmor default", pluginAppArmor: defaultProfile, steps: []step{
