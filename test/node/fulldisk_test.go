@@ -147,6 +147,8 @@ var pullsInto = map[string]map[string]string{
 func TestAFullDiskOfTheRuntimeIsToldAndOverWhenThereIsRoom(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		p.Register(t)
+		p.MustPublish(t, onFullDisk) // so that what a runtime makes once has been made
+		p.Unpublish(t, onFullDisk.ID)
 		for what, dir := range pullsInto[p.Target.Runtime] {
 			t.Run(what, func(t *testing.T) {
 				name := fmt.Sprintf("full/%s/%s:1", what, p.Target.Name)
@@ -154,7 +156,7 @@ func TestAFullDiskOfTheRuntimeIsToldAndOverWhenThereIsRoom(t *testing.T) {
 				v := nodes.Volume{ID: "unpulled", Image: suite.Registry() + "/" + name, Inline: true, ReadOnly: true}
 				p.Target.Run(t, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", dir)
 				t.Cleanup(func() { p.Target.Run(t, "umount", dir) })
-				p.Target.Run(t, "mkdir", "-p", filepath.Join(dir, "ingest")) // which containerd makes at its start
+				p.Target.Run(t, "mkdir", "-p", filepath.Join(dir, "ingest")) // which containerd makes once
 				err := publishToItsEnd(t, p, v)
 				t.Log(err)
 				if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "this node has no space left for image "+v.Image) {

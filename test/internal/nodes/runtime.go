@@ -29,15 +29,20 @@ func (t *Target) Images(test testing.TB) (runtimeapi.ImageServiceClient, *grpc.C
 	return runtimeapi.NewImageServiceClient(conn), conn
 }
 
-// RemoveImage removes an image as the kubelet's garbage collection does. A runtime may refuse it while it is in use;
-// that protects the content just as well.
+// RemoveImage removes an image as the kubelet's garbage collection does: by its ID, and so with all its names. A runtime
+// may refuse it while it is in use; that protects the content just as well.
 func (t *Target) RemoveImage(test testing.TB, reference string) {
 	test.Helper()
 	client, conn := t.Images(test)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(test.Context(), time.Minute)
 	defer cancel()
-	if _, err := client.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: reference}}); err != nil {
+	held, err := client.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: reference}})
+	if err != nil {
+		test.Fatal(err)
+	}
+	id := &runtimeapi.ImageSpec{Image: held.GetImage().GetId()}
+	if _, err := client.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: id}); err != nil {
 		test.Logf("%s keeps the image: %v", t.Name, err)
 	}
 }
