@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,13 +18,20 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
 // unique is an image with a layer that no other image has, so that it has to be downloaded.
 func unique(t *testing.T) v1.Image {
 	t.Helper()
-	content := make([]byte, 1<<20)
+	return uniqueOf(t, 1<<20)
+}
+
+// uniqueOf is one of that many bytes.
+func uniqueOf(t *testing.T, size int) v1.Image {
+	t.Helper()
+	content := make([]byte, size)
 	if _, err := rand.Read(content); err != nil {
 		t.Fatal(err)
 	}
@@ -89,17 +97,23 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 	})
 }
 
+// halfPulled is what the runtimes let a pod's event tell of an image of 8 MiB whose second half does not come.
+var halfPulled = map[string]*regexp.Regexp{
+	contract.RuntimeContainerd: regexp.MustCompile(`is still being pulled \(\d+s elapsed; layers under way on this node: 1, with [1-4]\.\d MiB of 8\.0 MiB\)`),
+	contract.RuntimeCRIO:       regexp.MustCompile(`is still being pulled \(\d+s elapsed; the container runtime does not tell how far it is\)`),
+}
+
 func TestARegistryThatHangsIsReportedAndNotAskedTwice(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		repository := "faulty/hang/" + p.Target.Name
-		suite.Push(t, repository+":1", unique(t))
+		suite.Push(t, repository+":1", uniqueOf(t, 8<<20))
 		v := nodes.Volume{ID: "hanging", Image: suite.Registry() + "/" + repository + ":1", Inline: true, ReadOnly: true}
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			_, err := p.NodePublishVolume(ctx, v.Request(p.Path(v.ID)))
 			cancel()
 			t.Log(err)
-			if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "is still being pulled") {
+			if status.Code(err) != codes.Aborted || !halfPulled[p.Target.Runtime].MatchString(err.Error()) {
 				t.Errorf("while it hangs: %v", err)
 			}
 		}
