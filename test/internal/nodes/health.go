@@ -66,6 +66,16 @@ func (p *Plugin) Ready(t testing.TB) error {
 	return nil
 }
 
+// Metrics is what a scrape of the plugin returns.
+func (p *Plugin) Metrics(t testing.TB) string {
+	t.Helper()
+	code, body, err := p.get(t, contract.MetricsPath)
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("a scrape gets %d %q (%v)", code, body, err)
+	}
+	return body
+}
+
 // get asks the plugin's HTTP server, from within the node's network.
 func (p *Plugin) get(t testing.TB, path string) (code int, body string, err error) {
 	t.Helper()

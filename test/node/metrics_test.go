@@ -1,0 +1,78 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
+)
+
+func TestTheMetricsTellWhatIsOnTheNode(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.Stop(t, syscall.SIGTERM)
+		p.Flags = []string{"--" + contract.FlagWarmMetalMetrics}
+		p.Start(t)
+		p.MustPublish(t, nodes.Volume{ID: "measured-ro", Image: nodes.Numbered(2), Inline: true, ReadOnly: true})
+		p.MustPublish(t, nodes.Volume{ID: "measured-rw", Image: nodes.Numbered(10), Inline: true})
+		_, err := p.Publish(t, nodes.Volume{ID: "missing", Image: "registry.example/no/such:1", Inline: true})
+		if status.Code(err) != codes.NotFound {
+			t.Fatal(err)
+		}
+		wantMetrics(t, p, `imagecsi_volumes{access="ReadOnly"} 1`, `imagecsi_volumes{access="ReadWrite"} 1`, `imagecsi_pins 2`,
+			`imagecsi_operations_total{code="OK",method="NodePublishVolume"} 2`,
+			`imagecsi_operations_total{code="NotFound",method="NodePublishVolume"} 1`,
+			`imagecsi_operation_duration_seconds_count{code="OK",method="NodePublishVolume"} 2`,
+			`imagecsi_pulls_total{result="NotFound"} 1`, `imagecsi_pull_duration_seconds_count{result="NotFound"} 1`,
+			`imagecsi_pulls_in_flight 0`, `imagecsi_pulls_waiting 0`, `imagecsi_orphans{kind="Data"} 0`,
+			`warm_metal_operation_errors_total{operation_type="pull-async-error"} 1`)
+
+		// A reboot after which the kubelet does not know one of the pods.
+		p.Stop(t, syscall.SIGKILL)
+		p.Target.Run(t, "umount", p.Path("measured-rw"))
+		if err := os.RemoveAll(filepath.Join(p.Target.Root(), nodes.KubeletRoot, "pods/pod-measured-rw")); err != nil {
+			t.Fatal(err)
+		}
+		p.Start(t)
+		poll.Until(t, "the metrics tell of an orphan", quick, func() error {
+			return missingMetrics(t, p, `imagecsi_orphans{kind="Data"} 1`, `imagecsi_volumes{access="ReadWrite"} 0`)
+		})
+		p.Unpublish(t, "measured-ro")
+		p.Unpublish(t, "measured-rw")
+		poll.Until(t, "the metrics tell of no volume", time.Minute, func() error {
+			return missingMetrics(t, p, `imagecsi_orphans{kind="Data"} 0`, `imagecsi_volumes{access="ReadOnly"} 0`)
+		})
+	})
+}
+
+func wantMetrics(t *testing.T, p *nodes.Plugin, lines ...string) {
+	t.Helper()
+	if err := missingMetrics(t, p, lines...); err != nil {
+		t.Error(err)
+	}
+}
+
+// missingMetrics returns an error that names the lines which a scrape lacks.
+func missingMetrics(t *testing.T, p *nodes.Plugin, lines ...string) error {
+	t.Helper()
+	scrape := "\n" + p.Metrics(t)
+	var missing []string
+	for _, line := range lines {
+		if !strings.Contains(scrape, "\n"+line+"\n") {
+			missing = append(missing, line)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("the scrape lacks %q; it is %s", missing, scrape)
+}
