@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/sets"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
 	storageapply "k8s.io/client-go/applyconfigurations/storage/v1"
@@ -55,16 +56,18 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 
 // classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.
 func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []string) {
-	done := map[string]bool{"": true}
+	names := sets.New[string]()
 	for _, node := range seen.Nodes {
-		if done[node.Current] {
-			continue
-		}
-		done[node.Current] = true
-		if class, known := seen.Table.Lookup(node.Current); known {
+		names.Insert(node.Current)
+	}
+	for kind := range seen.Quiet {
+		names.Insert(kind.Class)
+	}
+	for name := range names.Delete("") {
+		if class, known := seen.Table.Lookup(name); known {
 			classes = append(classes, class)
 		} else {
-			unresolved = append(unresolved, node.Current)
+			unresolved = append(unresolved, name)
 		}
 	}
 	return classes, unresolved

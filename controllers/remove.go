@@ -29,6 +29,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
 		return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
 	}
+	r.everyNode(seen)
 	inUse, err := r.markUsers(ctx, seen)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -32,8 +32,11 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 		if err != nil {
 			return rollout.Decision{}, err
 		}
-		in.Classes = append(in.Classes, rolloutClass(seen, daemonSet, live))
+		in.Classes = append(in.Classes, rollout.Class{Rendered: daemonSet, Live: live})
 		places = append(places, i)
+	}
+	if err := r.populate(seen, in.Classes); err != nil {
+		return rollout.Decision{}, err
 	}
 	decision, err := rollout.Decide(in)
 	if err != nil {
@@ -76,33 +79,35 @@ func (r *ImageCSIDriverReconciler) liveDaemonSet(ctx context.Context, seen *obse
 	return live, nil
 }
 
-func rolloutClass(seen *observation, rendered, live *appsv1.DaemonSet) rollout.Class {
-	name := rendered.Labels[contract.NodeClassLabel]
-	out := rollout.Class{Rendered: rendered, Live: live}
+// populate gives the classes their nodes and pods: all of them unless nothing is to be rolled out.
+func (r *ImageCSIDriverReconciler) populate(seen *observation, classes []rollout.Class) error {
+	for i := range classes {
+		populateClass(seen, &classes[i])
+	}
+	rest, err := rollout.Rest(classes)
+	if err != nil || rest {
+		return err
+	}
+	r.everyNode(seen)
+	for i := range classes {
+		populateClass(seen, &classes[i])
+	}
+	return nil
+}
+
+func populateClass(seen *observation, class *rollout.Class) {
+	name := class.Rendered.Labels[contract.NodeClassLabel]
+	class.Nodes, class.Pods, class.Quiet = nil, nil, int(seen.Quiet.In(name))
 	for i := range seen.Nodes {
-		if seen.Nodes[i].Current == name {
-			out.Nodes = append(out.Nodes, rolloutNode(seen, i))
+		if place := &seen.Nodes[i]; place.Current == name {
+			class.Nodes = append(class.Nodes, rollout.NodeOf(&seen.nodes[i],
+				place.Registered.Has(seen.Driver.Name), place.Registered.HasAll(seen.Names...)))
 		}
 	}
 	for i := range seen.Pods {
 		if seen.Pods[i].Labels[contract.NodeClassLabel] == name {
-			out.Pods = append(out.Pods, &seen.Pods[i])
+			class.Pods = append(class.Pods, &seen.Pods[i])
 		}
-	}
-	return out
-}
-
-func rolloutNode(seen *observation, i int) rollout.Node {
-	node, place := &seen.nodes[i], &seen.Nodes[i]
-	reports, since := reports(node)
-	return rollout.Node{
-		Name:       node.Name,
-		Labels:     node.Labels,
-		Joined:     node.CreationTimestamp.Time,
-		Away:       !reports,
-		Back:       since,
-		Serves:     place.Registered.Has(seen.Driver.Name),
-		Registered: place.Registered.HasAll(seen.Names...),
 	}
 }
 

@@ -37,8 +37,9 @@ func served(c *cluster, nodes int) *fleet {
 	}
 	c.driver(driverName, impatient, func(d *v1alpha1.ImageCSIDriver) { d.Spec.NodePlugin.Image = "v1" })
 	f := c.fleet()
+	// The fleet's DaemonSet controller may not have seen every label yet when it has done all it knows of.
+	c.Eventually(f.images, rolledOut).Should(Equal(slices.Repeat([]string{"v1"}, nodes)))
 	c.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
-	c.Expect(f.images()).To(Equal(slices.Repeat([]string{"v1"}, nodes)))
 	f.down()
 	return f
 }

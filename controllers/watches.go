@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers/roster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
@@ -29,6 +30,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Tracer == nil {
 		r.Tracer = noop.Tracer{}
 	}
+	r.roster = roster.New()
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
@@ -37,9 +39,9 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("imagecsidriver").
 		// A change of one driver can end or start a conflict of another.
 		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
-		Watches(&corev1.Node{}, r.batched(r.everyDriver), builder.WithPredicates(nodeChanges())).
-		Watches(&storagev1.CSINode{}, r.batched(r.everyDriver), builder.WithPredicates(registrationChanges())).
-		Watches(&corev1.Pod{}, r.batched(driverOf), builder.WithPredicates(pluginPodChanges())).
+		Watches(&corev1.Node{}, r.noted(r.everyDriver)).
+		Watches(&storagev1.CSINode{}, r.noted(r.everyDriver)).
+		Watches(&corev1.Pod{}, r.noted(driverOf)).
 		Watches(&appsv1.DaemonSet{}, owner).
 		Watches(&storagev1.CSIDriver{}, owner).
 		Watches(&corev1.ServiceAccount{}, owner).
@@ -75,16 +77,24 @@ func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Obj
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// batched puts requests into the queue a little later, so that a burst of changes is looked at once.
-func (r *ImageCSIDriverReconciler) batched(toRequests handler.MapFunc) handler.EventHandler {
-	later := func(ctx context.Context, object client.Object, q queue) {
+// noted takes what happens on a node into the roster. If it matters, it puts requests into the queue a little later, so
+// that a burst of changes is looked at once. A heartbeat does not matter.
+func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.EventHandler {
+	later := func(ctx context.Context, before, after client.Object, q queue) {
+		if !r.roster.Note(before, after) {
+			return
+		}
+		object := after
+		if object == nil {
+			object = before
+		}
 		for _, request := range toRequests(ctx, object) {
 			q.AddAfter(request, r.BatchPeriod)
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { later(ctx, e.Object, q) },
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { later(ctx, e.ObjectNew, q) },
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { later(ctx, e.Object, q) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { later(ctx, nil, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { later(ctx, e.ObjectOld, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { later(ctx, e.Object, nil, q) },
 	}
 }

@@ -13,7 +13,8 @@ import (
 func (d *driver) status() *v1alpha1.RolloutStatus {
 	out := &v1alpha1.RolloutStatus{Phase: d.phase(), Failure: d.failure}
 	for _, c := range d.classes {
-		out.Nodes += int32(len(c.plugins))
+		out.Nodes += int32(len(c.plugins) + c.in.Quiet)
+		out.Updated += int32(c.in.Quiet)
 		for i := range c.plugins {
 			p := &c.plugins[i]
 			if p.revision == c.wanted.revision {

@@ -32,6 +32,9 @@ type Class struct {
 	Live *appsv1.DaemonSet
 	// Nodes that the class label places here.
 	Nodes []Node
+	// Quiet is how many further nodes there are that have a node plugin of the live form. They can be left out of Nodes, and
+	// their pods of Pods, while all classes Rest.
+	Quiet int
 	// Pods of the DaemonSet.
 	Pods []*corev1.Pod
 }
@@ -52,6 +55,33 @@ type Node struct {
 	Serves bool
 	// Registered says that the kubelet has registered every name of the driver.
 	Registered bool
+}
+
+// NodeOf returns a node as a rollout sees it: whether its kubelet has registered the driver's own name, and every one.
+func NodeOf(node *corev1.Node, serves, registered bool) Node {
+	out := Node{Name: node.Name, Labels: node.Labels, Joined: node.CreationTimestamp.Time, Serves: serves, Registered: registered}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady { // A node that says nothing about it is taken to report.
+			out.Away, out.Back = condition.Status != corev1.ConditionTrue, condition.LastTransitionTime.Time
+		}
+	}
+	return out
+}
+
+// Rest says that nothing is to be rolled out: every DaemonSet has the form that the spec asks for, that form has worked, and
+// no node plugin of another one does.
+func Rest(classes []Class) (bool, error) {
+	for i := range classes {
+		c, err := evaluate(Input{}, &classes[i])
+		if err != nil {
+			return false, err
+		}
+		c.target = c.wanted
+		if !c.settled() || c.record.Failed != nil || c.live.revision != c.wanted.revision || c.working() > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Decision is what to do next.

@@ -29,19 +29,27 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		status.Updated = updated(seen, status.Name, status.Revision)
 	}
 	versions := map[string]sets.Set[string]{}
+	add := func(class, version string, nodes, ready int32) {
+		if class == "" {
+			return
+		}
+		status := get(class)
+		status.Nodes += nodes
+		status.Ready += ready
+		if versions[class] == nil {
+			versions[class] = sets.New[string]()
+		}
+		versions[class].Insert(cut(version, 128))
+	}
 	for _, node := range seen.Nodes {
-		if node.Current == "" {
-			continue
-		}
-		status := get(node.Current)
-		status.Nodes++
+		ready := int32(0)
 		if node.Registered.Has(seen.Driver.Name) {
-			status.Ready++
+			ready = 1
 		}
-		if versions[status.Name] == nil {
-			versions[status.Name] = sets.New[string]()
-		}
-		versions[status.Name].Insert(cut(node.RuntimeVersion, 128))
+		add(node.Current, node.RuntimeVersion, 1, ready)
+	}
+	for kind, nodes := range seen.Quiet {
+		add(kind.Class, kind.RuntimeVersion, nodes, nodes)
 	}
 	var out []v1alpha1.NodeClassStatus
 	for name, status := range found {
@@ -54,7 +62,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 
 // updated counts the nodes that have a node plugin of a class in its present form.
 func updated(seen Observation, class, revision string) int32 {
-	count := int32(0)
+	count := seen.Quiet.In(class)
 	for i := range seen.Pods {
 		pod := &seen.Pods[i]
 		if pod.Labels[contract.NodeClassLabel] == class && pod.Labels[contract.RevisionLabel] == revision &&

@@ -9,6 +9,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 )
 
 // Observation is what one look at the cluster showed of a driver.
@@ -21,8 +22,10 @@ type Observation struct {
 	Refusal *claims.Refusal
 	// Removal tells how far a removal is; empty while the driver stays.
 	Removal Removal
-	// Nodes of the cluster.
+	// Nodes of the cluster, but for the quiet ones.
 	Nodes []Node
+	// Quiet are the numbers of the quiet nodes, whose pods are not among Pods.
+	Quiet quiet.Counts
 	// Table describes the node classes.
 	Table nodeclass.Table
 	// DaemonSets of the driver.

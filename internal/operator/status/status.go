@@ -71,6 +71,13 @@ func count(seen Observation) v1alpha1.NodeCounts {
 			counts.Ready++
 		}
 	}
+	for kind, nodes := range seen.Quiet {
+		counts.Total += nodes
+		if kind.Class != "" {
+			counts.Eligible += nodes
+			counts.Ready += nodes
+		}
+	}
 	counts.Summary = fmt.Sprintf("%d/%d", counts.Ready, counts.Eligible)
 	return counts
 }

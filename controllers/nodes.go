@@ -1,0 +1,68 @@
+package controllers
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/image-csi/image-csi-operator/controllers/roster"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// readNodes finds the nodes to look at, with their places and node plugins, and the numbers of the quiet ones.
+func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
+	holds := len(claims.Holding(seen.drivers)) > 0
+	seen.plan = placement.ByDriver(seen.Driver, holds)
+	rule := quiet.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
+	basis := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, holds, rule.Revisions)
+	nodes, counts := r.roster.Look(seen.Driver.Name, basis, func(of roster.Facts) (quiet.Kind, bool) {
+		return rule.Of(of.Node, of.Registered, of.Pods)
+	})
+	for _, node := range nodes {
+		seen.take(node)
+	}
+	seen.Quiet = counts
+}
+
+// everyNode adds the quiet nodes to those that are looked at.
+func (r *ImageCSIDriverReconciler) everyNode(seen *observation) {
+	if len(seen.Quiet) == 0 {
+		return
+	}
+	known := sets.New[string]()
+	for i := range seen.nodes {
+		known.Insert(seen.nodes[i].Name)
+	}
+	for _, node := range r.roster.All(seen.Driver.Name) {
+		if node.Node != nil && !known.Has(node.Node.Name) {
+			seen.take(node)
+		}
+	}
+	seen.Quiet = nil
+}
+
+// take adds a node to those that are looked at.
+func (o *observation) take(of roster.Facts) {
+	for _, pod := range of.Pods {
+		o.Pods = append(o.Pods, *pod)
+	}
+	if of.Node == nil {
+		return
+	}
+	o.nodes = append(o.nodes, *of.Node)
+	o.Nodes = append(o.Nodes, status.Node{Node: o.plan.Of(of.Node), Registered: of.Registered})
+}
+
+// revisions of the driver's DaemonSets, by class.
+func revisions(seen *observation) map[string]string {
+	out := map[string]string{}
+	for i := range seen.DaemonSets {
+		daemonSet := &seen.DaemonSets[i]
+		out[daemonSet.Labels[contract.NodeClassLabel]] = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+package roster
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// node is a node's name, age, labels, taints of ours and software, and whether its kubelet reports.
+type node struct {
+	kept
+	taints   []corev1.Taint
+	software software
+	ready    readiness
+}
+
+type software struct{ system, image, kubelet, runtime string }
+
+// KeepNode makes of a Node what the cache is to hold; it leaves alone what is none.
+func KeepNode(object any) (any, error) {
+	in, is := object.(*corev1.Node)
+	if !is {
+		return object, nil
+	}
+	info := in.Status.NodeInfo
+	out := &node{kept: identity(in.ObjectMeta), software: software{
+		system: interned(info.OperatingSystem), image: interned(info.OSImage),
+		kubelet: interned(info.KubeletVersion), runtime: interned(info.ContainerRuntimeVersion),
+	}}
+	out.Labels, out.CreationTimestamp = internedMap(in.Labels), in.CreationTimestamp
+	if out.Labels[corev1.LabelHostname] == out.Name {
+		out.Labels[corev1.LabelHostname] = out.Name // The same bytes, not equal ones.
+	}
+	for _, taint := range in.Spec.Taints {
+		if strings.HasPrefix(taint.Key, contract.Prefix) {
+			out.taints = append(out.taints, taint)
+		}
+	}
+	for _, condition := range in.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			out.ready = readiness{status: interned(condition.Status), since: condition.LastTransitionTime}
+		}
+	}
+	return out, nil
+}
+
+// typed returns what is kept as the rules read it.
+func (n *node) typed() *corev1.Node {
+	out := &corev1.Node{ObjectMeta: n.ObjectMeta}
+	out.Spec.Taints = n.taints
+	out.Status.NodeInfo = corev1.NodeSystemInfo{
+		OperatingSystem: n.software.system, OSImage: n.software.image,
+		KubeletVersion: n.software.kubelet, ContainerRuntimeVersion: n.software.runtime,
+	}
+	if n.ready.status != "" {
+		out.Status.Conditions = []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: n.ready.status, LastTransitionTime: n.ready.since}}
+	}
+	return out
+}
+
+func (n *node) place() string { return n.Name }
+func (n *node) in(p *place)   { p.node = n }
+func (n *node) out(p *place)  { p.node = nil }
+
+// same says that nothing changed that matters: a heartbeat.
+func (n *node) same(before fact) bool {
+	other, is := before.(*node)
+	return is && n.UID == other.UID && n.software == other.software && n.ready.same(other.ready) &&
+		maps.Equal(n.Labels, other.Labels) && equality.Semantic.DeepEqual(n.taints, other.taints)
+}
+
+// DeepCopyObject implements runtime.Object.
+func (n *node) DeepCopyObject() runtime.Object {
+	out := *n
+	return &out
+}
