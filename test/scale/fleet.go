@@ -24,7 +24,11 @@ const atOnce = 16
 const imagesPerNode = 50
 
 // fleet plays the kubelets, and the controller that makes the DaemonSets' pods.
-type fleet struct{ *server }
+type fleet struct {
+	*server
+	// templates of the DaemonSets' pods, by class, once they are scheduled.
+	templates map[string]corev1.PodTemplateSpec
+}
 
 func name(i int) string { return fmt.Sprintf("worker-%05d.zone-%d.example.com", i, i%3) }
 
@@ -41,7 +45,7 @@ func runtimeVersion(class string) string {
 }
 
 // each does something for the nodes from one number to before another.
-func (f fleet) each(ctx context.Context, from, to int, do func(ctx context.Context, i int) error) error {
+func (f *fleet) each(ctx context.Context, from, to int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i := from; i < to && ctx.Err() == nil; i++ {
@@ -51,7 +55,7 @@ func (f fleet) each(ctx context.Context, from, to int, do func(ctx context.Conte
 }
 
 // join is a node that comes into the cluster.
-func (f fleet) join(ctx context.Context, i int) error {
+func (f *fleet) join(ctx context.Context, i int) error {
 	if err := f.Create(ctx, node(i)); err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (f fleet) join(ctx context.Context, i int) error {
 }
 
 // daemonSet returns the one of a class.
-func (f fleet) daemonSet(ctx context.Context, class string) (*appsv1.DaemonSet, error) {
+func (f *fleet) daemonSet(ctx context.Context, class string) (*appsv1.DaemonSet, error) {
 	var found appsv1.DaemonSetList
 	if err := f.List(ctx, &found, client.InNamespace(namespace), client.MatchingLabels{contract.NodeClassLabel: class}); err != nil {
 		return nil, err
@@ -71,12 +75,14 @@ func (f fleet) daemonSet(ctx context.Context, class string) (*appsv1.DaemonSet, 
 }
 
 // schedule is the DaemonSet controller that has seen the DaemonSets.
-func (f fleet) schedule(ctx context.Context) error {
+func (f *fleet) schedule(ctx context.Context) error {
+	f.templates = map[string]corev1.PodTemplateSpec{}
 	for _, class := range []string{"containerd", "crio"} {
 		daemonSet, err := f.daemonSet(ctx, class)
 		if err != nil {
 			return err
 		}
+		f.templates[class] = daemonSet.Spec.Template
 		daemonSet.Status.ObservedGeneration = daemonSet.Generation
 		if err := f.Status().Update(ctx, daemonSet); err != nil {
 			return err
@@ -86,14 +92,11 @@ func (f fleet) schedule(ctx context.Context) error {
 }
 
 // serve is a node plugin that starts on a node, gets ready, and is registered by the kubelet.
-func (f fleet) serve(ctx context.Context, i int) error {
+func (f *fleet) serve(ctx context.Context, i int) error {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
-	daemonSet, err := f.daemonSet(ctx, class(i))
-	if err != nil {
-		return err
-	}
-	pod.Labels = daemonSet.Spec.Template.Labels
-	pod.Spec = daemonSet.Spec.Template.Spec
+	shared := f.templates[class(i)]
+	template := shared.DeepCopy()
+	pod.Labels, pod.Spec = template.Labels, template.Spec
 	pod.Spec.NodeName = name(i)
 	pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "", "" // Nobody makes these here.
 	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
@@ -120,7 +123,7 @@ func (f fleet) serve(ctx context.Context, i int) error {
 }
 
 // change is a node that comes back with the other container runtime.
-func (f fleet) change(ctx context.Context, i int) error {
+func (f *fleet) change(ctx context.Context, i int) error {
 	other := "crio"
 	if class(i) == other {
 		other = "containerd"
@@ -130,7 +133,7 @@ func (f fleet) change(ctx context.Context, i int) error {
 }
 
 // leave is a node that goes for good.
-func (f fleet) leave(ctx context.Context, i int) error {
+func (f *fleet) leave(ctx context.Context, i int) error {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
 	for _, object := range []client.Object{&corev1.Node{}, &storagev1.CSINode{}} {
 		object.SetName(name(i))
@@ -142,7 +145,7 @@ func (f fleet) leave(ctx context.Context, i int) error {
 }
 
 // beat is a kubelet that reports that nothing has changed.
-func (f fleet) beat(ctx context.Context, i int) error {
+func (f *fleet) beat(ctx context.Context, i int) error {
 	now := time.Now().UTC().Format(time.RFC3339)
 	status := fmt.Sprintf(`{"status": {"conditions": [{"type": "MemoryPressure", "lastHeartbeatTime": %[1]q}, {"type": "DiskPressure", "lastHeartbeatTime": %[1]q},
 		{"type": "PIDPressure", "lastHeartbeatTime": %[1]q}, {"type": "Ready", "lastHeartbeatTime": %[1]q}]}}`, now)

@@ -49,6 +49,9 @@ func startManager(ctx context.Context, program, kubeconfig string) (*manager, er
 }
 
 func (m *manager) stop() error {
+	if m.command.ProcessState != nil {
+		return nil
+	}
 	if err := m.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -58,6 +61,15 @@ func (m *manager) stop() error {
 	// What it complained about is not lost in a figure.
 	_, err := os.Stderr.Write(m.log.Bytes())
 	return err
+}
+
+// peak is the most memory that an operator that has ended had, resident, in bytes.
+func (m *manager) peak() float64 {
+	usage, is := m.command.ProcessState.SysUsage().(*syscall.Rusage)
+	if !is {
+		return 0
+	}
+	return float64(usage.Maxrss) * 1024 // getrusage(2): kilobytes
 }
 
 // work is what the operator has done since it started, by its own metrics.

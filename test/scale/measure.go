@@ -19,7 +19,7 @@ import (
 
 const (
 	// perKind is how many nodes are added, changed and removed, one at a time.
-	perKind = 5
+	perKind = 8
 	// apart is the time between them: the operator collects changes for a second, writes, and sees its own write.
 	apart = 3 * time.Second
 	// minReadySeconds of the driver, short to save time.
@@ -33,8 +33,8 @@ type figures struct {
 	// from there; for each the time it took.
 	install, serve         work
 	installTime, serveTime time.Duration
-	// heapPerNode in bytes, over an empty cluster.
-	heapPerNode float64
+	// heapPerNode in bytes, over an empty cluster. peak is the most memory that an operator had, resident, in bytes.
+	heapPerNode, peak float64
 	// quiet is a time of heartbeats only, of so many, over so long.
 	quiet     work
 	beats     int
@@ -48,7 +48,7 @@ type figures struct {
 
 // measurement is one under way.
 type measurement struct {
-	fleet
+	*fleet
 	*manager
 	program string
 	figures figures
@@ -60,7 +60,7 @@ func measure(ctx context.Context, program, dir string, nodes int, heartbeats tim
 		return out, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	m := &measurement{fleet: fleet{s}, program: program, figures: figures{nodes: nodes}}
+	m := &measurement{fleet: &fleet{server: s}, program: program, figures: figures{nodes: nodes}}
 	if m.manager, err = startManager(ctx, program, s.kubeconfig); err != nil {
 		return out, err
 	}
@@ -74,6 +74,7 @@ func measure(ctx context.Context, program, dir string, nodes int, heartbeats tim
 		{"heartbeats", func(ctx context.Context) error { return m.onlyBeat(ctx, heartbeats) }},
 		{"single nodes", m.single},
 		{"restart", m.startAgain},
+		{"end", func(context.Context) error { return m.end() }},
 	} {
 		fmt.Fprintf(os.Stderr, "%s  %5d nodes: %s\n", time.Now().Format(time.TimeOnly), nodes, step.what)
 		if err := step.do(ctx); err != nil {
@@ -193,12 +194,21 @@ func (m *measurement) oneByOne(ctx context.Context, do func(context.Context, int
 	return out, err
 }
 
-// startAgain replaces the operator.
-func (m *measurement) startAgain(ctx context.Context) error {
-	err := m.stop()
-	if err != nil {
+// end stops the operator and notes how much memory it had.
+func (m *measurement) end() error {
+	if err := m.stop(); err != nil {
 		return err
 	}
+	m.figures.peak = max(m.figures.peak, m.peak())
+	return nil
+}
+
+// startAgain replaces the operator.
+func (m *measurement) startAgain(ctx context.Context) error {
+	if err := m.end(); err != nil {
+		return err
+	}
+	var err error
 	if m.manager, err = startManager(ctx, m.program, m.kubeconfig); err != nil {
 		return err
 	}
@@ -240,13 +250,17 @@ func (m *measurement) expect(ctx context.Context, labelled, ready int) error {
 	if err := m.Get(ctx, client.ObjectKey{Name: contract.DefaultDriverName}, &driver); err != nil {
 		return err
 	}
-	var nodes corev1.NodeList
-	if err := m.List(ctx, &nodes, client.HasLabels{contract.NodeClassLabel}); err != nil {
+	counts := driver.Status.Nodes
+	if int(counts.Total) != labelled || int(counts.Eligible) != labelled || int(counts.Ready) != ready {
+		return fmt.Errorf("the status counts %+v, instead of %d nodes and %d ready ones", counts, labelled, ready)
+	}
+	nodes := &metav1.PartialObjectMetadataList{}
+	nodes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
+	if err := m.List(ctx, nodes, client.HasLabels{contract.NodeClassLabel}); err != nil {
 		return err
 	}
-	counts := driver.Status.Nodes
-	if len(nodes.Items) != labelled || int(counts.Total) != labelled || int(counts.Eligible) != labelled || int(counts.Ready) != ready {
-		return fmt.Errorf("%d nodes have a class and the status counts %+v, instead of %d nodes and %d ready ones", len(nodes.Items), counts, labelled, ready)
+	if len(nodes.Items) != labelled {
+		return fmt.Errorf("%d nodes have a class instead of %d", len(nodes.Items), labelled)
 	}
 	if ready == labelled && meta.IsStatusConditionTrue(driver.Status.Conditions, v1alpha1.ConditionProgressing) {
 		return errors.New("every node is ready, and the driver still progresses")
