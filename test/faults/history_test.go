@@ -14,7 +14,7 @@ import (
 
 // history is what happens on a node, once for each step at which the plugin is killed.
 type history struct {
-	before func(*testing.T, *nodes.Plugin)       // the plugin runs
+	before func(*testing.T, *nodes.Plugin)       // the plugin runs; nil is nothing
 	killed func(*testing.T, *nodes.Plugin) error // a call, and how it ended: it fails if its plugin is killed
 	dead   func(*testing.T, *nodes.Plugin)       // the plugin does not run; nil is nothing
 	after  func(*testing.T, *nodes.Plugin)       // the plugin runs again; nil is nothing
@@ -48,7 +48,9 @@ func killAtEveryStep(t *testing.T, p *nodes.Plugin, h history) {
 	before := stateOf(t, p)
 	for n := first; n < maxSteps; n += stride {
 		p.Start(t)
-		h.before(t, p)
+		if h.before != nil {
+			h.before(t, p)
+		}
 		killed := killAt(t, p, h, n)
 		if h.dead != nil {
 			h.dead(t, p)
