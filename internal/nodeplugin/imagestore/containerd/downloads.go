@@ -46,7 +46,7 @@ func (s *Store) DiscardDownload(ctx context.Context, corrupt error) error {
 	}
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	status, err := s.client.ContentStore().Status(ctx, named[1])
-	if err == nil && status.Offset < status.Total {
+	if err == nil && (status.Total == 0 || status.Offset < status.Total) {
 		return nil // somebody downloads it anew
 	}
 	if err == nil {
