@@ -2,7 +2,6 @@
 package docs_test
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -122,50 +121,5 @@ func TestTheRunbooksHaveASectionForEveryAlertAndNoOther(t *testing.T) {
 	}
 	if len(alerts) == 0 || !slices.Equal(headings, alerts) {
 		t.Errorf("sections %q, alerts %q", headings, alerts)
-	}
-}
-
-// A histogram is asked for by its buckets, among others.
-var selector = regexp.MustCompile(`\b([a-z_]+?)(?:_bucket|_sum|_count)?\{`)
-
-func TestAlertsAndTheDashboardNameMetricsThatExist(t *testing.T) {
-	exported := map[string]bool{}
-	for _, file := range []string{"../controllers/metrics.go", "../internal/nodeplugin/metrics/metrics.go", "../internal/nodeplugin/metrics/usage.go"} {
-		for _, name := range regexp.MustCompile(`"(imagecsi_[a-z_]+)"`).FindAllStringSubmatch(page(t, file), -1) {
-			exported[name[1]] = true
-		}
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal([]byte(page(t, "../config/monitoring/dashboard.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	queries := map[string]string{}
-	for _, panel := range dashboard.Panels {
-		for _, target := range panel.Targets {
-			queries["panel "+panel.Title] += target.Expr + "\n"
-		}
-	}
-	for _, expr := range regexp.MustCompile(`(?m)^\s+expr: (.+(?:\n\s+[>=<].+)?)$`).FindAllStringSubmatch(
-		page(t, "../internal/operator/render/testdata/golden/optional.yaml"), -1) {
-		queries["alert "+expr[1]] = expr[1]
-	}
-	if len(queries) < 20 {
-		t.Fatalf("found %d queries only", len(queries))
-	}
-	for where, query := range queries {
-		names := selector.FindAllStringSubmatch(query, -1)
-		if len(names) == 0 {
-			t.Errorf("%s names no metric", where)
-		}
-		for _, name := range names {
-			if !exported[name[1]] {
-				t.Errorf("%s asks for %s, which nothing exports", where, name[1])
-			}
-		}
 	}
 }
