@@ -33,14 +33,13 @@ func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation)
 	return errors.Join(failures...)
 }
 
-// free says whether a node can get another class now, and notes the pod that it waits for.
+// free says whether a node can get another class now, and notes a pod that it waits for, or that it ignores.
 func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
 	if place.Settled() || place.Current == "" {
 		return !place.Settled(), nil
 	}
-	user, err := r.userOn(ctx, seen, place.Name)
-	place.UsedBy = user
-	return err == nil && user == "", err
+	err := r.markUser(ctx, seen, place)
+	return err == nil && place.UsedBy == "", err
 }
 
 func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node, class string) error {
@@ -70,14 +69,14 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 	return nil
 }
 
-// unlabel takes away the class of the nodes that no other driver needs. The driver's own node plugins are gone by now.
+// unlabel takes away the class of the nodes that no other driver needs and on which nothing holds the driver.
 func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "unlabel")
 	defer end(span, &err)
 	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
 	var unneeded []int
 	for i := range seen.nodes {
-		if place := plan.Of(&seen.nodes[i]); place.Current != "" && place.Wanted == "" {
+		if place := plan.Of(&seen.nodes[i]); place.Current != "" && place.Wanted == "" && seen.Nodes[i].UsedBy == "" {
 			unneeded = append(unneeded, i)
 		}
 	}

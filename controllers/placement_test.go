@@ -176,8 +176,7 @@ func TestEventsTellTransitionsOnly(t *testing.T) {
 	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True RollingOut"))
 	c.fleet()
 	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False RolledOut"))
-	var driver v1alpha1.ImageCSIDriver
-	c.Expect(c.Get(c.ctx, client.ObjectKey{Name: driverName}, &driver)).To(Succeed())
+	driver := c.lookUp(driverName)
 	for range 3 {
 		c.touch("one")
 		c.settle()

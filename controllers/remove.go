@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,11 +16,13 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
+	"github.com/image-csi/image-csi-operator/internal/operator/usage"
 )
 
-// remove takes a driver away in an order in which no pod loses a volume and no kubelet a driver it needs: node
-// plugins once nothing uses a volume, then the CSIDriver objects, then the nodes' labels, and the finalizer last.
-// An unmanaged driver is let go with everything left in place.
+// remove takes a driver away in an order in which no pod loses a volume and no kubelet a driver it needs: each node's
+// label, and with it the node plugin, once nothing there uses a volume; after the last of them the DaemonSets, then the
+// CSIDriver objects and labels that are left, and the finalizer last. On nodes that another driver needs, the label and
+// the node plugin stay until the last of them, too. An unmanaged driver is let go with everything left in place.
 //
 // The objects have no owner reference: a foreground deletion of the ImageCSIDriver would otherwise delete the
 // DaemonSets at once, whatever the finalizer says.
@@ -36,7 +39,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	}
 	if inUse {
 		seen.Removal = status.RemovalWaiting
-		return ctrl.Result{RequeueAfter: sooner(recheckVolumes, seen.pending)}, r.keepUp(ctx, seen)
+		return ctrl.Result{RequeueAfter: sooner(recheckVolumes, seen.pending)}, errors.Join(r.unlabel(ctx, seen), r.keepUp(ctx, seen))
 	}
 	seen.Removal = status.RemovalStopping
 	stopped, err := r.stop(ctx, seen)
@@ -63,7 +66,7 @@ func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation
 	return err
 }
 
-// markUsers notes the pods that still use a volume of the driver, and says whether there are any.
+// markUsers notes the pods that still use a volume of the driver, and says whether there are any to wait for.
 func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse bool, err error) {
 	ctx, span := r.phase(ctx, "find users")
 	defer end(span, &err)
@@ -71,18 +74,25 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 		stage.Reason == string(status.RemovalStopping) {
 		return false, nil // The node plugins are ending: too late for a pod that came since.
 	}
-	volumes, err := r.volumesOf(ctx, seen.Names)
-	if err != nil {
+	volumes, users := usage.Of(seen.Names), map[string]string{}
+	if err := r.addPersistent(ctx, volumes); err != nil {
 		return false, err
 	}
-	users, err := r.users(ctx, volumes)
-	if err != nil {
+	if err := r.eachPod(ctx, func(pod *corev1.Pod) {
+		if users[pod.Spec.NodeName] == "" && volumes.UsedBy(pod) {
+			users[pod.Spec.NodeName] = named(pod)
+		}
+	}); err != nil {
 		return false, err
 	}
 	for i := range seen.Nodes {
-		seen.Nodes[i].UsedBy = users[seen.Nodes[i].Name]
+		if node := &seen.Nodes[i]; ignores(seen.Driver) {
+			node.Ignored = users[node.Name]
+		} else {
+			node.UsedBy = users[node.Name]
+		}
 	}
-	return len(users) > 0, nil
+	return len(users) > 0 && !ignores(seen.Driver), nil
 }
 
 // stop deletes the DaemonSets and says whether they and their pods are gone. Their deletion events lead here again.

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -33,7 +34,19 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation
 		return fmt.Errorf("write the status of ImageCSIDriver %s: %w", before.Name, err)
 	}
 	r.announce(before, after)
+	r.announceIgnored(before, after, seen)
 	return nil
+}
+
+// announceIgnored records an event when there are pods that were not waited for.
+func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, seen *observation) {
+	isTold := func(pod v1alpha1.IgnoredPod) bool { return slices.Contains(before.Status.IgnoredPods, pod) }
+	for _, pod := range after.Status.IgnoredPods {
+		if !isTold(pod) {
+			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(seen.Observation))
+			return
+		}
+	}
 }
 
 // announce records an event for every condition that turned, or that is true for another reason now.

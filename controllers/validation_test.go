@@ -21,6 +21,7 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 	c := newCluster(t)
 	want := v1alpha1.ImageCSIDriverSpec{
 		ManagementState: v1alpha1.Managed,
+		VolumesInUse:    v1alpha1.VolumesWait,
 		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo, CompatibilityMetrics: v1alpha1.CompatibilityMetricsDisabled},
 		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
 		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
@@ -70,6 +71,8 @@ func TestValidation(t *testing.T) {
 	}{
 		"name of 63 characters": {name: strings.Repeat("a", 51) + ".example.com"},
 		"name of 64 characters": {name: strings.Repeat("a", 52) + ".example.com", refused: "metadata.name is the CSI driver's name and may have at most 63 characters"},
+		"volumes ignored":       {text: "spec: {volumesInUse: Ignore}"},
+		"volumes forced":        {text: "spec: {volumesInUse: Force}", refused: "Unsupported value"},
 		"unknown state":         {text: "spec: {managementState: Paused}", refused: "Unsupported value"},
 
 		"two aliases":               {text: "spec: {aliases: [a.example.com, b.example.com]}"},

@@ -1,74 +1,108 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
 	"github.com/image-csi/image-csi-operator/internal/operator/usage"
 )
 
 // pageSize bounds the memory that a list of everything in the cluster takes at a time.
 const pageSize = 500
 
-// volumeIndex finds the volumes of some drivers; it is filled when first needed.
+// volumeIndex finds the volumes of all drivers, because they share the nodes' classes; it is filled when first needed.
 type volumeIndex struct {
-	volumes usage.Volumes
-	filled  bool
+	// ignored are the volumes of drivers that ignore those in use, if the one that is looked at does so itself;
+	// waitedFor are those of all others that have anything on the nodes.
+	waitedFor, ignored usage.Volumes
+	filled             bool
 }
 
-// userOn returns a pod on a node, as namespace/name, that uses a volume of any driver; empty if there is none.
-func (r *ImageCSIDriverReconciler) userOn(ctx context.Context, seen *observation, node string) (string, error) {
-	if !seen.volumes.filled {
-		var names []string
-		for i := range seen.drivers {
-			names = append(names, render.Names(&seen.drivers[i])...)
-		}
-		volumes, err := r.volumesOf(ctx, names)
-		if err != nil {
-			return "", err
-		}
-		seen.volumes = volumeIndex{volumes: volumes, filled: true}
+func ignores(driver *v1alpha1.ImageCSIDriver) bool {
+	return driver.Spec.VolumesInUse == v1alpha1.VolumesIgnore
+}
+
+// markUser notes a pod on a node that uses a volume of any driver, of those that are waited for if there is one.
+func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observation, place *status.Node) error {
+	if err := r.fillVolumes(ctx, seen); err != nil {
+		return err
 	}
-	users, err := r.users(ctx, seen.volumes.volumes, client.MatchingFields{"spec.nodeName": node})
-	return users[node], err
+	err := r.eachPod(ctx, func(pod *corev1.Pod) {
+		switch {
+		case seen.volumes.waitedFor.UsedBy(pod):
+			place.UsedBy = cmp.Or(place.UsedBy, named(pod))
+		case seen.volumes.ignored.UsedBy(pod):
+			place.Ignored = cmp.Or(place.Ignored, named(pod))
+		}
+	}, client.MatchingFields{"spec.nodeName": place.Name})
+	if err != nil || place.UsedBy != "" {
+		place.Ignored = "" // The node stays as it is.
+	}
+	return err
 }
 
-// volumesOf finds the volumes of some CSI driver names.
-func (r *ImageCSIDriverReconciler) volumesOf(ctx context.Context, names []string) (usage.Volumes, error) {
-	volumes := usage.Of(names, nil)
+func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observation) error {
+	if seen.volumes.filled {
+		return nil
+	}
+	var waitedFor, ignored []string
+	for i := range seen.drivers {
+		switch names := render.Names(&seen.drivers[i]); {
+		case claims.Gone(&seen.drivers[i]):
+			// No change of a node does anything to its volumes.
+		case ignores(seen.Driver) && ignores(&seen.drivers[i]):
+			ignored = append(ignored, names...)
+		default:
+			waitedFor = append(waitedFor, names...)
+		}
+	}
+	index := volumeIndex{waitedFor: usage.Of(waitedFor), ignored: usage.Of(ignored), filled: true}
+	if err := r.addPersistent(ctx, index.waitedFor, index.ignored); err != nil {
+		return err
+	}
+	seen.volumes = index
+	return nil
+}
+
+// addPersistent counts the cluster's PersistentVolumes in.
+func (r *ImageCSIDriverReconciler) addPersistent(ctx context.Context, volumes ...usage.Volumes) error {
 	for next, more := "", true; more; more = next != "" {
 		var page corev1.PersistentVolumeList
 		if err := r.Direct.List(ctx, &page, client.Limit(pageSize), client.Continue(next)); err != nil {
-			return volumes, fmt.Errorf("list PersistentVolumes to learn which claims are image volumes: %w", err)
+			return fmt.Errorf("list PersistentVolumes to learn which claims are image volumes: %w", err)
 		}
 		for i := range page.Items {
-			volumes.Add(&page.Items[i])
-		}
-		next = page.Continue
-	}
-	return volumes, nil
-}
-
-// users returns, for each node with a pod that uses one of the volumes, such a pod as namespace/name.
-func (r *ImageCSIDriverReconciler) users(ctx context.Context, volumes usage.Volumes, where ...client.ListOption) (map[string]string, error) {
-	users := map[string]string{}
-	for next, more := "", true; more; more = next != "" {
-		var page corev1.PodList
-		options := append([]client.ListOption{client.Limit(pageSize), client.Continue(next)}, where...)
-		if err := r.Direct.List(ctx, &page, options...); err != nil {
-			return nil, fmt.Errorf("list pods to learn which of them use image volumes: %w", err)
-		}
-		for i := range page.Items {
-			pod := &page.Items[i]
-			if volumes.UsedBy(pod) && users[pod.Spec.NodeName] == "" {
-				users[pod.Spec.NodeName] = pod.Namespace + "/" + pod.Name
+			for _, some := range volumes {
+				some.Add(&page.Items[i])
 			}
 		}
 		next = page.Continue
 	}
-	return users, nil
+	return nil
 }
+
+// eachPod visits pods of the cluster.
+func (r *ImageCSIDriverReconciler) eachPod(ctx context.Context, visit func(*corev1.Pod), where ...client.ListOption) error {
+	for next, more := "", true; more; more = next != "" {
+		var page corev1.PodList
+		options := append([]client.ListOption{client.Limit(pageSize), client.Continue(next)}, where...)
+		if err := r.Direct.List(ctx, &page, options...); err != nil {
+			return fmt.Errorf("list pods to learn which of them use image volumes: %w", err)
+		}
+		for i := range page.Items {
+			visit(&page.Items[i])
+		}
+		next = page.Continue
+	}
+	return nil
+}
+
+func named(pod *corev1.Pod) string { return pod.Namespace + "/" + pod.Name }

@@ -104,6 +104,7 @@ func TestTheStatusBoundsAreThoseOfTheSchema(t *testing.T) {
 	for what, pair := range map[string][2]int64{
 		"problems":         {*problems.MaxItems, MaxProblems},
 		"problem messages": {*message.MaxLength, MaxProblemMessage},
+		"ignored pods":     {*status.Properties["ignoredPods"].MaxItems, MaxIgnoredPods},
 		"updating nodes":   {*updating.MaxItems, MaxUpdatingNodes},
 		"failure messages": {*failure.MaxLength, MaxProblemMessage},
 		"rollout messages": {*sentence.MaxLength, MaxProblemMessage},

@@ -4,11 +4,20 @@ package v1alpha1
 type ImageCSIDriverSpec struct {
 	// managementState says what the operator does with the driver. Managed: runs it and repairs it. Unmanaged:
 	// leaves every object as it is, for as long as somebody else looks after them. Removed: takes the driver away as
-	// if this object were deleted, but keeps this object; like a deletion, it waits until no pod uses a volume of
-	// the driver.
+	// if this object were deleted, but keeps this object; like a deletion, it leaves a node when no pod there uses a
+	// volume of the driver.
 	// +kubebuilder:default=Managed
 	// +optional
 	ManagementState ManagementState `json:"managementState,omitempty"`
+
+	// volumesInUse says what happens where a pod uses a volume of the driver when the driver is taken away (by
+	// deletion or managementState) or the node's class changes. Wait: the node stays as it is until no pod there does.
+	// Ignore: it goes on at once. Pods then keep running with what they have mounted, but nobody unmounts it until a
+	// node plugin of the driver is back on the node: a pod that is deleted stays Terminating, and one that starts, or
+	// starts again after the node does, does not get its volume. status.ignoredPods names such pods.
+	// +kubebuilder:default=Wait
+	// +optional
+	VolumesInUse VolumesInUse `json:"volumesInUse,omitempty"`
 
 	// aliases are further CSI driver names that the same node plugins serve, so that manifests written for another
 	// name keep working. Each is a CSI driver name: at most 63 characters in domain form.
@@ -67,6 +76,18 @@ const (
 	Unmanaged ManagementState = "Unmanaged"
 	// Removed drivers are taken away; the ImageCSIDriver stays.
 	Removed ManagementState = "Removed"
+)
+
+// VolumesInUse says what happens where pods use volumes of a driver that is to leave.
+// +kubebuilder:validation:Enum=Wait;Ignore
+type VolumesInUse string
+
+// What happens where pods use volumes.
+const (
+	// VolumesWait leaves the node as it is until no pod there uses one.
+	VolumesWait VolumesInUse = "Wait"
+	// VolumesIgnore goes on at once.
+	VolumesIgnore VolumesInUse = "Ignore"
 )
 
 // DriverName is a CSI driver name (CSI specification, GetPluginInfo; Kubernetes takes lower case only).

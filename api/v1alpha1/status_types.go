@@ -34,6 +34,15 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
 
+	// ignoredPods are pods that use volumes of the driver and were not waited for, because spec.volumesInUse is Ignore:
+	// one for each node, sorted by node; at most 20 are listed. A pod stays listed until a node plugin serves its node
+	// again, the node is gone, or spec.volumesInUse is Wait.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=map
+	// +listMapKey=node
+	// +optional
+	IgnoredPods []IgnoredPod `json:"ignoredPods,omitempty"`
+
 	// problems is a sample of the nodes that need attention, the worst first.
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=atomic
@@ -53,7 +62,7 @@ type NodeCounts struct {
 	Total int32 `json:"total"`
 
 	// eligible is the number of nodes that can serve the driver: spec.nodePlugin.nodeSelector selects them and
-	// their container runtime is supported.
+	// their container runtime is supported. A node that the driver has left in a removal does not count.
 	// +kubebuilder:validation:Minimum=0
 	Eligible int32 `json:"eligible"`
 
@@ -66,7 +75,8 @@ type NodeCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Unsupported int32 `json:"unsupported"`
 
-	// waiting is the number of nodes whose class has to change but on which a pod still uses a volume of the driver.
+	// waiting is the number of nodes that have to change class, or that the driver has to leave, but on which a pod
+	// still uses a volume of the driver.
 	// +kubebuilder:validation:Minimum=0
 	Waiting int32 `json:"waiting"`
 }
@@ -176,6 +186,17 @@ type RolloutFailure struct {
 	Message string `json:"message"`
 }
 
+// IgnoredPod is a pod that uses a volume of the driver and was not waited for.
+type IgnoredPod struct {
+	// node on which the pod is.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// pod as namespace/name.
+	// +kubebuilder:validation:MaxLength=317
+	Pod string `json:"pod"`
+}
+
 // NodeProblem is something on one node that a person may have to act on.
 type NodeProblem struct {
 	// node is the node's name.
@@ -238,4 +259,5 @@ const (
 	MaxClassStatuses   = 32
 	MaxRuntimeVersions = 8
 	MaxUpdatingNodes   = 10
+	MaxIgnoredPods     = 20
 )

@@ -13,17 +13,20 @@ import (
 // alias is the driver's second name.
 const alias = "csi-image.warm-metal.tech"
 
-// driverIsChanged gives the driver a second name, a secret and a number of volumes, and waits until both nodes know.
-func driverIsChanged(t *testing.T, s *suite) {
-	s.apply(t, `
+// changedDriver has a second name, a secret and a number of volumes.
+const changedDriver = `
 apiVersion: storage.imagecsi.dev/v1alpha1
 kind: ImageCSIDriver
-metadata: {name: `+driver+`}
+metadata: {name: ` + driver + `}
 spec:
-  aliases: [`+alias+`]
+  aliases: [` + alias + `]
   credentials: {secrets: [{name: registry}]}
   volumes: {maxVolumesPerNode: 123}
-`)
+`
+
+// driverIsChanged gives the driver a second name, a secret and a number of volumes, and waits until both nodes know.
+func driverIsChanged(t *testing.T, s *suite) {
+	s.apply(t, changedDriver)
 	for class, node := range nodes() {
 		for _, name := range []string{driver, alias} {
 			s.waitFor(t, soon, "123", "get", "csinode", node, "-o", fmt.Sprintf("jsonpath={.spec.drivers[?(@.name==%q)].allocatable.count}", name))

@@ -46,6 +46,7 @@ func TestFirstLight(t *testing.T) {
 		{"both names of the driver serve one image on one node", bothNames},
 		{"a secret of the driver opens a private image, without a restart when it changes", secretOfTheDriver},
 		{"after a power cut, pods find what they wrote, and nothing is left of those deleted meanwhile", powerCut},
+		{"a removal that ignores volumes in use leaves them to their pods, and the driver that comes back cleans up", ignoredVolumes},
 		{"removal waits for pods that use volumes, then leaves nothing", removal},
 	}
 	for _, step := range steps {

@@ -37,6 +37,8 @@ func available(seen Observation, nodes v1alpha1.NodeCounts) metav1.Condition {
 	switch {
 	case seen.Removal == RemovalDone:
 		return condition(kind, false, string(RemovalDone), "The driver is removed; spec.managementState: Managed brings it back.")
+	case seen.Removal != "" && nodes.Eligible == 0:
+		return condition(kind, false, ReasonNodesNotReady, "The driver has left every node.")
 	case nodes.Eligible == 0 && nodes.Unsupported == 0:
 		return condition(kind, false, ReasonNoEligibleNodes, "spec.nodePlugin.nodeSelector selects none of the cluster's %s.", nodesOf(nodes.Total))
 	case nodes.Eligible == 0:
@@ -62,7 +64,7 @@ func nodesOf(count int32) string {
 	return fmt.Sprintf("%d nodes", count)
 }
 
-func progressing(seen Observation) metav1.Condition {
+func progressing(seen Observation, ignored []v1alpha1.IgnoredPod) metav1.Condition {
 	const kind = v1alpha1.ConditionProgressing
 	switch {
 	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged && seen.Removal == "":
@@ -72,13 +74,21 @@ func progressing(seen Observation) metav1.Condition {
 	}
 	switch seen.Removal {
 	case RemovalWaiting:
-		return condition(kind, true, string(RemovalWaiting), "The driver is removed as soon as no pod uses its volumes; status.problems names such pods. It is checked again every half minute.")
+		return condition(kind, true, string(RemovalWaiting), "The driver leaves each node when no pod there uses its volumes, and is removed with the last; status.problems names such pods. It is checked again every half minute.")
 	case RemovalStopping:
-		return condition(kind, true, string(RemovalStopping), "The node plugins are ending.")
+		return condition(kind, true, string(RemovalStopping), "The node plugins are ending.%s", inSpiteOf(ignored))
 	case RemovalDone:
-		return condition(kind, false, string(RemovalDone), "Nothing of the driver is left in the cluster.")
+		return condition(kind, false, string(RemovalDone), "The driver has no object left in the cluster.%s", inSpiteOf(ignored))
 	}
 	return rollingOut(seen.Rollout)
+}
+
+// inSpiteOf tells of the pods that a removal did not wait for.
+func inSpiteOf(ignored []v1alpha1.IgnoredPod) string {
+	if len(ignored) == 0 {
+		return ""
+	}
+	return " Pods keep volumes that nobody unmounts until the driver is back, because spec.volumesInUse is Ignore; status.ignoredPods names them."
 }
 
 func rollingOut(rollout *v1alpha1.RolloutStatus) metav1.Condition {

@@ -38,6 +38,9 @@ type Observation struct {
 	Err error
 }
 
+// left says that the driver, which is being removed, has left a node already.
+func (o *Observation) left(node Node) bool { return o.Removal != "" && node.Current == "" }
+
 // Removal is a stage of taking a driver away.
 type Removal string
 
@@ -54,8 +57,11 @@ type Node struct {
 	// Registered are the CSI driver names in the node's CSINode object.
 	Registered sets.Set[string]
 	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
-	// driver, as it is; empty if nothing has to wait.
+	// driver there, as it is; empty if nothing has to wait.
 	UsedBy string
+	// Ignored is a pod, as namespace/name, that uses a volume of the driver and was not waited for; empty if there is
+	// none.
+	Ignored string
 }
 
 // waiting says that the node's class or the driver's removal waits for a pod.

@@ -24,10 +24,11 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 	if seen.Err == nil && seen.Refusal == nil {
 		next.ObservedGeneration = seen.Driver.Generation
 	}
+	next.IgnoredPods = ignoredPods(previous.IgnoredPods, seen)
 	problems := findProblems(seen)
 	next.Problems = sample(problems)
 	for _, condition := range []metav1.Condition{
-		available(seen, next.Nodes), progressing(seen), degraded(seen, problems),
+		available(seen, next.Nodes), progressing(seen, next.IgnoredPods), degraded(seen, problems),
 	} {
 		condition.ObservedGeneration = seen.Driver.Generation
 		condition.LastTransitionTime = now
@@ -63,7 +64,7 @@ func count(seen Observation) v1alpha1.NodeCounts {
 		if node.waiting() {
 			counts.Waiting++
 		}
-		if !node.Eligible() {
+		if !node.Eligible() || seen.left(node) {
 			continue
 		}
 		counts.Eligible++

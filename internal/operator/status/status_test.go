@@ -66,6 +66,14 @@ func waiting(node string) func(*Observation) {
 	}
 }
 
+// left is a node from which a removal has taken the driver.
+func left(node string) func(*Observation) {
+	return func(seen *Observation) {
+		withNode(node)(seen)
+		seen.Nodes[len(seen.Nodes)-1].Current = ""
+	}
+}
+
 func phase(phase v1alpha1.RolloutPhase) func(*Observation) {
 	return func(seen *Observation) {
 		seen.Rollout = &v1alpha1.RolloutStatus{Phase: phase, Message: "So it is."}
@@ -122,6 +130,8 @@ func TestConditions(t *testing.T) {
 		"refused":             {observe(ready("a"), refused), "True NodesReady", "False NameConflict", "True NameConflict"},
 		"unmanaged":           {observe(ready("a"), managed(v1alpha1.Unmanaged), phase(v1alpha1.PhaseCanary)), "True NodesReady", "False Unmanaged", "False AsExpected"},
 		"waiting to leave":    {observe(waiting("a"), removal(RemovalWaiting)), "True NodesReady", "True WaitingForVolumes", "False AsExpected"},
+		"gone from one node":  {observe(waiting("a"), left("b"), removal(RemovalWaiting)), "True NodesReady", "True WaitingForVolumes", "False AsExpected"},
+		"gone from all nodes": {observe(left("a"), removal(RemovalStopping)), "False NodesNotReady", "True StoppingPlugins", "False AsExpected"},
 		"leaving":             {observe(ready("a"), removal(RemovalStopping)), "True NodesReady", "True StoppingPlugins", "False AsExpected"},
 		"gone":                {observe(withNode("a"), removal(RemovalDone)), "False Removed", "False Removed", "False AsExpected"},
 	}

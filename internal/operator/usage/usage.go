@@ -12,13 +12,9 @@ type Volumes struct {
 	claims sets.Set[types.NamespacedName]
 }
 
-// Of returns the volumes of some CSI driver names, given the cluster's PersistentVolumes.
-func Of(names []string, persistent []corev1.PersistentVolume) Volumes {
-	volumes := Volumes{names: sets.New(names...), claims: sets.New[types.NamespacedName]()}
-	for i := range persistent {
-		volumes.Add(&persistent[i])
-	}
-	return volumes
+// Of returns the volumes of some CSI driver names: the inline ones until PersistentVolumes are added.
+func Of(names []string) Volumes {
+	return Volumes{names: sets.New(names...), claims: sets.New[types.NamespacedName]()}
 }
 
 // Add counts a PersistentVolume in, if it is one of the driver's and bound to a claim.
@@ -30,9 +26,11 @@ func (v Volumes) Add(persistent *corev1.PersistentVolume) {
 }
 
 // UsedBy says whether a pod uses one of the volumes on its node now. A pod without a node has no volumes yet; one
-// that has ended has none any more.
+// that has ended has none any more. One that has ended and is being deleted may have some: the kubelet lets it go when
+// all are unmounted.
 func (v Volumes) UsedBy(pod *corev1.Pod) bool {
-	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if pod.Spec.NodeName == "" || ended && pod.DeletionTimestamp == nil {
 		return false
 	}
 	for i := range pod.Spec.Volumes {
