@@ -104,7 +104,7 @@ func (f *fleet) play(ctx context.Context) error {
 			return err
 		}
 	}
-	on, err := f.kubelets(ctx, pods.Items, nodes.Items)
+	on, err := f.kubelets(ctx, pods.Items, nodes.Items, daemonSets.Items)
 	if err != nil {
 		return err
 	}
@@ -116,12 +116,17 @@ func (f *fleet) play(ctx context.Context) error {
 	return nil
 }
 
-// kubelets end pods that are deleted or whose node is gone, and start the others.
-func (f *fleet) kubelets(ctx context.Context, pods []corev1.Pod, nodes []corev1.Node) (map[string]corev1.Pod, error) {
+// kubelets end pods that are deleted, whose DaemonSet or node is gone or whose node has left the class, and start the
+// others.
+func (f *fleet) kubelets(ctx context.Context, pods []corev1.Pod, nodes []corev1.Node, daemonSets []appsv1.DaemonSet) (map[string]corev1.Pod, error) {
 	on := map[string]corev1.Pod{}
 	for _, pod := range pods {
-		has := slices.ContainsFunc(nodes, func(n corev1.Node) bool { return n.Name == pod.Spec.NodeName })
-		if pod.DeletionTimestamp != nil || !has {
+		class := pod.Labels[contract.NodeClassLabel]
+		has := slices.ContainsFunc(nodes, func(n corev1.Node) bool {
+			return n.Name == pod.Spec.NodeName && n.Labels[contract.NodeClassLabel] == class
+		})
+		owned := slices.ContainsFunc(daemonSets, func(d appsv1.DaemonSet) bool { return d.Labels[contract.NodeClassLabel] == class })
+		if pod.DeletionTimestamp != nil || !has || !owned {
 			if err := f.Delete(ctx, &pod, client.GracePeriodSeconds(0)); err != nil {
 				return nil, err
 			}

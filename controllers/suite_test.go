@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -94,6 +95,8 @@ type cluster struct {
 	beforePatch func(client.Object)
 	// tracer is the operator's; nil for none.
 	tracer trace.Tracer
+	// operatorCondition is what OLM names to the operator; empty for none.
+	operatorCondition string
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -151,6 +154,11 @@ func (c *cluster) operate() (stop func()) {
 	c.Expect(err).NotTo(HaveOccurred())
 	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
+	if c.operatorCondition != "" {
+		condition := &controllers.OperatorCondition{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
+			Object: types.NamespacedName{Namespace: namespace, Name: c.operatorCondition}}
+		c.Expect(condition.SetupWithManager(mgr)).To(Succeed())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

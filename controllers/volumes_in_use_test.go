@@ -104,6 +104,7 @@ func TestANodeChangesItsClassAtOnceWhenVolumesAreIgnored(t *testing.T) {
 	c.Eventually(c.classOf("one"), soon).Should(Equal("crio"))
 	c.Eventually(c.notes(c.lookUp(driverName), "VolumesIgnored"), soon).Should(ConsistOf(ContainSubstring("on node one: default/web")))
 	c.Expect(c.counts(driverName)().Waiting).To(BeZero())
+	c.Eventually(c.ignoredPods(driverName), soon).Should(BeEmpty(), "the node plugin of its new class serves it")
 }
 
 func TestADriverIgnoresNoVolumesOfAnother(t *testing.T) {

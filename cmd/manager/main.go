@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -24,7 +25,6 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
-	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 // batchPeriod is how long changes of nodes and pods are collected, so that many nodes that start together cost one
@@ -77,19 +77,19 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 	if err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
-	if err := wire(mgr, options.settings, tracers); err != nil {
+	if err := wire(mgr, options, tracers); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
 }
 
-func wire(mgr ctrl.Manager, settings render.Settings, tracers trace.TracerProvider) error {
+func wire(mgr ctrl.Manager, options options, tracers trace.TracerProvider) error {
 	reconciler := &controllers.ImageCSIDriverReconciler{
 		Client:      mgr.GetClient(),
 		Direct:      mgr.GetAPIReader(),
 		Recorder:    mgr.GetEventRecorder("image-csi-operator"),
 		Clock:       clock.RealClock{},
-		Settings:    settings,
+		Settings:    options.settings,
 		Tracer:      tracers.Tracer("github.com/image-csi/image-csi-operator/controllers"),
 		BatchPeriod: batchPeriod,
 	}
@@ -106,6 +106,13 @@ func wire(mgr ctrl.Manager, settings render.Settings, tracers trace.TracerProvid
 	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	if err := provisioning.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the provisioning controller: %w", err)
+	}
+	if options.condition != "" {
+		condition := &controllers.OperatorCondition{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
+			Object: types.NamespacedName{Namespace: options.settings.Namespace, Name: options.condition}}
+		if err := condition.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the controller of OperatorCondition %s: %w", condition.Object, err)
+		}
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }

@@ -14,10 +14,12 @@ const (
 	namespaceEnv    = "POD_NAMESPACE"
 	imageEnv        = "NODE_PLUGIN_IMAGE"
 	relatedImageEnv = "RELATED_IMAGE_NODE_PLUGIN" // what OLM sets, by digest
+	conditionEnv    = "OPERATOR_CONDITION_NAME"   // what OLM sets besides
 )
 
 type options struct {
 	settings       render.Settings
+	condition      string // the OperatorCondition that OLM made for this operator; empty without OLM
 	metricsAddress string
 	healthAddress  string
 	leaderElect    bool
@@ -27,7 +29,7 @@ type options struct {
 
 // parse reads the command line; the environment gives the defaults.
 func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (options, error) {
-	var o options
+	o := options{condition: getenv(conditionEnv)}
 	flags.StringVar(&o.settings.Namespace, "namespace", getenv(namespaceEnv),
 		"namespace in which the node plugins run; default: $"+namespaceEnv)
 	flags.StringVar(&o.settings.NodePluginImage, "node-plugin-image", cmp.Or(getenv(imageEnv), getenv(relatedImageEnv)),

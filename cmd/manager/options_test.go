@@ -11,13 +11,15 @@ import (
 
 func TestParse(t *testing.T) {
 	tests := map[string]struct {
-		args    []string
-		env     map[string]string
-		want    render.Settings
-		wantErr string
+		args      []string
+		env       map[string]string
+		want      render.Settings
+		condition string
+		wantErr   string
 	}{
 		"environment": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
-		"OLM":         {env: map[string]string{namespaceEnv: "ns", relatedImageEnv: "b"}, want: render.Settings{Namespace: "ns", NodePluginImage: "b"}},
+		"OLM": {env: map[string]string{namespaceEnv: "ns", relatedImageEnv: "b", conditionEnv: "operator.v1"},
+			want: render.Settings{Namespace: "ns", NodePluginImage: "b"}, condition: "operator.v1"},
 		"both images": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a", relatedImageEnv: "b"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
 		"flags win": {args: []string{"--namespace=other", "--node-plugin-image=c"}, env: map[string]string{namespaceEnv: "ns", imageEnv: "a"},
 			want: render.Settings{Namespace: "other", NodePluginImage: "c"}},
@@ -35,8 +37,8 @@ func TestParse(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.settings != test.want {
-				t.Errorf("got %+v, %v; want %+v", got.settings, err, test.want)
+			if err != nil || got.settings != test.want || got.condition != test.condition {
+				t.Errorf("got %+v, %q, %v; want %+v, %q", got.settings, got.condition, err, test.want, test.condition)
 			}
 		})
 	}
