@@ -26,6 +26,9 @@ func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 		seen.take(node)
 	}
 	seen.Quiet = counts
+	if len(seen.Driver.Status.IgnoredPods) > 0 {
+		r.everyNode(seen) // The status tells for each of their nodes whether it is served again.
+	}
 }
 
 // everyNode adds the quiet nodes to those that are looked at.

@@ -107,6 +107,22 @@ func TestANodeChangesItsClassAtOnceWhenVolumesAreIgnored(t *testing.T) {
 	c.Eventually(c.ignoredPods(driverName), soon).Should(BeEmpty(), "the node plugin of its new class serves it")
 }
 
+func TestANodeThatIsLeftOutHasItsIgnoredPodTold(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, ignoreVolumes)
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.user("web", "one", driverName)
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodePlugin.NodeSelector = map[string]v1alpha1.LabelValue{"pool": "images"}
+	})
+	c.Eventually(c.classOf("one"), soon).Should(BeEmpty())
+	c.settle()
+	c.touch("one")
+	c.settle()
+	c.Expect(c.ignoredPods(driverName)()).To(Equal([]v1alpha1.IgnoredPod{{Node: "one", Pod: "default/web"}}))
+}
+
 func TestADriverIgnoresNoVolumesOfAnother(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")
