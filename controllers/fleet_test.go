@@ -125,7 +125,9 @@ func (f *fleet) kubelets(ctx context.Context, pods []corev1.Pod, nodes []corev1.
 		has := slices.ContainsFunc(nodes, func(n corev1.Node) bool {
 			return n.Name == pod.Spec.NodeName && n.Labels[contract.NodeClassLabel] == class
 		})
-		owned := slices.ContainsFunc(daemonSets, func(d appsv1.DaemonSet) bool { return d.Labels[contract.NodeClassLabel] == class })
+		owned := slices.ContainsFunc(daemonSets, func(d appsv1.DaemonSet) bool {
+			return d.Labels[contract.NodeClassLabel] == class && d.Labels[contract.DriverLabel] == pod.Labels[contract.DriverLabel]
+		})
 		if pod.DeletionTimestamp != nil || !has || !owned {
 			if err := f.Delete(ctx, &pod, client.GracePeriodSeconds(0)); err != nil {
 				return nil, err

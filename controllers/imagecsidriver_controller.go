@@ -32,6 +32,13 @@ const recheckVolumes = 30 * time.Second
 // because the cache had not seen the operator's own last write yet. That is no error, and not one to report.
 const catchUp = 100 * time.Millisecond
 
+// catchUpTries is how many conflicts in a row are put down to that. More have another cause, and are told.
+const catchUpTries = 20
+
+// longestBackoff is between two tries of what fails, however long it has failed: after an outage of the API server, all is
+// as it should be this much later.
+const longestBackoff = 30 * time.Second
+
 // ImageCSIDriverReconciler carries out ImageCSIDriver objects.
 type ImageCSIDriverReconciler struct {
 	// Client reads from the cache and writes.
@@ -53,6 +60,8 @@ type ImageCSIDriverReconciler struct {
 	optional *optionalKinds
 	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
 	sightings map[string]rollout.Sightings
+	// conflicts in a row, by driver.
+	conflicts map[string]int
 }
 
 var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
@@ -79,13 +88,28 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 		return ctrl.Result{}, err
 	}
 	result, err = r.carryOut(ctx, seen)
-	if seen.Err = err; !apierrors.IsConflict(err) {
+	if seen.Err = err; !r.lags(request.Name, err) {
 		err = errors.Join(err, r.report(ctx, seen))
 	}
-	if apierrors.IsConflict(err) {
+	return r.again(request.Name, result, err)
+}
+
+// again says when to look at a driver again: as planned, soon if the cache only lags behind, or ever later.
+func (r *ImageCSIDriverReconciler) again(driver string, planned ctrl.Result, err error) (ctrl.Result, error) {
+	switch {
+	case err == nil:
+		delete(r.conflicts, driver)
+		return planned, nil
+	case r.lags(driver, err):
+		r.conflicts[driver]++
 		return ctrl.Result{RequeueAfter: catchUp}, nil
 	}
-	return result, err
+	return ctrl.Result{}, err
+}
+
+// lags says that an error is a conflict which may come from a cache that lags behind.
+func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
+	return apierrors.IsConflict(err) && r.conflicts[driver] < catchUpTries
 }
 
 // carryOut does what the driver's state asks for.

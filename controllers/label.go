@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -69,16 +71,37 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 	return nil
 }
 
-// unlabel takes away the class of the nodes that no other driver needs and on which nothing holds the driver.
+// unlabel takes away the class of the nodes that no other driver needs and on which nothing holds the driver. A class that
+// another driver's DaemonSet selects stays, whether or not that driver is to be seen.
 func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "unlabel")
 	defer end(span, &err)
 	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
+	selected, err := r.classesOfOthers(ctx, seen.Driver.Name)
+	if err != nil {
+		return err
+	}
 	var unneeded []int
 	for i := range seen.nodes {
-		if place := plan.Of(&seen.nodes[i]); place.Current != "" && place.Wanted == "" && seen.Nodes[i].UsedBy == "" {
+		place := plan.Of(&seen.nodes[i])
+		if place.Current != "" && place.Wanted == "" && seen.Nodes[i].UsedBy == "" && !selected.Has(place.Current) {
 			unneeded = append(unneeded, i)
 		}
 	}
 	return writeNodes(unneeded, func(i int) error { return r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i], "") })
+}
+
+// classesOfOthers asks the API server for the classes that DaemonSets of other drivers select.
+func (r *ImageCSIDriverReconciler) classesOfOthers(ctx context.Context, driver string) (sets.Set[string], error) {
+	var daemonSets appsv1.DaemonSetList
+	if err := r.Direct.List(ctx, &daemonSets, client.InNamespace(r.Settings.Namespace), client.HasLabels{contract.DriverLabel}); err != nil {
+		return nil, fmt.Errorf("list DaemonSets to learn which node classes other drivers need: %w", err)
+	}
+	classes := sets.New[string]()
+	for i := range daemonSets.Items {
+		if labels := daemonSets.Items[i].Labels; labels[contract.DriverLabel] != driver {
+			classes.Insert(labels[contract.NodeClassLabel])
+		}
+	}
+	return classes, nil
 }

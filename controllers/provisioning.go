@@ -59,6 +59,7 @@ func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("provisioning").
+		WithOptions(backoff()).
 		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(driverChanges())).
 		Watches(&storagev1.StorageClass{}, one, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(p)

@@ -46,6 +46,9 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if err != nil || !stopped {
 		return ctrl.Result{}, err
 	}
+	if more, err := r.hasPlugins(ctx, seen); err != nil || more {
+		return ctrl.Result{RequeueAfter: recheckVolumes}, err
+	}
 	if seen.pending > 0 {
 		return ctrl.Result{RequeueAfter: seen.pending}, nil // There may be objects that are not seen yet.
 	}
@@ -107,6 +110,21 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) 
 		}
 	}
 	return stopped, errors.Join(failures...)
+}
+
+// hasPlugins asks the API server itself whether a driver has DaemonSets or pods of them. What the cache lacks, it may only
+// not have seen; after this, nobody looks for them again.
+func (r *ImageCSIDriverReconciler) hasPlugins(ctx context.Context, seen *observation) (bool, error) {
+	for _, list := range []client.ObjectList{&appsv1.DaemonSetList{}, &corev1.PodList{}} {
+		if err := r.Direct.List(ctx, list, client.InNamespace(r.Settings.Namespace),
+			client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}, client.Limit(1)); err != nil {
+			return false, fmt.Errorf("make sure that the node plugins have ended (%T): %w", list, err)
+		}
+		if meta.LenList(list) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // cleanUp removes everything but the finalizer.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,6 +39,9 @@ import (
 )
 
 const namespace = "image-csi-system"
+
+// longestReconcile is more than any test's takes.
+const longestReconcile = 5 * time.Second
 
 // server is the API server that the tests share, as its administrator sees it; nil when there is none to start.
 // operator is the same server with the operator's rights.
@@ -97,6 +101,8 @@ type cluster struct {
 	tracer trace.Tracer
 	// operatorCondition is what OLM names to the operator; empty for none.
 	operatorCondition string
+	// weather is between the operator and the API server.
+	weather *weather
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -109,7 +115,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
 	}
 	scheme := runtime.NewScheme()
-	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}}
+	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}, weather: &weather{}}
 	c.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	c.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	var err error
@@ -122,18 +128,20 @@ func newCluster(t *testing.T) *cluster {
 // start runs an operator until the test ends.
 func (c *cluster) start() *cluster {
 	c.Helper()
-	c.Cleanup(c.operate())
+	c.operate()
 	return c
 }
 
-// operate runs an operator until it is told to stop.
+// operate runs an operator until it is told to stop, or the test ends.
 func (c *cluster) operate() (stop func()) {
 	c.Helper()
-	mgr, err := ctrl.NewManager(operator, ctrl.Options{
+	rough := rest.CopyConfig(operator)
+	rough.Wrap(c.weather.over)
+	mgr, err := ctrl.NewManager(rough, ctrl.Options{
 		Scheme:     c.Scheme(),
 		Cache:      controllers.CacheOptions(namespace),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true), ReconciliationTimeout: longestReconcile},
 		NewClient: func(cfg *rest.Config, options client.Options) (client.Client, error) {
 			plain, err := client.NewWithWatch(cfg, options)
 			if err != nil {
@@ -150,7 +158,7 @@ func (c *cluster) operate() (stop func()) {
 		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
-	kube, err := kubernetes.NewForConfig(operator)
+	kube, err := kubernetes.NewForConfig(rough)
 	c.Expect(err).NotTo(HaveOccurred())
 	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
@@ -162,12 +170,14 @@ func (c *cluster) operate() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
-	return func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			c.Error("the operator ended with", err)
 		}
-	}
+	})
+	c.Cleanup(stop)
+	return stop
 }
 
 func (c *cluster) watchWrites() interceptor.Funcs {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -37,6 +39,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	controller, err := ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
+		WithOptions(backoff()).
 		// A change of one driver can end or start a conflict of another.
 		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
 		Watches(&corev1.Node{}, r.noted(r.everyDriver)).
@@ -47,10 +50,18 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ServiceAccount{}, owner).
 		WatchesMetadata(definitionMetadata(), every, builder.WithPredicates(optionalDefinitions())).
 		Build(r)
+	r.conflicts = map[string]int{}
 	r.optional.watch = func(object client.Object) error {
 		return controller.Watch(source.Kind(r.optional.objects, object, owner))
 	}
 	return err
+}
+
+// backoff is how what fails is tried again.
+func backoff() controller.Options {
+	return controller.Options{
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff),
+	}
 }
 
 // driverOf returns the driver that an object belongs to.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -30,6 +31,10 @@ import (
 // batchPeriod is how long changes of nodes and pods are collected, so that many nodes that start together cost one
 // look at the cluster and one status write a second.
 const batchPeriod = time.Second
+
+// longestReconcile is more than one look at the largest cluster takes, with all its writes. A request that is never answered
+// holds up the only worker no longer.
+const longestReconcile = 5 * time.Minute
 
 // version is set by the linker.
 var version = "dev"
@@ -64,9 +69,12 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 		return err
 	}
 	defer flush()
+	cached := controllers.CacheOptions(options.settings.Namespace)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(options.settings.Namespace),
+		MapperProvider:                controllers.Mapper(scheme, cached),
+		Cache:                         cached,
+		Controller:                    controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
 		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress:        options.healthAddress,
 		LeaderElection:                options.leaderElect,

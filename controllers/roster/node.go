@@ -3,7 +3,6 @@ package roster
 import (
 	"maps"
 	"strings"
-	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -15,9 +14,8 @@ import (
 // node is a node's name, age, labels, taints of ours and software, and whether its kubelet reports.
 type node struct {
 	kept
-	taints []corev1.Taint
-	// software is that of many nodes, and kept once for all of them.
-	software unique.Handle[software]
+	taints   []corev1.Taint
+	software software
 	ready    readiness
 }
 
@@ -30,10 +28,14 @@ func KeepNode(object any) (any, error) {
 		return object, nil
 	}
 	info := in.Status.NodeInfo
-	out := &node{kept: identity(in.ObjectMeta), software: unique.Make(software{
-		system: info.OperatingSystem, image: info.OSImage, kubelet: info.KubeletVersion, runtime: info.ContainerRuntimeVersion,
-	})}
-	out.Labels, out.CreationTimestamp = internedLabels(in.Labels, in.Name), in.CreationTimestamp
+	out := &node{kept: identity(in.ObjectMeta), software: software{
+		system: interned(info.OperatingSystem), image: interned(info.OSImage),
+		kubelet: interned(info.KubeletVersion), runtime: interned(info.ContainerRuntimeVersion),
+	}}
+	out.Labels, out.CreationTimestamp = internedMap(in.Labels), in.CreationTimestamp
+	if out.Labels[corev1.LabelHostname] == out.Name {
+		out.Labels[corev1.LabelHostname] = out.Name // The same bytes, not equal ones.
+	}
 	for _, taint := range in.Spec.Taints {
 		if strings.HasPrefix(taint.Key, contract.Prefix) {
 			out.taints = append(out.taints, taint)
@@ -51,9 +53,9 @@ func KeepNode(object any) (any, error) {
 func (n *node) typed() *corev1.Node {
 	out := &corev1.Node{ObjectMeta: n.ObjectMeta}
 	out.Spec.Taints = n.taints
-	runs := n.software.Value()
 	out.Status.NodeInfo = corev1.NodeSystemInfo{
-		OperatingSystem: runs.system, OSImage: runs.image, KubeletVersion: runs.kubelet, ContainerRuntimeVersion: runs.runtime,
+		OperatingSystem: n.software.system, OSImage: n.software.image,
+		KubeletVersion: n.software.kubelet, ContainerRuntimeVersion: n.software.runtime,
 	}
 	if n.ready.status != "" {
 		out.Status.Conditions = []corev1.NodeCondition{{

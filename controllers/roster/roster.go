@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 )
 
@@ -107,7 +108,7 @@ func (p *place) facts(driver string) Facts {
 		out.Node, out.Registered = p.node.typed(), p.registration.on(p.node)
 	}
 	for _, pod := range p.pods {
-		if pod.plugin.Value().driver == driver {
+		if pod.Labels[contract.DriverLabel] == driver {
 			out.Pods = append(out.Pods, pod.typed())
 		}
 	}

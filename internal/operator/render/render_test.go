@@ -40,6 +40,12 @@ func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
 	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
 		t.Errorf("with nodes still in crio, deleted %q, want %q", got, want[:2])
 	}
+	one.Unresolved = nil
+	crio := slices.IndexFunc(existing, func(o Object) bool { return o.GetName() == want[2] })
+	existing[crio].(*appsv1.DaemonSet).Status.DesiredNumberScheduled = 1
+	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
+		t.Errorf("with a node of crio that is not seen, deleted %q, want %q", got, want[:2])
+	}
 	if got := Render(Input{Driver: full(), Settings: settings, Existing: existing, Classes: both.Classes}).Delete; got != nil {
 		t.Errorf("nothing changed, but deleted %q", names(got))
 	}

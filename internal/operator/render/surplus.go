@@ -35,11 +35,18 @@ func surplus(in Input, apply []Object) []Object {
 	}
 	var out []Object
 	for _, object := range in.Existing {
-		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) {
+		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) && !hasNodes(object) {
 			out = append(out, object)
 		}
 	}
 	return out
+}
+
+// hasNodes says that by the DaemonSet controller's word, a DaemonSet has nodes. Whoever sees none does not see all of them,
+// or sees them sooner: the DaemonSet goes when both agree.
+func hasNodes(object Object) bool {
+	daemonSet, is := object.(*appsv1.DaemonSet)
+	return is && daemonSet.Status.DesiredNumberScheduled > 0
 }
 
 func servesUnresolved(object Object, classes []string) bool {

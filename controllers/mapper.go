@@ -1,0 +1,33 @@
+package controllers
+
+import (
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// Mapper returns what finds the resource of a kind: for the kinds of the cache by itself, for others by asking the API
+// server. So an operator can start while the API server is away. It then waits, where it would otherwise end, and be
+// started again after ever longer pauses.
+func Mapper(scheme *runtime.Scheme, options cache.Options) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	return func(config *rest.Config, client *http.Client) (meta.RESTMapper, error) {
+		known := meta.NewDefaultRESTMapper(nil)
+		for object, by := range options.ByObject {
+			kind, err := apiutil.GVKForObject(object, scheme)
+			if err != nil {
+				return nil, err
+			}
+			scope := meta.RESTScopeRoot
+			if by.Namespaces != nil {
+				scope = meta.RESTScopeNamespace
+			}
+			known.Add(kind, scope)
+		}
+		others, err := apiutil.NewDynamicRESTMapper(config, client)
+		return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{known, others}}, err
+	}
+}
