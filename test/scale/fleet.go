@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/installation"
 )
 
 // atOnce is how many requests the fleet has under way.
@@ -25,7 +26,7 @@ const imagesPerNode = 50
 
 // fleet plays the kubelets, and the controller that makes the DaemonSets' pods.
 type fleet struct {
-	*server
+	*installation.Server
 	// templates of the DaemonSets' pods, by class, once they are scheduled.
 	templates map[string]corev1.PodTemplateSpec
 }
@@ -65,7 +66,7 @@ func (f *fleet) join(ctx context.Context, i int) error {
 // daemonSet returns the one of a class.
 func (f *fleet) daemonSet(ctx context.Context, class string) (*appsv1.DaemonSet, error) {
 	var found appsv1.DaemonSetList
-	if err := f.List(ctx, &found, client.InNamespace(namespace), client.MatchingLabels{contract.NodeClassLabel: class}); err != nil {
+	if err := f.List(ctx, &found, client.InNamespace(installation.Namespace), client.MatchingLabels{contract.NodeClassLabel: class}); err != nil {
 		return nil, err
 	}
 	if len(found.Items) != 1 {
@@ -93,7 +94,7 @@ func (f *fleet) schedule(ctx context.Context) error {
 
 // serve is a node plugin that starts on a node, gets ready, and is registered by the kubelet.
 func (f *fleet) serve(ctx context.Context, i int) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: installation.Namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
 	shared := f.templates[class(i)]
 	template := shared.DeepCopy()
 	pod.Labels, pod.Spec = template.Labels, template.Spec
@@ -134,7 +135,7 @@ func (f *fleet) change(ctx context.Context, i int) error {
 
 // leave is a node that goes for good.
 func (f *fleet) leave(ctx context.Context, i int) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: installation.Namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
 	for _, object := range []client.Object{&corev1.Node{}, &storagev1.CSINode{}} {
 		object.SetName(name(i))
 		if err := f.Delete(ctx, object); err != nil {

@@ -13,9 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +21,8 @@ import (
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/image-csi/image-csi-operator/test/internal/installation"
 )
 
 func main() {
@@ -44,9 +44,9 @@ func run(ctx context.Context, sizes string, heartbeats time.Duration) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "manager")
-	if out, err := exec.CommandContext(ctx, "go", "-C", "..", "build", "-o", program, "./cmd/manager").CombinedOutput(); err != nil {
-		return fmt.Errorf("build the operator: %w: %s", err, out)
+	program, err := installation.Build(ctx, "..", dir)
+	if err != nil {
+		return err
 	}
 	var all []figures
 	for _, text := range strings.Split(sizes, ",") {

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"syscall"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/image-csi/image-csi-operator/test/internal/installation"
 )
 
 const (
@@ -26,50 +24,24 @@ const (
 )
 
 // manager is a running operator.
-type manager struct {
-	command *exec.Cmd
-	address string
-	log     bytes.Buffer
-}
+type manager struct{ *installation.Program }
 
 // startManager runs the operator alone: with leader election, its lease would be a write every two seconds.
-func startManager(ctx context.Context, program, kubeconfig string) (*manager, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	m := &manager{address: listener.Addr().String()}
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
-	m.command = exec.CommandContext(ctx, program, "--namespace", namespace, "--node-plugin-image", "example.com/plugin:v1",
-		"--metrics-bind-address", m.address, "--health-probe-bind-address", "0", "--log-level", "warn", "--kubeconfig", kubeconfig)
-	m.command.Stderr = &m.log
-	return m, m.command.Start()
+func startManager(ctx context.Context, s *installation.Server, program string) (*manager, error) {
+	running, err := s.Launch(ctx, program, "--log-level", "warn")
+	return &manager{running}, err
 }
 
 func (m *manager) stop() error {
-	if m.command.ProcessState != nil {
+	if !m.Running() {
 		return nil
 	}
-	if err := m.command.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := m.Stop(); err != nil {
 		return err
 	}
-	if err := m.command.Wait(); err != nil {
-		return fmt.Errorf("the operator ended: %w: %s", err, m.log.String())
-	}
 	// What it complained about is not lost in a figure.
-	_, err := os.Stderr.Write(m.log.Bytes())
+	_, err := os.Stderr.Write(m.Log.Bytes())
 	return err
-}
-
-// peak is the most memory that an operator that has ended had, resident, in bytes.
-func (m *manager) peak() float64 {
-	usage, is := m.command.ProcessState.SysUsage().(*syscall.Rusage)
-	if !is {
-		return 0
-	}
-	return float64(usage.Maxrss) * 1024 // getrusage(2): kilobytes
 }
 
 // work is what the operator has done since it started, by its own metrics.
@@ -91,7 +63,7 @@ func (w work) since(before work) work {
 }
 
 func (m *manager) look(ctx context.Context) (work, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.address+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address+"/metrics", nil)
 	if err != nil {
 		return work{}, err
 	}

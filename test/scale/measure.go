@@ -15,6 +15,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/installation"
 )
 
 const (
@@ -55,13 +56,13 @@ type measurement struct {
 }
 
 func measure(ctx context.Context, program, dir string, nodes int, heartbeats time.Duration) (out figures, err error) {
-	s, err := startServer(ctx, dir)
+	s, err := installation.Start(ctx, "..", dir)
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	m := &measurement{fleet: &fleet{server: s}, program: program, figures: figures{nodes: nodes}}
-	if m.manager, err = startManager(ctx, program, s.kubeconfig); err != nil {
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	m := &measurement{fleet: &fleet{Server: s}, program: program, figures: figures{nodes: nodes}}
+	if m.manager, err = startManager(ctx, s, program); err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, m.stop()) }()
@@ -199,7 +200,7 @@ func (m *measurement) end() error {
 	if err := m.stop(); err != nil {
 		return err
 	}
-	m.figures.peak = max(m.figures.peak, m.peak())
+	m.figures.peak = max(m.figures.peak, m.PeakMemory())
 	return nil
 }
 
@@ -209,7 +210,7 @@ func (m *measurement) startAgain(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if m.manager, err = startManager(ctx, m.program, m.kubeconfig); err != nil {
+	if m.manager, err = startManager(ctx, m.Server, m.program); err != nil {
 		return err
 	}
 	if m.figures.restart, m.figures.restartTime, err = m.settle(ctx); err != nil {

@@ -1,0 +1,103 @@
+package installation
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// Build builds the operator's program from the project's root into dir, and returns its path.
+func Build(ctx context.Context, root, dir string) (string, error) {
+	program := filepath.Join(dir, "manager")
+	if out, err := exec.CommandContext(ctx, "go", "-C", root, "build", "-o", program, "./cmd/manager").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the operator: %w: %s", err, out)
+	}
+	return program, nil
+}
+
+// Program is a running operator.
+type Program struct {
+	// Address of its metrics.
+	Address string
+	// Log is what it has said; read it when it has ended.
+	Log bytes.Buffer
+
+	command *exec.Cmd
+	// ended is closed when it has ended, with err.
+	ended chan struct{}
+	err   error
+}
+
+// Launch starts an operator on a server, with more arguments than those it needs. It dies with the context.
+func (s *Server) Launch(ctx context.Context, program string, arguments ...string) (*Program, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{Address: listener.Addr().String(), ended: make(chan struct{})}
+	if err := listener.Close(); err != nil {
+		return nil, err
+	}
+	p.command = exec.CommandContext(ctx, program, append([]string{"--namespace", Namespace, "--node-plugin-image", "example.com/plugin:v1",
+		"--metrics-bind-address", p.Address, "--health-probe-bind-address", "0", "--kubeconfig", s.Kubeconfig}, arguments...)...)
+	p.command.Stderr = &p.Log
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.command.Wait()
+	}()
+	return p, nil
+}
+
+// Running says whether the operator has not ended.
+func (p *Program) Running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Stop ends the operator as the kubelet does, and fails if it does not end well.
+func (p *Program) Stop() error {
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if <-p.ended; p.err != nil {
+		return fmt.Errorf("the operator ended: %w: %s", p.err, p.Log.String())
+	}
+	return nil
+}
+
+// Kill ends the operator at once.
+func (p *Program) Kill() error {
+	err := p.command.Process.Kill()
+	<-p.ended
+	return err
+}
+
+// Ended waits until the operator has ended by itself, and returns its exit code.
+func (p *Program) Ended(ctx context.Context) (code int, err error) {
+	select {
+	case <-p.ended:
+		return p.command.ProcessState.ExitCode(), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// PeakMemory is the most memory that an operator that has ended had, resident, in bytes.
+func (p *Program) PeakMemory() float64 {
+	usage, is := p.command.ProcessState.SysUsage().(*syscall.Rusage)
+	if !is {
+		return 0
+	}
+	return float64(usage.Maxrss) * 1024 // getrusage(2): kilobytes
+}
