@@ -29,6 +29,10 @@ type Tree struct {
 	Form   Form
 }
 
+// PinFunc pins an image as Store.Pin does, but as it was found, whatever its name stands for by now. What was pinned
+// when it was found is taken to be pinned still: callers see to it that nothing is unpinned meanwhile.
+type PinFunc func(ctx context.Context) (Tree, error)
+
 // Store is a container runtime's image store.
 type Store interface {
 	// Pin returns the tree of an image that the runtime holds under reference (normalised, as
@@ -37,9 +41,9 @@ type Store interface {
 	// ErrUnsupported when the image or the store cannot be shown as a stack of layers.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
-	// Find returns the tree of an image that the runtime holds under reference and that this driver has pinned, as Pin
-	// would, where that can be told at little cost. It writes nothing, and it may miss one.
-	Find(ctx context.Context, reference string) (tree Tree, found bool)
+	// Find looks for an image that the runtime holds under reference, where that can be told at little cost, and
+	// returns what pins it. It writes nothing, and it may miss one: then it returns nil.
+	Find(ctx context.Context, reference string) PinFunc
 
 	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
 	// the tree is not pinned, or not wholly.

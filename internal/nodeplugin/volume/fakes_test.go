@@ -78,11 +78,17 @@ func (w *world) Ensure(_ context.Context, r pull.Request) error {
 
 func (w *world) Pin(_ context.Context, reference string) (imagestore.Tree, error) {
 	w.mu.Lock()
+	id := w.tags[reference]
+	w.mu.Unlock()
+	return w.pin(id)
+}
+
+func (w *world) pin(id string) (imagestore.Tree, error) {
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	var tree imagestore.Tree
 	err := w.act("pin", func() error {
-		id, ok := w.tags[reference]
-		if !ok {
+		if id == "" {
 			return imagestore.ErrNotFound
 		}
 		w.pins[id] = true
@@ -92,11 +98,21 @@ func (w *world) Pin(_ context.Context, reference string) (imagestore.Tree, error
 	return tree, err
 }
 
-func (w *world) Find(_ context.Context, reference string) (imagestore.Tree, bool) {
+// Find finds every image, and counts as a pin what pins one that was not pinned when it was found.
+func (w *world) Find(_ context.Context, reference string) imagestore.PinFunc {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	id := w.tags[reference]
-	return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}, w.pins[id]
+	id, ok := w.tags[reference]
+	switch {
+	case !ok:
+		return nil
+	case w.pins[id]:
+		return func(context.Context) (imagestore.Tree, error) {
+			return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}, nil
+		}
+	default:
+		return func(context.Context) (imagestore.Tree, error) { return w.pin(id) }
+	}
 }
 
 func (w *world) Pinned(_ context.Context, id string) (imagestore.Tree, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keyed"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
@@ -117,9 +118,9 @@ type Node struct {
 	adoption     adoption
 	findings     findings
 
-	targets keyedLock // held by one call for a target
-	making  keyedLock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
-	trees   keyedLock // shared by publishes of a tree, held by its release
+	targets keyed.Lock // held by one call for a target
+	making  keyed.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
+	trees   keyed.Lock // shared by publishes of a tree, held by its release
 
 	unpins atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
 	wake   chan struct{}

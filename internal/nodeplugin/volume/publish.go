@@ -17,7 +17,7 @@ import (
 // Publish shows an image at a target directory. Publishing a volume that is published is success, whatever has become
 // of its image in the registry since.
 func (n *Node) Publish(ctx context.Context, r Request) error {
-	unlock, err := n.targets.lock(ctx, r.Target)
+	unlock, err := n.targets.Lock(ctx, r.Target)
 	if err != nil {
 		return fmt.Errorf("publishing volume %q: %w", r.VolumeID, ErrInProgress)
 	}
@@ -69,7 +69,7 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 // bringAndMount has the image on the node, then pinned, then mounted.
 func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	policy := r.Policy
-	if data, err := n.data.identify(directoryName(r.VolumeID, r.Target)); r.Writable && err == nil {
+	if data, ok := n.earlierData(r); ok {
 		// The node restarted under the pod. Its data lies on top of the image it started from, which its pin keeps
 		// whatever the image's name stands for now.
 		err := n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pinned(ctx, data.Tree) })
@@ -81,22 +81,32 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 		}
 	}
 	unpins := n.unpins.Load()
-	tree, found := imagestore.Tree{}, false
+	var found imagestore.PinFunc
 	if policy != pull.Always {
-		tree, found = n.store.Find(ctx, r.Image)
+		found = n.store.Find(ctx, r.Image)
 	}
+	// Whether the caller may have the image is asked after it was found: what a pull brings meanwhile is not covered.
 	ensured := n.images.Ensure(ctx, pull.Request{
-		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Held: found,
+		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Held: found != nil,
 	})
 	if ensured != nil {
 		return ensured
 	}
 	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) {
-		if found && n.unpins.Load() == unpins {
-			return tree, nil
+		if found != nil && n.unpins.Load() == unpins {
+			return found(ctx)
 		}
 		return n.store.Pin(ctx, r.Image)
 	})
+}
+
+// earlierData tells of a writable volume whose data is on the node already.
+func (n *Node) earlierData(r Request) (identity, bool) {
+	if !r.Writable {
+		return identity{}, false
+	}
+	data, err := n.data.identify(directoryName(r.VolumeID, r.Target))
+	return data, err == nil
 }
 
 // pinAndMount shows the tree that pin returns, and has it returned again if a sweep may have unpinned it in between.
@@ -107,7 +117,7 @@ func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestor
 		if err != nil {
 			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)
 		}
-		release, err := n.trees.share(ctx, tree.ID)
+		release, err := n.trees.Share(ctx, tree.ID)
 		if err != nil {
 			return fmt.Errorf("waiting for image %s to be released by a clean-up: %w", r.Image, err)
 		}
@@ -189,7 +199,7 @@ func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (di
 func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) error {
 	final := n.data.of(r.VolumeID, r.Target)
 	draft := final + newSuffix
-	unlock, err := n.making.lock(ctx, filepath.Base(string(draft)))
+	unlock, err := n.making.Lock(ctx, filepath.Base(string(draft)))
 	if err != nil {
 		return fmt.Errorf("waiting for a clean-up of the data of volume %q: %w", r.VolumeID, err)
 	}

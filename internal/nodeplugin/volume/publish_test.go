@@ -297,7 +297,7 @@ func TestAnImageThatIsPinnedIsNotPinnedAgain(t *testing.T) {
 func TestACallMakesADirectoryAlone(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
-	unlock, err := n.making.lock(t.Context(), directoryName(r.VolumeID, r.Target)+newSuffix) // as a clean-up does
+	unlock, err := n.making.Lock(t.Context(), directoryName(r.VolumeID, r.Target)+newSuffix) // as a clean-up does
 	if err != nil {
 		t.Fatal(err)
 	}

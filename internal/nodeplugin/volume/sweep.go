@@ -114,7 +114,7 @@ func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Tim
 
 // release unpins a tree unless a publish has begun to use it since the mount table was read.
 func (n *Node) release(ctx context.Context, tree string) error {
-	unlock, ok := n.trees.tryLock(tree)
+	unlock, ok := n.trees.TryLock(tree)
 	if !ok {
 		return nil
 	}
@@ -190,7 +190,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 
 // removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.
 func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
-	unlock, ok := n.targets.tryLock(target)
+	unlock, ok := n.targets.TryLock(target)
 	if !ok {
 		return nil
 	}
@@ -227,7 +227,7 @@ func (n *Node) removeLeftovers(ctx context.Context, names []string, now time.Tim
 
 // removeDraft drops a half-made directory unless a call is making it.
 func (n *Node) removeDraft(ctx context.Context, name string) error {
-	unlock, ok := n.making.tryLock(name)
+	unlock, ok := n.making.TryLock(name)
 	if !ok {
 		return nil
 	}

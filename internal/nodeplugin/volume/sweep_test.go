@@ -178,7 +178,7 @@ func TestAHalfMadeDirectoryGoesInItsTimeWhateverTheClockSays(t *testing.T) {
 			if !sweep(0) || !sweep(DefaultOrphanAfter-time.Second) {
 				t.Error("it is gone too early")
 			}
-			unlock, ok := n.making.tryLock("x.new")
+			unlock, ok := n.making.TryLock("x.new")
 			if !ok || !sweep(DefaultOrphanAfter) {
 				t.Error("it is gone while a call makes it")
 			}
@@ -307,8 +307,12 @@ func TestManyVolumesAtOnceUnderConstantSweeps(t *testing.T) {
 	sweeper.Wait()
 	later(t, n, DefaultReleaseAfter)
 	w.expectNothingLeft(t, n)
-	if left := len(n.targets.held) + len(n.trees.held); left != 0 {
-		t.Errorf("%d locks are left", left)
+	for _, r := range requests {
+		if unlock, ok := n.targets.TryLock(r.Target); ok {
+			unlock()
+		} else {
+			t.Errorf("%s is still locked", r.Target)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 
 // detach unmounts a volume and sets its data aside, and returns where the data is now; empty if there is none.
 func (n *Node) detach(ctx context.Context, volumeID, target string) (directory, error) {
-	unlock, err := n.targets.lock(ctx, target)
+	unlock, err := n.targets.Lock(ctx, target)
 	if err != nil {
 		return "", fmt.Errorf("unpublishing volume %q: %w", volumeID, ErrInProgress)
 	}

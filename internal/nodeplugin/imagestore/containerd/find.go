@@ -2,84 +2,98 @@ package containerd
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
 
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// Find implements imagestore.Store. It finds what Pin has pinned since the process started: the image, the lease and
-// the snapshot are asked for at once, and the answers are containerd's. What is remembered only tells what to ask for.
-func (s *Store) Find(ctx context.Context, ref string) (tree imagestore.Tree, found bool) {
-	last, ok := s.seen.of(ref)
-	if !ok {
-		return imagestore.Tree{}, false
+// findTimeout bounds Find, after which others may ask. containerd answers in a millisecond.
+const findTimeout = 10 * time.Second
+
+// Find implements imagestore.Store.
+func (s *Store) Find(ctx context.Context, ref string) imagestore.PinFunc {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	found, err := s.look(ctx, ref)
+	if err != nil {
+		return nil
 	}
-	asking, ctx := errgroup.WithContext(namespaces.WithNamespace(ctx, kubernetesNamespace))
-	var now digest.Digest
+	return found.pin
+}
+
+// found is what containerd holds under a reference.
+type found struct {
+	store *Store
+	ref   string
+	image client.Image
+	tree  digest.Digest
+
+	pinned *imagestore.Tree // nil if it is not known to be
+	keeper string           // of the pin
+}
+
+// look finds an image, having written nothing. Of one that was pinned before, the image and its pin are asked for at
+// once, and the answers are containerd's: what is remembered only tells what to ask for.
+func (s *Store) look(ctx context.Context, ref string) (found, error) {
+	last, known := s.seen.of(ref)
+	var pinned imagestore.Tree
+	var pinErr error
+	var asking errgroup.Group
+	if known {
+		asking.Go(func() error {
+			pinned, pinErr = s.stillPinned(ctx, last)
+			return nil
+		})
+	}
+	image, err := s.image(ctx, ref)
+	_ = asking.Wait()
+	if err != nil {
+		return found{}, err
+	}
+	f := found{store: s, ref: ref, image: image, tree: last.tree}
+	switch {
+	case !known || last.image != image.Target().Digest:
+		f.tree, err = topLayer(ctx, image)
+	case pinErr == nil:
+		f.pinned, f.keeper = &pinned, last.keeper
+	}
+	return f, err
+}
+
+// stillPinned reads the tree of an image that was pinned when it was last seen. Both calls have to find it: a view
+// without the lease is about to be collected.
+func (s *Store) stillPinned(ctx context.Context, last sight) (imagestore.Tree, error) {
+	var asking errgroup.Group
 	asking.Go(func() error {
-		image, err := s.image(ctx, ref)
-		if err == nil {
-			now = image.Target().Digest
+		keepers, err := s.keepers(ctx, last.tree)
+		if err == nil && !slices.Contains(keepers, last.keeper) {
+			err = errdefs.ErrNotFound
 		}
 		return err
 	})
-	var snapshotter string
-	asking.Go(func() error {
-		lease, err := s.lease(ctx, last.tree)
-		snapshotter = lease.Labels[snapshotterLabel]
-		return err
-	})
-	asking.Go(func() (err error) {
-		tree, err = s.viewed(ctx, last.tree, last.snapshotter)
-		return err
-	})
-	if err := asking.Wait(); err != nil || now != last.image || snapshotter != last.snapshotter {
-		return imagestore.Tree{}, false
+	tree, err := s.viewed(ctx, last.tree, last.keeper)
+	return tree, errors.Join(err, asking.Wait())
+}
+
+// pin is an imagestore.PinFunc.
+func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
+	if f.pinned != nil {
+		return *f.pinned, nil
 	}
-	return tree, true
-}
-
-// sight is what an image was when it was last pinned. A digest stands for one content and so for one tree, for ever.
-type sight struct {
-	image       digest.Digest // of the manifest or index
-	tree        digest.Digest
-	snapshotter string // that keeps the pin
-}
-
-// maxSeen bounds the memory; few nodes hold more images.
-const maxSeen = 1000
-
-// memory holds the last sight of images by their reference. The zero value is ready.
-type memory struct {
-	mu     sync.Mutex
-	sights map[string]sight
-	latest string // snapshotter of the last note
-}
-
-// snapshotter is the one that kept the latest pin, which most likely has the next image, too. Empty before the first.
-func (m *memory) snapshotter() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.latest
-}
-
-func (m *memory) of(ref string) (last sight, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	last, ok = m.sights[ref]
-	return last, ok
-}
-
-func (m *memory) note(ref string, s sight) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.sights == nil || len(m.sights) >= maxSeen {
-		m.sights = map[string]sight{}
+	tree, keeper, err := f.store.pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f.image, f.tree)
+	if err != nil {
+		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", f.ref, err)
 	}
-	m.sights[ref] = s
-	m.latest = s.snapshotter
+	f.store.seen.note(f.ref, sight{image: f.image.Target().Digest, tree: f.tree, keeper: keeper})
+	return tree, nil
 }

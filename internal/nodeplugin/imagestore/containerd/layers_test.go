@@ -1,12 +1,10 @@
 package containerd
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/opencontainers/go-digest"
@@ -97,33 +95,6 @@ func FuzzTreeOf(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestALockIsWaitedForNoLongerThanTheContext(t *testing.T) {
-	var l keyedLock
-	unlock, err := l.lock(context.Background(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := l.lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-	other, err := l.lock(ctx, "b")
-	if err != nil {
-		t.Errorf("another key: %v", err)
-	}
-	other()
-	unlock()
-	if again, err := l.lock(context.Background(), "a"); err != nil {
-		t.Error(err)
-	} else {
-		again()
-	}
-	if len(l.held) != 0 {
-		t.Errorf("%d keys stay", len(l.held))
-	}
 }
 
 func parse(t *testing.T, tree string) digest.Digest {

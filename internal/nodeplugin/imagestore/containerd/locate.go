@@ -19,14 +19,8 @@ import (
 )
 
 // locate finds the snapshotter that holds the tree's top layer. Where none does, it returns the one that images are
-// to be unpacked with. The one of the latest pin is asked first; without it, containerd tells which there are now, for
-// it may have been restarted with others.
+// to be unpacked with. containerd tells which there are now, for it may have been restarted with others.
 func (s *Store) locate(ctx context.Context, tree digest.Digest) (name string, unpacked bool, err error) {
-	if latest := s.seen.snapshotter(); latest != "" {
-		if _, err := s.snapshotter(latest).Stat(ctx, tree.String()); err == nil {
-			return latest, true, nil
-		}
-	}
 	candidates, err := s.snapshotters(ctx)
 	if err != nil {
 		return "", false, err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -21,10 +21,12 @@ import (
 // Labels of leases and snapshots. None is one of containerd's own gc labels: a lease is a root of its collector by
 // itself, and what it names is kept exactly as long.
 const (
-	treeLabel        = contract.Prefix + "tree"        // the tree's ID
-	imageLabel       = contract.Prefix + "image"       // the image it was first pinned for, for people
-	snapshotterLabel = contract.Prefix + "snapshotter" // who keeps the View snapshot
+	treeLabel  = contract.Prefix + "tree"  // the tree's ID
+	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for people
 )
+
+// snapshotResource and a snapshotter's name are the type by which a lease holds a snapshot.
+const snapshotResource = "snapshots/"
 
 // undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
 const undoTimeout = 10 * time.Second
@@ -36,14 +38,34 @@ func (s *Store) pinName(tree digest.Digest) string {
 
 // pinned returns a tree that is pinned already, and who keeps it, having written nothing; errdefs.ErrNotFound if it is
 // not, or not wholly.
-func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, snapshotter string, err error) {
-	lease, err := s.lease(ctx, tree)
+func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, keeper string, err error) {
+	keepers, err := s.keepers(ctx, tree)
 	if err != nil {
 		return imagestore.Tree{}, "", err
 	}
-	snapshotter = lease.Labels[snapshotterLabel]
-	found, err = s.viewed(ctx, tree, snapshotter)
-	return found, snapshotter, err
+	for _, keeper := range keepers {
+		found, err := s.viewed(ctx, tree, keeper)
+		if !errors.Is(err, errdefs.ErrNotFound) {
+			return found, keeper, err
+		}
+	}
+	return imagestore.Tree{}, "", fmt.Errorf("the lease of %s has no view: %w", tree, errdefs.ErrNotFound)
+}
+
+// keepers lists the snapshotters whose View snapshot of a tree its lease holds: one, unless something was lost.
+// errdefs.ErrNotFound if there is no lease.
+func (s *Store) keepers(ctx context.Context, tree digest.Digest) ([]string, error) {
+	held, err := s.client.LeasesService().ListResources(ctx, leases.Lease{ID: s.pinName(tree)})
+	if err != nil {
+		return nil, fmt.Errorf("asking what the lease of %s holds: %w", tree, err)
+	}
+	var keepers []string
+	for _, resource := range held {
+		if name, ok := strings.CutPrefix(resource.Type, snapshotResource); ok && resource.ID == s.pinName(tree) {
+			keepers = append(keepers, name)
+		}
+	}
+	return keepers, nil
 }
 
 // viewed reads a tree's View snapshot.
@@ -55,78 +77,76 @@ func (s *Store) viewed(ctx context.Context, tree digest.Digest, snapshotter stri
 	return treeOf(snapshotter, tree, mounts)
 }
 
-// lease finds a tree's lease.
-func (s *Store) lease(ctx context.Context, tree digest.Digest) (leases.Lease, error) {
-	found, err := s.client.LeasesService().List(ctx, "id=="+strconv.Quote(s.pinName(tree)))
+// pin makes the lease first and everything else under it, so that the collector never sees a moment without. It returns
+// who keeps the view. What a failure leaves is taken away.
+func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
+	unlock, err := s.trees.Lock(ctx, tree.String())
 	if err != nil {
-		return leases.Lease{}, fmt.Errorf("looking for the lease of %s: %w", tree, err)
+		return imagestore.Tree{}, "", err
 	}
-	if len(found) == 0 {
-		return leases.Lease{}, fmt.Errorf("lease of %s: %w", tree, errdefs.ErrNotFound)
-	}
-	return found[0], nil
-}
-
-// pin makes the lease first and everything else under it, so that the collector never sees a moment without. What a
-// failure leaves is taken away.
-func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, name string, err error) {
-	name, unpacked, err := s.locate(ctx, tree)
-	if err != nil {
-		return imagestore.Tree{}, name, err
-	}
-	if err := s.makeLease(ctx, image.Name(), tree, name); err != nil {
-		return imagestore.Tree{}, name, err
+	defer unlock()
+	err = s.makeLease(ctx, image.Name(), tree)
+	if errors.Is(err, errdefs.ErrAlreadyExists) {
+		made, keeper, err = s.pinned(ctx, tree)
+		if !errors.Is(err, errdefs.ErrNotFound) {
+			return made, keeper, err
+		}
+	} else if err != nil {
+		return imagestore.Tree{}, "", err
 	}
 	defer func() {
 		if err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 			defer cancel()
-			err = errors.Join(err, s.unpin(undo, tree, name))
+			err = errors.Join(err, s.unpin(undo, tree))
 		}
 	}()
-	leased := leases.WithLease(ctx, s.pinName(tree))
-	if !unpacked {
-		if err := unpack(leased, image, name); err != nil {
-			return imagestore.Tree{}, name, err
-		}
-	}
-	made, err = s.view(leased, tree, name)
-	if errors.Is(err, errdefs.ErrNotFound) && unpacked {
-		// The collector took the layers between the look and the lease.
-		if err := unpack(leased, image, name); err != nil {
-			return imagestore.Tree{}, name, err
-		}
-		made, err = s.view(leased, tree, name)
-	}
+	made, keeper, err = s.viewAnywhere(leases.WithLease(ctx, s.pinName(tree)), image, tree)
 	if err != nil {
-		return imagestore.Tree{}, name, err
+		return imagestore.Tree{}, "", err
 	}
-	s.logger.Info("pinned image", "image", image.Name(), "tree", tree, "snapshotter", name)
-	return made, name, nil
+	s.logger.Info("pinned image", "image", image.Name(), "tree", tree, "snapshotter", keeper)
+	return made, keeper, nil
 }
 
-// makeLease makes a tree's lease, in place of one that lost its snapshot.
-func (s *Store) makeLease(ctx context.Context, image string, tree digest.Digest, snapshotter string) error {
-	make := func() error {
-		_, err := s.client.LeasesService().Create(ctx, leases.WithID(s.pinName(tree)), leases.WithLabels(map[string]string{
-			contract.DriverLabel: s.driver,
-			treeLabel:            tree.String(),
-			imageLabel:           image,
-			snapshotterLabel:     snapshotter,
-		}))
-		return err
-	}
-	err := make()
-	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		if err := s.client.LeasesService().Delete(ctx, leases.Lease{ID: s.pinName(tree)}); err != nil {
-			return fmt.Errorf("replacing the lease of %s: %w", tree, err)
-		}
-		err = make()
-	}
+// makeLease makes a tree's lease. The error is errdefs.ErrAlreadyExists if it has one.
+func (s *Store) makeLease(ctx context.Context, image string, tree digest.Digest) error {
+	_, err := s.client.LeasesService().Create(ctx, leases.WithID(s.pinName(tree)), leases.WithLabels(map[string]string{
+		contract.DriverLabel: s.driver,
+		treeLabel:            tree.String(),
+		imageLabel:           image,
+	}))
 	if err != nil {
 		return fmt.Errorf("making a lease for %s: %w", tree, err)
 	}
 	return nil
+}
+
+// viewAnywhere makes the View snapshot where the layers are, and unpacks them where they are nowhere. The snapshotter
+// of the latest pin is tried first: most likely it has them.
+func (s *Store) viewAnywhere(leased context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
+	if keeper = s.seen.keeper(); keeper != "" {
+		made, err = s.view(leased, tree, keeper)
+		if !errors.Is(err, errdefs.ErrNotFound) {
+			return made, keeper, err
+		}
+	}
+	keeper, unpacked, err := s.locate(leased, tree)
+	if err != nil {
+		return imagestore.Tree{}, "", err
+	}
+	if unpacked {
+		made, err = s.view(leased, tree, keeper)
+		if !errors.Is(err, errdefs.ErrNotFound) {
+			return made, keeper, err
+		}
+		// The collector took the layers after that look.
+	}
+	if err := unpack(leased, image, keeper); err != nil {
+		return imagestore.Tree{}, "", err
+	}
+	made, err = s.view(leased, tree, keeper)
+	return made, keeper, err
 }
 
 // view makes the View snapshot. One that is left from a lost lease is taken into the new one.
@@ -137,7 +157,7 @@ func (s *Store) view(leased context.Context, tree digest.Digest, snapshotter str
 	}))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
 		err = s.client.LeasesService().AddResource(leased, leases.Lease{ID: s.pinName(tree)},
-			leases.Resource{ID: s.pinName(tree), Type: "snapshots/" + snapshotter})
+			leases.Resource{ID: s.pinName(tree), Type: snapshotResource + snapshotter})
 		if err == nil {
 			return s.viewed(leased, tree, snapshotter)
 		}
@@ -202,30 +222,32 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 	if err != nil {
 		return fmt.Errorf("unpinning %q: %w", treeID, err)
 	}
-	unlock, err := s.trees.lock(ctx, treeID)
+	unlock, err := s.trees.Lock(ctx, treeID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	lease, err := s.lease(ctx, tree)
+	if err := s.unpin(ctx, tree); err != nil {
+		return err
+	}
+	s.logger.Info("unpinned image", "tree", tree)
+	return nil
+}
+
+// unpin removes the snapshot, then the lease: a lease without snapshot is still listed by Pins and tried again.
+func (s *Store) unpin(ctx context.Context, tree digest.Digest) error {
+	keepers, err := s.keepers(ctx, tree)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.unpin(ctx, tree, lease.Labels[snapshotterLabel]); err != nil {
-		return err
-	}
-	s.logger.Info("unpinned image", "image", lease.Labels[imageLabel], "tree", tree)
-	return nil
-}
-
-// unpin removes the snapshot, then the lease: a lease without snapshot is still listed by Pins and tried again.
-func (s *Store) unpin(ctx context.Context, tree digest.Digest, snapshotter string) error {
-	err := s.snapshotter(snapshotter).Remove(ctx, s.pinName(tree))
-	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, snapshotter, err)
+	for _, keeper := range keepers {
+		err := s.snapshotter(keeper).Remove(ctx, s.pinName(tree))
+		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+			return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, keeper, err)
+		}
 	}
 	err = s.client.LeasesService().Delete(ctx, leases.Lease{ID: s.pinName(tree)}, leases.SynchronousDelete)
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keyed"
 )
 
 // kubernetesNamespace is the containerd namespace that the kubelet's images live in.
@@ -41,7 +42,7 @@ type Store struct {
 	client *client.Client
 	driver string
 	logger *slog.Logger
-	trees  keyedLock
+	trees  keyed.Lock
 	seen   memory
 }
 
@@ -69,36 +70,11 @@ func (s *Store) Close() error { return s.client.Close() }
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	image, err := s.image(ctx, ref)
+	found, err := s.look(ctx, ref)
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	treeID, err := s.treeID(ctx, ref, image)
-	if err != nil {
-		return imagestore.Tree{}, err
-	}
-	unlock, err := s.trees.lock(ctx, treeID.String())
-	if err != nil {
-		return imagestore.Tree{}, err
-	}
-	defer unlock()
-	tree, snapshotter, err := s.pinned(ctx, treeID)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		tree, snapshotter, err = s.pin(ctx, image, treeID)
-	}
-	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", ref, err)
-	}
-	s.seen.note(ref, sight{image: image.Target().Digest, tree: treeID, snapshotter: snapshotter})
-	return tree, nil
-}
-
-// treeID is the remembered one, if the image is still what it was, and otherwise read from the image.
-func (s *Store) treeID(ctx context.Context, ref string, image client.Image) (digest.Digest, error) {
-	if last, ok := s.seen.of(ref); ok && last.image == image.Target().Digest {
-		return last.tree, nil
-	}
-	return topLayer(ctx, image)
+	return found.pin(ctx)
 }
 
 // image finds an image by the names under which CRI stores it: a reference with tag and digest counts by its digest.

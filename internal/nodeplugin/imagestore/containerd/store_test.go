@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
@@ -291,49 +291,57 @@ func testFind(t *testing.T, d *daemon) {
 	const ref = "registry.example/find:1"
 	image := d.load(t, ref, 2).Metadata()
 	other := d.load(t, "registry.example/find:other", 3).Metadata()
-	s, c := d.store(t, driver), d.client(t)
-	if tree, ok := s.Find(testContext(t), ref); ok {
-		t.Errorf("before the first pin: found %+v", tree)
+	s, c := d.store(t, "find.example"), d.client(t)
+	if s.Find(testContext(t), "registry.example/find:none") != nil {
+		t.Error("found what is not there")
 	}
-	move := func(to digest.Digest) {
+	if s.Find(testContext(t), ref) == nil || len(pins(t, s)) != 0 {
+		t.Errorf("the image was not found, or pinned: %q", pins(t, s))
+	}
+	move := func(to ocispec.Descriptor) {
 		t.Helper()
 		moved := image
-		if to != image.Target.Digest {
-			moved.Target = other.Target
-		}
+		moved.Target = to
 		if _, err := c.ImageService().Update(testContext(t), moved); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for when, change := range map[string]func(name string) error{
+		"nothing happens":      func(string) error { return nil },
 		"the snapshot is lost": func(name string) error { return c.SnapshotService("overlayfs").Remove(testContext(t), name) },
 		"the lease is lost":    func(name string) error { return c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}) },
-		"the lease names another snapshotter": func(name string) error {
-			if err := c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}); err != nil {
+		"the lease holds another view": func(name string) error {
+			lease := leases.Lease{ID: name}
+			if err := c.LeasesService().Delete(testContext(t), lease); err != nil {
 				return err
 			}
-			_, err := c.LeasesService().Create(testContext(t), leases.WithID(name), leases.WithLabel(snapshotterLabel, "native"))
-			return err
+			if _, err := c.LeasesService().Create(testContext(t), leases.WithID(name)); err != nil {
+				return err
+			}
+			return c.LeasesService().AddResource(testContext(t), lease, leases.Resource{ID: name, Type: snapshotResource + "native"})
 		},
-		"the name has moved":   func(string) error { move(other.Target.Digest); return nil },
 		"the tree is unpinned": func(string) error { return s.Unpin(testContext(t), pin(t, s, ref).ID) },
 	} {
-		move(image.Target.Digest)
-		tree := pin(t, s, ref)
-		if found, ok := s.Find(testContext(t), ref); !ok || !reflect.DeepEqual(found, tree) {
-			t.Errorf("pinned: found %+v (%v), want %+v", found, ok, tree)
-		}
-		if err := change(s.pinName(parse(t, tree.ID))); err != nil {
+		move(image.Target)
+		before := pin(t, s, ref)
+		if err := change(s.pinName(parse(t, before.ID))); err != nil {
 			t.Fatal(err)
 		}
-		if found, ok := s.Find(testContext(t), ref); ok {
-			t.Errorf("%s: found %+v", when, found)
+		after, err := s.Find(testContext(t), ref)(testContext(t))
+		if err != nil || !reflect.DeepEqual(after, before) {
+			t.Errorf("%s: %+v became %+v, %v", when, before, after, err)
+		}
+		if kept, err := s.Pinned(testContext(t), after.ID); err != nil || !reflect.DeepEqual(kept, after) {
+			t.Errorf("%s: %+v is pinned, %v; want %+v", when, kept, err, after)
 		}
 	}
-	move(image.Target.Digest)
-	before := pin(t, s, ref)
-	move(other.Target.Digest)
-	if after := pin(t, s, ref); after.ID == before.ID {
-		t.Error("the name has moved, and the image of before was pinned")
+	before, found := pin(t, s, ref), s.Find(testContext(t), ref)
+	move(other.Target)
+	if after, err := found(testContext(t)); err != nil || after.ID != before.ID {
+		t.Errorf("the name moved after the image was found: %s became %s, %v", before.ID, after.ID, err)
 	}
+	if after, err := s.Find(testContext(t), ref)(testContext(t)); err != nil || after.ID == before.ID {
+		t.Errorf("the name had moved when the image was found: %s, %v", after.ID, err)
+	}
+	unpin(t, s, before.ID)
 }

@@ -151,10 +151,8 @@ func (s *Store) about(text string) (metadata, bool) {
 	return m, m.Driver == s.driver && m.Tree != ""
 }
 
-// Find implements imagestore.Store. It finds nothing: what Pin reads of a pinned tree are files of this node.
-func (s *Store) Find(context.Context, string) (imagestore.Tree, bool) {
-	return imagestore.Tree{}, false
-}
+// Find implements imagestore.Store. It finds nothing: whether CRI-O is there to run a pod, its files do not tell.
+func (s *Store) Find(context.Context, string) imagestore.PinFunc { return nil }
 
 // Pinned implements imagestore.Store.
 func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {

@@ -1,4 +1,4 @@
-package volume
+package keyed
 
 import (
 	"context"
@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// keyedLock is a lock for each key, with a context instead of waiting for ever. The zero value is ready.
-type keyedLock struct {
+// Lock is a lock for each key. The zero value is ready.
+type Lock struct {
 	mu   sync.Mutex
 	held map[string]*keyLock
 }
 
 type keyLock struct {
 	places *semaphore.Weighted
-	users  int // holders and waiters; guarded by keyedLock.mu
+	users  int // holders and waiters; guarded by Lock.mu
 }
 
 const (
@@ -24,18 +24,18 @@ const (
 	allPlaces = math.MaxInt64
 )
 
-// lock holds key alone.
-func (k *keyedLock) lock(ctx context.Context, key string) (unlock func(), err error) {
+// Lock holds key alone. It waits as long as ctx lives, and returns its error.
+func (k *Lock) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	return k.acquire(ctx, key, allPlaces)
 }
 
-// share holds key together with others that share it.
-func (k *keyedLock) share(ctx context.Context, key string) (unlock func(), err error) {
+// Share holds key together with others that share it. It waits as Lock does.
+func (k *Lock) Share(ctx context.Context, key string) (unlock func(), err error) {
 	return k.acquire(ctx, key, onePlace)
 }
 
-// tryLock holds key alone if nobody holds it now.
-func (k *keyedLock) tryLock(key string) (unlock func(), ok bool) {
+// TryLock holds key alone if nobody holds it now.
+func (k *Lock) TryLock(key string) (unlock func(), ok bool) {
 	l := k.enter(key)
 	if !l.places.TryAcquire(allPlaces) {
 		k.leave(key, l)
@@ -44,7 +44,7 @@ func (k *keyedLock) tryLock(key string) (unlock func(), ok bool) {
 	return k.unlocker(key, l, allPlaces), true
 }
 
-func (k *keyedLock) acquire(ctx context.Context, key string, places int64) (func(), error) {
+func (k *Lock) acquire(ctx context.Context, key string, places int64) (func(), error) {
 	l := k.enter(key)
 	if err := l.places.Acquire(ctx, places); err != nil {
 		k.leave(key, l)
@@ -53,14 +53,14 @@ func (k *keyedLock) acquire(ctx context.Context, key string, places int64) (func
 	return k.unlocker(key, l, places), nil
 }
 
-func (k *keyedLock) unlocker(key string, l *keyLock, places int64) func() {
+func (k *Lock) unlocker(key string, l *keyLock, places int64) func() {
 	return func() {
 		l.places.Release(places)
 		k.leave(key, l)
 	}
 }
 
-func (k *keyedLock) enter(key string) *keyLock {
+func (k *Lock) enter(key string) *keyLock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
@@ -75,7 +75,7 @@ func (k *keyedLock) enter(key string) *keyLock {
 	return l
 }
 
-func (k *keyedLock) leave(key string, l *keyLock) {
+func (k *Lock) leave(key string, l *keyLock) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l.users--; l.users == 0 {
