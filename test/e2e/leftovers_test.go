@@ -64,9 +64,9 @@ func (s *suite) pins(t *testing.T, class, node string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := n.Command(t.Context(), "ctr", "-n", "k8s.io", "leases", "ls", "-q").CombinedOutput()
+		out, err := n.Command(t.Context(), "ctr", "-n", "k8s.io", "snapshots", "ls").CombinedOutput()
 		if err != nil {
-			t.Fatalf("list containerd's leases: %v: %s", err, out)
+			t.Fatalf("list containerd's snapshots: %v: %s", err, out)
 		}
 		return keep(string(out), "imagecsi")
 	}

@@ -124,9 +124,6 @@ func leavesNothing(t *testing.T, p *nodes.Plugin) {
 	if pins := p.Target.Pins(t, p.Driver); len(pins) != 0 {
 		t.Errorf("pins are left: %q", pins)
 	}
-	if snapshots := p.Target.Snapshots(t, p.Driver); len(snapshots) != 0 {
-		t.Errorf("snapshots are left: %q", snapshots)
-	}
 	left, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, "plugins", p.Driver, "volumes", "*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("data is left: %q (%v)", left, err)

@@ -107,8 +107,8 @@ func TestDataWhoseImageIsGoneIsNotShownOnAnother(t *testing.T) {
 		p.Stop(t, syscall.SIGKILL)
 		p.Target.Run(t, "umount", p.Path("lost"))
 		p.Target.RemoveImage(t, v.Image)
-		lease := strings.Fields(p.Target.Pins(t, p.Driver)[0])[0]
-		p.Target.Run(t, "ctr", "-n", "k8s.io", "leases", "rm", "--sync", lease)
+		pin := strings.Fields(p.Target.Pins(t, p.Driver)[0])[0]
+		p.Target.Run(t, "ctr", "-n", "k8s.io", "snapshots", "rm", pin)
 		p.Start(t)
 		_, err := p.Publish(t, v)
 		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "delete the pod") {

@@ -98,7 +98,7 @@ func (t *Target) awaitRuntime(test testing.TB) {
 func (t *Target) Pins(test testing.TB, driver string) []string {
 	test.Helper()
 	if t.Runtime == contract.RuntimeContainerd {
-		return linesWith(t.Run(test, "ctr", "-n", "k8s.io", "leases", "ls"), driver)
+		return t.snapshots(driver)
 	}
 	content, err := os.ReadFile(filepath.Join(t.Root(), "var/lib/containers/storage/overlay-containers/containers.json"))
 	if os.IsNotExist(err) {
@@ -110,12 +110,8 @@ func (t *Target) Pins(test testing.TB, driver string) []string {
 	return linesWith(strings.ReplaceAll(string(content), "},", "},\n"), driver)
 }
 
-// Snapshots lists a driver's snapshots in every snapshotter of containerd; CRI-O has none but its pins.
-func (t *Target) Snapshots(test testing.TB, driver string) []string {
-	test.Helper()
-	if t.Runtime != contract.RuntimeContainerd {
-		return nil
-	}
+// snapshots lists a driver's snapshots in every snapshotter of containerd.
+func (t *Target) snapshots(driver string) []string {
 	var found []string
 	for _, snapshotter := range []string{"overlayfs", "native", "erofs"} {
 		out, err := t.Node.Command(context.Background(), "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "ls").Output()

@@ -37,7 +37,7 @@ func pins(t *testing.T, s *Store) []string {
 
 func info(t *testing.T, d *daemon, s *Store, tree string) snapshots.Info {
 	t.Helper()
-	info, err := d.client(t).SnapshotService("overlayfs").Stat(testContext(t), s.pinName(parse(t, tree)))
+	info, err := d.client(t).SnapshotService("overlayfs").Stat(testContext(t), s.viewName(parse(t, tree)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Package containerd is the image store of nodes whose runtime is containerd.
 //
-// A tree is pinned by one lease that holds one View snapshot of the image's top layer. containerd's garbage collector
-// keeps what a lease names and everything beneath it (docs/garbage-collection.md there); the lease's labels are the
-// only record of the pin. Names of both follow from driver and tree, so that a second pin finds the first.
+// A tree is pinned by a View snapshot of the image's top layer. The snapshot is labelled as a root of containerd's
+// garbage collector, which keeps it and everything beneath it (docs/garbage-collection.md there). So a pin is made by
+// one write and is there wholly or not at all. Its name follows from driver and tree, so that a second pin finds the
+// first.
 package containerd

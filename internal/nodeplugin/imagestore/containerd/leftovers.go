@@ -17,9 +17,6 @@ import (
 
 var _ imagestore.Adopter = (*Store)(nil)
 
-// rootLabel keeps a snapshot from containerd's garbage collector. The driver of before has it on all of its own.
-const rootLabel = "containerd.io/gc.root"
-
 // leftoverFilter spares containerd to tell about every snapshot of the node.
 const leftoverFilter = `name~="^(csi-image[.]warm-metal[.]tech|container-image[.]csi[.]k8s[.]io)-"`
 

@@ -40,15 +40,9 @@ func (s *Store) locate(ctx context.Context, tree digest.Digest) (name string, un
 // snapshotters lists the snapshotters that work on this node: first the one that CRI unpacks with, then containerd's
 // default, then the others. A node may unpack images for some runtime classes with another one.
 func (s *Store) snapshotters(ctx context.Context) ([]string, error) {
-	loaded, err := s.client.IntrospectionService().Plugins(ctx, "type=="+string(plugins.SnapshotPlugin))
+	names, err := s.working(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing containerd's snapshotters: %w", err)
-	}
-	var names []string
-	for _, plugin := range loaded.Plugins {
-		if plugin.InitErr == nil {
-			names = append(names, plugin.ID)
-		}
+		return nil, err
 	}
 	if len(names) == 0 {
 		return nil, errors.New("containerd has no working snapshotter")
@@ -61,6 +55,21 @@ func (s *Store) snapshotters(ctx context.Context) ([]string, error) {
 		return slices.Index([]string{criName, defaults.DefaultSnapshotter, name}, name)
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
+	return names, nil
+}
+
+// working lists the snapshotters that work on this node, in no order.
+func (s *Store) working(ctx context.Context) ([]string, error) {
+	loaded, err := s.client.IntrospectionService().Plugins(ctx, "type=="+string(plugins.SnapshotPlugin))
+	if err != nil {
+		return nil, fmt.Errorf("listing containerd's snapshotters: %w", err)
+	}
+	var names []string
+	for _, plugin := range loaded.Plugins {
+		if plugin.InitErr == nil {
+			names = append(names, plugin.ID)
+		}
+	}
 	return names, nil
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -18,28 +18,39 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// Labels of leases and snapshots. None is one of containerd's own gc labels: a lease is a root of its collector by
-// itself, and what it names is kept exactly as long.
+// Labels of a view, beside the driver's.
 const (
+	rootLabel  = "containerd.io/gc.root"   // keeps it from containerd's garbage collector; the driver of before does so, too
 	treeLabel  = contract.Prefix + "tree"  // the tree's ID
 	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for people
 )
 
-// snapshotResource and a snapshotter's name are the type by which a lease holds a snapshot.
-const snapshotResource = "snapshots/"
+const (
+	// undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
+	undoTimeout = 10 * time.Second
 
-// undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
-const undoTimeout = 10 * time.Second
+	// collectLease is how long a lease that only has containerd collect lives at most.
+	collectLease = time.Minute
+)
 
-// pinName is the name of a tree's lease and of its View snapshot.
-func (s *Store) pinName(tree digest.Digest) string {
+// viewName is the name of a tree's View snapshot.
+func (s *Store) viewName(tree digest.Digest) string {
 	return "imagecsi-" + s.driver + "-" + tree.Encoded()
 }
 
+// viewed reads a tree's view; errdefs.ErrNotFound if the snapshotter has none.
+func (s *Store) viewed(ctx context.Context, tree digest.Digest, keeper string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(keeper).Mounts(ctx, s.viewName(tree))
+	if err != nil {
+		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, keeper, err)
+	}
+	return treeOf(keeper, tree, mounts)
+}
+
 // pinned returns a tree that is pinned already, and who keeps it, having written nothing; errdefs.ErrNotFound if it is
-// not, or not wholly.
+// not.
 func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, keeper string, err error) {
-	keepers, err := s.keepers(ctx, tree)
+	keepers, err := s.working(ctx)
 	if err != nil {
 		return imagestore.Tree{}, "", err
 	}
@@ -49,129 +60,83 @@ func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestor
 			return found, keeper, err
 		}
 	}
-	return imagestore.Tree{}, "", fmt.Errorf("the lease of %s has no view: %w", tree, errdefs.ErrNotFound)
+	return imagestore.Tree{}, "", fmt.Errorf("no snapshotter has a view of %s: %w", tree, errdefs.ErrNotFound)
 }
 
-// keepers lists the snapshotters whose View snapshot of a tree its lease holds: one, unless something was lost.
-// errdefs.ErrNotFound if there is no lease.
-func (s *Store) keepers(ctx context.Context, tree digest.Digest) ([]string, error) {
-	held, err := s.client.LeasesService().ListResources(ctx, leases.Lease{ID: s.pinName(tree)})
+// pin pins a tree unless it is pinned. What a failure leaves is taken away.
+func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
+	unlock, err := s.trees.Lock(ctx, f.tree.String())
 	if err != nil {
-		return nil, fmt.Errorf("asking what the lease of %s holds: %w", tree, err)
-	}
-	var keepers []string
-	for _, resource := range held {
-		if name, ok := strings.CutPrefix(resource.Type, snapshotResource); ok && resource.ID == s.pinName(tree) {
-			keepers = append(keepers, name)
-		}
-	}
-	return keepers, nil
-}
-
-// viewed reads a tree's View snapshot.
-func (s *Store) viewed(ctx context.Context, tree digest.Digest, snapshotter string) (imagestore.Tree, error) {
-	mounts, err := s.snapshotter(snapshotter).Mounts(ctx, s.pinName(tree))
-	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, snapshotter, err)
-	}
-	return treeOf(snapshotter, tree, mounts)
-}
-
-// pin makes the lease first and everything else under it, so that the collector never sees a moment without. It returns
-// who keeps the view. What a failure leaves is taken away.
-func (s *Store) pin(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
-	unlock, err := s.trees.Lock(ctx, tree.String())
-	if err != nil {
-		return imagestore.Tree{}, "", err
+		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	err = s.makeLease(ctx, image.Name(), tree)
-	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		made, keeper, err = s.pinned(ctx, tree)
-		if !errors.Is(err, errdefs.ErrNotFound) {
-			return made, keeper, err
-		}
-	} else if err != nil {
-		return imagestore.Tree{}, "", err
+	tree, keeper, err := imagestore.Tree{}, "", errdefs.ErrNotFound
+	if s.seen.mayBePinned(f.tree) {
+		tree, keeper, err = s.pinned(ctx, f.tree)
 	}
-	defer func() {
+	if errors.Is(err, errdefs.ErrNotFound) {
+		tree, keeper, err = s.viewAnywhere(ctx, f.image, f.tree)
 		if err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 			defer cancel()
-			err = errors.Join(err, s.unpin(undo, tree))
+			return imagestore.Tree{}, errors.Join(err, s.removeViews(undo, f.tree))
 		}
-	}()
-	made, keeper, err = s.viewAnywhere(leases.WithLease(ctx, s.pinName(tree)), image, tree)
-	if err != nil {
-		return imagestore.Tree{}, "", err
+		s.logger.Info("pinned image", "image", f.image.Name(), "tree", f.tree, "snapshotter", keeper)
 	}
-	s.logger.Info("pinned image", "image", image.Name(), "tree", tree, "snapshotter", keeper)
-	return made, keeper, nil
+	if err == nil {
+		s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, keeper)
+	}
+	return tree, err
 }
 
-// makeLease makes a tree's lease. The error is errdefs.ErrAlreadyExists if it has one.
-func (s *Store) makeLease(ctx context.Context, image string, tree digest.Digest) error {
-	_, err := s.client.LeasesService().Create(ctx, leases.WithID(s.pinName(tree)), leases.WithLabels(map[string]string{
-		contract.DriverLabel: s.driver,
-		treeLabel:            tree.String(),
-		imageLabel:           image,
-	}))
-	if err != nil {
-		return fmt.Errorf("making a lease for %s: %w", tree, err)
-	}
-	return nil
-}
-
-// viewAnywhere makes the View snapshot where the layers are, and unpacks them where they are nowhere. The snapshotter
-// of the latest pin is tried first: most likely it has them.
-func (s *Store) viewAnywhere(leased context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
-	if keeper = s.seen.keeper(); keeper != "" {
-		made, err = s.view(leased, tree, keeper)
+// viewAnywhere makes the view where the layers are, and unpacks them where they are nowhere. The snapshotter of the
+// latest pin is tried first: most likely it has them.
+func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
+	if keeper = s.seen.latestKeeper(); keeper != "" {
+		made, err = s.view(ctx, image, tree, keeper)
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return made, keeper, err
 		}
 	}
-	keeper, unpacked, err := s.locate(leased, tree)
+	keeper, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
 		return imagestore.Tree{}, "", err
 	}
 	if unpacked {
-		made, err = s.view(leased, tree, keeper)
+		made, err = s.view(ctx, image, tree, keeper)
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return made, keeper, err
 		}
 		// The collector took the layers after that look.
 	}
-	if err := unpack(leased, image, keeper); err != nil {
+	if err := unpack(ctx, image, keeper); err != nil {
 		return imagestore.Tree{}, "", err
 	}
-	made, err = s.view(leased, tree, keeper)
+	made, err = s.view(ctx, image, tree, keeper)
 	return made, keeper, err
 }
 
-// view makes the View snapshot. One that is left from a lost lease is taken into the new one.
-func (s *Store) view(leased context.Context, tree digest.Digest, snapshotter string) (imagestore.Tree, error) {
-	mounts, err := s.snapshotter(snapshotter).View(leased, s.pinName(tree), tree.String(), snapshots.WithLabels(map[string]string{
+// view makes a view, which pins its layers from its first moment.
+func (s *Store) view(ctx context.Context, image client.Image, tree digest.Digest, keeper string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), tree.String(), snapshots.WithLabels(map[string]string{
+		rootLabel:            s.driver,
 		contract.DriverLabel: s.driver,
 		treeLabel:            tree.String(),
+		imageLabel:           image.Name(),
 	}))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		err = s.client.LeasesService().AddResource(leased, leases.Lease{ID: s.pinName(tree)},
-			leases.Resource{ID: s.pinName(tree), Type: snapshotResource + snapshotter})
-		if err == nil {
-			return s.viewed(leased, tree, snapshotter)
-		}
+		return s.viewed(ctx, tree, keeper)
 	}
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", tree, snapshotter, err)
+		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", tree, keeper, err)
 	}
-	return treeOf(snapshotter, tree, mounts)
+	return treeOf(keeper, tree, mounts)
 }
 
-// unpack turns the image's stored archives into snapshots. Archives that containerd threw away after an earlier unpack
-// have to be pulled again.
-func unpack(leased context.Context, image client.Image, snapshotter string) error {
-	err := image.Unpack(leased, snapshotter)
+// unpack turns the image's stored archives into snapshots, which the image keeps. Archives that containerd threw away
+// after an earlier unpack have to be pulled again.
+func unpack(ctx context.Context, image client.Image, snapshotter string) error {
+	err := image.Unpack(ctx, snapshotter)
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):
 		return fmt.Errorf("%w: the layers of %s are neither unpacked nor stored: %w",
@@ -202,14 +167,20 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	found, err := s.client.LeasesService().List(ctx, fmt.Sprintf("labels.%q==%q", contract.DriverLabel, s.driver))
+	keepers, err := s.working(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the pins of %s in containerd: %w", s.driver, err)
+		return nil, err
 	}
 	var trees []string
-	for _, lease := range found {
-		if tree := lease.Labels[treeLabel]; tree != "" {
-			trees = append(trees, tree)
+	for _, keeper := range keepers {
+		err := s.snapshotter(keeper).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+			if tree := info.Labels[treeLabel]; tree != "" && !slices.Contains(trees, tree) {
+				trees = append(trees, tree)
+			}
+			return nil
+		}, fmt.Sprintf("labels.%q==%q", contract.DriverLabel, s.driver))
+		if err != nil {
+			return nil, fmt.Errorf("listing the pins of %s in snapshotter %s: %w", s.driver, keeper, err)
 		}
 	}
 	return trees, nil
@@ -227,31 +198,38 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 		return err
 	}
 	defer unlock()
-	if err := s.unpin(ctx, tree); err != nil {
+	if err := s.removeViews(ctx, tree); err != nil {
 		return err
 	}
+	s.seen.unpinned(tree)
 	s.logger.Info("unpinned image", "tree", tree)
-	return nil
+	return s.collect(ctx)
 }
 
-// unpin removes the snapshot, then the lease: a lease without snapshot is still listed by Pins and tried again.
-func (s *Store) unpin(ctx context.Context, tree digest.Digest) error {
-	keepers, err := s.keepers(ctx, tree)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return nil
-	}
+// removeViews removes a tree's view, and what others there are of it if something was lost.
+func (s *Store) removeViews(ctx context.Context, tree digest.Digest) error {
+	keepers, err := s.working(ctx)
 	if err != nil {
 		return err
 	}
 	for _, keeper := range keepers {
-		err := s.snapshotter(keeper).Remove(ctx, s.pinName(tree))
+		err := s.snapshotter(keeper).Remove(ctx, s.viewName(tree))
 		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 			return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, keeper, err)
 		}
 	}
-	err = s.client.LeasesService().Delete(ctx, leases.Lease{ID: s.pinName(tree)}, leases.SynchronousDelete)
-	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("deleting the lease of %s: %w", tree, err)
+	return nil
+}
+
+// collect has containerd free the disk now. It does so at once only where something is deleted that way, and a lease is
+// the least of it.
+func (s *Store) collect(ctx context.Context) error {
+	lease, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(collectLease))
+	if err == nil {
+		err = s.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete)
+	}
+	if err != nil {
+		return fmt.Errorf("having containerd collect what was unpinned: %w", err)
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/leases"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -30,15 +29,15 @@ func TestStore(t *testing.T) {
 		"pinning again writes nothing":                testPinAgain,
 		"a pinned image is found as it is":            testFind,
 		"a pin outlives image removal and collection": testPinKeeps,
-		"unpin frees":                               testUnpinFrees,
-		"pins belong to their driver":               testDrivers,
-		"missing and odd images":                    testRefused,
-		"more layers than the kernel takes":         testTooManyLayers,
-		"many pins of one tree at the same time":    testConcurrent,
-		"a pin that lost its lease or its snapshot": testRepair,
-		"references with tag and digest":            testReferences,
-		"downloads under way":                       testDownloads,
-		"corrupt downloads":                         testCorruptDownloads,
+		"unpin frees":                            testUnpinFrees,
+		"pins belong to their driver":            testDrivers,
+		"missing and odd images":                 testRefused,
+		"more layers than the kernel takes":      testTooManyLayers,
+		"many pins of one tree at the same time": testConcurrent,
+		"a pin outlives that of another image":   testNeighbours,
+		"references with tag and digest":         testReferences,
+		"downloads under way":                    testDownloads,
+		"corrupt downloads":                      testCorruptDownloads,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}
@@ -93,7 +92,7 @@ func testOtherSnapshotter(t *testing.T, d *daemon) {
 		t.Errorf("the next image was unpacked by the same snapshotter: layers %q", after.Layers)
 	}
 	unpin(t, s, tree.ID)
-	if _, err := d.client(t).SnapshotService("native").Stat(testContext(t), s.pinName(parse(t, tree.ID))); err == nil {
+	if _, err := d.client(t).SnapshotService("native").Stat(testContext(t), s.viewName(parse(t, tree.ID))); err == nil {
 		t.Error("the view stays")
 	}
 }
@@ -228,24 +227,21 @@ func testConcurrent(t *testing.T, d *daemon) {
 	wg.Wait()
 }
 
-func testRepair(t *testing.T, d *daemon) {
-	d.load(t, "registry.example/repair:1", 2)
-	s := d.store(t, driver)
-	tree := pin(t, s, "registry.example/repair:1")
-	name := s.pinName(parse(t, tree.ID))
-	c := d.client(t)
-	if err := c.SnapshotService("overlayfs").Remove(testContext(t), name); err != nil {
-		t.Fatal(err)
+func testNeighbours(t *testing.T, d *daemon) {
+	s := d.store(t, "neighbours.example")
+	one := pin(t, s, d.load(t, "registry.example/neighbours:1", 2).Name())
+	other := pin(t, s, d.load(t, "registry.example/neighbours:2", 3).Name())
+	removeImage(t, d, "registry.example/neighbours:2")
+	unpin(t, s, one.ID)
+	if kept, err := s.Pinned(testContext(t), other.ID); err != nil || !reflect.DeepEqual(kept, other) {
+		t.Errorf("another tree was unpinned, and this one is %+v, %v", kept, err)
 	}
-	pin(t, s, "registry.example/repair:1")
-	if err := c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}); err != nil {
-		t.Fatal(err)
+	for _, layer := range other.Layers {
+		if _, err := os.Stat(layer); err != nil {
+			t.Error(err)
+		}
 	}
-	pin(t, s, "registry.example/repair:1")
-	held, err := c.LeasesService().ListResources(testContext(t), leases.Lease{ID: name})
-	if err != nil || !slices.Contains(held, leases.Resource{ID: name, Type: "snapshots/overlayfs"}) {
-		t.Errorf("the lease holds %v, %v", held, err)
-	}
+	unpin(t, s, other.ID)
 }
 
 func testReferences(t *testing.T, d *daemon) {
@@ -309,22 +305,11 @@ func testFind(t *testing.T, d *daemon) {
 	for when, change := range map[string]func(name string) error{
 		"nothing happens":      func(string) error { return nil },
 		"the snapshot is lost": func(name string) error { return c.SnapshotService("overlayfs").Remove(testContext(t), name) },
-		"the lease is lost":    func(name string) error { return c.LeasesService().Delete(testContext(t), leases.Lease{ID: name}) },
-		"the lease holds another view": func(name string) error {
-			lease := leases.Lease{ID: name}
-			if err := c.LeasesService().Delete(testContext(t), lease); err != nil {
-				return err
-			}
-			if _, err := c.LeasesService().Create(testContext(t), leases.WithID(name)); err != nil {
-				return err
-			}
-			return c.LeasesService().AddResource(testContext(t), lease, leases.Resource{ID: name, Type: snapshotResource + "native"})
-		},
 		"the tree is unpinned": func(string) error { return s.Unpin(testContext(t), pin(t, s, ref).ID) },
 	} {
 		move(image.Target)
 		before := pin(t, s, ref)
-		if err := change(s.pinName(parse(t, before.ID))); err != nil {
+		if err := change(s.viewName(parse(t, before.ID))); err != nil {
 			t.Fatal(err)
 		}
 		after, err := s.Find(testContext(t), ref)(testContext(t))
