@@ -26,24 +26,24 @@ func process(b *testing.B, p *nodes.Plugin) string {
 	return ""
 }
 
-// usage is what a process holds, by proc_pid_status(5): resident memory (VmRSS, which counts the pages of the program
-// file, too), threads and open files.
+// usage is what the node plugin holds, by proc_pid_status(5): resident memory (VmRSS, which counts the pages of the
+// program file, too), threads and open files; and by its own metrics: goroutines.
 type usage struct {
-	mebibytes      float64
-	threads, files int
+	mebibytes                  float64
+	threads, files, goroutines int
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%.1f MiB, %d threads, %d files", u.mebibytes, u.threads, u.files)
+	return fmt.Sprintf("%.1f MiB, %d threads, %d files, %d goroutines", u.mebibytes, u.threads, u.files, u.goroutines)
 }
 
-func usageOf(b *testing.B, process string) usage {
+func usageOf(b *testing.B, p *nodes.Plugin, process string) usage {
 	b.Helper()
 	status, err := os.ReadFile(filepath.Join(process, "status"))
 	must(b, err)
 	files, err := os.ReadDir(filepath.Join(process, "fd"))
 	must(b, err)
-	u := usage{files: len(files)}
+	u := usage{files: len(files), goroutines: int(p.Metric(b, "go_goroutines"))}
 	for line := range strings.Lines(string(status)) {
 		fields := strings.Fields(line)
 		switch fields[0] {
@@ -77,7 +77,7 @@ func BenchmarkMemory(b *testing.B) {
 	p := plugin(b)
 	at := process(b, p)
 	measure(b, "memory, idle", func() (float64, string) {
-		u := usageOf(b, at)
+		u := usageOf(b, p, at)
 		return u.mebibytes, u.String()
 	})
 	held := make([]volume, 0, volumes)
@@ -86,7 +86,7 @@ func BenchmarkMemory(b *testing.B) {
 		pulled(b, held[i])
 	}
 	measure(b, "memory, 500 volumes", func() (float64, string) {
-		u := usageOf(b, at)
+		u := usageOf(b, p, at)
 		return u.mebibytes, u.String()
 	})
 	for _, v := range held[1:] {
@@ -106,13 +106,14 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 	cycle(cycles / 5)
-	before := usageOf(b, at)
+	before := usageOf(b, p, at)
 	cycle(cycles)
-	after := usageOf(b, at)
+	after := usageOf(b, p, at)
 	detail := func() string { return fmt.Sprintf("%s, then %s", before, after) }
 	measure(b, "memory after 10000 more volumes", func() (float64, string) { return after.mebibytes / before.mebibytes, detail() })
 	measure(b, "files after 10000 more volumes", func() (float64, string) { return float64(after.files - before.files), detail() })
 	measure(b, "threads after 10000 more volumes", func() (float64, string) { return float64(after.threads - before.threads), detail() })
+	measure(b, "goroutines after 10000 more volumes", func() (float64, string) { return float64(after.goroutines - before.goroutines), detail() })
 	measure(b, "programs started by the node plugin", func() (float64, string) { return children(b, at), "page faults of child processes" })
 	must(b, held[0].unpublish())
 }

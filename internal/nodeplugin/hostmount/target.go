@@ -65,11 +65,18 @@ func openDir(root int, rel string) (int, error) {
 	return fd, refused(err, rel)
 }
 
-// makeDir opens the directory at rel beneath root and makes what is missing. It tells whether it made the last one.
+// makeDir opens the directory at rel beneath root and makes what is missing, which is no more than the last one where
+// the kubelet has been. It tells whether it made that.
 func makeDir(root int, rel string) (fd int, made bool, err error) {
 	fd, err = openDir(root, rel)
 	if !errors.Is(err, unix.ENOENT) {
 		return fd, false, err
+	}
+	dir, name := path.Split(rel)
+	if parent, err := openDir(root, path.Clean(dir)); err == nil {
+		defer closeFD(parent)
+		fd, err = step(parent, name, true)
+		return fd, err == nil, refused(err, rel)
 	}
 	fd, err = walk(root, rel, true)
 	return fd, err == nil, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,22 @@ func (p *Plugin) Metrics(t testing.TB) string {
 		t.Fatalf("a scrape gets %d %q (%v)", code, body, err)
 	}
 	return body
+}
+
+// Metric is the value of a metric that the plugin serves, by its name and its labels.
+func (p *Plugin) Metric(t testing.TB, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(p.Metrics(t)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return number
+		}
+	}
+	t.Fatalf("the plugin serves no metric %s", name)
+	return 0
 }
 
 // get asks the plugin's HTTP server, from within the node's network.

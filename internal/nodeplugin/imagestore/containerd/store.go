@@ -79,20 +79,19 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 
 // image finds an image by the names under which CRI stores it: a reference with tag and digest counts by its digest.
 func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
-	names := []string{ref}
-	if named, err := reference.ParseDockerRef(ref); err == nil && named.String() != ref {
-		names = append(names, named.String())
-	}
-	for _, name := range names {
-		found, err := s.client.ImageService().Get(ctx, name)
-		switch {
-		case err == nil:
-			return client.NewImage(s.client, found), nil
-		case !errors.Is(err, errdefs.ErrNotFound):
-			return nil, fmt.Errorf("asking containerd for image %s: %w", ref, err)
+	found, err := s.client.ImageService().Get(ctx, ref)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		if named, parseErr := reference.ParseDockerRef(ref); parseErr == nil && named.String() != ref {
+			found, err = s.client.ImageService().Get(ctx, named.String())
 		}
 	}
-	return nil, fmt.Errorf("%w: containerd has no %s", imagestore.ErrNotFound, ref)
+	switch {
+	case errors.Is(err, errdefs.ErrNotFound):
+		return nil, fmt.Errorf("%w: containerd has no %s", imagestore.ErrNotFound, ref)
+	case err != nil:
+		return nil, fmt.Errorf("asking containerd for image %s: %w", ref, err)
+	}
+	return client.NewImage(s.client, found), nil
 }
 
 // topLayer returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
