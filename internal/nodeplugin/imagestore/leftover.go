@@ -42,11 +42,20 @@ var leftoverNames = [...]string{"csi-image.warm-metal.tech", "container-image.cs
 // inlineVolumeID is the form of the IDs that the kubelet gives inline volumes, the only ones that may be writable.
 var inlineVolumeID = regexp.MustCompile(`^csi-[0-9a-f]{64}$`)
 
+// LeftoverPrefixes are what the names of leftovers start with.
+func LeftoverPrefixes() []string {
+	var prefixes []string
+	for _, driver := range leftoverNames {
+		prefixes = append(prefixes, driver+"-")
+	}
+	return prefixes
+}
+
 // LeftoverKey tells whether a snapshot or storage container has a name that the driver of before gives, and which
 // writable volume it names; none if it is an image.
 func LeftoverKey(name string) (volumeID string, ok bool) {
-	for _, driver := range leftoverNames {
-		if key, ok := strings.CutPrefix(name, driver+"-"); ok && key != "" {
+	for _, prefix := range LeftoverPrefixes() {
+		if key, ok := strings.CutPrefix(name, prefix); ok && key != "" {
 			return inlineVolumeID.FindString(key), true
 		}
 	}

@@ -89,14 +89,14 @@ func (m *Metrics) PullQueued() {
 // PullStarted implements pull.Observer.
 func (m *Metrics) PullStarted() { m.waiting.Dec() }
 
-// PullBrought implements pull.Observer.
-func (m *Metrics) PullBrought(bytes int64) { m.pullBytes.Add(float64(bytes)) }
-
 // PullEnded implements pull.Observer.
 func (m *Metrics) PullEnded(end pull.Ended) {
 	m.pulling.Dec()
 	m.pulls.WithLabelValues(end.Result).Inc()
 	m.pullTimes.WithLabelValues(end.Result).Observe((end.Waited + end.Took).Seconds())
+	if end.New {
+		m.pullBytes.Add(float64(end.Bytes))
+	}
 	if m.warmMetal != nil {
 		m.warmMetal.pullEnded(end, time.Now())
 	}

@@ -29,11 +29,14 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 		return volume.Usage{ReadOnly: 3, Writable: 2, Pins: 1, Adopted: 4, OrphanedData: 5, OrphanedLeftovers: 6, RemovedData: 7, RemovedLeftovers: 8}, nil
 	})
 	m.Operation("NodePublishVolume", "OK", time.Millisecond)
-	for range 3 {
+	for range 5 {
 		m.PullQueued()
 	}
-	m.PullStarted()
-	m.PullBrought(1000)
+	for range 3 {
+		m.PullStarted()
+	}
+	m.PullEnded(pull.Ended{Result: "OK", Took: time.Second, Bytes: 1000, New: true})
+	m.PullEnded(pull.Ended{Result: "OK", Took: time.Second, Bytes: 500}) // it was there before
 	m.PullEnded(pull.Ended{Result: "Denied", Waited: 200 * time.Millisecond, Took: 800 * time.Millisecond})
 	body := scrape(t, m)
 	for _, want := range []string{

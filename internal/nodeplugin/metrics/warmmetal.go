@@ -123,7 +123,7 @@ func (l *lastPulls) Collect(ch chan<- prometheus.Metric) {
 	l.forget(l.now())
 	for pull, sample := range l.pulls {
 		ch <- prometheus.MustNewConstMetric(l.durations, prometheus.GaugeValue, sample.took.Seconds(), pull.image, strconv.FormatBool(pull.failed))
-		if sample.bytes > 0 {
+		if sample.bytes > 0 && !pull.failed {
 			ch <- prometheus.MustNewConstMetric(l.sizes, prometheus.GaugeValue, float64(sample.bytes), pull.image)
 		}
 	}

@@ -44,7 +44,8 @@ type flight struct {
 	started atomic.Pointer[time.Time] // nil while it waits for its turn
 	ended   chan struct{}             // closed when err is final
 	err     error
-	bytes   int64 // of the image, where the pull brought it and the runtime tells
+	bytes   int64 // of the image, where it was pulled and the runtime tells
+	isNew   bool  // it was pulled and was not on the node before
 }
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }

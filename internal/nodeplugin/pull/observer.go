@@ -4,9 +4,8 @@ import "time"
 
 // Observer learns what pulls do. Its methods return at once.
 type Observer interface {
-	PullQueued()             // a pull waits for its turn
-	PullStarted()            // it does not wait any longer
-	PullBrought(bytes int64) // an image that was not on the node before, as the runtime counts its size
+	PullQueued()  // a pull waits for its turn
+	PullStarted() // it does not wait any longer
 	PullEnded(Ended)
 }
 
@@ -16,7 +15,8 @@ type Ended struct {
 	Result string        // "OK" or a Kind
 	Waited time.Duration // for its turn
 	Took   time.Duration // after that
-	Bytes  int64         // of the image as the runtime counts them; 0 if the pull failed or the runtime does not tell
+	Bytes  int64         // of the image as the runtime counts them; 0 if it was not pulled or the runtime does not tell
+	New    bool          // the image was not on the node before, and was pulled, if only to turn out too large
 
 	TimedOut bool // it had Config.Timeout
 	Stopped  bool // the Puller was closed
@@ -30,7 +30,7 @@ func (p *Puller) observe(tell func(Observer)) {
 
 // ending describes a pull that has just ended.
 func (p *Puller) ending(f *flight, now time.Time) Ended {
-	end := Ended{Image: f.key.image, Result: resultOf(f.err), Waited: now.Sub(f.queued), Bytes: f.bytes, Stopped: p.ctx.Err() != nil}
+	end := Ended{Image: f.key.image, Result: resultOf(f.err), Waited: now.Sub(f.queued), Bytes: f.bytes, New: f.isNew, Stopped: p.ctx.Err() != nil}
 	if started := f.started.Load(); started != nil {
 		end.Waited, end.Took = started.Sub(f.queued), now.Sub(*started)
 	}

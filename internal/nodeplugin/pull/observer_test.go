@@ -22,8 +22,6 @@ func (w *witness) PullQueued() { w.note(func() { w.queued++ }) }
 
 func (w *witness) PullStarted() { w.note(func() { w.started++ }) }
 
-func (w *witness) PullBrought(int64) {}
-
 func (w *witness) PullEnded(e Ended) { w.note(func() { w.ends = append(w.ends, e) }) }
 
 func (w *witness) note(what func()) {
@@ -54,7 +52,8 @@ func TestAnObserverLearnsHowAPullEnded(t *testing.T) {
 		config Config
 		want   Ended
 	}{
-		{"well", nil, Config{}, Ended{Result: "OK", Bytes: 7}},
+		{"well", nil, Config{}, Ended{Result: "OK", Bytes: 7, New: true}},
+		{"in vain", nil, Config{MaxImageBytes: 6}, Ended{Result: "TooLarge", Bytes: 7, New: true}},
 		{"refused", func(context.Context, string, *runtimeapi.AuthConfig) error {
 			return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized")
 		}, Config{}, Ended{Result: "Denied"}},
@@ -66,7 +65,7 @@ func TestAnObserverLearnsHowAPullEnded(t *testing.T) {
 			p := newPuller(t, &fakeCRI{onPull: c.onPull, size: 7}, c.config)
 			_ = p.Ensure(within(t, 10*time.Second), Request{Image: image})
 			got := w.only(t)
-			if got.Image != image || got.Took <= 0 || got.Stopped || got.Bytes != c.want.Bytes || got.TimedOut != c.want.TimedOut {
+			if got.Image != image || got.Took <= 0 || got.Stopped || got.Bytes != c.want.Bytes || got.New != c.want.New || got.TimedOut != c.want.TimedOut {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 			if c.want.Result != "" && got.Result != c.want.Result {

@@ -221,10 +221,7 @@ func (p *Puller) run(f *flight, r Request) error {
 		}
 		return nil // the pull itself went well
 	}
-	f.bytes = int64(pulled.GetSize())
-	if known && before == nil {
-		p.observe(func(o Observer) { o.PullBrought(int64(pulled.GetSize())) })
-	}
+	f.bytes, f.isNew = int64(pulled.GetSize()), known && before == nil
 	return p.limitPulled(ctx, f.key, before, pulled)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,8 +18,14 @@ import (
 
 var _ imagestore.Adopter = (*Store)(nil)
 
-// leftoverFilter spares containerd to tell about every snapshot of the node.
-const leftoverFilter = `name~="^(csi-image[.]warm-metal[.]tech|container-image[.]csi[.]k8s[.]io)-"`
+// leftoverFilters spare containerd to tell about every snapshot of the node: one that any of them matches is told.
+func leftoverFilters() []string {
+	var filters []string
+	for _, prefix := range imagestore.LeftoverPrefixes() {
+		filters = append(filters, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(prefix)))
+	}
+	return filters
+}
 
 // Leftovers implements imagestore.Adopter.
 func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
@@ -33,7 +40,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 		err := s.snapshotter(name).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 			infos = append(infos, info)
 			return nil
-		}, leftoverFilter)
+		}, leftoverFilters()...)
 		if err != nil {
 			return nil, fmt.Errorf("listing what the driver of before keeps in snapshotter %s: %w", name, err)
 		}
