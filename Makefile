@@ -41,7 +41,7 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 
 .PHONY: test-faults
 test-faults: ## kill the node plugin at every step of all it does (ten minutes; the tests take a sample of the steps)
-	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 90m ./faults
+	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
 .PHONY: test-outage
 test-outage: ## take the API server from the operator for five minutes (the tests take it for a moment)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
@@ -126,20 +125,6 @@ func credentialSources(daemonSet *appsv1.DaemonSet) []corev1.VolumeProjection {
 		}
 	}
 	return nil
-}
-
-func TestTheOtherObjectsAreRepairedToo(t *testing.T) {
-	c := newCluster(t).start()
-	c.driver(driverName)
-	csiDriver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
-	c.Eventually(c.exists(csiDriver), soon).Should(BeTrue())
-	c.change(csiDriver, func() { *csiDriver.Spec.PodInfoOnMount = false })
-	c.Eventually(func() bool { return c.exists(csiDriver)() && *csiDriver.Spec.PodInfoOnMount }, soon).Should(BeTrue())
-
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: render.ServiceAccountName(driverName)}}
-	c.Eventually(c.exists(account), soon).Should(BeTrue())
-	c.Expect(c.Delete(c.ctx, account)).To(Succeed())
-	c.Eventually(c.exists(account), soon).Should(BeTrue())
 }
 
 // The operator must take what it applied for what it wants: otherwise it would write on every look.

@@ -61,6 +61,23 @@ func TestDeletionWaitsAndGoesInOrder(t *testing.T) {
 	c.Eventually(c.exists(driver), soon).Should(BeFalse())
 }
 
+// Nodes on which all is well are only counted, until it matters which they are.
+func TestARemovalLooksAtTheNodesOnWhichAllIsWell(t *testing.T) {
+	f := served(newCluster(t).start(), 3)
+	user := f.user("web", "n1", driverName)
+	f.deleteDriver(driverName)
+	f.Eventually(f.problems(driverName), soon).Should(Equal([]string{"n1 WaitingForVolumes"}))
+	f.Expect(f.statusOf(driverName).Nodes).To(And(HaveField("Total", int32(3)), HaveField("Waiting", int32(1))))
+
+	f.endPod(user)
+	f.touch("n1")
+	f.Eventually(f.exists(f.daemonSet("containerd")), soon).Should(BeFalse())
+	f.Expect(f.DeleteAllOf(f.ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0))).To(Succeed())
+	for _, node := range []string{"n0", "n1", "n2"} {
+		f.Eventually(f.classOf(node), soon).Should(BeEmpty())
+	}
+}
+
 func TestHandEditsAreRepairedWhileARemovalWaits(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")

@@ -32,12 +32,18 @@ func (r readiness) same(other readiness) bool {
 // interned returns a text that many objects have, in one copy for all of them.
 func interned[T ~string](text T) T { return unique.Make(text).Value() }
 
-func internedMap(in map[string]string) map[string]string {
-	if in == nil {
+// internedLabels returns a node's labels with texts that are kept once. Only this node has its name, as the host's most
+// often.
+func internedLabels(labels map[string]string, name string) map[string]string {
+	if labels == nil {
 		return nil
 	}
-	out := make(map[string]string, len(in))
-	for key, value := range in {
+	out := make(map[string]string, len(labels))
+	for key, value := range labels {
+		if value == name {
+			out[interned(key)] = name
+			continue
+		}
 		out[interned(key)] = interned(value)
 	}
 	return out

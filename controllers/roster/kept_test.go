@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 func fatNode() *corev1.Node {
@@ -104,13 +106,13 @@ func TestOfAPodThatRunsWellOnlyWhereItRunsIsKept(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			in := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+			in := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b", contract.RevisionLabel: "r"},
 				CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: ptr.To(metav1.Unix(2, 0)), Annotations: map[string]string{"a": "b"}}}
 			in.Spec = corev1.PodSpec{NodeName: test.node, Affinity: onNode, PriorityClassName: "high"}
 			in.Status.Conditions = []corev1.PodCondition{test.scheduled, ready, {Type: corev1.ContainersReady, Status: corev1.ConditionTrue}}
 			in.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "plugin", State: test.container, LastTerminationState: test.last}}
 			want := &corev1.Pod{ObjectMeta: in.ObjectMeta, Spec: corev1.PodSpec{NodeName: "worker"}}
-			want.Annotations = nil
+			want.Annotations, want.Labels = nil, map[string]string{contract.RevisionLabel: "r"}
 			if test.keepsStatus {
 				want.Status.ContainerStatuses = in.Status.ContainerStatuses
 			}
@@ -197,7 +199,10 @@ func TestWhatMattersOfAPod(t *testing.T) {
 		"annotation":  {func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
 		"address":     {func(p *corev1.Pod) { p.Status.PodIP = "10.0.0.1" }, false},
 		"probe":       {func(p *corev1.Pod) { p.Status.Conditions[0].LastProbeTime = metav1.Now() }, false},
-		"label":       {func(p *corev1.Pod) { p.Labels["a"] = "c" }, true},
+		"revision":    {func(p *corev1.Pod) { p.Labels[contract.RevisionLabel] = "s" }, true},
+		"class":       {func(p *corev1.Pod) { p.Labels[contract.NodeClassLabel] = "crio" }, true},
+		"driver":      {func(p *corev1.Pod) { p.Labels[contract.DriverLabel] = "d" }, true},
+		"other label": {func(p *corev1.Pod) { p.Labels["a"] = "c" }, false},
 		"another pod": {func(p *corev1.Pod) { p.UID = "v" }, true},
 		"not ready":   {func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }, true},
 		"ready later": {func(p *corev1.Pod) { p.Status.Conditions[0].LastTransitionTime = metav1.Unix(4, 0) }, true},

@@ -3,6 +3,7 @@ package roster
 import (
 	"maps"
 	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -14,8 +15,9 @@ import (
 // node is a node's name, age, labels, taints of ours and software, and whether its kubelet reports.
 type node struct {
 	kept
-	taints   []corev1.Taint
-	software software
+	taints []corev1.Taint
+	// software is that of many nodes, and kept once for all of them.
+	software unique.Handle[software]
 	ready    readiness
 }
 
@@ -28,14 +30,10 @@ func KeepNode(object any) (any, error) {
 		return object, nil
 	}
 	info := in.Status.NodeInfo
-	out := &node{kept: identity(in.ObjectMeta), software: software{
-		system: interned(info.OperatingSystem), image: interned(info.OSImage),
-		kubelet: interned(info.KubeletVersion), runtime: interned(info.ContainerRuntimeVersion),
-	}}
-	out.Labels, out.CreationTimestamp = internedMap(in.Labels), in.CreationTimestamp
-	if out.Labels[corev1.LabelHostname] == out.Name {
-		out.Labels[corev1.LabelHostname] = out.Name // The same bytes, not equal ones.
-	}
+	out := &node{kept: identity(in.ObjectMeta), software: unique.Make(software{
+		system: info.OperatingSystem, image: info.OSImage, kubelet: info.KubeletVersion, runtime: info.ContainerRuntimeVersion,
+	})}
+	out.Labels, out.CreationTimestamp = internedLabels(in.Labels, in.Name), in.CreationTimestamp
 	for _, taint := range in.Spec.Taints {
 		if strings.HasPrefix(taint.Key, contract.Prefix) {
 			out.taints = append(out.taints, taint)
@@ -53,9 +51,9 @@ func KeepNode(object any) (any, error) {
 func (n *node) typed() *corev1.Node {
 	out := &corev1.Node{ObjectMeta: n.ObjectMeta}
 	out.Spec.Taints = n.taints
+	runs := n.software.Value()
 	out.Status.NodeInfo = corev1.NodeSystemInfo{
-		OperatingSystem: n.software.system, OSImage: n.software.image,
-		KubeletVersion: n.software.kubelet, ContainerRuntimeVersion: n.software.runtime,
+		OperatingSystem: runs.system, OSImage: runs.image, KubeletVersion: runs.kubelet, ContainerRuntimeVersion: runs.runtime,
 	}
 	if n.ready.status != "" {
 		out.Status.Conditions = []corev1.NodeCondition{{

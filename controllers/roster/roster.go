@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 )
 
@@ -108,7 +107,7 @@ func (p *place) facts(driver string) Facts {
 		out.Node, out.Registered = p.node.typed(), p.registration.on(p.node)
 	}
 	for _, pod := range p.pods {
-		if pod.Labels[contract.DriverLabel] == driver {
+		if pod.plugin.Value().driver == driver {
 			out.Pods = append(out.Pods, pod.typed())
 		}
 	}

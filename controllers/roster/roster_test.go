@@ -169,8 +169,8 @@ func TestANodeThatIsGoneIsCountedNoMore(t *testing.T) {
 	c.remove("*v1.Pod/pod-n0")
 	c.remove("*v1.CSINode/n0")
 	c.expect("1", "\nmap[{a }:1]")
-	if len(c.places) != 1 {
-		t.Errorf("%d places are kept of 1 node", len(c.places))
+	if open := c.accounts["driver"].open; len(c.places) != 1 || len(open) != 0 {
+		t.Errorf("%d places are kept of 1 node, and %v are to be looked at", len(c.places), open)
 	}
 	c.remove("*v1.Node/n1")
 	c.remove("*v1.Pod/pod-n1")

@@ -37,6 +37,7 @@ func TestFirstLight(t *testing.T) {
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},
+		{"claims of a StorageClass get volumes, which go with them", claimGetsItsVolume},
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},
 		{"one volume serves many pods on both nodes", oneVolumeManyPods},
 		{"a running pod keeps its volume while the plugin restarts", volumeSurvivesPluginRestart},

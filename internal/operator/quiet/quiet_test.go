@@ -109,6 +109,7 @@ func faults() map[string]func(*place) {
 	return map[string]func(*place){
 		"no class":       func(p *place) { delete(p.node.Labels, contract.NodeClassLabel) },
 		"another class":  func(p *place) { p.node.Labels[contract.NodeClassLabel] = "other" },
+		"other runtime":  func(p *place) { p.node.Status.NodeInfo.ContainerRuntimeVersion = "cri-o://1.34.0" },
 		"not selected":   func(p *place) { p.node.Labels["pool"] = "b" },
 		"tainted":        func(p *place) { p.node.Spec.Taints = []corev1.Taint{{Key: contract.StartupTaint}} },
 		"unsupported":    func(p *place) { p.node.Status.NodeInfo.ContainerRuntimeVersion = "docker://20" },
@@ -270,6 +271,8 @@ func TestNothingRestsWhileAChangeIsOnItsWay(t *testing.T) {
 		contract.RevisionLabel, live.Spec.Template.Labels[contract.RevisionLabel])
 	unproved := live.DeepCopy()
 	unproved.Annotations[contract.RolloutAnnotation] = `{}`
+	edited := live.DeepCopy()
+	edited.Spec.Template.Labels[contract.RevisionLabel] = "other"
 	for name, test := range map[string]struct {
 		class rollout.Class
 		want  bool
@@ -277,6 +280,7 @@ func TestNothingRestsWhileAChangeIsOnItsWay(t *testing.T) {
 		"as asked for":   {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: live}, true},
 		"another image":  {rollout.Class{Rendered: rendered(classes[0], "v2"), Live: live}, false},
 		"not there yet":  {rollout.Class{Rendered: rendered(classes[0], "v1")}, false},
+		"edited by hand": {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: edited}, false},
 		"failed before":  {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: failed}, false},
 		"not proved yet": {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: unproved}, false},
 	} {

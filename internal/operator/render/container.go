@@ -22,29 +22,40 @@ const (
 )
 
 func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
+	out := program(driver, settings, ContainerName, contract.NodePluginBinary)
+	out.Args = arguments(driver, class)
+	out.Env = []corev1.EnvVar{{
+		Name:      contract.NodeNameEnv,
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
+	}}
+	out.Ports = []corev1.ContainerPort{{Name: portName, ContainerPort: contract.HTTPPort, Protocol: corev1.ProtocolTCP}}
+	out.Resources = resources(driver.Spec.NodePlugin.Resources)
+	// A node plugin that has to tidy up after a crash may take its time to start; once started, liveness asks
+	// only whether the process answers, and readiness whether it can serve.
+	out.StartupProbe = probe(contract.LivenessPath, 2, 60)
+	out.LivenessProbe = probe(contract.LivenessPath, 20, 3)
+	out.ReadinessProbe = probe(contract.ReadinessPath, 5, 3)
+	out.SecurityContext = security.Context(class)
+	out.VolumeMounts = mounts
+	return out
+}
+
+// program is a container that runs one of the programs in the node plugin's image.
+func program(driver *v1alpha1.ImageCSIDriver, settings Settings, name, binary string) corev1.Container {
 	plugin := driver.Spec.NodePlugin
 	return corev1.Container{
-		Name:            ContainerName,
+		Name:            name,
 		Image:           cmp.Or(plugin.Image, settings.NodePluginImage),
 		ImagePullPolicy: cmp.Or(plugin.ImagePullPolicy, corev1.PullIfNotPresent),
-		Command:         []string{contract.NodePluginBinary},
-		Args:            arguments(driver, class),
-		Env: []corev1.EnvVar{{
-			Name:      contract.NodeNameEnv,
-			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
-		}},
-		Ports:     []corev1.ContainerPort{{Name: portName, ContainerPort: contract.HTTPPort, Protocol: corev1.ProtocolTCP}},
-		Resources: resources(plugin.Resources),
-		// A node plugin that has to tidy up after a crash may take its time to start; once started, liveness asks
-		// only whether the process answers, and readiness whether it can serve.
-		StartupProbe:    probe(contract.LivenessPath, 2, 60),
-		LivenessProbe:   probe(contract.LivenessPath, 20, 3),
-		ReadinessProbe:  probe(contract.ReadinessPath, 5, 3),
-		SecurityContext: security.Context(class),
-		VolumeMounts:    mounts,
-		// A node plugin that ends with an error says why in its last lines of log, which this puts into its status.
+		Command:         []string{binary},
+		// A program that ends with an error says why in its last lines of log, which this puts into its status.
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
+}
+
+// logLevel is the argument that all of the programs have.
+func logLevel(driver *v1alpha1.ImageCSIDriver) string {
+	return option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo))))
 }
 
 // arguments of the node plugin.
@@ -68,7 +79,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
 		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, defaultMaxParallelPulls)),
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
-		option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo)))),
+		logLevel(driver),
 	)
 	if driver.Spec.NodePlugin.CompatibilityMetrics == v1alpha1.CompatibilityMetricsEnabled {
 		args = append(args, option(contract.FlagWarmMetalMetrics, true))

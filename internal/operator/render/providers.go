@@ -1,8 +1,7 @@
 package render
 
 import (
-	"cmp"
-	"strings"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -31,44 +30,36 @@ func providers(driver *v1alpha1.ImageCSIDriver, settings Settings) (*corev1.Cont
 	if set == nil {
 		return nil, nil
 	}
-	plugin := driver.Spec.NodePlugin
-	config, bin := string(set.ConfigPath), string(set.BinDir)
-	kind := corev1.HostPathFile
+	config := hostDirectory{name: providerConfigVolume, path: string(set.ConfigPath), kind: corev1.HostPathFile, readOnly: true}
 	if set.ConfigType == v1alpha1.ConfigDirectory {
-		kind = corev1.HostPathDirectory
+		config.kind = corev1.HostPathDirectory
 	}
-	container := &corev1.Container{
-		Name:            ProvidersName,
-		Image:           cmp.Or(plugin.Image, settings.NodePluginImage),
-		ImagePullPolicy: cmp.Or(plugin.ImagePullPolicy, corev1.PullIfNotPresent),
-		Command:         []string{contract.CredentialProviderBinary},
-		Args: []string{
-			option(contract.FlagProviderConfig, config),
-			option(contract.FlagProviderBinDir, bin),
-			option(contract.FlagProviderSocket, contract.ProviderSocket),
-			option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(plugin.LogLevel, v1alpha1.LogInfo)))),
-		},
-		// Programs of others must not take the node's memory.
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("5m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
-		},
-		SecurityContext: security.Unprivileged(),
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: providerSocketVolume, MountPath: contract.ProviderDir},
-			// At their own paths, because a configuration may name files next to itself or to the programs.
-			{Name: providerConfigVolume, MountPath: config, ReadOnly: true},
-			{Name: providerBinVolume, MountPath: bin, ReadOnly: true},
-			{Name: providerTempVolume, MountPath: "/tmp"},
-		},
-		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	bin := hostDirectory{name: providerBinVolume, path: string(set.BinDir), kind: corev1.HostPathDirectory, readOnly: true}
+	// At their own paths, because a configuration may name files next to itself or to the programs.
+	volumes, mounts := directories{config, bin}.split()
+	container := program(driver, settings, ProvidersName, contract.CredentialProviderBinary)
+	container.Args = []string{
+		option(contract.FlagProviderConfig, config.path),
+		option(contract.FlagProviderBinDir, bin.path),
+		option(contract.FlagProviderSocket, contract.ProviderSocket),
+		logLevel(driver),
 	}
-	return container, []corev1.Volume{
-		inMemory(providerSocketVolume, "1Mi"),
-		hostPath(providerConfigVolume, config, kind),
-		hostPath(providerBinVolume, bin, corev1.HostPathDirectory),
-		inMemory(providerTempVolume, "16Mi"),
+	// Programs of others must not take the node's memory.
+	container.Resources = corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("5m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
 	}
+	container.SecurityContext = security.Unprivileged()
+	container.VolumeMounts = slices.Concat(
+		[]corev1.VolumeMount{{Name: providerSocketVolume, MountPath: contract.ProviderDir}},
+		mounts,
+		[]corev1.VolumeMount{{Name: providerTempVolume, MountPath: "/tmp"}},
+	)
+	return &container, slices.Concat(
+		[]corev1.Volume{inMemory(providerSocketVolume, "1Mi")},
+		volumes,
+		[]corev1.Volume{inMemory(providerTempVolume, "16Mi")},
+	)
 }
 
 // providerSocket is how the node plugin reaches the providers' container.
@@ -96,10 +87,4 @@ func inMemory(name, size string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
 		Medium: corev1.StorageMediumMemory, SizeLimit: ptr.To(resource.MustParse(size)),
 	}}}
-}
-
-func hostPath(name, path string, kind corev1.HostPathType) corev1.Volume {
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
-		HostPath: &corev1.HostPathVolumeSource{Path: path, Type: ptr.To(kind)},
-	}}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
-// hostDirectory is a directory of the node that the node plugin sees.
+// hostDirectory is a directory of the node that a container sees, or a file.
 type hostDirectory struct {
 	name        string
 	path        string // on the node
@@ -76,10 +76,16 @@ func (d directories) split() ([]corev1.Volume, []corev1.VolumeMount) {
 	volumes := make([]corev1.Volume, 0, len(d))
 	mounts := make([]corev1.VolumeMount, 0, len(d))
 	for _, directory := range d {
-		volumes = append(volumes, hostPath(directory.name, directory.path, directory.kind))
+		volumes = append(volumes, directory.volume())
 		mounts = append(mounts, directory.mount())
 	}
 	return volumes, mounts
+}
+
+func (d hostDirectory) volume() corev1.Volume {
+	return corev1.Volume{Name: d.name, VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: d.path, Type: ptr.To(d.kind)},
+	}}
 }
 
 func (d hostDirectory) mount() corev1.VolumeMount {
