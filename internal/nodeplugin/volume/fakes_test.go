@@ -34,6 +34,7 @@ type world struct {
 
 	onUnpin  func() // runs after Unpin had its effect, before it returns
 	onEnsure func() // runs in Ensure
+	held     bool   // what the last Ensure was told
 	broken   []string
 	gone     map[string]bool                // targets whose layers were removed
 	left     map[string]imagestore.Leftover // by name
@@ -73,6 +74,7 @@ func (w *world) Ensure(_ context.Context, r pull.Request) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.held = r.Held
 	return w.act("ensure "+string(r.Policy), func() error { return nil })
 }
 

@@ -294,6 +294,24 @@ func TestAnImageThatIsPinnedIsNotPinnedAgain(t *testing.T) {
 	}
 }
 
+func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	for _, found := range []bool{true, false} {
+		if !found {
+			delete(w.tags, r.Image)
+		}
+		if err := n.Publish(t.Context(), r); (err == nil) != found || w.held != found {
+			t.Errorf("found %v: said to be held %v, %v", found, w.held, err)
+		}
+		w.mounts = map[string]hostmount.Mount{}
+	}
+	w.tags[r.Image], r.Policy = "sha256:one", pull.Always
+	if err := n.Publish(t.Context(), r); err != nil || w.held {
+		t.Errorf("to be pulled always: said to be held %v, %v", w.held, err)
+	}
+}
+
 func TestACallMakesADirectoryAlone(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
