@@ -35,9 +35,14 @@ type observation struct {
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.
 	volumes volumeIndex
+	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
+	byAlias map[string]string
 }
 
 func (o *observation) anyWaiting() bool {
+	if len(o.byAlias) > 0 && !ignores(o.Driver) {
+		return true
+	}
 	for i := range o.Nodes {
 		if o.Nodes[i].UsedBy != "" {
 			return true
@@ -74,7 +79,11 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	if err := r.readObjects(ctx, seen); err != nil {
 		return nil, err
 	}
+	if err := r.keepAliases(ctx, seen); err != nil {
+		return nil, err
+	}
 	r.readNodes(seen)
+	r.markAliasUsers(seen)
 	return seen, nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
-	"github.com/image-csi/image-csi-operator/internal/operator/usage"
 )
 
 // remove takes a driver away in an order in which no pod loses a volume and no kubelet a driver it needs: each node's
@@ -77,24 +76,11 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 		stage.Reason == string(status.RemovalStopping) {
 		return false, nil // The node plugins are ending: too late for a pod that came since.
 	}
-	volumes, users := usage.Of(seen.Names), map[string]string{}
-	if err := r.addPersistent(ctx, volumes); err != nil {
+	users, err := r.usersOf(ctx, seen.Names)
+	if err != nil {
 		return false, err
 	}
-	if err := r.eachPod(ctx, func(pod *corev1.Pod) {
-		if users[pod.Spec.NodeName] == "" && volumes.UsedBy(pod) {
-			users[pod.Spec.NodeName] = named(pod)
-		}
-	}); err != nil {
-		return false, err
-	}
-	for i := range seen.Nodes {
-		if node := &seen.Nodes[i]; ignores(seen.Driver) {
-			node.Ignored = users[node.Name]
-		} else {
-			node.UsedBy = users[node.Name]
-		}
-	}
+	seen.mark(users)
 	return len(users) > 0 && !ignores(seen.Driver), nil
 }
 
@@ -151,14 +137,15 @@ func (r *ImageCSIDriverReconciler) dropFinalizer(ctx context.Context, driver *v1
 
 func (r *ImageCSIDriverReconciler) patchFinalizers(ctx context.Context, driver *v1alpha1.ImageCSIDriver,
 	change func(client.Object, string) bool) error {
-	before := driver.DeepCopy()
-	if !change(driver, contract.Finalizer) {
+	changed := driver.DeepCopy()
+	if !change(changed, contract.Finalizer) {
 		return nil
 	}
 	// A merge patch replaces the whole list, so it must not meet a list that somebody else changed meanwhile.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, driver, patch, FieldOwner); err != nil {
+	patch := client.MergeFromWithOptions(driver, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, changed, patch, FieldOwner); err != nil {
 		return fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)
 	}
+	driver.ObjectMeta = changed.ObjectMeta
 	return nil
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
@@ -53,9 +55,19 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	if seen.volumes.filled {
 		return nil
 	}
+	var csiDrivers storagev1.CSIDriverList // of all drivers, also by names that their specs have dropped
+	if err := r.Client.List(ctx, &csiDrivers); err != nil {
+		return fmt.Errorf("list CSIDrivers: %w", err)
+	}
 	var waitedFor, ignored []string
 	for i := range seen.drivers {
-		switch names := render.Names(&seen.drivers[i]); {
+		names := render.Names(&seen.drivers[i])
+		for _, object := range csiDrivers.Items {
+			if object.Labels[contract.DriverLabel] == seen.drivers[i].Name {
+				names = append(names, object.Name)
+			}
+		}
+		switch {
 		case claims.Gone(&seen.drivers[i]):
 			// No change of a node does anything to its volumes.
 		case ignores(seen.Driver) && ignores(&seen.drivers[i]):
@@ -70,6 +82,19 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	}
 	seen.volumes = index
 	return nil
+}
+
+// usersOf returns, for each node with a pod that uses a volume of some CSI driver names, such a pod as namespace/name.
+func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, names []string) (map[string]string, error) {
+	volumes, users := usage.Of(names), map[string]string{}
+	if err := r.addPersistent(ctx, volumes); err != nil {
+		return nil, err
+	}
+	return users, r.eachPod(ctx, func(pod *corev1.Pod) {
+		if users[pod.Spec.NodeName] == "" && volumes.UsedBy(pod) {
+			users[pod.Spec.NodeName] = named(pod)
+		}
+	})
 }
 
 // addPersistent counts the cluster's PersistentVolumes in.

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 func ignoreVolumes(d *v1alpha1.ImageCSIDriver) { d.Spec.VolumesInUse = v1alpha1.VolumesIgnore }
@@ -179,4 +180,58 @@ func TestARemovalLeavesEachNodeOnceNothingThereUsesAVolume(t *testing.T) {
 	c.touch("busy")
 	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False Removed"))
 	c.Expect(c.classOf("busy")()).To(BeEmpty())
+}
+
+func TestADroppedAliasIsServedUntilNoPodUsesIt(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"} })
+	c.driver("second.example.com")
+	alias, daemonSet := csiDriver("alias.example.com"), c.daemonSet("containerd")
+	c.Eventually(c.exists(alias), soon).Should(BeTrue())
+	serves := func() []string {
+		c.Expect(c.exists(daemonSet)()).To(BeTrue())
+		return daemonSet.Spec.Template.Spec.Containers[0].Args
+	}
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	pod := c.user("web", "one", "alias.example.com")
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = nil })
+	c.Eventually(c.problems(driverName), soon).Should(ContainElement("one WaitingForVolumes"))
+	c.Consistently(c.exists(alias), quiet).Should(BeTrue())
+	c.Expect(serves()).To(ContainElement("--alias=alias.example.com"))
+	c.Expect(c.lookUp(driverName).Spec.Aliases).To(BeEmpty(), "the spec is the administrator's")
+	c.runtime("one", "cri-o://1.36.3")
+	c.Consistently(c.classOf("one"), quiet).Should(Equal("containerd"), "no driver changes the node's class under the pod")
+	c.runtime("one", "containerd://2.1.4")
+
+	c.endPod(pod)
+	c.touch("one")
+	c.Eventually(c.exists(alias), soon).Should(BeFalse())
+	c.Eventually(serves, soon).ShouldNot(ContainElement("--alias=alias.example.com"))
+}
+
+func TestADroppedAliasGoesAtOnceWhenVolumesAreIgnoredOrAnotherDriverWantsIt(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.Aliases = []v1alpha1.DriverName{"a.example.com", "b.example.com"}
+	})
+	c.driver("second.example.com")
+	for _, alias := range []string{"a.example.com", "b.example.com"} {
+		c.Eventually(c.exists(csiDriver(alias)), soon).Should(BeTrue())
+		c.user("by-"+alias, "one", alias)
+	}
+	owner := func() string {
+		found := csiDriver("a.example.com")
+		c.exists(found)()
+		return found.Labels[contract.DriverLabel]
+	}
+	c.changeDriver("second.example.com", func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{"a.example.com"} })
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{"b.example.com"} })
+	c.Eventually(owner, soon).Should(Equal("second.example.com"))
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases, d.Spec.VolumesInUse = nil, v1alpha1.VolumesIgnore })
+	c.Eventually(c.exists(csiDriver("b.example.com")), soon).Should(BeFalse())
+	c.Eventually(c.notes(c.lookUp(driverName), "VolumesIgnored"), soon).Should(ConsistOf(ContainSubstring("default/by-b.example.com")))
 }

@@ -11,7 +11,7 @@ type ImageCSIDriverSpec struct {
 	ManagementState ManagementState `json:"managementState,omitempty"`
 
 	// volumesInUse says what happens where a pod uses a volume of the driver when the driver is taken away (by
-	// deletion or managementState) or the node's class changes. Wait: the node stays as it is until no pod there does.
+	// deletion or managementState), an alias is dropped, or the node's class changes. Wait: the node stays as it is until no pod there does.
 	// Ignore: it goes on at once. Pods then keep running with what they have mounted, but nobody unmounts it until a
 	// node plugin of the driver is back on the node: a pod that is deleted stays Terminating, and one that starts, or
 	// starts again after the node does, does not get its volume. status.ignoredPods names such pods.
@@ -20,7 +20,8 @@ type ImageCSIDriverSpec struct {
 	VolumesInUse VolumesInUse `json:"volumesInUse,omitempty"`
 
 	// aliases are further CSI driver names that the same node plugins serve, so that manifests written for another
-	// name keep working. Each is a CSI driver name: at most 63 characters in domain form.
+	// name keep working. Each is a CSI driver name: at most 63 characters in domain form. A name that is taken off the
+	// list is served until no pod uses a volume by it, or another ImageCSIDriver has it.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=set
 	// +optional

@@ -239,6 +239,13 @@ func TestProblemsAreSortedBoundedAndSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestADroppedAliasThatIsInUseIsTold(t *testing.T) {
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), func(s *Observation) { s.Nodes[0].UsedBy = "apps/web" }), early)
+	if len(got.Problems) != 1 || !strings.Contains(got.Problems[0].Message, "apps/web") || !strings.Contains(got.Problems[0].Message, "spec.aliases") || got.Nodes.Waiting != 1 {
+		t.Errorf("problems %+v, counts %+v", got.Problems, got.Nodes)
+	}
+}
+
 func TestAMissingAliasIsTold(t *testing.T) {
 	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), func(s *Observation) { s.Names = append(s.Names, "alias.example.com") }), early)
 	if len(got.Problems) != 1 || got.Problems[0].Reason != v1alpha1.ProblemAliasMissing {
