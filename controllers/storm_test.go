@@ -143,3 +143,17 @@ func TestAConflictThatStaysIsTold(t *testing.T) {
 	c.weather.set(nil)
 	c.Eventually(c.condition(driverName, "Degraded"), calm).Should(Equal("False AsExpected"))
 }
+
+// The watches stay open here: nothing but the operator's own trying again leads to the end.
+func TestAWriteThatFailedIsTriedAgainWithoutAnEvent(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
+	c.settle()
+	c.weather.turn(only(isWrite, always(http.StatusInternalServerError, metav1.StatusReasonInternalError, "")))
+	c.node("two", "containerd://2.1.4")
+	c.Consistently(c.classOf("two"), quiet).Should(BeEmpty())
+	c.weather.turn(nil)
+	c.Eventually(c.classOf("two"), calm).Should(Equal("containerd"))
+}

@@ -30,16 +30,23 @@ type fault func(r *http.Request, over <-chan struct{}) (*http.Response, error)
 
 // set changes the weather, and breaks every watch that is open.
 func (w *weather) set(f fault) {
+	w.turn(f)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for watch := range w.watches {
+		watch.cut()
+	}
+	w.watches = nil
+}
+
+// turn changes the weather, and leaves the watches open.
+func (w *weather) turn(f fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.changed != nil {
 		close(w.changed)
 	}
 	w.fault, w.changed = f, make(chan struct{})
-	for watch := range w.watches {
-		watch.cut()
-	}
-	w.watches = nil
 }
 
 // takenAway returns what the operator has taken away since the last call: every deletion that the server got, and every
