@@ -108,6 +108,19 @@ func sum(family *dto.MetricFamily, counts func(labels map[string]string) bool) f
 	return total
 }
 
+// begin waits until the operator has looked at a driver. Before, it lists the cluster and seems to rest.
+func (m *manager) begin(ctx context.Context) error {
+	for start := time.Now(); time.Since(start) < patience; {
+		if now, err := m.look(ctx); err == nil && now.reconciles > 0 {
+			return nil
+		}
+		if err := sleep(ctx, second); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the operator does not look at the driver within %s", patience)
+}
+
 // settle waits until the operator rests, and returns what it has done by then and how long until its last sign of work.
 func (m *manager) settle(ctx context.Context) (work, time.Duration, error) {
 	start := time.Now()
