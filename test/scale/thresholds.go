@@ -129,7 +129,7 @@ func told() []threshold {
 		{what: "seconds of CPU for that", of: func(f figures) float64 { return f.install.cpu }},
 		{what: "seconds in which the node plugins started", of: func(f figures) float64 { return f.serveTime.Seconds() }},
 		{what: "seconds of CPU for that", of: func(f figures) float64 { return f.serve.cpu }},
-		{what: "MiB of resident memory at most, with the first list of all nodes", of: func(f figures) float64 { return f.peak / (1 << 20) }},
+		{what: "MiB of resident memory at most", of: func(f figures) float64 { return f.peak / (1 << 20) }},
 		{what: "heartbeats a second", of: func(f figures) float64 { return float64(f.beats) / f.quietTime.Seconds() }},
 		{what: "seconds until a new operator has seen it all", of: func(f figures) float64 { return f.restartTime.Seconds() }},
 		{what: "seconds of CPU for that", of: func(f figures) float64 { return f.restart.cpu }},
