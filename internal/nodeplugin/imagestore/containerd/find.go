@@ -41,12 +41,12 @@ type found struct {
 // look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
 // at once, and the answers are containerd's.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
-	last, keeper, known := s.seen.of(ref)
+	last, pin, known := s.seen.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
 	var asking errgroup.Group
-	if keeper != "" {
+	if pin.keeper != "" {
 		asking.Go(func() error {
-			if tree, err := s.viewed(ctx, last.tree, keeper); err == nil {
+			if tree, err := s.stillPinned(ctx, ref, last, pin); err == nil {
 				f.pinned = &tree
 			}
 			return nil
@@ -60,6 +60,19 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 		f.tree, err = topLayer(ctx, f.image)
 	}
 	return f, err
+}
+
+// stillPinned returns the tree of a view that is there still. Its layers are read once.
+func (s *Store) stillPinned(ctx context.Context, ref string, last sight, pin kept) (imagestore.Tree, error) {
+	created, err := s.created(ctx, last.tree, pin.keeper)
+	if err != nil || created.Equal(pin.created) {
+		return pin.tree, err
+	}
+	tree, err := s.viewed(ctx, last.tree, pin.keeper)
+	if err == nil {
+		s.seen.pinned(ref, last, kept{tree, pin.keeper, created})
+	}
+	return tree, err
 }
 
 // pin is an imagestore.PinFunc.

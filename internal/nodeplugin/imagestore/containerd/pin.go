@@ -47,6 +47,16 @@ func (s *Store) viewed(ctx context.Context, tree digest.Digest, keeper string) (
 	return treeOf(keeper, tree, mounts)
 }
 
+// created tells when a tree's view was made, which costs less than its layers; errdefs.ErrNotFound if the snapshotter has
+// none.
+func (s *Store) created(ctx context.Context, tree digest.Digest, keeper string) (time.Time, error) {
+	info, err := s.snapshotter(keeper).Stat(ctx, s.viewName(tree))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("looking for the view of %s in snapshotter %s: %w", tree, keeper, err)
+	}
+	return info.Created, nil
+}
+
 // pinned returns a tree that is pinned already, and who keeps it, having written nothing; errdefs.ErrNotFound if it is
 // not.
 func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, keeper string, err error) {
@@ -83,10 +93,11 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 		}
 		s.logger.Info("pinned image", "image", f.image.Name(), "tree", f.tree, "snapshotter", keeper)
 	}
-	if err == nil {
-		s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, keeper)
+	if err != nil {
+		return imagestore.Tree{}, err
 	}
-	return tree, err
+	s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, kept{keeper: keeper})
+	return tree, nil
 }
 
 // viewAnywhere makes the view where the layers are, and unpacks them where they are nowhere. The snapshotter of the

@@ -2,8 +2,11 @@ package containerd
 
 import (
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
 // sight is what an image was when it was last pinned. A digest stands for one content and so for one tree, for ever.
@@ -12,32 +15,39 @@ type sight struct {
 	tree  digest.Digest
 }
 
-// maxSeen bounds the memory; few nodes hold more images.
-const maxSeen = 1000
+// kept is a pin as it was last. A snapshot's layers never change, so one of the same name and time has the same.
+type kept struct {
+	tree    imagestore.Tree
+	keeper  string    // the snapshotter; empty if the tree was unpinned
+	created time.Time // of the snapshot whose layers the tree has; zero before they were read
+}
+
+// maxSeen bounds the memory; few nodes hold more images that are volumes.
+const maxSeen = 200
 
 // memory is what this process did last. It is no record of what there is: it only tells what to ask for. The zero value
 // is ready.
 type memory struct {
-	mu      sync.Mutex
-	sights  map[string]sight         // by reference
-	keepers map[digest.Digest]string // of trees; empty of those that were unpinned
-	latest  string                   // keeper of the latest pin, which most likely has the next image, too
+	mu     sync.Mutex
+	sights map[string]sight // by reference
+	pins   map[digest.Digest]kept
+	latest string // keeper of the latest pin, which most likely has the next image, too
 }
 
-// of returns the last sight of an image, and who kept its pin; empty if it was unpinned since.
-func (m *memory) of(ref string) (last sight, keeper string, ok bool) {
+// of returns the last sight of an image, and its pin, whose keeper is empty if it was unpinned since.
+func (m *memory) of(ref string) (last sight, pin kept, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last, ok = m.sights[ref]
-	return last, m.keepers[last.tree], ok
+	return last, m.pins[last.tree], ok
 }
 
 // mayBePinned tells whether a tree has not been unpinned since it was last pinned, as far as this process knows.
 func (m *memory) mayBePinned(tree digest.Digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	keeper, known := m.keepers[tree]
-	return !known || keeper != ""
+	pin, known := m.pins[tree]
+	return !known || pin.keeper != ""
 }
 
 // latestKeeper is empty before the first pin.
@@ -47,19 +57,19 @@ func (m *memory) latestKeeper() string {
 	return m.latest
 }
 
-func (m *memory) pinned(ref string, s sight, keeper string) {
+func (m *memory) pinned(ref string, s sight, pin kept) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sights == nil || len(m.sights) >= maxSeen {
-		m.sights, m.keepers = map[string]sight{}, map[digest.Digest]string{}
+		m.sights, m.pins = map[string]sight{}, map[digest.Digest]kept{}
 	}
-	m.sights[ref], m.keepers[s.tree], m.latest = s, keeper, keeper
+	m.sights[ref], m.pins[s.tree], m.latest = s, pin, pin.keeper
 }
 
 func (m *memory) unpinned(tree digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, known := m.keepers[tree]; known {
-		m.keepers[tree] = ""
+	if _, known := m.pins[tree]; known {
+		m.pins[tree] = kept{}
 	}
 }

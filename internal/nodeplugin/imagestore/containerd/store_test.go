@@ -328,5 +328,19 @@ func testFind(t *testing.T, d *daemon) {
 	if after, err := s.Find(testContext(t), ref)(testContext(t)); err != nil || after.ID == before.ID {
 		t.Errorf("the name had moved when the image was found: %s, %v", after.ID, err)
 	}
+
+	// Behind the store's back the image went and came again, so that its layers lie elsewhere.
+	move(image.Target)
+	for range 2 { // the second time it knows the layers
+		before = pin(t, s, ref)
+	}
+	another := d.store(t, "find.example")
+	unpin(t, another, before.ID)
+	removeImage(t, d, ref)
+	d.load(t, ref, 2)
+	fresh := pin(t, another, ref)
+	if after, err := s.Find(testContext(t), ref)(testContext(t)); err != nil || !reflect.DeepEqual(after, fresh) || reflect.DeepEqual(after, before) {
+		t.Errorf("%+v was made anew as %+v and found as %+v, %v", before, fresh, after, err)
+	}
 	unpin(t, s, before.ID)
 }
