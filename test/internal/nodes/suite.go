@@ -85,6 +85,12 @@ func (s *Suite) Run(m *testing.M) int {
 }
 
 func (s *Suite) setUp(ctx context.Context) error {
+	// A run that was killed has left its nodes, and on them images that nobody has pulled in this one.
+	if left, err := cluster.Open(s.Name); err == nil {
+		if err := left.Down(ctx); err != nil {
+			return fmt.Errorf("take down what an earlier run has left: %w", err)
+		}
+	}
 	c, err := cluster.Up(ctx, cluster.Config{
 		Name:         s.Name,
 		ControlPlane: cluster.ControlPlaneNone,
