@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -71,7 +72,7 @@ func (r *ImageCSIDriverReconciler) announce(before, after *v1alpha1.ImageCSIDriv
 func shortened(text string) string {
 	const most = 1000
 	if len(text) > most {
-		return text[:most]
+		return strings.ToValidUTF8(text[:most], "") // The cut may go through a character.
 	}
 	return text
 }

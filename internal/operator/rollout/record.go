@@ -22,7 +22,7 @@ type record struct {
 	Good *corev1.PodTemplateSpec `json:"good,omitempty"`
 	// Youngest is when the last of those nodes joined that were there when the DaemonSet got the template that the spec
 	// asks for. It tells nodes that joined later, by the clock that told when they joined.
-	Youngest time.Time `json:"started,omitzero"`
+	Youngest time.Time `json:"youngest,omitzero"`
 	// Failed is why the template that the spec asks for was taken back.
 	Failed *failure `json:"failed,omitempty"`
 }
