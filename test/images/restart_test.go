@@ -92,7 +92,7 @@ func TestDataComesBackOnItsOwnImageAfterARebootAlthoughTheTagMoved(t *testing.T)
 func TestDataWhoseImageIsGoneIsNotShownOnAnother(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		if p.Target.Node.Runtime() == "crio" {
-			return // CRI-O's pins can be removed by its own library only; the store's tests do that
+			return // The store's own tests remove pins there.
 		}
 		name := "test/lost-" + p.Target.Name + ":1"
 		v := nodes.Volume{ID: "lost", Image: "registry.example/" + name, Inline: true}
@@ -107,8 +107,7 @@ func TestDataWhoseImageIsGoneIsNotShownOnAnother(t *testing.T) {
 		p.Stop(t, syscall.SIGKILL)
 		p.Target.Run(t, "umount", p.Path("lost"))
 		p.Target.RemoveImage(t, v.Image)
-		pin := strings.Fields(p.Target.Pins(t, p.Driver)[0])[0]
-		p.Target.Run(t, "ctr", "-n", "k8s.io", "snapshots", "rm", pin)
+		p.Target.RemovePins(t, p.Driver)
 		p.Start(t)
 		_, err := p.Publish(t, v)
 		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "delete the pod") {

@@ -110,16 +110,34 @@ func (t *Target) Pins(test testing.TB, driver string) []string {
 	return linesWith(strings.ReplaceAll(string(content), "},", "},\n"), driver)
 }
 
+// snapshotters are those that the nodes' containerds may use.
+func snapshotters() []string { return []string{"overlayfs", "native", "erofs"} }
+
 // snapshots lists a driver's snapshots in every snapshotter of containerd.
 func (t *Target) snapshots(driver string) []string {
 	var found []string
-	for _, snapshotter := range []string{"overlayfs", "native", "erofs"} {
-		out, err := t.Node.Command(context.Background(), "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "ls").Output()
-		if err == nil { // an error: containerd has no such snapshotter
-			found = append(found, linesWith(string(out), driver)...)
-		}
+	for _, snapshotter := range snapshotters() {
+		found = append(found, t.snapshotsIn(snapshotter, driver)...)
 	}
 	return found
+}
+
+func (t *Target) snapshotsIn(snapshotter, driver string) []string {
+	out, err := t.Node.Command(context.Background(), "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "ls").Output()
+	if err != nil { // containerd has no such snapshotter
+		return nil
+	}
+	return linesWith(string(out), driver)
+}
+
+// RemovePins takes a driver's pins away behind its back. CRI-O's can be removed by its own library only.
+func (t *Target) RemovePins(test testing.TB, driver string) {
+	test.Helper()
+	for _, snapshotter := range snapshotters() {
+		for _, snapshot := range t.snapshotsIn(snapshotter, driver) {
+			t.Run(test, "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "rm", strings.Fields(snapshot)[0])
+		}
+	}
 }
 
 // Holds tells whether the runtime Holds an image.
