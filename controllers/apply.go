@@ -34,8 +34,10 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	defer end(span, &err)
 	classes, unresolved := classesInUse(seen)
 	output := render.Render(render.Input{
-		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Existing: seen.existing, Settings: r.Settings,
+		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
+		Existing: seen.existing, Pods: seen.Pods, Settings: r.Settings,
 	})
+	seen.Seccomp = output.Seccomp
 	plan, err := r.planRollout(ctx, seen, output.Apply)
 	if err != nil {
 		return 0, err

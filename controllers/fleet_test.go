@@ -189,7 +189,9 @@ func (f *fleet) control(ctx context.Context, daemonSet *appsv1.DaemonSet, nodes 
 		}
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "plugin-", Labels: daemonSet.Spec.Template.Labels}}
 		pod.Spec.NodeName = node.Name
-		pod.Spec.Containers = []corev1.Container{{Name: "node-plugin", Image: daemonSet.Spec.Template.Spec.Containers[0].Image}}
+		asked := daemonSet.Spec.Template.Spec.Containers[0]
+		pod.Spec.Containers = []corev1.Container{{Name: "node-plugin", Image: asked.Image,
+			SecurityContext: &corev1.SecurityContext{SeccompProfile: asked.SecurityContext.SeccompProfile}}}
 		if err := f.Create(ctx, pod); err != nil {
 			return err
 		}

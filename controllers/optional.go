@@ -26,6 +26,7 @@ import (
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 // +kubebuilder:rbac:groups=monitoring.coreos.com,namespace=image-csi-system,resources=podmonitors;prometheusrules,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=security.openshift.io,resources=securitycontextconstraints,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=security-profiles-operator.x-k8s.io,resources=seccompprofiles,verbs=list;watch;create;patch;delete
 
 // optionalKinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
 // asks the API server at the start, and again when a definition comes or goes. It needs no lock, because one driver is
@@ -58,10 +59,10 @@ type knownKind struct {
 
 func (k *knownKind) isPresent() bool { return k.informer != nil && k.informer.HasSynced() }
 
-// present returns the kinds that are served, and when to look again if there are some of which this is not clear yet:
+// present returns the kinds that are served, those of which this is not clear yet, and when to look again for these:
 // the API server serves a kind a moment after its definition came, and the first list of its objects takes a moment.
 // A kind about which it fails to answer does not hold up the driver.
-func (o *optionalKinds) present(ctx context.Context) (kinds []render.OptionalKind, pending time.Duration) {
+func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.OptionalKind, pending time.Duration) {
 	for _, kind := range render.OptionalKinds() {
 		known := o.recall(ctx, kind)
 		if err := o.learn(ctx, kind, known); err != nil {
@@ -72,9 +73,10 @@ func (o *optionalKinds) present(ctx context.Context) (kinds []render.OptionalKin
 		} else if known.expected {
 			// The longer it has taken, the longer it may take: a definition that is in error is never served.
 			pending = sooner(pending, max(catchUp, o.clock.Since(known.since)))
+			unclear = append(unclear, kind)
 		}
 	}
-	return kinds, pending
+	return kinds, unclear, pending
 }
 
 // recall returns what is known of a kind, and forgets it first if its definition is another one now.

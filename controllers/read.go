@@ -28,9 +28,10 @@ type observation struct {
 	plan placement.Plan
 	// nodes as the roster knows them: shared, not to be changed. Node i of the status is nodes[i].
 	nodes []corev1.Node
-	// kinds are the optional ones that the cluster has; pending is when to look again for others, or 0.
-	kinds   []render.OptionalKind
-	pending time.Duration
+	// kinds are the optional ones that the cluster has; unclear those of which that is not known yet, and pending when
+	// to look again for them, or 0.
+	kinds, unclear []render.OptionalKind
+	pending        time.Duration
 	// existing are the driver's objects.
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.
@@ -113,7 +114,7 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 		seen.existing = append(seen.existing, &serviceAccounts.Items[i])
 	}
 	seen.DaemonSets = daemonSets.Items
-	seen.kinds, seen.pending = r.optional.present(ctx)
+	seen.kinds, seen.unclear, seen.pending = r.optional.present(ctx)
 	more, err := r.optional.list(ctx, seen.kinds, ours)
 	seen.existing = append(seen.existing, more...)
 	return err

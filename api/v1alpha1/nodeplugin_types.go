@@ -55,6 +55,14 @@ type NodePlugin struct {
 	// +optional
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
+	// seccompProfile says which system calls the node plugin may make where its container is not privileged (node classes
+	// that mount in mode Nsenter). RuntimeDefault: those that the container runtime lets every container make. Narrow:
+	// only those that the node plugin needs, by a profile that the Security Profiles Operator puts on the nodes; until it
+	// has done so, RuntimeDefault counts.
+	// +kubebuilder:default=RuntimeDefault
+	// +optional
+	SeccompProfile SeccompProfile `json:"seccompProfile,omitempty"`
+
 	// logLevel says how much the node plugin logs: Error, Info, or Debug for every call it serves.
 	// +kubebuilder:default=Info
 	// +optional
@@ -66,6 +74,18 @@ type NodePlugin struct {
 	// +optional
 	CompatibilityMetrics CompatibilityMetrics `json:"compatibilityMetrics,omitempty"`
 }
+
+// SeccompProfile says which system calls the node plugin may make.
+// +kubebuilder:validation:Enum=RuntimeDefault;Narrow
+type SeccompProfile string
+
+// The seccomp profiles.
+const (
+	// SeccompRuntimeDefault is the container runtime's own profile.
+	SeccompRuntimeDefault SeccompProfile = "RuntimeDefault"
+	// SeccompNarrow is the node plugin's own.
+	SeccompNarrow SeccompProfile = "Narrow"
+)
 
 // CompatibilityMetrics says whether metrics have the names of the driver of before as well.
 // +kubebuilder:validation:Enum=Enabled;Disabled

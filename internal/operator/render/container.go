@@ -12,7 +12,6 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
-	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 const (
@@ -35,7 +34,6 @@ func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 	out.StartupProbe = probe(contract.LivenessPath, 2, 60)
 	out.LivenessProbe = probe(contract.LivenessPath, 20, 3)
 	out.ReadinessProbe = probe(contract.ReadinessPath, 5, 3)
-	out.SecurityContext = security.Context(class)
 	out.VolumeMounts = mounts
 	return out
 }

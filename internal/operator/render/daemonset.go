@@ -12,6 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // ContainerName is the name of the node plugin's container.
@@ -25,8 +26,8 @@ const (
 
 var _ Object = (*appsv1.DaemonSet)(nil)
 
-// daemonSet runs the node plugin on the nodes of a class.
-func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) *appsv1.DaemonSet {
+// daemonSet runs the node plugin on the nodes of a class, with a seccomp profile in a file or the runtime's own.
+func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, seccompFile string) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -43,13 +44,13 @@ func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 					Labels:      classLabels(driver, class.Name),
 					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": ContainerName},
 				},
-				Spec: podSpec(driver, class, settings),
+				Spec: podSpec(driver, class, settings, seccompFile),
 			},
 		},
 	}
 }
 
-func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings) corev1.PodSpec {
+func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, seccompFile string) corev1.PodSpec {
 	plugin := driver.Spec.NodePlugin
 	volumes, mounts := hostDirectories(driver, class).split()
 	secrets, secretMounts := credentials(driver)
@@ -57,6 +58,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 	sidecar, sidecarVolumes := providers(driver, settings)
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
 	containers := []corev1.Container{container(driver, class, settings, mounts)}
+	containers[0].SecurityContext = security.Context(class, fieldOf(seccompFile))
 	if sidecar != nil {
 		containers = append(containers, *sidecar)
 	}

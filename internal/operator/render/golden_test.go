@@ -81,6 +81,8 @@ func TestRenderedObjects(t *testing.T) {
 		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}),
 	}}
 	tests["optional"] = Input{Driver: minimal(), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
+	tests["seccomp"] = Input{Driver: narrow(), Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")},
+		Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}}
 	for name, input := range tests {
 		t.Run(name, func(t *testing.T) {
 			input.Settings = settings

@@ -34,9 +34,15 @@ func SecurityContextConstraints() OptionalKind {
 		"securitycontextconstraints"}
 }
 
+// SeccompProfile is the Security Profiles Operator's kind that puts a seccomp profile on every node.
+func SeccompProfile() OptionalKind {
+	return OptionalKind{schema.GroupVersionKind{Group: "security-profiles-operator.x-k8s.io", Version: "v1", Kind: "SeccompProfile"},
+		"seccompprofiles"}
+}
+
 // OptionalKinds returns all of them.
 func OptionalKinds() []OptionalKind {
-	return []OptionalKind{PodMonitor(), PrometheusRule(), SecurityContextConstraints()}
+	return []OptionalKind{PodMonitor(), PrometheusRule(), SecurityContextConstraints(), SeccompProfile()}
 }
 
 // optional returns the driver's objects of the optional kinds that the cluster has. The DaemonSets are those that are
@@ -52,6 +58,10 @@ func optional(in Input, applied []Object) []Object {
 		case SecurityContextConstraints():
 			if templates := podTemplates(applied, in.Existing); len(templates) > 0 {
 				out = append(out, securityContextConstraints(in.Driver, in.Settings, templates))
+			}
+		case SeccompProfile():
+			if wantsProfile(in) {
+				out = append(out, seccompProfile(in.Driver))
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 			input := Input{Driver: minimal(), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
 				Classes: []nodeclass.Class{class(t, test.class)}}
 			if test.existing != "" {
-				input.Existing = []Object{daemonSet(minimal(), class(t, test.existing), settings)}
+				input.Existing = []Object{daemonSet(minimal(), class(t, test.existing), settings, "")}
 			}
 			applied := Render(input).Apply
 			got := applied[len(applied)-1].(*unstructured.Unstructured).Object

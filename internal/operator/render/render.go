@@ -4,11 +4,13 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // Object is a Kubernetes object of any kind.
@@ -36,8 +38,12 @@ type Input struct {
 	Unresolved []string
 	// Kinds are the optional kinds that the cluster has.
 	Kinds []OptionalKind
+	// Unclear are the optional kinds of which it is not clear yet whether the cluster has them.
+	Unclear []OptionalKind
 	// Existing are the driver's objects in the cluster.
 	Existing []Object
+	// Pods of the driver's DaemonSets.
+	Pods []corev1.Pod
 	// Settings are the operator's.
 	Settings Settings
 }
@@ -48,6 +54,8 @@ type Output struct {
 	Apply []Object
 	// Delete are those of Input.Existing that the driver no longer has.
 	Delete []Object
+	// Seccomp tells of the node plugin's own seccomp profile.
+	Seccomp security.Seccomp
 }
 
 // Render returns the objects of a driver: a CSIDriver for each of its names, a service account, a DaemonSet for each
@@ -60,11 +68,12 @@ func Render(in Input) Output {
 	apply = append(apply, serviceAccount(in.Driver, in.Settings))
 	classes := slices.Clone(in.Classes)
 	slices.SortFunc(classes, func(a, b nodeclass.Class) int { return strings.Compare(a.Name, b.Name) })
+	profile := seccomp(in)
 	for _, class := range classes {
-		apply = append(apply, daemonSet(in.Driver, class, in.Settings))
+		apply = append(apply, daemonSet(in.Driver, class, in.Settings, profile.File))
 	}
 	apply = append(apply, optional(in, apply)...)
-	return Output{Apply: apply, Delete: surplus(in, apply)}
+	return Output{Apply: apply, Delete: surplus(in, apply), Seccomp: profile}
 }
 
 // Names returns every CSI driver name that a driver serves, its own first and its aliases sorted.

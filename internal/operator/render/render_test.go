@@ -107,7 +107,7 @@ func TestCredentialProvidersRunWithoutPrivileges(t *testing.T) {
 	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.CRIO, nodeclass.OpenShift} {
 		driver := minimal()
 		driver.Spec.Credentials.Providers = &v1alpha1.CredentialProviders{ConfigPath: "/etc/p", BinDir: "/opt/p", ConfigType: v1alpha1.ConfigDirectory}
-		pod := daemonSet(driver, class(t, name), settings).Spec.Template.Spec
+		pod := daemonSet(driver, class(t, name), settings, "").Spec.Template.Spec
 		container := pod.Containers[1]
 		context := container.SecurityContext
 		if context.Privileged != nil || *context.AllowPrivilegeEscalation || !*context.RunAsNonRoot || !*context.ReadOnlyRootFilesystem ||

@@ -47,7 +47,7 @@ func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settin
 		"allowHostPorts":           false,
 		"readOnlyRootFilesystem":   true,
 		"volumes":                  texts(asked.volumes),
-		"seccompProfiles":          []any{"runtime/default"},
+		"seccompProfiles":          texts(asked.seccomp),
 		"runAsUser":                map[string]any{"type": "RunAsAny"},
 		"seLinuxContext":           map[string]any{"type": "RunAsAny"},
 		"fsGroup":                  map[string]any{"type": "RunAsAny"},
@@ -60,12 +60,12 @@ func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settin
 
 // privileges that pods ask for; the lists are sorted.
 type privileges struct {
-	privileged            bool
-	capabilities, volumes []string
+	privileged                     bool
+	capabilities, volumes, seccomp []string
 }
 
 func needs(pods []corev1.PodSpec) privileges {
-	var out privileges
+	out := privileges{seccomp: []string{"runtime/default"}}
 	for _, pod := range pods {
 		for _, container := range pod.Containers {
 			out.add(container.SecurityContext)
@@ -74,7 +74,7 @@ func needs(pods []corev1.PodSpec) privileges {
 			out.volumes = append(out.volumes, volumeType(volume.VolumeSource))
 		}
 	}
-	for _, list := range []*[]string{&out.capabilities, &out.volumes} {
+	for _, list := range []*[]string{&out.capabilities, &out.volumes, &out.seccomp} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
@@ -90,6 +90,9 @@ func (p *privileges) add(context *corev1.SecurityContext) {
 		for _, capability := range context.Capabilities.Add {
 			p.capabilities = append(p.capabilities, string(capability))
 		}
+	}
+	if seccomp := context.SeccompProfile; seccomp != nil && seccomp.LocalhostProfile != nil {
+		p.seccomp = append(p.seccomp, "localhost/"+*seccomp.LocalhostProfile)
 	}
 }
 

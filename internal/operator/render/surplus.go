@@ -35,7 +35,7 @@ func surplus(in Input, apply []Object) []Object {
 	}
 	var out []Object
 	for _, object := range in.Existing {
-		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) && !hasNodes(object) {
+		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) && !hasNodes(object) && !isWorn(object, in) {
 			out = append(out, object)
 		}
 	}

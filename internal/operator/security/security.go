@@ -11,12 +11,13 @@ import (
 // nonRoot is the user of the operator's image.
 const nonRoot = 65532
 
-// Context returns the security context of the node plugin's container in a node class.
-func Context(class nodeclass.Class) *corev1.SecurityContext {
+// Context returns the security context of the node plugin's container in a node class. A privileged one has no seccomp
+// profile.
+func Context(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
 	if class.MountMode == contract.ModeBidirectional {
 		return bidirectional()
 	}
-	return nsenter(class)
+	return nsenter(class, seccomp)
 }
 
 // Unprivileged returns the security context of a container that needs no privilege at all.
@@ -28,8 +29,13 @@ func Unprivileged() *corev1.SecurityContext {
 		RunAsGroup:               ptr.To[int64](nonRoot),
 		ReadOnlyRootFilesystem:   ptr.To(true),
 		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		SeccompProfile:           RuntimeDefault(),
 	}
+}
+
+// RuntimeDefault is the container runtime's own seccomp profile.
+func RuntimeDefault() *corev1.SeccompProfile {
+	return &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
 }
 
 // bidirectional: the API server accepts Bidirectional mount propagation from privileged containers only. Runtimes
@@ -42,7 +48,7 @@ func bidirectional() *corev1.SecurityContext {
 	}
 }
 
-func nsenter(class nodeclass.Class) *corev1.SecurityContext {
+func nsenter(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		Privileged:               ptr.To(false),
 		AllowPrivilegeEscalation: ptr.To(false),
@@ -52,7 +58,7 @@ func nsenter(class nodeclass.Class) *corev1.SecurityContext {
 			Drop: []corev1.Capability{"ALL"},
 			Add:  capabilities(),
 		},
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		SeccompProfile: seccomp,
 		// The runtimes' default AppArmor profiles deny every mount. Unconfined is the one value that a kubelet takes
 		// on hosts with and without AppArmor.
 		AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},

@@ -14,7 +14,7 @@ import (
 func context(name string, mode v1alpha1.MountMode) *corev1.SecurityContext {
 	class, _ := nodeclass.NewTable(nil).Lookup(name)
 	class.MountMode = mode
-	return Context(class)
+	return Context(class, RuntimeDefault())
 }
 
 func TestNsenterIsNotPrivileged(t *testing.T) {
@@ -45,5 +45,30 @@ func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
 	}
 	if got := context(nodeclass.K3s, contract.ModeNsenter); got.SELinuxOptions == nil || got.SELinuxOptions.Type != "spc_t" {
 		t.Errorf("SELinux options %+v", got.SELinuxOptions)
+	}
+}
+
+func TestTheNarrowProfileLeavesOutWhatTheNodePluginNeverDoes(t *testing.T) {
+	listed := map[string]int{}
+	for _, rule := range Profile()["syscalls"].([]any) {
+		rule := rule.(map[string]any)
+		for _, name := range rule["names"].([]any) {
+			listed[name.(string)]++
+			if conditional := rule["args"] != nil || rule["action"] != "SCMP_ACT_ALLOW"; conditional != slices.Contains([]string{"clone", "clone3", "unshare", "setns", "socket"}, name.(string)) {
+				t.Errorf("%s: conditional is %v", name, conditional)
+			}
+		}
+	}
+	for name, rules := range listed {
+		if rules > 1 && name != "socket" {
+			t.Errorf("%s is listed %d times", name, rules)
+		}
+	}
+	for _, name := range []string{"bpf", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "perf_event_open", "keyctl", "add_key",
+		"open_by_handle_at", "pivot_root", "chroot", "kexec_load", "init_module", "finit_module", "mknod", "mknodat", "execveat", "userfaultfd",
+		"io_uring_setup", "reboot", "swapon", "settimeofday", "setfsuid", "setxattr", "memfd_create"} {
+		if listed[name] > 0 {
+			t.Errorf("%s is allowed", name)
+		}
 	}
 }

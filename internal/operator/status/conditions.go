@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // Reasons of conditions. A refused driver's reasons come from package claims.
@@ -21,8 +22,12 @@ const (
 	ReasonUnmanaged        = "Unmanaged"
 	ReasonApplyFailed      = "ApplyFailed"
 	ReasonNodePluginFailed = "NodePluginFailing"
+	ReasonSeccompFailed    = "SeccompProfileNotInEffect"
 	ReasonAsExpected       = "AsExpected"
 )
+
+// maxSeccompMessage bounds what the Security Profiles Operator says: it may name every node.
+const maxSeccompMessage = 512
 
 func condition(kind string, is bool, reason, format string, args ...any) metav1.Condition {
 	status := metav1.ConditionFalse
@@ -131,6 +136,29 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 	if failing > 0 {
 		return condition(kind, true, ReasonNodePluginFailed, "The node plugin fails on %s. On node %s: %s",
 			nodesOf(int32(failing)), problems[0].Node, problems[0].Message)
+	}
+	return seccomp(seen.Seccomp)
+}
+
+// seccomp is the condition Degraded of a driver on whose nodes all is well.
+func seccomp(profile security.Seccomp) metav1.Condition {
+	const kind = v1alpha1.ConditionDegraded
+	const wide = "The node plugins run with the container runtime's default seccomp profile"
+	why := ""
+	if profile.Message != "" {
+		why = ": " + cut(profile.Message, maxSeccompMessage)
+	}
+	switch profile.State {
+	case security.SeccompInstalled, security.SeccompPending, security.SeccompInProgress, "":
+	default:
+		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the Security Profiles Operator says that SeccompProfile %s is in state %s%s. See its log, or set the field to RuntimeDefault.",
+			wide, profile.Profile, profile.State, why)
+	}
+	switch {
+	case profile.Missing:
+		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the cluster has no Security Profiles Operator (kind SeccompProfile, security-profiles-operator.x-k8s.io/v1, from release 1.0). Install it, or set the field to RuntimeDefault.", wide)
+	case profile.Profile != "" && profile.File == "":
+		return condition(kind, false, ReasonAsExpected, "Nothing needs a person. %s until the Security Profiles Operator has installed SeccompProfile %s on every node.", wide, profile.Profile)
 	}
 	return condition(kind, false, ReasonAsExpected, "Nothing needs a person.")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // Observation is what one look at the cluster showed of a driver.
@@ -34,6 +35,8 @@ type Observation struct {
 	Pods []corev1.Pod
 	// Rollout of the latest change; nil if the driver's state lets nothing roll out.
 	Rollout *v1alpha1.RolloutStatus
+	// Seccomp is the node plugin's own seccomp profile; without a name if none is asked for.
+	Seccomp security.Seccomp
 	// Err is what kept the operator from carrying out the spec; nil if nothing did.
 	Err error
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 const name = "image.example.com"
@@ -107,6 +108,31 @@ func removal(stage Removal) func(*Observation) {
 
 func refused(seen *Observation) {
 	seen.Refusal = &claims.Refusal{Reason: claims.ReasonNameConflict, Message: "Taken by b."}
+}
+
+func TestASeccompProfileThatIsNotInEffectIsTold(t *testing.T) {
+	for name, test := range map[string]struct {
+		seccomp security.Seccomp
+		want    string
+		words   string
+	}{
+		"none asked for": {security.Seccomp{}, "False AsExpected", "Nothing needs a person."},
+		"in effect":      {security.Seccomp{Profile: "p", State: "Installed", File: "operator/p.json"}, "False AsExpected", "Nothing needs a person."},
+		"on its way":     {security.Seccomp{Profile: "p", State: "Pending"}, "False AsExpected", "until the Security Profiles Operator has installed SeccompProfile p"},
+		"no such kind":   {security.Seccomp{Profile: "p", Missing: true}, "True SeccompProfileNotInEffect", "the cluster has no Security Profiles Operator"},
+		"in error": {security.Seccomp{Profile: "p", State: "Error", Message: "syscall not allowed"}, "True SeccompProfileNotInEffect",
+			"SeccompProfile p is in state Error: syscall not allowed."},
+		"disabled": {security.Seccomp{Profile: "p", State: "Disabled"}, "True SeccompProfileNotInEffect", "SeccompProfile p is in state Disabled."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := observe(ready("a"))
+			seen.Seccomp = test.seccomp
+			got := meta.FindStatusCondition(Of(v1alpha1.ImageCSIDriverStatus{}, seen, early).Conditions, v1alpha1.ConditionDegraded)
+			if string(got.Status)+" "+got.Reason != test.want || !strings.Contains(got.Message, test.words) || test.words == "Nothing needs a person." && got.Message != test.words {
+				t.Errorf("Degraded is %s %s: %s", got.Status, got.Reason, got.Message)
+			}
+		})
+	}
 }
 
 func TestConditions(t *testing.T) {

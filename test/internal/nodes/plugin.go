@@ -31,6 +31,8 @@ type Plugin struct {
 	Target *Target
 	Driver string
 	Flags  []string // beside those that Start gives
+	// Seccomp is a profile, as the spec of a SeccompProfile, under which the plugin runs in a container; nil is none.
+	Seccomp map[string]any
 
 	command     *exec.Cmd
 	log         string // the file's name
@@ -98,7 +100,7 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	args := slices.Concat(launcher, p.Target.launcher(), []string{p.Target.program,
+	program := append([]string{p.Target.program,
 		"--" + contract.FlagDriverName + "=" + p.Driver,
 		"--" + contract.FlagNodeName + "=" + p.Target.Name,
 		"--" + contract.FlagRuntime + "=" + p.Target.Runtime,
@@ -108,7 +110,11 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		"--" + contract.FlagCredentialsDir + "=" + p.CredentialsDir(),
 		"--" + contract.FlagHTTPAddress + "=" + p.httpAddress,
 		"--" + contract.FlagLogLevel + "=debug",
-	}, p.Flags)
+	}, p.Flags...)
+	args := slices.Concat(launcher, p.Target.launcher(), program)
+	if p.Seccomp != nil {
+		args = p.inContainer(t, program)
+	}
 	p.command = p.Target.Node.Command(context.Background(), args[0], args[1:]...)
 	p.command.Stdout, p.command.Stderr = log, log
 	p.log = log.Name()
