@@ -157,9 +157,14 @@ func TestARestartOfTheOperatorLeavesTheSeccompProfileOfTheNodePlugins(t *testing
 	c.Eventually(func() string { return strings.Join(f.seccomp(), " ") }, rolledOut).Should(HavePrefix("Localhost"))
 	c.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 	c.settle()
-	before := f.uids()
+	daemonSet := c.daemonSet("containerd")
+	generation := func() int64 {
+		c.Expect(c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet)).To(Succeed())
+		return daemonSet.Generation
+	}
+	before := generation()
 	stop()
 	c.start()
 	c.touch("n0")
-	c.Consistently(f.uids, quiet).Should(Equal(before))
+	c.Consistently(generation, quiet).Should(Equal(before))
 }

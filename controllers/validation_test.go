@@ -22,10 +22,11 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 	want := v1alpha1.ImageCSIDriverSpec{
 		ManagementState: v1alpha1.Managed,
 		VolumesInUse:    v1alpha1.VolumesWait,
-		NodePlugin:      v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical", LogLevel: v1alpha1.LogInfo, CompatibilityMetrics: v1alpha1.CompatibilityMetricsDisabled},
-		Volumes:         v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
-		Credentials:     v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
-		Security:        v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
+		NodePlugin: v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical",
+			SeccompProfile: v1alpha1.SeccompRuntimeDefault, LogLevel: v1alpha1.LogInfo, CompatibilityMetrics: v1alpha1.CompatibilityMetricsDisabled},
+		Volumes:     v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
+		Credentials: v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
+		Security:    v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
 		Rollout: v1alpha1.Rollout{State: v1alpha1.RolloutActive, Canary: &v1alpha1.Canary{Nodes: ptr.To[int32](1)},
 			MaxUnavailable: ptr.To(intstr.FromString("10%")), MinReadySeconds: ptr.To[int32](30), ProgressDeadlineSeconds: ptr.To[int32](300)},
 	}

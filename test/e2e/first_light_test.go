@@ -41,6 +41,7 @@ func TestFirstLight(t *testing.T) {
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},
 		{"one volume serves many pods on both nodes", oneVolumeManyPods},
 		{"a running pod keeps its volume while the plugin restarts", volumeSurvivesPluginRestart},
+		{"node plugins get their own seccomp profile when the Security Profiles Operator comes", narrowSeccompProfile},
 		{"a missing image says so in the pod's event", missingImage},
 		{"a wrong reference says so in the pod's event", wrongReference},
 		{"a change of the driver reaches every node while pods run", driverIsChanged},
