@@ -35,7 +35,7 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	classes, unresolved := classesInUse(seen)
 	output := render.Render(render.Input{
 		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
-		Existing: seen.existing, Pods: seen.Pods, Settings: r.Settings,
+		Existing: seen.existing, Settings: r.Settings,
 	})
 	seen.Seccomp = output.Seccomp
 	plan, err := r.planRollout(ctx, seen, output.Apply)

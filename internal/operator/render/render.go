@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -42,8 +41,6 @@ type Input struct {
 	Unclear []OptionalKind
 	// Existing are the driver's objects in the cluster.
 	Existing []Object
-	// Pods of the driver's DaemonSets.
-	Pods []corev1.Pod
 	// Settings are the operator's.
 	Settings Settings
 }

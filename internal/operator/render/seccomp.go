@@ -116,7 +116,8 @@ func localhostProfiles(pod corev1.PodSpec) []string {
 	return out
 }
 
-// isWorn says that a node plugin needs an object because it has, or may get again, the profile that the object is.
+// isWorn says that node plugins need an object because they have, or may get again, the profile that the object is. Until
+// a rollout is complete, it may go back to the profile of before.
 func isWorn(object Object, in Input) bool {
 	profile, is := object.(*unstructured.Unstructured)
 	if !is || profile.GetKind() != SeccompProfile().Kind || file(profile) == "" {
@@ -124,7 +125,6 @@ func isWorn(object Object, in Input) bool {
 	}
 	names := func(pod corev1.PodSpec) bool { return slices.Contains(localhostProfiles(pod), file(profile)) }
 	return slices.ContainsFunc(podTemplates(in.Existing), names) ||
-		slices.ContainsFunc(in.Pods, func(pod corev1.Pod) bool { return names(pod.Spec) }) ||
 		slices.ContainsFunc(in.Existing, func(object Object) bool {
 			// What a rollout goes back to if it fails.
 			daemonSet, is := object.(*appsv1.DaemonSet)

@@ -94,11 +94,9 @@ func TestAProfileThatNobodyAskedForIsNotThere(t *testing.T) {
 func TestAProfileStaysAsLongAsANodePluginMayNeedIt(t *testing.T) {
 	rollingBack := daemonSet(minimal(), class(t, nodeclass.Containerd), settings, "")
 	rollingBack.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"localhostProfile":"` + file(installed("")) + `"}}`}
-	pod := corev1.Pod{Spec: podSpec(narrow(), class(t, nodeclass.Containerd), settings, file(installed("")))}
 	for name, in := range map[string]Input{
 		"its DaemonSet names it":      {Existing: []Object{confined(t)}},
 		"a rollout may go back to it": {Existing: []Object{rollingBack}},
-		"a node plugin still has it":  {Pods: []corev1.Pod{pod}},
 	} {
 		in.Driver, in.Settings, in.Kinds = minimal(), settings, []OptionalKind{SeccompProfile()}
 		in.Classes = []nodeclass.Class{class(t, nodeclass.Containerd)}
