@@ -24,14 +24,17 @@ type fleet struct {
 	pods map[string]corev1.Pod
 	// made is how many pods a node has had with an image.
 	made map[string]map[string]int
-	// mostDown is the largest number of nodes without a ready node plugin at a time, while accounting.
+	// served are the nodes that have had a ready node plugin.
+	served map[string]bool
+	// mostDown is the largest number of served nodes without a ready node plugin at a time, while accounting. A node that
+	// joins lacks one, too, but no rollout took it away.
 	mostDown   int
 	accounting bool
 }
 
 // fleet starts to play; the test's end ends it.
 func (c *cluster) fleet() *fleet {
-	f := &fleet{cluster: c, made: map[string]map[string]int{}}
+	f := &fleet{cluster: c, made: map[string]map[string]int{}, served: map[string]bool{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -143,7 +146,11 @@ func (f *fleet) note(on map[string]corev1.Pod, nodes []corev1.Node) {
 	f.pods = on
 	down := 0
 	for _, node := range nodes {
-		if pod, has := on[node.Name]; !has || !ready(&pod) {
+		pod, has := on[node.Name]
+		switch {
+		case has && ready(&pod):
+			f.served[node.Name] = true
+		case f.served[node.Name]:
 			down++
 		}
 	}
