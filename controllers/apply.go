@@ -81,7 +81,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 	if err != nil {
 		return err
 	}
-	live := find(seen.existing, object)
+	live := render.Find(seen.existing, object)
 	if live != nil && holds(live, want) {
 		return nil
 	}
@@ -112,15 +112,6 @@ func keepDaemonSet(seen *observation, answer *unstructured.Unstructured) error {
 
 func dropDaemonSet(seen *observation, name string) {
 	seen.DaemonSets = slices.DeleteFunc(slices.Clone(seen.DaemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
-}
-
-func find(objects []render.Object, like render.Object) render.Object {
-	for _, object := range objects {
-		if render.Same(object, like) {
-			return object
-		}
-	}
-	return nil
 }
 
 // holds compares what the operator owns of a live object, by the server's record, with what it wants. A hand edit

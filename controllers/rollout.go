@@ -64,7 +64,7 @@ func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sighting
 // liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. One whose label somebody took away is not in
 // the cache, but what it remembers still counts.
 func (r *ImageCSIDriverReconciler) liveDaemonSet(ctx context.Context, seen *observation, rendered *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
-	if live, is := find(seen.existing, rendered).(*appsv1.DaemonSet); is {
+	if live, is := render.Find(seen.existing, rendered).(*appsv1.DaemonSet); is {
 		return live, nil
 	}
 	live := &appsv1.DaemonSet{}

@@ -22,7 +22,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/image-csi/image-csi-operator/test/internal/installation"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 )
 
 func main() {
@@ -44,7 +44,7 @@ func run(ctx context.Context, sizes string, heartbeats time.Duration) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program, err := installation.Build(ctx, "..", dir)
+	programs, err := project.Build(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func run(ctx context.Context, sizes string, heartbeats time.Duration) error {
 		if err != nil || nodes <= perKind*2 {
 			return fmt.Errorf("%q is no number of nodes, or too small a one", text)
 		}
-		measured, err := measure(ctx, program, dir, nodes, heartbeats)
+		measured, err := measure(ctx, programs.Manager, dir, nodes, heartbeats)
 		if err != nil {
 			err = fmt.Errorf("with %d nodes: %w", nodes, err)
 			if len(all) > 0 {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/installation"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
@@ -31,8 +32,8 @@ const (
 	takeover = 40 * time.Second
 )
 
-// program is the operator's.
-var program string
+// programs are the project's, as they are released.
+var programs project.Programs
 
 func TestMain(m *testing.M) {
 	os.Exit(runWithProgram(m))
@@ -46,7 +47,7 @@ func runWithProgram(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "image-csi-storm-")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		program, err = installation.Build(context.Background(), root, dir)
+		programs, err = project.Build(context.Background(), dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -85,7 +86,7 @@ func must(t *testing.T, err error) {
 // operate runs an operator, and has its log when the test fails.
 func (c *cluster) operate() *installation.Program {
 	c.Helper()
-	p, err := c.Launch(c.Context(), program, "--leader-elect")
+	p, err := c.Launch(c.Context(), programs.Manager, "--leader-elect")
 	must(c.T, err)
 	c.Cleanup(func() {
 		// One that has ended already is no matter.

@@ -43,7 +43,7 @@ func seccomp(in Input) security.Seccomp {
 		out.Missing = true
 		return out
 	}
-	live := existing(in, object)
+	live, _ := Find(in.Existing, object).(*unstructured.Unstructured)
 	out.State, out.Message = said(live)
 	switch out.State {
 	case security.SeccompInstalled:
@@ -83,15 +83,6 @@ func said(profile *unstructured.Unstructured) (state, message string) {
 func file(profile *unstructured.Unstructured) string {
 	path, _, _ := unstructured.NestedString(profile.Object, "status", "localhostProfile")
 	return path
-}
-
-func existing(in Input, like *unstructured.Unstructured) *unstructured.Unstructured {
-	for _, object := range in.Existing {
-		if found, is := object.(*unstructured.Unstructured); is && Same(found, like) {
-			return found
-		}
-	}
-	return nil
 }
 
 // worn returns the file of a profile if a DaemonSet names it.

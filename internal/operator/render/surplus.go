@@ -27,6 +27,16 @@ func KindOf(object Object) string {
 // Same tells whether two are the same object of the cluster.
 func Same(a, b Object) bool { return identify(a) == identify(b) }
 
+// Find returns the one of some objects that is the same as another; nil if there is none.
+func Find(objects []Object, like Object) Object {
+	for _, object := range objects {
+		if Same(object, like) {
+			return object
+		}
+	}
+	return nil
+}
+
 // surplus returns the existing objects that are not applied any more.
 func surplus(in Input, apply []Object) []Object {
 	wanted := make(map[identity]bool, len(apply))

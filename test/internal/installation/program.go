@@ -6,18 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 )
-
-// Build builds the operator's program from the project's root into dir, and returns its path.
-func Build(ctx context.Context, root, dir string) (string, error) {
-	program := filepath.Join(dir, "manager")
-	if out, err := exec.CommandContext(ctx, "go", "-C", root, "build", "-o", program, "./cmd/manager").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the operator: %w: %s", err, out)
-	}
-	return program, nil
-}
 
 // Program is a running operator.
 type Program struct {
