@@ -37,6 +37,7 @@ type options struct {
 	maxParallelPulls int
 	defaultSizeLimit string
 	maxSizeLimit     string
+	limitFallback    string
 	maxImageSize     string
 	maxVolumes       int64
 	releaseAfter     time.Duration
@@ -44,8 +45,9 @@ type options struct {
 	warmMetalMetrics bool
 	logLevel         string
 
-	policy pull.Policy
-	verify access.Policy
+	policy   pull.Policy
+	verify   access.Policy
+	fallback volume.LimitFallback
 
 	maxImageBytes int64
 	level         slog.Level
@@ -71,6 +73,7 @@ func defaults() *options {
 		pullPolicy:       string(pull.IfNotPresent),
 		verifyCached:     string(access.DefaultPolicy),
 		maxParallelPulls: pull.DefaultMaxParallel,
+		limitFallback:    string(volume.RefuseLimits),
 		releaseAfter:     volume.DefaultReleaseAfter,
 		orphanAfter:      volume.DefaultOrphanAfter,
 		logLevel:         "info",
@@ -95,6 +98,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
 	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
+	f.StringVar(&o.limitFallback, contract.FlagLimitFallback, o.limitFallback, "what becomes of a volume with a size limit where the file system has no project quotas: Refuse, or Memory for keeping its data in the node's memory")
 	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
 	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
@@ -172,6 +176,9 @@ func (o *options) complete() error {
 	}
 	if o.verify, err = access.ParsePolicy(o.verifyCached); err != nil {
 		wrong(contract.FlagVerify, "%v", err)
+	}
+	if o.fallback, err = volume.ParseLimitFallback(o.limitFallback); err != nil {
+		wrong(contract.FlagLimitFallback, "%v", err)
 	}
 	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {
 		wrong(contract.FlagDefaultSizeLimit+" and --"+contract.FlagMaxSizeLimit, "%v", err)

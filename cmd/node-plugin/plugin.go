@@ -152,15 +152,16 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 	}
 	adopter, _ := store.(imagestore.Adopter)
 	p.node, err = volume.New(volume.Config{
-		Driver:       o.driverName,
-		KubeletRoot:  o.kubeletRoot,
-		Mounter:      engine,
-		Store:        store,
-		Adopter:      adopter,
-		Images:       images,
-		ReleaseAfter: o.releaseAfter,
-		OrphanAfter:  o.orphanAfter,
-		Logger:       p.log,
+		Driver:        o.driverName,
+		KubeletRoot:   o.kubeletRoot,
+		LimitFallback: o.fallback,
+		Mounter:       engine,
+		Store:         store,
+		Adopter:       adopter,
+		Images:        images,
+		ReleaseAfter:  o.releaseAfter,
+		OrphanAfter:   o.orphanAfter,
+		Logger:        p.log,
 	})
 	if err != nil {
 		return err

@@ -95,6 +95,12 @@ const (
 	AlwaysVerify               = "AlwaysVerify"
 )
 
+// What becomes of a volume with a size limit on a file system that cannot limit it.
+const (
+	FallbackRefuse = "Refuse" // it is not published
+	FallbackMemory = "Memory" // its data is kept in the node's memory
+)
+
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
 // means the same in both namespaces.
 const (
@@ -149,6 +155,7 @@ const (
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
 	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
 	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name
+	FlagLimitFallback    = "limit-fallback"     // Refuse or Memory: where the file system cannot limit a volume
 	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
 	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned

@@ -26,6 +26,9 @@ const (
 	spareInodes   = 1024
 )
 
+// inodesFor is how many inodes go with a limit of bytes.
+func inodesFor(bytes int64) int64 { return spareInodes + bytes/bytesPerInode }
+
 // Limit is what a set of directories may hold together.
 type Limit struct {
 	Dirs  []string // absolute paths beneath the root, new and empty unless they are limited already
@@ -104,7 +107,7 @@ func (e *Engine) limit(dirs []int, l Limit) error {
 		}
 	}
 	err = e.setQuota(dirs[0], project, quota{
-		blockLimit: uint64(l.Bytes+quotaBlock-1) / quotaBlock, inodeLimit: uint64(spareInodes + l.Bytes/bytesPerInode),
+		blockLimit: uint64(l.Bytes+quotaBlock-1) / quotaBlock, inodeLimit: uint64(inodesFor(l.Bytes)),
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ const (
 	maxPath = 4095
 )
 
-// Overlay is one overlay mount. It always gets nosuid and nodev, and is read-only unless Upper and Work are set.
+// Overlay is one overlay mount. It always gets nosuid and nodev, and is read-only unless Upper and Work, or Memory, are set.
 type Overlay struct {
 	// Source is the mount's source string, free to choose; mountinfo shows it. At most 255 bytes.
 	Source string
@@ -36,11 +36,14 @@ type Overlay struct {
 	// Upper and Work make the overlay writable. They lie on one file system that can hold an overlay's upper.
 	Upper, Work string
 
+	// Memory makes it writable without them: what is written stays in the node's memory and goes with the mount.
+	Memory *Memory
+
 	// Target is the directory to mount on. It is made if it is missing, together with its parents.
 	Target string
 }
 
-func (o Overlay) writable() bool { return o.Upper != "" }
+func (o Overlay) writable() bool { return o.Upper != "" || o.Memory != nil }
 
 // lowers returns all lower directories, topmost first. The empty one goes to the bottom, so that the image's own root
 // directory gives the mount its owner and mode.
@@ -62,11 +65,18 @@ func (o Overlay) validate() error {
 			ErrTooManyLayers, len(o.Layers), maxLayers)
 	case (o.Upper == "") != (o.Work == ""):
 		return errors.New("the overlay has only one of upper and work directory")
+	case o.Memory != nil && o.Upper != "":
+		return errors.New("the overlay has an upper directory, and one in memory")
+	case o.Memory != nil && o.Memory.Bytes <= 0: // the kernel takes 0 for no limit
+		return fmt.Errorf("the overlay's %d bytes in memory are no limit", o.Memory.Bytes)
 	case len(o.Layers) == 1 && !o.writable() && o.Empty == "":
 		return errors.New("a read-only overlay of one layer needs an empty directory")
 	}
 	dirs := o.lowers()
-	if o.writable() {
+	switch {
+	case o.Memory != nil:
+		dirs = append(slices.Clip(dirs), o.Memory.At)
+	case o.writable():
 		dirs = append(slices.Clip(dirs), o.Upper, o.Work)
 	}
 	for _, dir := range dirs {
@@ -114,7 +124,13 @@ func (e *Engine) mountOverlay(o Overlay, rel string) error {
 	if found != nil {
 		return o.accept(*found)
 	}
-	if err := e.attach(o, root, rel, target); err != nil {
+	attach := func(o Overlay) error { return e.attach(o, root, rel, target) }
+	if o.Memory != nil {
+		err = e.inMemory(root, o, attach)
+	} else {
+		err = attach(o)
+	}
+	if err != nil {
 		if made {
 			err = errors.Join(err, removeDirBeneath(root, rel))
 		}

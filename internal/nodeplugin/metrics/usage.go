@@ -14,7 +14,9 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 	m.registry.MustRegister(&usageCollector{
 		usage:   usage,
 		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
-		pins:    prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
+		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
+			"memory, because their file system cannot limit them.", nil, nil),
+		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
 		adopted: prometheus.NewDesc("imagecsi_adopted", "Snapshots (containerd) and storage containers (CRI-O) of the "+
 			"driver of before that pods on this node still need.", nil, nil),
 		orphans: prometheus.NewDesc("imagecsi_orphans", "Things found on this node that belong to no pod and are not "+
@@ -25,8 +27,8 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 }
 
 type usageCollector struct {
-	usage                                    func(context.Context) (volume.Usage, error)
-	volumes, pins, adopted, orphans, removed *prometheus.Desc
+	usage                                            func(context.Context) (volume.Usage, error)
+	volumes, memory, pins, adopted, orphans, removed *prometheus.Desc
 }
 
 // scrapeTimeout keeps a scrape from hanging with the container runtime.
@@ -34,7 +36,7 @@ const scrapeTimeout = 3 * time.Second
 
 // Describe implements prometheus.Collector.
 func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.volumes, c.pins, c.adopted, c.orphans, c.removed} {
+	for _, desc := range []*prometheus.Desc{c.volumes, c.memory, c.pins, c.adopted, c.orphans, c.removed} {
 		ch <- desc
 	}
 }
@@ -52,6 +54,7 @@ func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	tell(c.volumes, prometheus.GaugeValue, usage.ReadOnly, "ReadOnly")
 	tell(c.volumes, prometheus.GaugeValue, usage.Writable, "ReadWrite")
+	tell(c.memory, prometheus.GaugeValue, usage.InMemory)
 	tell(c.pins, prometheus.GaugeValue, usage.Pins)
 	tell(c.adopted, prometheus.GaugeValue, usage.Adopted)
 	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")

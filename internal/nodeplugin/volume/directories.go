@@ -22,6 +22,7 @@ import (
 //	<root>/<name>/id      which volume it is, for the sweep and for people
 //	<root>/<name>/upper   what the pod wrote
 //	<root>/<name>/work    the kernel's
+//	<root>/<name>/memory  instead of both, where the volume is in memory: empty but for the moment of the mount
 //
 // A directory gets its name when it is complete and loses it before it is taken apart, so whatever has a name is whole.
 type directories struct {
@@ -30,7 +31,8 @@ type directories struct {
 }
 
 const (
-	idFile = "id"
+	idFile    = "id"
+	memoryDir = "memory"
 
 	// Names of directories that are not, or no longer, a volume's.
 	newSuffix     = ".new"
@@ -43,12 +45,23 @@ type directory string
 func (d directory) upper() string { return filepath.Join(string(d), "upper") }
 func (d directory) work() string  { return filepath.Join(string(d), "work") }
 
+func (d directory) memory() string { return filepath.Join(string(d), memoryDir) }
+
+// inMemory tells whether what the pod writes is kept in memory.
+func (d directory) inMemory() bool {
+	_, err := os.Lstat(d.memory())
+	return err == nil
+}
+
 // identity is what the id file holds.
 type identity struct {
 	VolumeID string `json:"volumeID"`
 	Target   string `json:"target"`
 	Pod      string `json:"pod,omitempty"`
 	Tree     string `json:"tree"` // the image tree that the data lies on top of
+
+	// Memory is the size limit, in bytes, that a volume in memory was made with; 0 for one on disk.
+	Memory int64 `json:"memory,omitempty"`
 }
 
 // directoryName derives a name from what tells a volume from every other on a node. The target is part of it: the
@@ -63,32 +76,38 @@ func (d directories) of(volumeID, target string) directory {
 	return directory(filepath.Join(d.root, directoryName(volumeID, target)))
 }
 
-// find returns the directory of a volume that the pod had already. The error is fs.ErrNotExist if there is none; the
-// directory's name is returned then, too.
-func (d directories) find(r Request, tree string) (directory, error) {
+// find returns the directory of a volume that the pod had already, and what it says of itself. The error is
+// fs.ErrNotExist if there is none; the directory's name is returned then, too.
+func (d directories) find(r Request, tree string) (directory, identity, error) {
 	dir := d.of(r.VolumeID, r.Target)
 	id, err := d.identify(filepath.Base(string(dir)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return dir, err
+		return dir, id, err
 	case err != nil:
-		return "", err
+		return "", id, err
 	case id.Tree != tree:
-		return "", fmt.Errorf("%w: it was made from %s and image %s is %s now; delete the pod to start afresh",
+		return "", id, fmt.Errorf("%w: it was made from %s and image %s is %s now; delete the pod to start afresh",
 			ErrImageChanged, id.Tree, r.Image, tree)
 	}
-	return dir, nil
+	return dir, id, nil
 }
 
 // fill makes the directory and everything in it.
 func (d directory) fill(id identity, root hostmount.Attributes) error {
-	for _, path := range []string{string(d), d.upper(), d.work()} {
+	paths := []string{string(d), d.upper(), d.work()}
+	if id.Memory > 0 {
+		paths = []string{string(d), d.memory()}
+	}
+	for _, path := range paths {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return fmt.Errorf("making the directory of a writable volume: %w", err)
 		}
 	}
-	if err := own(d.upper(), root); err != nil {
-		return fmt.Errorf("giving a writable volume its image's owner: %w", err)
+	if id.Memory == 0 {
+		if err := own(d.upper(), root); err != nil {
+			return fmt.Errorf("giving a writable volume its image's owner: %w", err)
+		}
 	}
 	if err := writeIdentity(filepath.Join(string(d), idFile), id); err != nil {
 		return fmt.Errorf("naming the directory of a writable volume: %w", err)

@@ -8,11 +8,33 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
 // ErrNoLimit says that a volume asks for a size limit that nothing on this node can enforce.
 var ErrNoLimit = errors.New("its size cannot be limited on this node")
+
+// LimitFallback says what becomes of a volume with a size limit where the file system of its data has no project quotas.
+type LimitFallback string
+
+const (
+	// RefuseLimits refuses to publish it.
+	RefuseLimits LimitFallback = contract.FallbackRefuse
+
+	// LimitInMemory keeps its data in a file system of that size in the node's memory, where a reboot ends it.
+	LimitInMemory LimitFallback = contract.FallbackMemory
+)
+
+// ParseLimitFallback reads a fallback.
+func ParseLimitFallback(text string) (LimitFallback, error) {
+	switch fallback := LimitFallback(text); fallback {
+	case RefuseLimits, LimitInMemory:
+		return fallback, nil
+	default:
+		return "", fmt.Errorf("%q is neither %s nor %s", text, RefuseLimits, LimitInMemory)
+	}
+}
 
 // limit has the kernel hold what a writable volume's directory takes to the volume's size limit.
 func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
@@ -22,7 +44,8 @@ func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	size := resource.NewQuantity(r.SizeLimit, resource.BinarySI)
 	if errors.Is(err, hostmount.ErrNoQuota) {
 		return fmt.Errorf("volume %q asks for a limit of %s, and %w: mount the file system of %s with project quotas "+
-			"(mount option prjquota, on ext4 after tune2fs -O project,quota -Q prjquota), or publish it without a limit: %w",
+			"(mount option prjquota, on ext4 after tune2fs -O project,quota -Q prjquota), have the driver keep such volumes in "+
+			"memory (spec.volumes.sizeLimitFallback: Memory), or publish it without a limit: %w",
 			r.VolumeID, size, ErrNoLimit, n.data.root, err)
 	}
 	if err != nil {
@@ -45,8 +68,13 @@ func (n *Node) limitAgain(ctx context.Context, dir directory, r Request) error {
 	return n.limit(ctx, dir, r)
 }
 
-// discard removes a directory of the data, and its limit first: nobody writes there any more, and a process that is
-// killed in between leaves a directory that a sweep discards again.
+// discard removes a directory of the data, and first its limit, or what a process that was killed has left of a volume in
+// memory: nobody writes there any more, and a process that is killed in between leaves a directory that a sweep discards again.
 func (n *Node) discard(ctx context.Context, dir directory) error {
+	if dir.inMemory() {
+		if err := n.mounter.Unmount(ctx, dir.memory()); err != nil {
+			return err
+		}
+	}
 	return errors.Join(n.mounter.Unlimit(ctx, dir.upper()), os.RemoveAll(string(dir)))
 }

@@ -79,6 +79,8 @@ type Config struct {
 	Adopter     imagestore.Adopter // the same store, if the driver of before may have used it; nil if not
 	Images      Images
 
+	LimitFallback LimitFallback // empty stands for RefuseLimits
+
 	ReleaseAfter time.Duration // 0 stands for DefaultReleaseAfter
 	OrphanAfter  time.Duration // 0 stands for DefaultOrphanAfter
 	Logger       *slog.Logger  // nil is silence
@@ -109,6 +111,8 @@ type Node struct {
 	emptyDir string
 	data     directories
 
+	limitFallback LimitFallback
+
 	releaseAfter time.Duration
 	orphanAfter  time.Duration
 	sweeping     sync.Mutex // guards the grace periods
@@ -130,20 +134,21 @@ type Node struct {
 func New(c Config) (*Node, error) {
 	base := filepath.Join(c.KubeletRoot, contract.PluginsDir, c.Driver)
 	n := &Node{
-		mounter:      c.Mounter,
-		store:        c.Store,
-		images:       c.Images,
-		log:          c.Logger,
-		source:       "imagecsi:" + c.Driver + "@",
-		emptyDir:     filepath.Join(base, "empty"),
-		data:         directories{root: filepath.Join(base, "volumes")},
-		releaseAfter: orDefault(c.ReleaseAfter, DefaultReleaseAfter),
-		orphanAfter:  orDefault(c.OrphanAfter, DefaultOrphanAfter),
-		orphans:      idle{},
-		drafts:       idle{},
-		idlePins:     idle{},
-		adoption:     adoption{store: c.Adopter, idle: idle{}},
-		wake:         make(chan struct{}, 1),
+		mounter:       c.Mounter,
+		store:         c.Store,
+		images:        c.Images,
+		log:           c.Logger,
+		source:        "imagecsi:" + c.Driver + "@",
+		emptyDir:      filepath.Join(base, "empty"),
+		data:          directories{root: filepath.Join(base, "volumes")},
+		limitFallback: c.LimitFallback,
+		releaseAfter:  orDefault(c.ReleaseAfter, DefaultReleaseAfter),
+		orphanAfter:   orDefault(c.OrphanAfter, DefaultOrphanAfter),
+		orphans:       idle{},
+		drafts:        idle{},
+		idlePins:      idle{},
+		adoption:      adoption{store: c.Adopter, idle: idle{}},
+		wake:          make(chan struct{}, 1),
 	}
 	n.data.pods = filepath.Join(c.KubeletRoot, "pods")
 	if n.log == nil {

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,23 +140,21 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 		Empty:  n.emptyDir,
 		Target: r.Target,
 	}
-	var dir directory
-	var made bool
+	var made directory
 	if r.Writable {
 		var err error
-		if dir, made, err = n.prepare(ctx, r, tree); err != nil {
+		if made, err = n.prepare(ctx, r, tree, &overlay); err != nil {
 			return err
 		}
-		overlay.Upper, overlay.Work = dir.upper(), dir.work()
 	}
 	err := n.mounter.MountOverlay(ctx, overlay)
 	if err == nil {
 		return nil
 	}
-	if made && errors.Is(err, hostmount.ErrBadTarget) {
+	if made != "" && errors.Is(err, hostmount.ErrBadTarget) {
 		// Nothing was mounted, and a target that is not a pod's is never unpublished or swept. Other failures leave the
 		// directory to the next try, for a mount may follow an answer that came too late.
-		err = errors.Join(err, n.takeBack(ctx, dir))
+		err = errors.Join(err, n.takeBack(ctx, made))
 	}
 	return fmt.Errorf("image %s: %w", r.Image, err)
 }
@@ -172,44 +171,65 @@ func (n *Node) takeBack(ctx context.Context, dir directory) error {
 // groupMode lets a group write in a directory, and gives it what is made there.
 const groupMode = syscall.S_ISGID | 0o070
 
-// prepare returns the directory of a writable volume, the one that the pod has already or a new one, and tells whether
-// it made it.
-func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree) (dir directory, made bool, err error) {
-	dir, err = n.data.find(r, tree.ID)
-	if err == nil {
-		return dir, false, n.limitAgain(ctx, dir, r)
+// prepare makes an overlay writable, by the directory that the pod has already or by a new one, which it returns.
+func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree, overlay *hostmount.Overlay) (made directory, err error) {
+	dir, id, err := n.data.find(r, tree.ID)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !isNew:
+		return "", err
+	case !isNew && id.Memory == 0:
+		overlay.Upper, overlay.Work = dir.upper(), dir.work()
+		return "", n.limitAgain(ctx, dir, r)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", false, err
-	}
-	// The upper directory gives the mount its owner and mode: those of the image's root directory, which its topmost
-	// layer has. CRI-O's may be one that nobody writes; a writable volume's owner does.
-	attributes, err := n.mounter.Attributes(ctx, tree.Layers[0], hostmount.Form(tree.Form))
+	root, err := n.rootOf(ctx, r, tree)
 	if err != nil {
-		return "", false, fmt.Errorf("image %s: %w", r.Image, err)
+		return "", err
 	}
-	attributes.Mode |= 0o700
+	if isNew {
+		if id, err = n.create(ctx, r, tree, root); err != nil {
+			return "", err
+		}
+		made = dir
+	}
+	if id.Memory == 0 {
+		overlay.Upper, overlay.Work = dir.upper(), dir.work()
+	} else {
+		// What an earlier mount held is gone with it, so the limit may be another one now; there is always one.
+		overlay.Memory = &hostmount.Memory{At: dir.memory(), Bytes: cmp.Or(r.SizeLimit, id.Memory), Root: root}
+	}
+	return made, nil
+}
+
+// rootOf returns what the root directory of a new writable volume gets, which is what gives the mount its owner and mode:
+// those of the image's root directory, which its topmost layer has. CRI-O's may be one that nobody writes; a writable
+// volume's owner does.
+func (n *Node) rootOf(ctx context.Context, r Request, tree imagestore.Tree) (hostmount.Attributes, error) {
+	root, err := n.mounter.Attributes(ctx, tree.Layers[0], hostmount.Form(tree.Form))
+	if err != nil {
+		return root, fmt.Errorf("image %s: %w", r.Image, err)
+	}
+	root.Mode |= 0o700
 	if r.Group != nil {
-		attributes.GID, attributes.Mode = *r.Group, attributes.Mode|groupMode
+		root.GID, root.Mode = *r.Group, root.Mode|groupMode
 	}
-	return dir, true, n.create(ctx, r, tree, attributes)
+	return root, nil
 }
 
 // create makes a volume's directory, which appears under its name only when it is complete.
-func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) error {
+func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) (identity, error) {
 	final := n.data.of(r.VolumeID, r.Target)
 	draft := final + newSuffix
 	unlock, err := n.making.Lock(ctx, filepath.Base(string(draft)))
 	if err != nil {
-		return fmt.Errorf("waiting for a clean-up of the data of volume %q: %w", r.VolumeID, err)
+		return identity{}, fmt.Errorf("waiting for a clean-up of the data of volume %q: %w", r.VolumeID, err)
 	}
 	defer unlock()
-	err = n.discard(ctx, draft) // that of a process that was killed
-	if err == nil {
-		err = draft.fill(identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}, root)
-	}
-	if err == nil && r.SizeLimit > 0 {
-		err = n.limit(ctx, draft, r)
+	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}
+	err = n.draw(ctx, draft, id, root, r)
+	if errors.Is(err, ErrNoLimit) && n.limitFallback == LimitInMemory {
+		id.Memory = r.SizeLimit
+		err = n.draw(ctx, draft, id, root, r)
 	}
 	if err == nil {
 		err = os.Rename(string(draft), string(final))
@@ -219,7 +239,25 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 			"the image read-only: %w", n.data.root, err)
 	}
 	if err != nil {
-		return errors.Join(err, n.discard(ctx, draft))
+		return identity{}, errors.Join(err, n.discard(ctx, draft))
+	}
+	return id, nil
+}
+
+// draw makes the draft of a volume's directory, in place of one that was left.
+func (n *Node) draw(ctx context.Context, draft directory, id identity, root hostmount.Attributes, r Request) error {
+	if err := n.discard(ctx, draft); err != nil {
+		return err
+	}
+	if err := draft.fill(id, root); err != nil {
+		return err
+	}
+	switch {
+	case id.Memory > 0:
+		n.log.Info("keeping a volume in memory, for its file system cannot limit it", "volume", r.VolumeID, "target", r.Target, "limit", id.Memory)
+		return nil
+	case r.SizeLimit > 0:
+		return n.limit(ctx, draft, r)
 	}
 	return nil
 }

@@ -35,7 +35,11 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	if _, ours := n.treeOf(*stat.Mount); !ours || stat.Mount.ReadOnly {
 		return stats, nil
 	}
-	upper := n.data.of(volumeID, target).upper()
+	dir := n.data.of(volumeID, target)
+	if dir.inMemory() {
+		return stats, nil // of a file system of the volume's own
+	}
+	upper := dir.upper()
 	bytes, inodes, limited, err := n.mounter.Limited(ctx, upper)
 	if err != nil || limited {
 		return Stats{Bytes: bytes, Inodes: inodes}, err

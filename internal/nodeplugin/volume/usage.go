@@ -2,12 +2,14 @@ package volume
 
 import (
 	"context"
+	"path/filepath"
 	"sync/atomic"
 )
 
 // Usage is what is on the node now, and what sweeps found and did.
 type Usage struct {
 	ReadOnly, Writable int // volumes mounted by this driver
+	InMemory           int // of the writable ones, those that keep in memory what pods write
 	Pins               int // trees pinned
 	Adopted            int // snapshots and storage containers of the driver of before that pods need, at the latest sweep
 
@@ -48,6 +50,9 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 			usage.ReadOnly++
 		} else {
 			usage.Writable++
+		}
+		if filepath.Base(filepath.Dir(m.Upper)) == memoryDir {
+			usage.InMemory++
 		}
 	}
 	return usage, nil
