@@ -101,6 +101,8 @@ func TestValidation(t *testing.T) {
 		"size limits":            {text: "spec: {volumes: {defaultSizeLimit: 1Gi, maxSizeLimit: 1024Mi}}"},
 		"size limits in bytes":   {text: "spec: {volumes: {defaultSizeLimit: 2000000, maxSizeLimit: 2M}}"},
 		"one size limit":         {text: "spec: {volumes: {maxSizeLimit: 10Gi}}"},
+		"limits in memory":       {text: "spec: {volumes: {sizeLimitFallback: Memory}}"},
+		"limits on a loop":       {text: "spec: {volumes: {sizeLimitFallback: Loop}}", refused: "sizeLimitFallback"},
 		"default size too large": {text: "spec: {volumes: {defaultSizeLimit: 2Gi, maxSizeLimit: 1Gi}}", refused: "defaultSizeLimit is not larger than maxSizeLimit"},
 		"default size too small": {text: "spec: {volumes: {defaultSizeLimit: 1k}}", refused: "defaultSizeLimit is at least 1Mi"},
 		"largest size too small": {text: "spec: {volumes: {maxSizeLimit: 0}}", refused: "maxSizeLimit is at least 1Mi"},

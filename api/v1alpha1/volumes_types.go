@@ -5,6 +5,18 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
+// SizeLimitFallback says what becomes of a volume that a node's file system cannot limit.
+// +kubebuilder:validation:Enum=Refuse;Memory
+type SizeLimitFallback string
+
+const (
+	// FallbackRefuse refuses to mount it.
+	FallbackRefuse SizeLimitFallback = "Refuse"
+
+	// FallbackMemory keeps what its pod writes in memory.
+	FallbackMemory SizeLimitFallback = "Memory"
+)
+
 // Volumes holds the defaults of volumes that do not set their own.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
@@ -33,9 +45,9 @@ type Volumes struct {
 	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
 
 	// defaultSizeLimit is how much a writable volume may hold beside its image, e.g. 1Gi, unless its attribute
-	// sizeLimit says otherwise. Limits are project quotas: a node whose kubelet directory is not on ext4 or XFS
-	// mounted with prjquota refuses every volume that has one. A volume that was written before without a limit
-	// stays without. Default: maxSizeLimit.
+	// sizeLimit says otherwise. Limits are project quotas; what happens on a node whose kubelet directory is not on ext4 or
+	// XFS mounted with prjquota is up to sizeLimitFallback. A volume that was written before without a limit stays
+	// without. Default: maxSizeLimit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="defaultSizeLimit is at least 1Mi; leave it out for no limit"
@@ -49,6 +61,14 @@ type Volumes struct {
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="maxSizeLimit is at least 1Mi; leave it out for no limit"
 	// +optional
 	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
+
+	// sizeLimitFallback says what becomes of a volume with a size limit on a node whose kubelet directory has no project
+	// quotas. Refuse: it is not mounted, and its pod's events say why. Memory: what the pod writes is kept in memory, up to
+	// the limit; it counts against the pod's own memory limit, and a reboot of the node ends it. Volumes that exist
+	// stay as they are.
+	// +kubebuilder:default=Refuse
+	// +optional
+	SizeLimitFallback SizeLimitFallback `json:"sizeLimitFallback,omitempty"`
 
 	// maxVolumesPerNode is how many volumes of the driver the scheduler puts on one node. It counts PersistentVolumes
 	// and no inline volumes, because the scheduler does so. Default: as many mounts as the node's kernel allows

@@ -12,6 +12,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
 // parse reads flags as the program does.
@@ -42,7 +43,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 func TestEveryFlagIsHeard(t *testing.T) {
 	o, err := parse(t, "--driver-name=a.example", "--alias=b.example", "--alias=a.example", "--alias=c.example", "--node-name=n",
 		"--runtime=cri-o", "--mount-mode=Bidirectional", "--kubelet-root=/data/kubelet/", "--storage-root=/data/storage",
-		"--http-address=127.0.0.1:1", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--release-after=1s", "--orphan-after=2s", "--warm-metal-metrics", "--log-level=debug")
+		"--http-address=127.0.0.1:1", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--limit-fallback=Memory", "--release-after=1s", "--orphan-after=2s", "--warm-metal-metrics", "--log-level=debug")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,19 +52,19 @@ func TestEveryFlagIsHeard(t *testing.T) {
 	}
 	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///var/run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
 		o.pluginDir("a.example") != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
-		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.warmMetalMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
+		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != volume.LimitInMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.warmMetalMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
 		t.Errorf("options %+v", o)
 	}
 }
 
 func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 	_, err := parse(t, "--driver-name=../a", "--alias=", "--node-name=", "--runtime=docker", "--mount-mode=Sideways", "--kubelet-root=/",
-		"--storage-root=x", "--provider-socket=y", "--pull-policy=Maybe", "--max-parallel-pulls=0", "--default-size-limit=2Gi", "--max-size-limit=1Gi", "--release-after=0s", "--orphan-after=-1s", "--log-level=loud")
+		"--storage-root=x", "--provider-socket=y", "--pull-policy=Maybe", "--max-parallel-pulls=0", "--default-size-limit=2Gi", "--max-size-limit=1Gi", "--limit-fallback=Loop", "--release-after=0s", "--orphan-after=-1s", "--log-level=loud")
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{`"../a"`, "--node-name", `"docker"`, `"Sideways"`, "--kubelet-root", "--storage-root", "--provider-socket", `"Maybe"`,
-		"--max-parallel-pulls", "--default-size-limit", "--release-after", "--orphan-after", `"loud"`} {
+		"--max-parallel-pulls", "--default-size-limit", `"Loop"`, "--release-after", "--orphan-after", `"loud"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in:\n%v", want, err)
 		}

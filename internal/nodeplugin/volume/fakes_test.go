@@ -34,10 +34,12 @@ type world struct {
 
 	onUnpin  func() // runs after Unpin had its effect, before it returns
 	onEnsure func() // runs in Ensure
-	held     bool   // what the last Ensure was told
+	fallback LimitFallback
+	held     bool // what the last Ensure was told
 	broken   []string
 	gone     map[string]bool                // targets whose layers were removed
 	left     map[string]imagestore.Leftover // by name
+	memory   map[string]hostmount.Memory    // of the latest mount in memory, by target
 	limits   map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
 }
 
@@ -49,6 +51,7 @@ func newWorld() *world {
 		faults: map[string]int{},
 		gone:   map[string]bool{},
 		left:   map[string]imagestore.Leftover{},
+		memory: map[string]hostmount.Memory{},
 		limits: map[uint64]int64{},
 	}
 }
@@ -189,20 +192,25 @@ func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 		if !w.pins[tree] && o.Source != overlaySource {
 			w.broken = append(w.broken, "mounted "+tree+" without a pin")
 		}
+		upper, dirs := o.Upper, []string{o.Upper, o.Work}
+		if o.Memory != nil {
+			upper, dirs = filepath.Join(o.Memory.At, "upper"), []string{o.Memory.At}
+			w.memory[o.Target] = *o.Memory
+		}
 		if old, ok := w.mounts[o.Target]; ok {
-			if old.Source == o.Source && old.ReadOnly == (o.Upper == "") {
+			if old.Source == o.Source && old.ReadOnly == (upper == "") {
 				return nil
 			}
 			return hostmount.ErrOccupied
 		}
-		if o.Upper != "" {
-			for _, dir := range []string{o.Upper, o.Work} {
+		if upper != "" {
+			for _, dir := range dirs {
 				if _, err := os.Stat(dir); err != nil {
 					w.broken = append(w.broken, err.Error())
 				}
 			}
 		}
-		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: o.Upper == "", Upper: o.Upper}
+		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: upper == "", Upper: upper}
 		return nil
 	})
 }
@@ -225,7 +233,7 @@ func (w *world) Mounts(context.Context) ([]hostmount.Mount, error) {
 // node is a Node in a world, with a kubelet directory of its own.
 func (w *world) node(t *testing.T, root string) *Node {
 	t.Helper()
-	n, err := New(Config{Driver: driver, KubeletRoot: root, Mounter: w, Store: w, Adopter: w, Images: w})
+	n, err := New(Config{Driver: driver, KubeletRoot: root, Mounter: w, Store: w, Adopter: w, Images: w, LimitFallback: w.fallback})
 	if err != nil {
 		t.Fatal(err)
 	}

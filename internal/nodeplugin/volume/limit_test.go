@@ -97,3 +97,86 @@ func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 	later(t, n, DefaultReleaseAfter)
 	w.expectNothingLeft(t, n)
 }
+
+func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	w.limits, w.fallback = nil, LimitInMemory
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	group := uint32(os.Getgid())
+	r.Group = &group
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	dir := n.data.of(r.VolumeID, r.Target)
+	want := hostmount.Memory{At: dir.memory(), Bytes: 1 << 20, Root: hostmount.Attributes{UID: uint32(os.Getuid()), GID: group, Mode: 0o2771}}
+	if got := w.memory[r.Target]; got != want {
+		t.Errorf("mounted on %+v, want %+v", got, want)
+	}
+	if usage, err := n.Usage(t.Context()); err != nil || usage.Writable != 1 || usage.InMemory != 1 {
+		t.Errorf("usage %+v, %v", usage, err)
+	}
+	// The file system of a volume's own tells its figures.
+	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); err != nil || stats.Bytes.Used != 1<<29 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+
+	// The node restarts; limits are refused from now on, and none is the default. The volume stays what it is.
+	w.mounts, w.fallback = map[string]hostmount.Mount{}, RefuseLimits
+	n, r.SizeLimit = w.node(t, root), 0
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.memory[r.Target]; got != want {
+		t.Errorf("mounted again on %+v, want %+v", got, want)
+	}
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
+}
+
+func TestAVolumeOnDiskStaysThereWhereLimitsGoToMemory(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	w.fallback = LimitInMemory
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.memory) != 0 || len(w.limits) == 0 {
+		t.Errorf("a file system that has quotas is not used: memory %v, limits %v", w.memory, w.limits)
+	}
+}
+
+// A killed process may have left memory mounted in the directory: removing its content would remove the mount's.
+func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	w.limits, w.fallback = nil, LimitInMemory
+	n, r := w.node(t, root), limited(t, root, 1<<20)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	aside, err := n.data.setAside(directoryName(r.VolumeID, r.Target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.faults["unmount"] = 1
+	if err := n.discard(t.Context(), aside); !errors.Is(err, errInjected) || !aside.inMemory() {
+		t.Errorf("discarded what is mounted: %v", err)
+	}
+	w.mounts[aside.memory()] = hostmount.Mount{Target: aside.memory()}
+	if err := n.discard(t.Context(), aside); err != nil {
+		t.Error(err)
+	}
+	if _, mounted := w.mounts[aside.memory()]; mounted || aside.inMemory() {
+		t.Error("the memory is left")
+	}
+}
+
+func TestALimitFallbackIsRefuseOrMemory(t *testing.T) {
+	for _, text := range []string{"", "memory", "Loop"} {
+		if _, err := ParseLimitFallback(text); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
