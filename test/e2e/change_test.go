@@ -13,7 +13,7 @@ import (
 // alias is the driver's second name.
 const alias = "csi-image.warm-metal.tech"
 
-// changedDriver has a second name, a secret and a number of volumes.
+// changedDriver has a second name, a secret, a number of volumes, and a place for limits that its nodes cannot enforce.
 const changedDriver = `
 apiVersion: storage.imagecsi.dev/v1alpha1
 kind: ImageCSIDriver
@@ -21,7 +21,7 @@ metadata: {name: ` + driver + `}
 spec:
   aliases: [` + alias + `]
   credentials: {secrets: [{name: registry}]}
-  volumes: {maxVolumesPerNode: 123}
+  volumes: {maxVolumesPerNode: 123, sizeLimitFallback: Memory}
 `
 
 // driverIsChanged gives the driver a second name, a secret and a number of volumes, and waits until both nodes know.
@@ -32,7 +32,7 @@ func driverIsChanged(t *testing.T, s *suite) {
 			s.waitFor(t, soon, "123", "get", "csinode", node, "-o", fmt.Sprintf("jsonpath={.spec.drivers[?(@.name==%q)].allocatable.count}", name))
 		}
 		s.waitFor(t, soon, "1 1", "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", "jsonpath={.status.updatedNumberScheduled} {.status.numberReady}")
-		if got := s.must(t, "exec", "reader-"+class, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+		if got := s.run(t, "reader-"+class, "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
 			t.Errorf("%s: after the change /image/hello.txt holds %q", class, got)
 		}
 	}
@@ -48,7 +48,7 @@ func bothNames(t *testing.T, s *suite) {
 	s.apply(t, manifests...)
 	s.waitReady(t, onEach("names")...)
 	for _, pod := range onEach("names") {
-		got := s.must(t, "exec", pod, "--", "cat", "/image/hello.txt", "/image1/hello.txt")
+		got := s.run(t, pod, "cat", "/image/hello.txt", "/image1/hello.txt")
 		if want := strings.TrimSpace(known + known); got != want {
 			t.Errorf("%s: the two volumes hold %q, want %q", pod, got, want)
 		}
@@ -80,7 +80,7 @@ func secretOfTheDriver(t *testing.T, s *suite) {
 	s.setSecret(t, cluster.RegistryPassword("alice"))
 	s.waitReady(t, onEach("private")...)
 	for _, pod := range onEach("private") {
-		if got := s.must(t, "exec", pod, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+		if got := s.run(t, pod, "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
 			t.Errorf("%s: /image/hello.txt holds %q, want %q", pod, got, known)
 		}
 	}

@@ -28,19 +28,16 @@ func ignoredVolumes(t *testing.T, s *suite) {
 	s.waitFor(t, soon, "", "-n", s.namespace, "get", "pods", "-l", "imagecsi.dev/driver="+driver, "-o", "name")
 	s.waitFor(t, soon, "VolumesIgnored", "get", "events", "-A", "--field-selector", "involvedObject.uid="+uid+",reason=VolumesIgnored", "-o", "jsonpath={.items[*].reason}")
 	for _, pod := range append(onEach("reader"), onEach("stranded")...) {
-		if got := s.must(t, "exec", pod, "--", "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
+		if got := s.run(t, pod, "cat", "/image/hello.txt"); got != strings.TrimSpace(known) {
 			t.Errorf("%s: without the driver /image/hello.txt holds %q", pod, got)
 		}
 	}
 	for _, pod := range onEach("stranded") {
-		s.must(t, "exec", pod, "--", "sh", "-c", "echo mine >/image/mine; kill 1")
-		poll.Until(t, pod+"'s next container has what the first one wrote", soon, func() error {
-			got, err := s.exec(t, pod, "cat", "/image/mine")
-			if err == nil && got != "mine" {
-				err = fmt.Errorf("got %q", got)
-			}
-			return err
-		})
+		s.run(t, pod, "sh", "-c", "echo mine >/image/mine")
+		s.endContainer(t, pod)
+		if got := s.run(t, pod, "cat", "/image/mine"); got != "mine" {
+			t.Errorf("%s: the next container finds %q of what the first one wrote", pod, got)
+		}
 	}
 
 	gone := onEach("stranded")

@@ -14,8 +14,18 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
+const (
+	// callLimit is more than any wait that kubectl is told to make.
+	callLimit = 4 * time.Minute
+
+	// execLimit bounds a command in a pod, whose stream may never end when its container does.
+	execLimit = 30 * time.Second
+)
+
 // kubectl runs the cluster's kubectl and returns its output; what it says on failure is in the error.
 func (s *suite) kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
 	command := exec.CommandContext(ctx, filepath.Join(s.programs, "kubectl"), args...)
 	command.Dir = s.root
 	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
@@ -69,7 +79,34 @@ func (s *suite) refused(t *testing.T, manifest string) string {
 // exec runs a command in a pod.
 func (s *suite) exec(t *testing.T, pod string, command ...string) (string, error) {
 	t.Helper()
-	return s.kubectl(t.Context(), "", append([]string{"exec", pod, "--"}, command...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), execLimit)
+	defer cancel()
+	return s.kubectl(ctx, "", append([]string{"exec", pod, "--"}, command...)...)
+}
+
+// run is exec for a test that cannot go on without the answer.
+func (s *suite) run(t *testing.T, pod string, command ...string) string {
+	t.Helper()
+	out, err := s.exec(t, pod, command...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// endContainer ends a pod's container and waits for the next one.
+func (s *suite) endContainer(t *testing.T, pod string) {
+	t.Helper()
+	restarts := []string{"get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}"}
+	before := s.must(t, restarts...)
+	_, _ = s.exec(t, pod, "sh", "-c", "kill 1") // the container may take the answer along
+	poll.Until(t, "the next container of "+pod, soon, func() error {
+		after, err := s.kubectl(t.Context(), "", restarts...)
+		if err == nil && (after == before || !strings.HasSuffix(after, " true")) {
+			err = fmt.Errorf("restarts and readiness are %q, and were %q", after, before)
+		}
+		return err
+	})
 }
 
 // waitFor repeats a kubectl query until its answer is want.

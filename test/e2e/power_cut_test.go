@@ -19,7 +19,7 @@ func powerCut(t *testing.T, s *suite) {
 	pods := append(onEach("kept"), onEach("deleted")...)
 	s.waitReady(t, pods...)
 	for _, pod := range pods {
-		s.must(t, "exec", pod, "--", "sh", "-c", "echo mine >/image/hello.txt && rm -r /image/sub && sync")
+		s.run(t, pod, "sh", "-c", "echo mine >/image/hello.txt && rm -r /image/sub && sync")
 	}
 	for class, node := range nodes() {
 		n, err := s.cluster.Node(node)

@@ -135,17 +135,18 @@ func (s *suite) install(t *testing.T) error {
 	return nil
 }
 
-// dump logs what helps to understand a failure.
+// dump logs what helps to understand a failure, and no more: what the failed step said comes after it.
 func (s *suite) dump(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, args := range [][]string{
-		{"get", "imagecsidrivers", "-o", "yaml"},
+		{"get", "imagecsidrivers", "-o", "jsonpath={range .items[*]}{.metadata} {.spec} {.status}{'\n'}{end}"},
 		{"get", "nodes,csinodes,csidrivers", "--show-labels"},
 		{"get", "daemonsets,pods", "-A", "-o", "wide"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=80", "-l", "app.kubernetes.io/name=image-csi-operator"},
+		{"get", "events", "-A", "--field-selector", "type=Warning", "--sort-by=.lastTimestamp"},
+		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=30", "-l", "app.kubernetes.io/name=image-csi-operator"},
+		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=20", "-l", "imagecsi.dev/driver"},
 	} {
 		out, err := s.kubectl(ctx, "", args...)
 		if err != nil {
