@@ -24,7 +24,7 @@ type leftoverMetadata struct {
 
 // Leftovers implements imagestore.Adopter.
 func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
-	return within(ctx, "listing what the driver of before keeps in CRI-O's store", func() ([]imagestore.Leftover, error) {
+	return within(ctx, s, "listing what the driver of before keeps in CRI-O's store", func() ([]imagestore.Leftover, error) {
 		containers, err := s.storage.Containers()
 		if err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	if _, ok := imagestore.LeftoverKey(name); !ok {
 		return fmt.Errorf("storage container %q is not one of the driver of before", name)
 	}
-	_, err := within(ctx, "removing container "+name+" of the driver of before from CRI-O's store", func() (struct{}, error) {
+	_, err := within(ctx, s, "removing container "+name+" of the driver of before from CRI-O's store", func() (struct{}, error) {
 		err := s.storage.DeleteContainer(name)
 		if errors.Is(err, storage.ErrNotAContainer) || errors.Is(err, storage.ErrContainerUnknown) {
 			err = nil

@@ -36,7 +36,7 @@ func (s *Store) layerID(tree string) string {
 
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, error) {
-	return within(ctx, "pinning image "+reference+" in CRI-O's store", func() (imagestore.Tree, error) {
+	return within(ctx, s, "pinning image "+reference+" in CRI-O's store", func() (imagestore.Tree, error) {
 		image, err := s.image(reference)
 		if err != nil {
 			return imagestore.Tree{}, err
@@ -156,7 +156,7 @@ func (s *Store) Find(context.Context, string) imagestore.PinFunc { return nil }
 
 // Pinned implements imagestore.Store.
 func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {
-	return within(ctx, "looking for pinned tree "+treeID+" in CRI-O's store", func() (imagestore.Tree, error) {
+	return within(ctx, s, "looking for pinned tree "+treeID+" in CRI-O's store", func() (imagestore.Tree, error) {
 		pinned, err := s.ours(treeID)
 		if err != nil {
 			return imagestore.Tree{}, err
@@ -171,7 +171,7 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
-	return within(ctx, "listing the pins of "+s.driver+" in CRI-O's store", func() ([]string, error) {
+	return within(ctx, s, "listing the pins of "+s.driver+" in CRI-O's store", func() ([]string, error) {
 		containers, err := s.storage.Containers()
 		if err != nil {
 			return nil, err
@@ -212,7 +212,7 @@ func (s *Store) unfinished(layer *storage.Layer) (tree string, ok bool) {
 
 // Unpin implements imagestore.Store.
 func (s *Store) Unpin(ctx context.Context, treeID string) error {
-	_, err := within(ctx, "unpinning "+treeID+" in CRI-O's store", func() (struct{}, error) {
+	_, err := within(ctx, s, "unpinning "+treeID+" in CRI-O's store", func() (struct{}, error) {
 		err := s.remove(treeID)
 		if err == nil {
 			s.logger.Info("unpinned image", "tree", treeID)

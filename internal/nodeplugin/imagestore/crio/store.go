@@ -22,6 +22,10 @@ const (
 
 	// driverName is the only graph driver whose layers are stacks of directories.
 	driverName = "overlay"
+
+	// maxCalls is how many calls of the library run at a time. It does one thing after another for the most part, so
+	// more than a few only wait.
+	maxCalls = 16
 )
 
 // Config says which store to use and in whose name.
@@ -40,11 +44,13 @@ type Config struct {
 // Store implements imagestore.Store. Its methods may be called at the same time.
 //
 // The storage library takes file locks that CRI-O holds as well and knows no deadline. A call whose context ends
-// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins.
+// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins. While the
+// store hangs, no more than maxCalls of them do that.
 type Store struct {
 	storage storage.Store
 	driver  string
 	logger  *slog.Logger
+	calls   chan struct{} // holds one for each call of the library that runs
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -83,7 +89,7 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", config.GraphRoot, err)
 	}
-	return &Store{storage: s, driver: config.Driver, logger: config.Logger}, nil
+	return &Store{storage: s, driver: config.Driver, logger: config.Logger, calls: make(chan struct{}, maxCalls)}, nil
 }
 
 // Close forgets the handle. Pins stay, and so does everything else: the store is CRI-O's, so it is never shut down.
@@ -92,8 +98,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// within runs f until it returns or ctx ends.
-func within[T any](ctx context.Context, attempt string, f func() (T, error)) (T, error) {
+// within runs f, when there is room for another call, until it returns or ctx ends.
+func within[T any](ctx context.Context, s *Store, attempt string, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -102,8 +108,14 @@ func within[T any](ctx context.Context, attempt string, f func() (T, error)) (T,
 	if err := ctx.Err(); err != nil {
 		return zero, fmt.Errorf("%s: %w", attempt, err)
 	}
+	select {
+	case s.calls <- struct{}{}:
+	case <-ctx.Done():
+		return zero, fmt.Errorf("%s: CRI-O's store does not answer, and %d calls wait for it already: %w", attempt, cap(s.calls), ctx.Err())
+	}
 	done := make(chan result, 1)
 	go func() {
+		defer func() { <-s.calls }()
 		defer func() {
 			// The library panics on what it takes for a programming error; that must not end the plugin.
 			if p := recover(); p != nil {

@@ -8,13 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/lockfile"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
@@ -259,12 +262,34 @@ func TestAnEndedContextEndsTheCall(t *testing.T) {
 	if _, err := f.open(t, driver).Pins(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	blocked, unblock := context.WithCancel(context.Background())
-	forever := make(chan struct{})
-	defer close(forever)
-	go unblock()
-	if _, err := within(blocked, "waiting", func() (int, error) { <-forever; return 0, nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+}
+
+func TestAStoreThatHangsIsToldAndHoldsUpNoMoreThanAFewCalls(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(t, driver)
+	lock, err := lockfile.GetLockFile(filepath.Join(f.dir, "graph", driverName+"-containers", "containers.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	lock.Lock()
+	for range 2 * maxCalls {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		if _, err = s.Pins(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "CRI-O's store does not answer") {
+			t.Errorf("got %v", err)
+		}
+		cancel()
+	}
+	if now := runtime.NumGoroutine(); now > before+maxCalls {
+		t.Errorf("%d goroutines, %d before and %d for calls", now, before, maxCalls)
+	}
+	if !strings.Contains(err.Error(), "16 calls wait for it already") {
+		t.Errorf("the last call says %v", err)
+	}
+	lock.Unlock()
+	pins(t, s)
+	for range maxCalls { // until those that were given up have ended
+		s.calls <- struct{}{}
 	}
 }
 
