@@ -16,10 +16,10 @@ type Engine struct {
 	quotaByDevice bool       // tests set it to do as on a kernel without quotactl_fd(2)
 	projects      sync.Mutex // held from the choice of a free project ID until it is in use
 
-	requests chan request
+	mounting pool // the mount threads
+	looking  pool // one thread of its own, for a file system that hangs must not keep others from being mounted
 	closed   chan struct{}
 	close    sync.Once
-	threads  sync.WaitGroup
 }
 
 // Open starts the mount threads and finds out what the kernel offers. The error of a thread that could not enter the
@@ -31,7 +31,8 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	}
 	e := &Engine{
 		config:   config,
-		requests: make(chan request),
+		mounting: pool{requests: make(chan request)},
+		looking:  pool{requests: make(chan request)},
 		closed:   make(chan struct{}),
 	}
 	if err := e.startThreads(); err != nil {
@@ -47,10 +48,10 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close ends the mount threads after the requests that run. Mounts stay.
+// Close ends the mount threads after the requests that run. It does not wait for a look at a volume. Mounts stay.
 func (e *Engine) Close() error {
 	e.close.Do(func() { close(e.closed) })
-	e.threads.Wait()
+	e.mounting.threads.Wait()
 	return nil
 }
 
@@ -73,12 +74,31 @@ func (e *Engine) do(ctx context.Context, f func() error) error {
 	}
 	r := request{run: f, done: make(chan error, 1)}
 	select {
-	case e.requests <- r:
+	case e.mounting.requests <- r:
 		return <-r.done
 	case <-e.closed:
 		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("all %d mount threads are at work: %w", e.config.Threads, ctx.Err())
+	}
+}
+
+// look runs f, which looks into a volume and changes nothing, on the thread for that. It waits no longer than ctx lives,
+// and f may end later: nothing that it writes to may be read after an error.
+func (e *Engine) look(ctx context.Context, f func() error) error {
+	r := request{run: f, done: make(chan error, 1)}
+	select {
+	case e.looking.requests <- r:
+	case <-e.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("the look at another volume, whose file system does not answer, has not ended: %w", ctx.Err())
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the volume's file system does not answer: %w", ctx.Err())
 	}
 }
 

@@ -23,14 +23,15 @@ type Stat struct {
 	Bytes, Inodes Capacity
 }
 
-// Stat looks at a target. Errors: ErrBadTarget, or the kernel's own: fs.ErrNotExist if there is no directory.
+// Stat looks at a target. Errors: ErrBadTarget, the context's if a file system does not answer in time, or the kernel's
+// own: fs.ErrNotExist if there is no directory.
 func (e *Engine) Stat(ctx context.Context, target string) (Stat, error) {
 	rel, err := e.beneathRoot(target)
 	if err != nil {
 		return Stat{}, err
 	}
 	var stat Stat
-	err = e.do(ctx, func() (err error) {
+	err = e.look(ctx, func() (err error) {
 		stat, err = e.stat(rel)
 		return err
 	})
@@ -40,7 +41,7 @@ func (e *Engine) Stat(ctx context.Context, target string) (Stat, error) {
 	return stat, nil
 }
 
-// stat runs on a mount thread.
+// stat runs on the thread for looks.
 func (e *Engine) stat(rel string) (Stat, error) {
 	root, err := e.openRoot()
 	if err != nil {

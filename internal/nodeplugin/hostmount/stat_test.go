@@ -1,11 +1,16 @@
 package hostmount
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,6 +66,49 @@ func TestStatTellsThatALayerIsGone(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestVolumesThatHangKeepNoOthersFromBeingMounted(t *testing.T) {
+	f := newFixture(t)
+	hung := f.dir(t, "pods/uid/volumes/kubernetes.io~csi/hung/mount")
+	end := hang(t, f, hung)
+	var looks sync.WaitGroup
+	for range 2 * f.config.Threads {
+		looks.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := f.Stat(ctx, hung); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer") {
+				t.Errorf("of a volume that hangs: %v", err)
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond) // all of them hang, or have given up
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	o := f.overlay(t, f.layers(t, 2)...)
+	if err := f.MountOverlay(ctx, o); err != nil {
+		t.Error(err)
+	}
+	end()
+	looks.Wait()
+	if stat, err := f.Stat(deadline(t), o.Target); err != nil || stat.Mount == nil {
+		t.Errorf("after that: %+v, %v", stat, err)
+	}
+}
+
+// hang mounts a file system whose answers are awaited in vain until end is called.
+func hang(t *testing.T, f *fixture, target string) (end func()) {
+	t.Helper()
+	device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skip("this kernel has no FUSE: ", err)
+	}
+	end = sync.OnceFunc(func() { closeFD(device) })
+	t.Cleanup(end)
+	inNamespace(t, f, func() error {
+		return unix.Mount("hung", target, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device))
+	})
+	return end
 }
 
 func TestAnEmptyDirectoryIsNotGone(t *testing.T) {

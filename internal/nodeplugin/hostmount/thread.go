@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,14 @@ type request struct {
 	done chan error
 }
 
-// startThreads starts all mount threads and returns when each has entered the namespace. The namespace is opened
-// once and closed again: the threads keep it.
+// pool is the threads that do one kind of work.
+type pool struct {
+	requests chan request
+	threads  sync.WaitGroup
+}
+
+// startThreads starts all threads and returns when each has entered the namespace. The namespace is opened once and
+// closed again: the threads keep it.
 func (e *Engine) startThreads() error {
 	namespace := -1
 	if e.config.NamespaceDir != "" {
@@ -28,31 +35,33 @@ func (e *Engine) startThreads() error {
 		defer closeFD(fd)
 		namespace = fd
 	}
-	for range e.config.Threads {
-		started := make(chan error, 1)
-		e.threads.Add(1)
-		go e.thread(namespace, started)
-		if err := <-started; err != nil {
-			return err
+	for p, threads := range map[*pool]int{&e.mounting: e.config.Threads, &e.looking: 1} {
+		for range threads {
+			started := make(chan error, 1)
+			p.threads.Add(1)
+			go e.thread(p, namespace, started)
+			if err := <-started; err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// thread turns the calling goroutine into a mount thread until the engine is closed. It never unlocks, so that the
+// thread turns the calling goroutine into a thread of a pool until the engine is closed. It never unlocks, so that the
 // operating system thread ends with the goroutine and its namespace is never met by other code.
-func (e *Engine) thread(namespace int, started chan<- error) {
+func (e *Engine) thread(p *pool, namespace int, started chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		// The first thread cannot end before the process, and /proc/self shows its namespace: hold it until the
 		// mount thread runs elsewhere.
 		moved := make(chan error, 1)
-		go e.thread(namespace, moved)
+		go e.thread(p, namespace, moved)
 		started <- <-moved
 		runtime.UnlockOSThread()
 		return
 	}
-	defer e.threads.Done()
+	defer p.threads.Done()
 	err := enter(namespace)
 	started <- err
 	if err != nil {
@@ -60,7 +69,7 @@ func (e *Engine) thread(namespace int, started chan<- error) {
 	}
 	for {
 		select {
-		case r := <-e.requests:
+		case r := <-p.requests:
 			r.done <- runAtRoot(r.run)
 		case <-e.closed:
 			return
