@@ -40,7 +40,7 @@ func mountEROFS(image string) (int, error) {
 		return -1, fmt.Errorf("naming the image (fsconfig): %w%s", err, kernelMessages(fs))
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("reading the image: %w%s", noEROFS(err), kernelMessages(fs))
+		return -1, fmt.Errorf("reading the image: %w%s", badEROFS(noEROFS(err)), kernelMessages(fs))
 	}
 	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	if err != nil {
@@ -59,6 +59,16 @@ func noEROFS(err error) error {
 	default:
 		return err
 	}
+}
+
+// badEROFS gives the errors by which the kernel's erofs refuses what an image holds their type (fs/erofs/super.c).
+func badEROFS(err error) error {
+	for _, refusal := range []error{unix.EINVAL, unix.EUCLEAN, unix.EBADMSG, unix.EIO, unix.EOPNOTSUPP} {
+		if errors.Is(err, refusal) && !errors.Is(err, ErrNoEROFS) {
+			return fmt.Errorf("%w, or has features that this kernel lacks: %w", ErrBadEROFS, err)
+		}
+	}
+	return err
 }
 
 // refusedStack gives the error of a kernel that takes no unattached mount for a layer its type.

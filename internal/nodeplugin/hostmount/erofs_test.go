@@ -3,6 +3,7 @@ package hostmount
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,15 +137,23 @@ func TestTheRootOfAnEROFSLayerHasItsAttributes(t *testing.T) {
 func TestAFileThatIsNoEROFSImageMountsNothing(t *testing.T) {
 	f := newFixture(t)
 	good := erofsLayers(t)
-	for name, layers := range map[string][]string{
-		"not an image": {good[0], filepath.Join(f.root, "file")}, "missing": {filepath.Join(f.root, "none"), good[1]},
+	damaged := []byte(readFile(t, good[1]))
+	damaged[1024] ^= 1 // the superblock's magic number
+	writeFile(t, filepath.Join(f.root, "damaged"), string(damaged))
+	writeFile(t, filepath.Join(f.root, "file"), "no image")
+	for name, c := range map[string]struct {
+		layers []string
+		want   error
+	}{
+		"not an image": {[]string{good[0], filepath.Join(f.root, "file")}, ErrBadEROFS},
+		"damaged":      {[]string{good[0], filepath.Join(f.root, "damaged")}, ErrBadEROFS},
+		"missing":      {[]string{filepath.Join(f.root, "none"), good[1]}, fs.ErrNotExist},
 	} {
-		writeFile(t, filepath.Join(f.root, "file"), "no image")
 		before := openFiles(t)
-		o := f.overlay(t, layers...)
+		o := f.overlay(t, c.layers...)
 		o.Form = EROFS
-		if err := f.MountOverlay(deadline(t), o); err == nil {
-			t.Errorf("%s: mounted", name)
+		if err := f.MountOverlay(deadline(t), o); !errors.Is(err, c.want) || c.want != ErrBadEROFS && errors.Is(err, ErrBadEROFS) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 		if _, err := os.Stat(o.Target); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: the target stays: %v", name, err)

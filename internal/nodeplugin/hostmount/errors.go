@@ -27,6 +27,9 @@ var (
 	// ErrNoEROFS says that the kernel lacks what it takes to stack layers that are EROFS images.
 	ErrNoEROFS = errors.New("this node's kernel cannot stack EROFS images")
 
+	// ErrBadEROFS says that a layer is no EROFS image, a damaged one, or one that this kernel cannot read.
+	ErrBadEROFS = errors.New("the layer is no sound EROFS image")
+
 	// ErrNoQuota says that a file system enforces no project quotas, so that nothing on it can be limited.
 	ErrNoQuota = errors.New("the file system enforces no project quotas")
 

@@ -87,7 +87,7 @@ func (p *Puller) noteBegin(image string, credentials bool) (note, error) {
 	}
 	end, err := p.config.Access.Begin(n.repository)
 	if err != nil {
-		kind := Unknown
+		kind := Defect
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			kind = NoSpace
 		}

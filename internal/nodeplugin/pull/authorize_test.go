@@ -187,7 +187,7 @@ func TestNothingIsPulledThatCannotBeRecorded(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	ensure(t, p, "", alice, Unknown)
+	ensure(t, p, "", alice, Defect)
 	if len(registry.asked) != 0 {
 		t.Errorf("pulled %q", registry.asked)
 	}

@@ -32,12 +32,14 @@ const (
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
+	Defect       Kind = "Defect"       // the node plugin cannot do its own part
 	Unknown      Kind = "Unknown"      // anything else; the runtime's words tell
 )
 
 // kinds holds, for each Kind, the gRPC code and the sentence for the pod's event, which names the image. The codes
 // Aborted, Unavailable and ResourceExhausted make the kubelet treat the volume as uncertain, so that it unpublishes
-// it even if the pod goes away before the next try.
+// it even if the pod goes away before the next try. Internal is for the node plugin's own faults, which make it unready:
+// nothing that an image or a registry can bring about.
 var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing changes
 	code     codes.Code
 	sentence string
@@ -57,7 +59,8 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
-	Unknown:     {codes.Internal, "image %s could not be pulled"},
+	Defect:      {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
+	Unknown:     {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
 }
 
 // Error is a failed Ensure. Its text is one sentence for the pod's event.
@@ -119,6 +122,8 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
 	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
+	// Any other answer of a registry, in the words of containerd and of CRI-O.
+	{Failing, []string{"unexpected status", "unexpected http status", "invalid status code from registry", "statuscode: ", "error parsing http"}},
 }
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.

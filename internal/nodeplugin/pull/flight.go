@@ -84,7 +84,7 @@ func (p *Puller) fly(f *flight, r Request) {
 		f.err = p.run(f, r)
 		return nil
 	}); panicked != nil {
-		f.err = &Error{Kind: Unknown, Image: f.key.image, text: "image " + f.key.image + " could not be pulled: " + panicked.Error(), cause: panicked}
+		f.err = &Error{Kind: Defect, Image: f.key.image, text: "image " + f.key.image + " could not be pulled: " + panicked.Error(), cause: panicked}
 	}
 	now := time.Now()
 	took := now.Sub(f.queued)

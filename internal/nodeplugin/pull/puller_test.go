@@ -240,7 +240,7 @@ func TestAPanicInAPullIsTheEndOfThatPullOnly(t *testing.T) {
 	p := newPuller(t, &fakeCRI{}, Config{MaxParallel: 1})
 	panics := &Provided{Ask: func(context.Context) ([]*runtimeapi.AuthConfig, error) { panic("oh no") }}
 	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Provided: panics})
-	if kindOf(t, err) != Unknown || strings.Contains(err.Error(), "oh no") {
+	if kindOf(t, err) != Defect || strings.Contains(err.Error(), "oh no") {
 		t.Errorf("got %v", err)
 	}
 	if err := p.Ensure(within(t, 10*time.Second), Request{Image: image}); err != nil {

@@ -244,6 +244,7 @@ func TestErrorCodes(t *testing.T) {
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
+		{hostmount.ErrBadEROFS, codes.FailedPrecondition},
 		{hostmount.ErrBadTarget, codes.InvalidArgument},
 		{hostmount.ErrClosed, codes.Unavailable},
 		{syscall.ENOSPC, codes.ResourceExhausted},

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -130,6 +132,33 @@ func (d *daemon) load(t *testing.T, name string, n int) client.Image {
 		t.Fatalf("importing %s: %d images, %v", name, len(found), err)
 	}
 	return client.NewImage(c, found[0])
+}
+
+// loadDamaged imports an image whose configuration names another layer than its manifest.
+func (d *daemon) loadDamaged(t *testing.T, name string) {
+	t.Helper()
+	ctx, c, image := testContext(t), d.client(t), d.load(t, name+"-whole", 1) // which keeps the layer
+	manifest, err := images.Manifest(ctx, c.ContentStore(), image.Target(), image.Platform())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(mediaType string, v any) ocispec.Descriptor {
+		blob := toJSON(t, v)
+		desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(blob), Size: int64(len(blob))}
+		err := content.WriteBlob(ctx, c.ContentStore(), desc.Digest.String(), bytes.NewReader(blob), desc,
+			content.WithLabels(map[string]string{rootLabel: name}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return desc
+	}
+	manifest.Config = write(ocispec.MediaTypeImageConfig, ocispec.Image{
+		Platform: platforms.DefaultSpec(), RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("another")}}})
+	damaged := image.Metadata()
+	damaged.Name, damaged.Target = name, write(ocispec.MediaTypeImageManifest, manifest)
+	if _, err := c.ImageService().Create(ctx, damaged); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // archive is an image of n layers in the OCI layout.

@@ -152,8 +152,10 @@ func unpack(ctx context.Context, image client.Image, snapshotter string) error {
 	case errors.Is(err, errdefs.ErrNotFound):
 		return fmt.Errorf("%w: the layers of %s are neither unpacked nor stored: %w",
 			imagestore.ErrNotFound, image.Name(), err)
-	case err != nil:
+	case errors.Is(err, errdefs.ErrUnavailable) || ctx.Err() != nil:
 		return fmt.Errorf("unpacking with snapshotter %s: %w", snapshotter, err)
+	case err != nil:
+		return fmt.Errorf("%w: containerd cannot unpack %s with snapshotter %s: %w", imagestore.ErrUnsupported, image.Name(), snapshotter, err)
 	}
 	return nil
 }

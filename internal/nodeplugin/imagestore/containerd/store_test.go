@@ -188,8 +188,10 @@ func testRefused(t *testing.T, d *daemon) {
 	if _, err := d.client(t).ImageService().Create(testContext(t), image); err != nil {
 		t.Fatal(err)
 	}
+	d.loadDamaged(t, "registry.example/damaged:1")
 	for ref, want := range map[string]error{
 		"registry.example/none:1":     imagestore.ErrNotFound,
+		"registry.example/damaged:1":  imagestore.ErrUnsupported,
 		"registry.example/scratch:1":  imagestore.ErrUnsupported,
 		"registry.example/artifact:1": imagestore.ErrUnsupported,
 	} {
