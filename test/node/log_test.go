@@ -26,8 +26,8 @@ func TestTheLogNamesVolumePodAndImageAndNoSecret(t *testing.T) {
 		wanted := map[string]map[string]string{
 			"NodePublishVolume":   {"volume": own.ID, "pod": "default/pod-" + own.ID, "image": image, "code": "OK"},
 			"NodeUnpublishVolume": {"volume": own.ID, "target": p.Path(own.ID), "code": "OK"},
-			"pulling image":       {"image": image},
-			"image pulled":        {"image": image},
+			"pulling image":       {"image": image, "pod": "default/pod-" + own.ID},
+			"image pulled":        {"image": image, "pod": "default/pod-" + own.ID},
 		}
 		for line := range strings.Lines(p.Said()) {
 			var entry map[string]any

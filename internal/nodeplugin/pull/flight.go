@@ -78,7 +78,7 @@ func (p *Puller) collect(f *flight) error {
 // fly runs the pull and keeps its end for a while, for the next try when nobody waits for it now.
 func (p *Puller) fly(f *flight, r Request) {
 	p.observe(Observer.PullQueued)
-	log := p.config.Logger.With("image", f.key.image)
+	log := p.config.Logger.With("image", f.key.image, "pod", r.For) // the first that asked; others may join
 	log.Info("pulling image", "credentials", len(r.Auths), "providers", r.Provided != nil)
 	if panicked := defect.Guard(log, "a pull", func() error {
 		f.err = p.run(f, r)

@@ -1,8 +1,11 @@
 package pull
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,6 +236,20 @@ func TestEveryCredentialIsTriedThenNone(t *testing.T) {
 	}
 	if got := strings.Join(tried, ","); got != "a,b," {
 		t.Errorf("tried %q, want a, b and anonymous", got)
+	}
+}
+
+func TestTheLinesOfAPullNameTheImageAndThePod(t *testing.T) {
+	for what, failure := range map[string]error{"image pulled": nil, "pull failed": status.Error(codes.Unknown, "manifest unknown")} {
+		var log bytes.Buffer
+		cri := &fakeCRI{onPull: func(context.Context, string, *runtimeapi.AuthConfig) error { return failure }}
+		p := newPuller(t, cri, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		_ = p.Ensure(within(t, 10*time.Second), Request{Image: image, For: "default/app"})
+		for _, message := range []string{"pulling image", what} {
+			if !regexp.MustCompile(`msg="` + message + `" image=` + image + ` pod=default/app `).MatchString(log.String()) {
+				t.Errorf("no line %q names them: %s", message, log.String())
+			}
+		}
 	}
 }
 
