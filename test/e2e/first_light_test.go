@@ -127,9 +127,7 @@ func writableVolume(t *testing.T, s *suite) {
 		if got != "mine\n/image/new" {
 			t.Errorf("%s: the next container finds %q", class, got)
 		}
-		if left := s.writableDirectories(t, node); left != 1 {
-			t.Errorf("%s: %d writable directories while one volume is in use, want 1", class, left)
-		}
+		s.waitForWritableDirectories(t, node, 1)
 		s.deletePods(t, name)
 		s.waitForWritableDirectories(t, node, 0)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,16 +88,25 @@ func publishWithin(t *testing.T, p *nodes.Plugin, v nodes.Volume, within time.Du
 // wantNothingOf wants no trace of a volume that was never published, and the data of other writable ones, if any.
 func wantNothingOf(t *testing.T, p *nodes.Plugin, id string, others int) {
 	t.Helper()
-	root := filepath.Join(p.Target.Root(), nodes.KubeletRoot)
 	if _, err := os.Lstat(filepath.Join(p.Target.Root(), p.Path(id))); !os.IsNotExist(err) {
 		t.Errorf("there is something at the target (%v)", err)
 	}
-	if left, err := filepath.Glob(filepath.Join(root, contract.PluginsDir, p.Driver, "volumes/*")); err != nil || len(left) != others {
-		t.Errorf("there is data of writable volumes: %v (%v)", left, err)
-	}
+	wantData(t, p, others)
 	for _, mount := range p.Mounts(t) {
 		if strings.Contains(mount, p.Path(id)) {
 			t.Errorf("mounted: %s", mount)
 		}
 	}
+}
+
+// wantData wants the data of so many writable volumes on the node. What a volume leaves is removed after it is unpublished.
+func wantData(t *testing.T, p *nodes.Plugin, volumes int) {
+	t.Helper()
+	poll.Until(t, "the data of writable volumes", quick, func() error {
+		found, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes/*"))
+		if err == nil && len(found) != volumes {
+			err = fmt.Errorf("of %d volumes: %q", volumes, found)
+		}
+		return err
+	})
 }

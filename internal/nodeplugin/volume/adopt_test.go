@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -346,8 +347,9 @@ func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {
 			t.Errorf("calls: %v", w.calls)
 		}
 	}
+	w.calls = nil
 	later(t, n, sweepEvery)
-	if w.calls[len(w.calls)-1] != "leftovers" {
+	if !slices.Contains(w.calls, "leftovers") {
 		t.Error("the driver of before may have left something under its other name since, and nobody looked")
 	}
 }

@@ -154,34 +154,37 @@ func (d directories) identify(name string) (identity, error) {
 	return id, nil
 }
 
-// setAside takes a directory's name away, at once or not at all, and returns what is left to discard: nothing if it is
-// not there.
-func (d directories) setAside(name string) (directory, error) {
-	aside := filepath.Join(d.root, name+"."+rand.Text()+removedSuffix)
-	err := os.Rename(filepath.Join(d.root, name), aside)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil:
-		return "", err
+// setAside takes a directory's name away, at once or not at all, and tells whether it was there.
+func (d directories) setAside(name string) (bool, error) {
+	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, name+"."+rand.Text()+removedSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	return directory(aside), nil
+	return err == nil, err
 }
 
-// list returns the names of the volumes' directories and of the leftovers.
-func (d directories) list() (volumes, leftovers []string, err error) {
+// names are those of the directories, by what they are.
+type names struct {
+	volumes, drafts, aside []string
+}
+
+func (d directories) list() (names, error) {
 	entries, err := os.ReadDir(d.root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing the directories of writable volumes: %w", err)
+		return names{}, fmt.Errorf("listing the directories of writable volumes: %w", err)
 	}
+	var found names
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), newSuffix) || strings.HasSuffix(e.Name(), removedSuffix) {
-			leftovers = append(leftovers, e.Name())
-		} else {
-			volumes = append(volumes, e.Name())
+		switch name := e.Name(); {
+		case strings.HasSuffix(name, newSuffix):
+			found.drafts = append(found.drafts, name)
+		case strings.HasSuffix(name, removedSuffix):
+			found.aside = append(found.aside, name)
+		default:
+			found.volumes = append(found.volumes, name)
 		}
 	}
-	return volumes, leftovers, nil
+	return found, nil
 }
 
 // podIsGone tells for certain that the kubelet has forgotten the pod of a target, given the names in the directory of

@@ -32,15 +32,16 @@ type world struct {
 	calls  []string
 	faults map[string]int // a call's name -> how many more times it fails; negative: after it had its effect
 
-	onUnpin  func() // runs after Unpin had its effect, before it returns
-	onEnsure func() // runs in Ensure
-	fallback LimitFallback
-	held     bool // what the last Ensure was told
-	broken   []string
-	gone     map[string]bool                // targets whose layers were removed
-	left     map[string]imagestore.Leftover // by name
-	memory   map[string]hostmount.Memory    // of the latest mount in memory, by target
-	limits   map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
+	onUnpin   func() // runs after Unpin had its effect, before it returns
+	onEnsure  func() // runs in Ensure
+	onUnlimit func() // runs first in Unlimit, which is the first act of a removal
+	fallback  LimitFallback
+	held      bool // what the last Ensure was told
+	broken    []string
+	gone      map[string]bool                // targets whose layers were removed
+	left      map[string]imagestore.Leftover // by name
+	memory    map[string]hostmount.Memory    // of the latest mount in memory, by target
+	limits    map[uint64]int64               // by inode of the directory, as the kernel has it; nil: nothing can be limited
 }
 
 func newWorld() *world {
@@ -257,7 +258,8 @@ func request(t *testing.T, root, uid string, writable bool) Request {
 	}
 }
 
-// later sweeps as if d had passed, twice: the first sweep starts the grace period.
+// later sweeps as if d had passed, twice: the first sweep starts the grace period. It removes what was set aside if the node
+// was asked to.
 func later(t *testing.T, n *Node, d time.Duration) {
 	t.Helper()
 	now := time.Now()
@@ -265,6 +267,13 @@ func later(t *testing.T, n *Node, d time.Duration) {
 		if _, err := n.sweep(t.Context(), at, n.releaseAfter); err != nil {
 			t.Fatal(err)
 		}
+	}
+	select {
+	case <-n.aside:
+		if err := n.removeAside(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	default:
 	}
 }
 
@@ -361,6 +370,9 @@ func (w *world) Limited(_ context.Context, dir string) (bytes, inodes hostmount.
 
 // Unlimit takes the limit of the directory, and of its neighbour, which has the same project.
 func (w *world) Unlimit(_ context.Context, dir string) error {
+	if w.onUnlimit != nil {
+		w.onUnlimit()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.act("unlimit", func() error {

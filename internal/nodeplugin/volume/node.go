@@ -128,6 +128,9 @@ type Node struct {
 
 	unpins atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
 	wake   chan struct{}
+
+	aside    chan struct{} // says that a directory was set aside
+	removing sync.Mutex    // held while those are removed
 }
 
 // New prepares the driver's directories and returns a Node.
@@ -149,6 +152,7 @@ func New(c Config) (*Node, error) {
 		idlePins:      idle{},
 		adoption:      adoption{store: c.Adopter, idle: idle{}},
 		wake:          make(chan struct{}, 1),
+		aside:         make(chan struct{}, 1),
 	}
 	n.data.pods = filepath.Join(c.KubeletRoot, "pods")
 	if n.log == nil {

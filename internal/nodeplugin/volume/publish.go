@@ -154,18 +154,10 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 	if made != "" && errors.Is(err, hostmount.ErrBadTarget) {
 		// Nothing was mounted, and a target that is not a pod's is never unpublished or swept. Other failures leave the
 		// directory to the next try, for a mount may follow an answer that came too late.
-		err = errors.Join(err, n.takeBack(ctx, made))
+		_, takenBack := n.setAside(filepath.Base(string(made)))
+		err = errors.Join(err, takenBack)
 	}
 	return fmt.Errorf("image %s: %w", r.Image, err)
-}
-
-// takeBack removes a directory in which nobody has written.
-func (n *Node) takeBack(ctx context.Context, dir directory) error {
-	aside, err := n.data.setAside(filepath.Base(string(dir)))
-	if err != nil || aside == "" {
-		return err
-	}
-	return n.discard(ctx, aside)
 }
 
 // groupMode lets a group write in a directory, and gives it what is made there.

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
@@ -22,8 +21,12 @@ const (
 	sweepTimeout = time.Minute
 )
 
-// Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, until ctx ends.
+// Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, and removes what is set aside,
+// until ctx ends.
 func (n *Node) Run(ctx context.Context) {
+	var removals sync.WaitGroup
+	defer removals.Wait()
+	removals.Go(func() { n.removals(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -60,10 +63,11 @@ func (n *Node) Sweep(ctx context.Context) (next time.Duration, err error) {
 	return n.sweep(ctx, time.Now(), n.releaseAfter)
 }
 
-// ReleaseUnused releases pins that no volume shows, at once. It is the last act before the process ends.
+// ReleaseUnused releases pins that no volume shows, at once, and removes what is set aside as far as it gets until ctx
+// ends. It is the last act before the process ends; the next one goes on.
 func (n *Node) ReleaseUnused(ctx context.Context) error {
 	_, err := n.sweep(ctx, time.Now(), 0)
-	return err
+	return errors.Join(err, n.removeAside(ctx))
 }
 
 func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
@@ -143,18 +147,21 @@ func (n *Node) release(ctx context.Context, tree string) error {
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
 // They are nil if the directories could not be read.
 func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time.Time) (trees map[string]bool, err error) {
-	volumes, leftovers, err := n.data.list()
+	found, err := n.data.list()
 	if err != nil {
 		return nil, err
+	}
+	if len(found.aside) > 0 {
+		n.removeSoon() // what a process that ended or a removal that failed has left
 	}
 	mounted := map[string]bool{}
 	for _, m := range mounts {
 		mounted[m.Target] = true
 	}
 	trees = map[string]bool{}
-	errs := []error{n.removeLeftovers(ctx, leftovers, now)}
+	errs := []error{n.sweepDrafts(ctx, found.drafts, now)}
 	var pods []string
-	if len(volumes) > 0 {
+	if len(found.volumes) > 0 {
 		// Without the names no pod counts as gone, and its data stays.
 		var err error
 		pods, err = n.mounter.List(ctx, n.data.pods)
@@ -162,7 +169,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	}
 	targets := map[string]string{} // of the orphans, by directory name
 	var orphans []string
-	for _, name := range volumes {
+	for _, name := range found.volumes {
 		id, err := n.data.identify(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // unpublished this moment
@@ -182,43 +189,38 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	defer func() { n.findings.orphanedData.Store(int64(len(n.orphans))) }()
 	for _, name := range orphans {
 		if n.orphans.ripe(name, now, n.orphanAfter) {
-			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))
+			errs = append(errs, n.removeOrphan(name, targets[name]))
 		}
 	}
 	return trees, errors.Join(errs...)
 }
 
 // removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.
-func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
+func (n *Node) removeOrphan(name, target string) error {
 	unlock, ok := n.targets.TryLock(target)
 	if !ok {
 		return nil
 	}
 	defer unlock()
-	data, err := n.data.setAside(name)
+	had, err := n.setAside(name)
 	if err != nil {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
 	}
 	n.orphans.forget(name)
-	if data == "" {
-		return nil
+	if had {
+		n.findings.removedData.Add(1)
+		n.log.Info("removing the data of a volume whose pod is gone", "target", target)
 	}
-	n.findings.removedData.Add(1)
-	n.log.Info("removing the data of a volume whose pod is gone", "target", target)
-	return n.discard(ctx, data)
+	return nil
 }
 
-// removeLeftovers ends the removals that a killed process began, and drops the directories it left half-made. How long
-// those lie there is counted here: the times of files are of no use once the node's clock has been set.
-func (n *Node) removeLeftovers(ctx context.Context, names []string, now time.Time) error {
-	isDraft := func(name string) bool { return strings.HasSuffix(name, newSuffix) }
-	n.drafts.update(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !isDraft(name) }), now)
+// sweepDrafts drops the directories that a killed process left half-made. How long those lie there is counted here: the
+// times of files are of no use once the node's clock has been set.
+func (n *Node) sweepDrafts(ctx context.Context, names []string, now time.Time) error {
+	n.drafts.update(names, now)
 	var errs []error
 	for _, name := range names {
-		switch {
-		case !isDraft(name):
-			errs = append(errs, n.discard(ctx, directory(filepath.Join(n.data.root, name))))
-		case n.drafts.ripe(name, now, n.orphanAfter):
+		if n.drafts.ripe(name, now, n.orphanAfter) {
 			errs = append(errs, n.removeDraft(ctx, name))
 		}
 	}

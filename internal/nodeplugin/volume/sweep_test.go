@@ -148,9 +148,7 @@ func TestLeftoversOfAKilledProcessGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := n.sweep(t.Context(), time.Now(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
+	later(t, n, 0)
 	left, _ := os.ReadDir(n.data.root)
 	if len(left) != 1 || left[0].Name() != "x.new" {
 		t.Errorf("left %v: what was removed goes at once, what is being made is spared", left)

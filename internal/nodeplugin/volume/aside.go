@@ -1,0 +1,57 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+)
+
+// setAside takes a directory's name away, and leaves it to Run to remove it. It tells whether it was there.
+func (n *Node) setAside(name string) (bool, error) {
+	had, err := n.data.setAside(name)
+	if had {
+		n.removeSoon()
+	}
+	return had, err
+}
+
+// removeSoon asks Run to remove what is set aside.
+func (n *Node) removeSoon() {
+	select {
+	case n.aside <- struct{}{}:
+	default:
+	}
+}
+
+// removals removes what is set aside until ctx ends. How long that takes is up to what pods wrote, so neither the kubelet
+// nor a sweep waits for it.
+func (n *Node) removals(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.aside:
+			err := defect.Guard(n.log, "a removal", func() error { return n.removeAside(ctx) })
+			if err != nil && ctx.Err() == nil {
+				n.log.Warn("data of volumes that are gone could not be removed; a sweep will have it tried again", "error", err)
+			}
+		}
+	}
+}
+
+// removeAside removes all directories that are set aside.
+func (n *Node) removeAside(ctx context.Context) error {
+	n.removing.Lock()
+	defer n.removing.Unlock()
+	found, err := n.data.list()
+	errs := []error{err}
+	for _, name := range found.aside {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, n.discard(ctx, directory(filepath.Join(n.data.root, name))))
+	}
+	return errors.Join(errs...)
+}
