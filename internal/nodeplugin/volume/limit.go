@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -76,5 +75,5 @@ func (n *Node) discard(ctx context.Context, dir directory) error {
 			return err
 		}
 	}
-	return errors.Join(n.mounter.Unlimit(ctx, dir.upper()), os.RemoveAll(string(dir)))
+	return errors.Join(n.mounter.Unlimit(ctx, dir.upper()), removeTree(ctx, string(dir)))
 }

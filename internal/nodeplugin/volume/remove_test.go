@@ -1,0 +1,192 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// nest makes directories in one another, and a file in the last.
+func nest(t *testing.T, top string, levels int) {
+	t.Helper()
+	dir, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range levels {
+		if err := unix.Mkdirat(dir, "d", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		inner, err := unix.Openat(dir, "d", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(dir)
+		dir = inner
+	}
+	if err := unix.Mknodat(dir, "f", unix.S_IFREG|0o644, 0); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(dir)
+}
+
+// fewFiles lets the process open few files more than one of ours has open in a tree, until the test ends.
+func fewFiles(t *testing.T) {
+	t.Helper()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := unix.Rlimit{Cur: uint64(len(open) + openLevels + 16), Max: before.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// tree is a directory to fill, which goes with the test however deep it is.
+func tree(t *testing.T) string {
+	t.Helper()
+	top := filepath.Join(t.TempDir(), "tree")
+	if err := os.Mkdir(top, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := removeTree(context.Background(), top); err != nil {
+			t.Error(err)
+		}
+	})
+	return top
+}
+
+// tooDeep is a number of levels that no path can name.
+const tooDeep = 3000
+
+func wantGone(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is there (%v)", path, err)
+	}
+}
+
+func TestATreeIsRemovedHoweverDeepAndWide(t *testing.T) {
+	shapes := map[string]func(t *testing.T, top string){
+		"empty":    func(*testing.T, string) {},
+		"not here": func(t *testing.T, top string) { remove(t, top) },
+		"deep":     func(t *testing.T, top string) { nest(t, top, tooDeep) },
+		"wide": func(t *testing.T, top string) {
+			for i := range 3 * namesAtOnce {
+				if err := os.MkdirAll(filepath.Join(top, fmt.Sprint(i), "d"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"deep in many places": func(t *testing.T, top string) {
+			for i := range 3 {
+				place := filepath.Join(top, fmt.Sprint(i))
+				if err := os.Mkdir(place, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				nest(t, place, 2*openLevels)
+			}
+		},
+	}
+	for name, fill := range shapes {
+		t.Run(name, func(t *testing.T) {
+			top := tree(t)
+			fill(t, top)
+			fewFiles(t)
+			if err := removeTree(t.Context(), top); err != nil {
+				t.Fatal(err)
+			}
+			wantGone(t, top)
+		})
+	}
+}
+
+func TestARemovalFollowsNoLink(t *testing.T) {
+	top, outside := tree(t), t.TempDir()
+	file := filepath.Join(outside, "file")
+	if err := errors.Join(
+		os.WriteFile(file, nil, 0o644),
+		os.Symlink(outside, filepath.Join(top, "directory")),
+		os.Symlink(file, filepath.Join(top, "file")),
+		os.Symlink("nowhere", filepath.Join(top, "nothing")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeTree(t.Context(), top); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, top)
+	if err := os.Symlink(outside, top); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeTree(t.Context(), top); err == nil {
+		t.Error("a link in place of the tree is no error")
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("a file outside: %v", err)
+	}
+	remove(t, top)
+}
+
+func TestARemovalEntersNoMountAndRemovesTheRest(t *testing.T) {
+	for name, mount := range map[string]func(at, from string) error{
+		"another file system": func(at, _ string) error { return unix.Mount("test", at, "tmpfs", 0, "size=64k") },
+		"the same one":        func(at, from string) error { return unix.Mount(from, at, "", unix.MS_BIND, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := tree(t)
+			at, other := filepath.Join(top, "a", "mount"), filepath.Join(top, "b", "file")
+			if err := errors.Join(os.MkdirAll(at, 0o755), os.Mkdir(filepath.Dir(other), 0o755), os.WriteFile(other, nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			if err := mount(at, t.TempDir()); err != nil {
+				t.Skipf("nothing can be mounted here: %v", err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			kept := filepath.Join(at, "kept")
+			if err := os.WriteFile(kept, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := removeTree(t.Context(), top); !errors.Is(err, unix.EXDEV) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := os.Stat(kept); err != nil {
+				t.Errorf("what is mounted: %v", err)
+			}
+			wantGone(t, filepath.Dir(other))
+		})
+	}
+}
+
+func TestARemovalEndsWithItsContext(t *testing.T) {
+	top := tree(t)
+	nest(t, top, 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := removeTree(ctx, top); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(top, "d", "d", "d")); err != nil {
+		t.Errorf("something was removed: %v", err)
+	}
+}
