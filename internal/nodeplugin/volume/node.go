@@ -121,6 +121,7 @@ type Node struct {
 	drafts       idle
 	adoption     adoption
 	findings     findings
+	counter      counter
 
 	targets keyed.Lock // held by one call for a target
 	making  keyed.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
@@ -151,6 +152,7 @@ func New(c Config) (*Node, error) {
 		drafts:        idle{},
 		idlePins:      idle{},
 		adoption:      adoption{store: c.Adopter, idle: idle{}},
+		counter:       newCounter(),
 		wake:          make(chan struct{}, 1),
 		aside:         make(chan struct{}, 1),
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"syscall"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
@@ -22,7 +20,8 @@ type Problem struct {
 }
 
 // Stats tells how much a volume holds. A read-only volume is on the file system of its image's layers, so that file
-// system's figures are its own. A writable volume uses what the pod wrote, of its limit if it has one. Errors: ErrNotPublished.
+// system's figures are its own. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files
+// are counted; what is nested too deep, or takes too long, is left out. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
 	if err != nil {
@@ -44,10 +43,14 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	if err != nil || limited {
 		return Stats{Bytes: bytes, Inodes: inodes}, err
 	}
-	stats.Bytes.Used, stats.Inodes.Used, err = contents(ctx, upper)
+	held, err := n.counter.count(ctx, upper, countFor)
 	if err != nil {
 		return Stats{}, fmt.Errorf("counting what volume %q holds: %w", volumeID, err)
 	}
+	if held.partly {
+		n.log.Info("only a part of what a volume holds was counted; it uses more", "volume", volumeID, "target", target, "bytes", held.bytes)
+	}
+	stats.Bytes.Used, stats.Inodes.Used = held.bytes, held.wholeInodes()
 	return stats, nil
 }
 
@@ -80,39 +83,4 @@ func (n *Node) look(ctx context.Context, volumeID, target string) (hostmount.Sta
 
 func notPublished(volumeID, target string) error {
 	return fmt.Errorf("volume %q at %s: %w", volumeID, target, ErrNotPublished)
-}
-
-// contents counts the bytes on disk and the inodes of a directory and everything in it, as the kubelet does for an
-// emptyDir. Files that come and go meanwhile are no error.
-func contents(ctx context.Context, dir string) (bytes, inodes int64, err error) {
-	linked := map[[2]uint64]bool{} // files of several names, counted once
-	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		var info fs.FileInfo
-		if err == nil {
-			info, err = entry.Info()
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return errors.ErrUnsupported
-		}
-		if id := [2]uint64{stat.Dev, stat.Ino}; stat.Nlink > 1 && !info.IsDir() {
-			if linked[id] {
-				return nil
-			}
-			linked[id] = true
-		}
-		bytes += stat.Blocks * 512 // the unit of st_blocks, see stat(2)
-		inodes++
-		return nil
-	})
-	return bytes, inodes, err
 }
