@@ -27,14 +27,18 @@ func (n *Node) Run(ctx context.Context) {
 	var removals sync.WaitGroup
 	defer removals.Wait()
 	removals.Go(func() { n.removals(ctx) })
-	timer := time.NewTimer(0)
+	timer, due := time.NewTimer(0), time.Now()
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.wake:
-			timer.Reset(sweepDelay)
+			// Never later than before: a node on which something ends all the time is swept, too.
+			if soon := time.Now().Add(sweepDelay); soon.Before(due) {
+				due = soon
+				timer.Reset(sweepDelay)
+			}
 		case <-timer.C:
 			next := sweepEvery // after a panic, too
 			err := defect.Guard(n.log, "a sweep", func() (err error) {
@@ -44,6 +48,7 @@ func (n *Node) Run(ctx context.Context) {
 			if err != nil && ctx.Err() == nil {
 				n.log.Warn("clean-up is incomplete and will be tried again", "error", err)
 			}
+			due = time.Now().Add(next)
 			timer.Reset(next)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -353,6 +354,23 @@ func TestRunSweepsWhenWokenAndEnds(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+func TestANodeThatIsWokenAllTheTimeIsSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		n := w.node(t, t.TempDir())
+		running(t, n)
+		w.mu.Lock()
+		w.pins["sha256:stray"] = true
+		w.mu.Unlock()
+		for until := time.Now().Add(2 * DefaultReleaseAfter); time.Now().Before(until); time.Sleep(sweepDelay / 2) {
+			n.Wake()
+		}
+		if pins, _ := w.Pins(t.Context()); len(pins) != 0 {
+			t.Errorf("pins %v are left", pins)
+		}
+	})
 }
 
 // panicking is a store with a defect.
