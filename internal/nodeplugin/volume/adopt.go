@@ -82,9 +82,14 @@ func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
 // overlaySource is the source string of the driver of before's overlays.
 const overlaySource = "overlay"
 
+// dropPatience is how long the end of a volume waits for the runtime.
+const dropPatience = 2 * time.Second
+
 // dropDataOfBefore removes the data of a volume that was just unpublished. A runtime that does not answer does not
 // keep the pod from going: a sweep removes the data later.
 func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
+	ctx, cancel := context.WithTimeout(ctx, dropPatience)
+	defer cancel()
 	found, err := n.dataOfBefore(ctx, volumeID, target)
 	if len(found) == 0 && err == nil {
 		return

@@ -1,11 +1,13 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
@@ -327,6 +329,33 @@ func TestARuntimeThatDoesNotAnswerKeepsNoPodFromGoing(t *testing.T) {
 	if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil {
 		t.Errorf("unpublish: %v", err)
 	}
+}
+
+// hanging is a store whose runtime takes calls and does not answer them.
+type hanging struct{ imagestore.Adopter }
+
+func (hanging) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestARuntimeThatHangsHoldsUpNoUnpublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, root := newWorld(), t.TempDir()
+		b := publishedBefore(t, w, root, "a", true)
+		n := w.node(t, root)
+		n.adoption.store = hanging{w}
+		began := time.Now()
+		if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > dropPatience {
+			t.Errorf("it took %s", took)
+		}
+		if len(w.mounts) != 0 || len(w.left) != 1 {
+			t.Errorf("mounts %v, leftovers %v", w.mounts, w.left)
+		}
+	})
 }
 
 func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {

@@ -17,10 +17,10 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 	if err := n.mounter.Unmount(ctx, target); err != nil {
 		return fmt.Errorf("volume %q: %w", volumeID, err)
 	}
-	n.dropDataOfBefore(ctx, volumeID, target)
 	if _, err := n.setAside(directoryName(volumeID, target)); err != nil {
 		return fmt.Errorf("setting aside the data of volume %q: %w", volumeID, err)
 	}
+	n.dropDataOfBefore(ctx, volumeID, target)
 	n.Wake()
 	return nil
 }
