@@ -39,6 +39,14 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
 
+FUZZTIME ?= 20s
+
+.PHONY: fuzz
+fuzz: ## try what nobody thought of on everything that reads others' text, FUZZTIME (20s) each
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed -E 's|/[^/]*:func | |' | sort | { failed=0; \
+	while read -r package name; do echo "$$package $$name"; \
+	$(GO) -C $$package test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) . || failed=1; done; exit $$failed; }
+
 .PHONY: test-faults
 test-faults: ## kill the node plugin at every step of all it does (ten minutes; the tests take a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults

@@ -113,3 +113,68 @@ func FuzzMountTable(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMountLines writes mounts as the kernel does, reads them back and wants what went in.
+func FuzzMountLines(f *testing.F) {
+	f.Add("/pods/a b/mount", `imagecsi:d@sha256:0\#1`, "/", "/k/volumes/1/upper", "/l/2:/l/1", uint16(61), uint16(29), true, false, true)
+	f.Add("/\t\n/-", "-", `/\040`, "", "/l", uint16(0), uint16(0), false, true, false)
+	f.Add("/ - overlay s rw", "", "/\xff\r", "relative/fs", strings.Repeat(":/layer", 10_000), uint16(9), uint16(9), true, true, true)
+	f.Fuzz(func(t *testing.T, target, source, root, upper, lowers string, id, parent uint16, readOnly, shared, receives bool) {
+		for _, text := range []string{target, source, root, upper} {
+			if strings.ContainsRune(text, 0) || len(text) > maxPath {
+				return
+			}
+		}
+		// Characters that the options' own escapes are for; nothing that mounts here has them in an upper directory.
+		if strings.ContainsAny(upper, ",= \t\n\\") {
+			return
+		}
+		want := Mount{Target: target, Source: source, FSType: "overlay", Root: root, Upper: upper, ReadOnly: readOnly, Shared: shared,
+			receives: receives, id: int(id), parent: int(parent), device: 52}
+		line := kernelLine(want, lowers)
+		mounts, err := parseMounts(strings.NewReader(line + line))
+		if err != nil || len(mounts) != 2 {
+			t.Fatalf("%d mounts, %v, of %q", len(mounts), err, line)
+		}
+		if len(line) > maxLine {
+			want.Upper = mounts[0].Upper // cut off, perhaps
+		}
+		for _, m := range mounts {
+			if m != want {
+				t.Errorf("%q was read as %+v", line, m)
+			}
+		}
+	})
+}
+
+// kernelLine is the line of a mount: show_mountinfo of fs/proc_namespace.c.
+func kernelLine(m Mount, lowers string) string {
+	const inPaths, inStrings, inOptions = " \t\n\\", " \t\n\\#", ",= \t\n\\"
+	access := map[bool]string{true: "ro", false: "rw"}[m.ReadOnly]
+	optional, upper := "", ""
+	if m.Shared {
+		optional += " shared:7"
+	}
+	if m.receives {
+		optional += " master:1"
+	}
+	if m.Upper != "" {
+		upper = ",upperdir=" + kernelEscape(m.Upper, inOptions) + ",workdir=/w"
+	}
+	return fmt.Sprintf("%d %d 0:52 %s %s %s,nosuid%s - overlay %s rw,lowerdir=%s%s,index=off\n", m.id, m.parent,
+		kernelEscape(m.Root, inPaths), kernelEscape(m.Target, inPaths), access, optional, kernelEscape(m.Source, inStrings),
+		kernelEscape(lowers, inOptions), upper)
+}
+
+// kernelEscape writes some characters as the kernel's seq_escape does: as a backslash and three octal digits.
+func kernelEscape(text, characters string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if strings.IndexByte(characters, text[i]) >= 0 {
+			fmt.Fprintf(&b, `\%03o`, text[i])
+		} else {
+			b.WriteByte(text[i])
+		}
+	}
+	return b.String()
+}

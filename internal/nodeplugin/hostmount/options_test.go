@@ -3,6 +3,7 @@ package hostmount
 import (
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -80,46 +81,123 @@ func TestOverlaysThatCannotBeMountedAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzOptions reads an option string back as the kernel does and wants the paths that went in.
+// FuzzOptions reads the parameters of an overlay back as the kernel does, from both of its interfaces, and wants what
+// went in. The layers come in one string, each ended by a NUL, which no path has.
 func FuzzOptions(f *testing.F) {
-	f.Add("/c/snapshots/12/fs", "/c/snapshots/7/fs", "/k/upper")
-	f.Add(`/a:b`, `/a,b\`, `/u\:x`)
-	f.Add("/a/../b", "/", "/a//b/")
-	f.Add("", `/a,b\`, `/u\:x`)
-	f.Fuzz(func(t *testing.T, first, second, upper string) {
-		o := Overlay{Source: "s", Layers: []string{first, second}, Upper: upper, Work: "/w"}
-		if o.validate() != nil || !o.writable() {
+	f.Add("/c/snapshots/12/fs\x00/c/snapshots/7/fs", "", "", "", "")
+	f.Add("/c/snapshots/12/fs", "/k/plugins/empty", "", "", "system_u:object_r:data_t:s0:c1,c2")
+	f.Add("/a:b\x00/a,b\\\x00/=", "", `/u\:x`, "/w,", "u:r:t:s0")
+	f.Add("/a/../b\x00/\x00/a//b/\x00/a", "", "/u", "/w", "")
+	f.Add(strings.Repeat("/l/1234567\x00", 499)+"/l/0", "", "/k/volumes/1/upper", "/k/volumes/1/work", "")
+	f.Add("/d/"+strings.Repeat("n", maxValue-1)+"\x00/a", "", "/u", "/w", "")
+	f.Fuzz(func(t *testing.T, layers, empty, upper, work, context string) {
+		o := Overlay{Source: "s", Layers: strings.Split(layers, "\x00"), Empty: empty, Upper: upper, Work: work}
+		e := &Engine{seLinux: context != "", config: Config{Context: context}}
+		// A security module reads its options first, and knows no escapes but quotes.
+		paths := layers + empty + upper + work
+		if o.validate() != nil || strings.Contains(context, `"`) || e.seLinux && (strings.Contains(paths, `"`) || strings.Contains(paths, "context=")) {
 			return
 		}
-		opts := (&Engine{}).options(o)
+		opts := e.options(o)
+		if opts.fitFsconfig() {
+			wantFit(t, opts)
+			wantOverlay(t, o, context, opts.base, opts.lowers, opts.rest)
+		}
 		data, err := opts.data()
-		if err != nil {
-			if !errors.Is(err, ErrOptionsTooLong) {
-				t.Fatal(err)
-			}
-			return
-		}
-		if len(data) > maxData {
+		switch {
+		case errors.Is(err, ErrOptionsTooLong):
+		case err != nil:
+			t.Fatal(err)
+		case len(data) > maxData:
 			t.Fatalf("%d bytes", len(data))
-		}
-		parts := splitEscaped(data, ',')
-		if len(parts) != 4 || unescaped(parts[1]) != "upperdir="+upper {
-			t.Fatalf("parts %q", parts)
-		}
-		lowers := splitEscaped(strings.TrimPrefix(parts[0], "lowerdir="), ':')
-		if len(lowers) != 2 {
-			t.Fatalf("layers %q", lowers)
-		}
-		for i, want := range []string{first, second} {
-			got := unescaped(lowers[i])
-			if !path.IsAbs(got) {
-				got = path.Join(opts.base, got)
-			}
-			if got != path.Clean(want) {
-				t.Errorf("layer %q came back as %q", want, got)
-			}
+		default:
+			lowers, rest := readData(data, e.seLinux)
+			wantOverlay(t, o, context, opts.base, lowers, rest)
 		}
 	})
+}
+
+// wantFit wants values that every fsconfig(2) takes, and takes for what they are.
+func wantFit(t *testing.T, opts options) {
+	t.Helper()
+	for _, value := range opts.lowers {
+		if value == "" || len(value) > 255 {
+			t.Errorf("a layer of %d bytes", len(value))
+		}
+	}
+	for _, opt := range opts.rest {
+		if len(opt.value) > 255 || strings.Contains(opt.value, `\`) {
+			t.Errorf("%s is %q", opt.key, opt.value)
+		}
+	}
+}
+
+// wantOverlay wants parameters to name the layers, as seen from a directory, and all else of an overlay.
+func wantOverlay(t *testing.T, o Overlay, context, base string, lowers []string, rest []option) {
+	t.Helper()
+	if len(lowers) != len(o.lowers()) {
+		t.Fatalf("layers %q", lowers)
+	}
+	for i, want := range o.lowers() {
+		got := lowers[i]
+		if !path.IsAbs(got) {
+			got = path.Join(base, got)
+		}
+		if got != path.Clean(want) {
+			t.Errorf("layer %q came back as %q", want, got)
+		}
+	}
+	var want []option
+	if o.Upper != "" {
+		want = []option{{"upperdir", o.Upper}, {"workdir", o.Work}, {"index", "off"}}
+	}
+	if context != "" {
+		want = append(want, option{"context", context})
+	}
+	if !slices.Equal(rest, want) {
+		t.Errorf("parameters %q, want %q", rest, want)
+	}
+}
+
+// readData reads an option string of mount(2): first as a security module if there is one, which takes the context, then
+// as the overlay.
+func readData(data string, seLinux bool) (lowers []string, rest []option) {
+	var context []option
+	if seLinux {
+		data, context = readContext(data)
+	}
+	for _, part := range splitEscaped(data, ',') {
+		key, value, _ := strings.Cut(part, "=")
+		if key == "lowerdir" {
+			for _, lower := range splitEscaped(value, ':') {
+				lowers = append(lowers, unescaped(lower))
+			}
+			continue
+		}
+		rest = append(rest, option{key, unescaped(value)})
+	}
+	return lowers, append(rest, context...)
+}
+
+// readContext takes the context off the options as selinux_sb_eat_lsm_opts of security/selinux/hooks.c does: commas part
+// them outside quotes, and a backslash is a character as any other.
+func readContext(data string) (others string, context []option) {
+	var parts []string
+	quoted, start := false, 0
+	for i := 0; i <= len(data); i++ {
+		switch {
+		case i < len(data) && data[i] == '"':
+			quoted = !quoted
+		case i == len(data) || data[i] == ',' && !quoted:
+			if value, found := strings.CutPrefix(data[start:i], "context="); found {
+				context = append(context, option{"context", strings.ReplaceAll(value, `"`, "")})
+			} else {
+				parts = append(parts, data[start:i])
+			}
+			start = i + 1
+		}
+	}
+	return strings.Join(parts, ","), context
 }
 
 // splitEscaped splits at sep where no backslash protects it.
