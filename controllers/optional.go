@@ -28,9 +28,13 @@ import (
 // +kubebuilder:rbac:groups=security.openshift.io,resources=securitycontextconstraints,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=security-profiles-operator.x-k8s.io,resources=seccompprofiles,verbs=list;watch;create;patch;delete
 
+// servedWithin is how long after a change of its definition a kind may take to be served. A definition that is in error, or
+// that serves other versions only, never is: after this the kind counts as absent, until its definition changes again.
+const servedWithin = 10 * time.Second
+
 // optionalKinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
-// asks the API server at the start, and again when a definition comes or goes. It needs no lock, because one driver is
-// looked at after the other.
+// asks the API server at the start, and again when a definition comes, changes or goes. It needs no lock, because one
+// driver is looked at after the other.
 type optionalKinds struct {
 	// definitions reads the metadata of CustomResourceDefinitions from the cache.
 	definitions client.Reader
@@ -47,8 +51,7 @@ type optionalKinds struct {
 
 // knownKind is what is known of a kind since its definition changed.
 type knownKind struct {
-	// definition is the UID of the kind's definition, or empty.
-	definition types.UID
+	definition definition
 	since      time.Time
 	// expected is whether the API server may serve the kind: there is a definition, or nobody has asked yet. Older
 	// OpenShift serves its constraints from an API server of its own, without a definition.
@@ -57,7 +60,13 @@ type knownKind struct {
 	informer cache.Informer
 }
 
-func (k *knownKind) isPresent() bool { return k.informer != nil && k.informer.HasSynced() }
+// definition is a version of a kind's definition; empty if there is none.
+type definition struct {
+	uid     types.UID
+	version string
+}
+
+func (k *knownKind) isPresent() bool { return k.served && k.informer != nil && k.informer.HasSynced() }
 
 // present returns the kinds that are served, those of which this is not clear yet, and when to look again for these:
 // the API server serves a kind a moment after its definition came, and the first list of its objects takes a moment.
@@ -71,7 +80,7 @@ func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.Op
 		if known.isPresent() {
 			kinds = append(kinds, kind)
 		} else if known.expected {
-			// The longer it has taken, the longer it may take: a definition that is in error is never served.
+			// The longer it has taken, the longer it may take.
 			pending = sooner(pending, max(catchUp, o.clock.Since(known.since)))
 			unclear = append(unclear, kind)
 		}
@@ -79,43 +88,59 @@ func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.Op
 	return kinds, unclear, pending
 }
 
-// recall returns what is known of a kind, and forgets it first if its definition is another one now.
+// recall returns what is known of a kind. If its definition has changed, that is no more than how to watch its objects,
+// and if it is another one, nothing.
 func (o *optionalKinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
-	definition := o.definition(ctx, kind)
+	now := o.definition(ctx, kind)
 	known, found := o.known[kind]
-	if found && known.definition == definition {
+	if found && known.definition == now {
 		return known
 	}
-	if found && known.informer != nil {
-		if err := o.objects.RemoveInformer(ctx, untyped(kind)); err != nil {
-			log.FromContext(ctx).Error(err, "Cannot end the watch of a kind that is gone", "kind", kind.Kind)
-		}
+	next := &knownKind{definition: now, since: o.clock.Now(), expected: now.uid != "" || !found}
+	if found && known.definition.uid == now.uid {
+		next.informer = known.informer
+	} else if found {
+		o.unwatch(ctx, kind, known)
 	}
-	o.known[kind] = &knownKind{definition: definition, since: o.clock.Now(), expected: definition != "" || !found}
-	return o.known[kind]
+	o.known[kind] = next
+	return next
 }
 
-// definition returns the UID of a kind's definition, or nothing if there is none, or one on its way out: no objects can
-// be made of that.
-func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind) types.UID {
+// unwatch ends the watch of a kind's objects, if there is one.
+func (o *optionalKinds) unwatch(ctx context.Context, kind render.OptionalKind, known *knownKind) {
+	if known.informer == nil {
+		return
+	}
+	if err := o.objects.RemoveInformer(ctx, untyped(kind)); err != nil {
+		log.FromContext(ctx).Error(err, "Cannot end the watch of a kind that is gone", "kind", kind.Kind)
+	}
+	known.informer = nil
+}
+
+// definition returns which definition a kind has: none if it is on its way out, because no objects can be made of that.
+func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind) definition {
 	found := definitionMetadata()
 	err := o.definitions.Get(ctx, client.ObjectKey{Name: kind.Definition()}, found)
 	if client.IgnoreNotFound(err) != nil {
 		log.FromContext(ctx).Error(err, "Cannot read the definition of a kind", "kind", kind.Kind)
 	}
 	if err != nil || !found.DeletionTimestamp.IsZero() {
-		return ""
+		return definition{}
 	}
-	return found.UID
+	return definition{uid: found.UID, version: found.ResourceVersion}
 }
 
 // learn asks whether a kind is served and begins to watch its objects, unless that was done already.
 func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, known *knownKind) (err error) {
 	if !known.served && known.expected {
+		late := o.clock.Since(known.since) >= servedWithin
 		if known.served, err = o.isServed(ctx, kind); err != nil {
 			return err
 		}
-		known.expected = known.served || known.definition != ""
+		known.expected = known.served || known.definition.uid != "" && !late
+	}
+	if !known.expected {
+		o.unwatch(ctx, kind, known)
 	}
 	if !known.served || known.informer != nil {
 		return nil
@@ -128,8 +153,11 @@ func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, kno
 	if err != nil {
 		return err
 	}
+	if err := o.watch(untyped(kind)); err != nil {
+		return err
+	}
 	known.informer = informer
-	return o.watch(untyped(kind))
+	return nil
 }
 
 func (o *optionalKinds) isServed(ctx context.Context, kind render.OptionalKind) (bool, error) {

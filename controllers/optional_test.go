@@ -146,3 +146,47 @@ func TestAnOperatorThatStartsRemovesObjectsOfOptionalKindsToo(t *testing.T) {
 	c.Eventually(c.exists(&v1alpha1.ImageCSIDriver{ObjectMeta: csiDriver(driverName).ObjectMeta}), soon).Should(BeFalse())
 	c.allOptional(false)
 }
+
+// define plays an administrator who installs a release that serves a kind in some versions, or goes over to one.
+func (c *cluster) define(kind render.OptionalKind, versions ...string) {
+	c.Helper()
+	c.Cleanup(c.uninstallKinds)
+	served := []any{}
+	for i, version := range versions {
+		served = append(served, map[string]any{
+			"name": version, "served": true, "storage": i == 0,
+			"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+		})
+	}
+	definition := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+		"metadata": map[string]any{
+			"name":        kind.Definition(),
+			"annotations": map[string]any{"api-approved.kubernetes.io": "https://example.com"},
+		},
+		"spec": map[string]any{
+			"group": kind.Group, "scope": "Cluster", "versions": served,
+			"names": map[string]any{"kind": kind.Kind, "plural": kind.Resource},
+		},
+	}}
+	c.Expect(c.Apply(c.ctx, client.ApplyConfigurationFromUnstructured(definition), client.FieldOwner("administrator"), client.ForceOwnership)).To(Succeed())
+}
+
+func TestAKindThatIsServedInOtherVersionsOnlyCountsAsAbsent(t *testing.T) {
+	c := newCluster(t)
+	c.define(render.SeccompProfile(), "v1beta1")
+	c.start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, seccompOf(v1alpha1.SeccompNarrow))
+	c.Eventually(c.condition(driverName, "Degraded"), 3*soon).Should(Equal("True SeccompProfileNotInEffect"))
+
+	c.changeDriver(driverName, state(v1alpha1.Removed))
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("False Removed"))
+	c.Expect(c.exists(csiDriver(driverName))()).To(BeFalse())
+
+	c.changeDriver(driverName, state(v1alpha1.Managed))
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True SeccompProfileNotInEffect"))
+	c.define(render.SeccompProfile(), "v1beta1", "v1")
+	c.Eventually(c.profileCount(), soon).Should(Equal(1))
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
+}
