@@ -16,7 +16,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// label gives every node its class. A node that has a class already keeps it while a pod there uses a volume.
+// label gives every node its class. A node that has a class of ours already keeps it while a pod there uses a volume.
 func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "label")
 	defer end(span, &err)
@@ -40,8 +40,14 @@ func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, 
 	if place.Settled() || place.Current == "" {
 		return !place.Settled(), nil
 	}
-	err := r.markUser(ctx, seen, place)
-	return err == nil && place.UsedBy == "", err
+	if err := r.markUser(ctx, seen, place); err != nil || place.UsedBy == "" {
+		return err == nil, err
+	}
+	foreign, err := r.isForeign(ctx, place)
+	if foreign {
+		place.UsedBy = ""
+	}
+	return foreign, err
 }
 
 func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node, class string) error {

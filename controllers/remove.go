@@ -58,14 +58,15 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
 }
 
-// keepUp repairs the objects of a driver that has to stay for now, because pods need them: unless the driver has let go of
-// its names, or another has the better claim to one.
+// keepUp repairs the objects, and the nodes' classes, of a driver that has to stay for now, because pods need them: unless
+// the driver has let go of its names, or another has the better claim to one.
 func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
 	if claims.Gone(seen.Driver) || claims.Check(seen.Driver, seen.drivers) != nil {
 		return nil
 	}
-	_, err := r.applyObjects(ctx, seen)
-	return err
+	labelErr := r.relabel(ctx, seen)
+	_, applyErr := r.applyObjects(ctx, seen)
+	return errors.Join(labelErr, applyErr)
 }
 
 // markUsers notes the pods that still use a volume of the driver, and says whether there are any to wait for.

@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// isForeign says that somebody else gave a node the class that it is labelled with. The DaemonSet controller has followed
+// that label, so no node plugin is there any more that could unmount what pods have, and to wait for them has no end. The
+// roster keeps no record of who wrote what, so it asks the API server. A node without such a record counts as ours.
+func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, place *status.Node) (bool, error) {
+	node := &corev1.Node{}
+	if err := r.Direct.Get(ctx, client.ObjectKey{Name: place.Name}, node); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return false, nil
+		}
+		return false, fmt.Errorf("read node %s to learn who set its label %s: %w", place.Name, contract.NodeClassLabel, err)
+	}
+	if node.Labels[contract.NodeClassLabel] != place.Current {
+		return false, nil // The cache has not seen the label's change yet.
+	}
+	owners := ownersOfClass(node)
+	if len(owners) == 0 || slices.Contains(owners, string(FieldOwner)) {
+		return false, nil
+	}
+	log.FromContext(ctx).Info("Somebody else set the node's class", "node", node.Name, "class", place.Current, "managers", owners)
+	return true, nil
+}
+
+// ownersOfClass returns who wrote a node's class label, by the server's record.
+func ownersOfClass(node *corev1.Node) []string {
+	label := fieldpath.MakePathOrDie("metadata", "labels", contract.NodeClassLabel)
+	var out []string
+	for _, entry := range node.ManagedFields {
+		fields := fieldpath.NewSet()
+		if entry.FieldsV1 == nil || fields.FromJSON(entry.FieldsV1.GetRawReader()) != nil {
+			continue
+		}
+		if fields.Has(label) {
+			out = append(out, entry.Manager)
+		}
+	}
+	return out
+}
+
+// relabel puts back the class of nodes on which a removal waits for pods, where somebody else has changed it. A driver that
+// decides the classes of nodes sees to that itself.
+func (r *ImageCSIDriverReconciler) relabel(ctx context.Context, seen *observation) error {
+	if len(claims.Placing(seen.drivers)) > 0 {
+		return nil
+	}
+	var failures []error
+	for i := range seen.Nodes {
+		place := &seen.Nodes[i]
+		if place.UsedBy == "" || place.Settled() || place.Current == "" || place.Wanted == "" {
+			continue
+		}
+		foreign, err := r.isForeign(ctx, place)
+		if foreign {
+			err = r.labelNode(ctx, &seen.nodes[i], place, place.Wanted)
+		}
+		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
+}
