@@ -16,8 +16,9 @@ import (
 )
 
 // CacheOptions keep the cache small: of nodes, their registrations and their pods only what the roster needs, in types of
-// its own, which no client can read; of everything else only the objects that carry the label of a driver. Managed fields
-// stay on the objects that the operator applies, because they tell what it owns.
+// its own, which no client can read; every CSIDriver, because others' may be in a driver's way; of everything else only the
+// objects that carry the label of a driver. Managed fields stay on the objects that the operator applies, because they tell
+// what it owns.
 func CacheOptions(namespace string) cache.Options {
 	ours := labelled()
 	here := map[string]cache.Config{namespace: {}}
@@ -28,7 +29,7 @@ func CacheOptions(namespace string) cache.Options {
 		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: roster.KeepPod},
 		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
 		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
-		&storagev1.CSIDriver{}:     {Label: ours},
+		&storagev1.CSIDriver{}:     {},
 		definitionMetadata():       {Transform: trimDefinition},
 	}}
 }

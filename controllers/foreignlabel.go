@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -57,7 +56,7 @@ func ownersOfClass(node *corev1.Node) []string {
 // relabel puts back the class of nodes on which a removal waits for pods, where somebody else has changed it. A driver that
 // decides the classes of nodes sees to that itself.
 func (r *ImageCSIDriverReconciler) relabel(ctx context.Context, seen *observation) error {
-	if len(claims.Placing(seen.drivers)) > 0 {
+	if len(seen.all.Placing()) > 0 {
 		return nil
 	}
 	var failures []error

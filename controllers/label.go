@@ -82,7 +82,7 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "unlabel")
 	defer end(span, &err)
-	plan := placement.PlanOf(seen.drivers, seen.Driver.Name)
+	plan := placement.PlanOf(seen.all, seen.Driver.Name)
 	selected, err := r.classesOfOthers(ctx, seen.Driver.Name)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 
 	"github.com/image-csi/image-csi-operator/controllers/roster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
@@ -15,7 +14,7 @@ import (
 
 // readNodes finds the nodes to look at, with their places and node plugins, and the numbers of the quiet ones.
 func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
-	holds := len(claims.Holding(seen.drivers)) > 0
+	holds := len(seen.all.Holding()) > 0
 	seen.plan = placement.ByDriver(seen.Driver, holds)
 	rule := quiet.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
 	basis := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, holds, rule.Revisions)

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // updates lets through every creation and deletion, and the updates for which differs is true.
@@ -16,6 +17,15 @@ func updates[T client.Object](differs func(before, after T) bool) predicate.Pred
 		after, okAfter := e.ObjectNew.(T)
 		return okBefore && okAfter && differs(before, after)
 	}}
+}
+
+// foreignChanges lets through what happens to CSIDriver objects without the label of a driver, which may be in a driver's
+// way, and the loss and gain of that label.
+func foreignChanges() predicate.Predicate {
+	is := func(object client.Object) bool { return object.GetLabels()[contract.DriverLabel] == "" }
+	of := predicate.NewPredicateFuncs(is)
+	of.UpdateFunc = func(e event.UpdateEvent) bool { return is(e.ObjectOld) != is(e.ObjectNew) }
+	return of
 }
 
 // driverChanges lets through changes of a driver's spec, its deletion, and its finalizers, whose end frees its names.

@@ -61,6 +61,7 @@ func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
 		Named("provisioning").
 		WithOptions(backoff()).
 		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(driverChanges())).
+		Watches(&storagev1.CSIDriver{}, one, builder.WithPredicates(foreignChanges())).
 		Watches(&storagev1.StorageClass{}, one, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(p)
 }
@@ -88,14 +89,14 @@ func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 
 // served are the names and aliases of the drivers that are carried out, sorted.
 func (p *Provisioning) served(ctx context.Context) ([]string, error) {
-	var drivers v1alpha1.ImageCSIDriverList
-	if err := p.Client.List(ctx, &drivers); err != nil {
-		return nil, fmt.Errorf("list the drivers: %w", err)
+	all, _, err := readClaims(ctx, p.Client)
+	if err != nil {
+		return nil, err
 	}
 	var names []string
-	for i := range drivers.Items {
-		driver := &drivers.Items[i]
-		if claims.Leaving(driver) || claims.Check(driver, drivers.Items) != nil {
+	for i := range all.Drivers {
+		driver := &all.Drivers[i]
+		if claims.Leaving(driver) || all.Check(driver) != nil {
 			continue
 		}
 		names = append(names, render.Names(driver)...)

@@ -22,8 +22,10 @@ import (
 // observation is one look at the cluster, and what happened since.
 type observation struct {
 	status.Observation
-	// drivers are all of the cluster's.
-	drivers []v1alpha1.ImageCSIDriver
+	// all that has claims: the cluster's drivers, and others'.
+	all claims.Cluster
+	// csiDrivers are the CSIDriver objects of the cluster.
+	csiDrivers []storagev1.CSIDriver
 	// plan gives the nodes their classes.
 	plan placement.Plan
 	// nodes as the roster knows them: shared, not to be changed. Node i of the status is nodes[i].
@@ -57,14 +59,12 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	ctx, span := r.phase(ctx, "read")
 	defer end(span, &err)
 	seen = &observation{}
-	var drivers v1alpha1.ImageCSIDriverList
-	if err := r.Client.List(ctx, &drivers); err != nil {
-		return nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
+	if seen.all, seen.csiDrivers, err = readClaims(ctx, r.Client); err != nil {
+		return nil, err
 	}
-	seen.drivers = drivers.Items
-	for i := range seen.drivers {
-		if seen.drivers[i].Name == name {
-			seen.Driver = seen.drivers[i].DeepCopy()
+	for i := range seen.all.Drivers {
+		if seen.all.Drivers[i].Name == name {
+			seen.Driver = seen.all.Drivers[i].DeepCopy()
 		}
 	}
 	if seen.Driver == nil {
@@ -75,7 +75,7 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	seen.Names = render.Names(seen.Driver)
 	seen.Table = nodeclass.NewTable(seen.Driver.Spec.NodeClasses)
 	if !claims.Leaving(seen.Driver) {
-		seen.Refusal = claims.Check(seen.Driver, seen.drivers)
+		seen.Refusal = seen.all.Check(seen.Driver)
 	}
 	if err := r.readObjects(ctx, seen); err != nil {
 		return nil, err
@@ -88,17 +88,29 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	return seen, nil
 }
 
+// readClaims returns everything in the cluster that has a claim to a name, and the CSIDriver objects among it.
+func readClaims(ctx context.Context, from client.Reader) (claims.Cluster, []storagev1.CSIDriver, error) {
+	var drivers v1alpha1.ImageCSIDriverList
+	if err := from.List(ctx, &drivers); err != nil {
+		return claims.Cluster{}, nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
+	}
+	var objects storagev1.CSIDriverList
+	if err := from.List(ctx, &objects); err != nil {
+		return claims.Cluster{}, nil, fmt.Errorf("list CSIDrivers: %w", err)
+	}
+	return claims.Cluster{Drivers: drivers.Items, Foreign: claims.Foreign(objects.Items, string(FieldOwner))}, objects.Items, nil
+}
+
 // readObjects finds the driver's objects by their label.
 func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observation) error {
 	ours := client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}
 	here := client.InNamespace(r.Settings.Namespace)
 	var (
-		csiDrivers      storagev1.CSIDriverList
 		serviceAccounts corev1.ServiceAccountList
 		daemonSets      appsv1.DaemonSetList
 	)
 	for list, where := range map[client.ObjectList][]client.ListOption{
-		&csiDrivers: {ours}, &serviceAccounts: {ours, here}, &daemonSets: {ours, here},
+		&serviceAccounts: {ours, here}, &daemonSets: {ours, here},
 	} {
 		if err := r.Client.List(ctx, list, where...); err != nil {
 			return fmt.Errorf("list the driver's objects (%T): %w", list, err)
@@ -107,8 +119,10 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 	for i := range daemonSets.Items {
 		seen.existing = append(seen.existing, &daemonSets.Items[i])
 	}
-	for i := range csiDrivers.Items {
-		seen.existing = append(seen.existing, &csiDrivers.Items[i])
+	for i := range seen.csiDrivers {
+		if object := &seen.csiDrivers[i]; object.Labels[contract.DriverLabel] == seen.Driver.Name {
+			seen.existing = append(seen.existing, object)
+		}
 	}
 	for i := range serviceAccounts.Items {
 		seen.existing = append(seen.existing, &serviceAccounts.Items[i])

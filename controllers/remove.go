@@ -61,7 +61,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 // keepUp repairs the objects, and the nodes' classes, of a driver that has to stay for now, because pods need them: unless
 // the driver has let go of its names, or another has the better claim to one.
 func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
-	if claims.Gone(seen.Driver) || claims.Check(seen.Driver, seen.drivers) != nil {
+	if claims.Gone(seen.Driver) || seen.all.Check(seen.Driver) != nil {
 		return nil
 	}
 	labelErr := r.relabel(ctx, seen)

@@ -9,7 +9,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
@@ -20,7 +19,7 @@ func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observatio
 	ctx, span := r.phase(ctx, "untaint")
 	defer end(span, &err)
 	var names []string
-	for _, driver := range claims.Placing(seen.drivers) {
+	for _, driver := range seen.all.Placing() {
 		names = append(names, render.Names(&driver)...)
 	}
 	var served []int

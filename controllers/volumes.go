@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -51,29 +50,30 @@ func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observati
 	return err
 }
 
+// namesOf returns the names by which volumes of a driver may be in use, also those that its spec has dropped.
+func (o *observation) namesOf(driver *v1alpha1.ImageCSIDriver) []string {
+	names := render.Names(driver)
+	for i := range o.csiDrivers {
+		if o.csiDrivers[i].Labels[contract.DriverLabel] == driver.Name {
+			names = append(names, o.csiDrivers[i].Name)
+		}
+	}
+	return names
+}
+
 func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observation) error {
 	if seen.volumes.filled {
 		return nil
 	}
-	var csiDrivers storagev1.CSIDriverList // of all drivers, also by names that their specs have dropped
-	if err := r.Client.List(ctx, &csiDrivers); err != nil {
-		return fmt.Errorf("list CSIDrivers: %w", err)
-	}
 	var waitedFor, ignored []string
-	for i := range seen.drivers {
-		names := render.Names(&seen.drivers[i])
-		for _, object := range csiDrivers.Items {
-			if object.Labels[contract.DriverLabel] == seen.drivers[i].Name {
-				names = append(names, object.Name)
-			}
-		}
-		switch {
-		case claims.Gone(&seen.drivers[i]):
+	for i := range seen.all.Drivers {
+		switch driver := &seen.all.Drivers[i]; {
+		case claims.Gone(driver):
 			// No change of a node does anything to its volumes.
-		case ignores(seen.Driver) && ignores(&seen.drivers[i]):
-			ignored = append(ignored, names...)
+		case ignores(seen.Driver) && ignores(driver):
+			ignored = append(ignored, seen.namesOf(driver)...)
 		default:
-			waitedFor = append(waitedFor, names...)
+			waitedFor = append(waitedFor, seen.namesOf(driver)...)
 		}
 	}
 	index := volumeIndex{waitedFor: usage.Of(waitedFor), ignored: usage.Of(ignored), filled: true}

@@ -47,6 +47,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Pod{}, r.noted(driverOf)).
 		Watches(&appsv1.DaemonSet{}, owner).
 		Watches(&storagev1.CSIDriver{}, owner).
+		Watches(&storagev1.CSIDriver{}, every, builder.WithPredicates(foreignChanges())).
 		Watches(&corev1.ServiceAccount{}, owner).
 		WatchesMetadata(definitionMetadata(), every, builder.WithPredicates(optionalDefinitions())).
 		Build(r)

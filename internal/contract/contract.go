@@ -6,6 +6,9 @@ package contract
 // container image CSI driver serves today.
 const DefaultDriverName = "container-image.csi.k8s.io"
 
+// EarlierDriverName is the name under which earlier releases of the existing driver serve, and later ones as well if asked.
+const EarlierDriverName = "csi-image.warm-metal.tech"
+
 // Keys under the project's own prefix.
 const (
 	// Prefix starts every label, annotation and taint of ours.

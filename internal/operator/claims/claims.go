@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -24,18 +25,29 @@ type Refusal struct {
 	Message string
 }
 
+// Cluster is everything that has a claim to something.
+type Cluster struct {
+	// Drivers are all of the cluster's.
+	Drivers []v1alpha1.ImageCSIDriver
+	// Foreign are the names of CSI drivers that are somebody else's.
+	Foreign sets.Set[string]
+}
+
 // Check says whether another driver has the better claim to something that a driver asks for; nil if none has.
-// An object's own name is a better claim than an alias; between equals, the older object wins. A refused driver keeps
-// what it has running.
-func Check(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) *Refusal {
-	others := rivals(driver, all)
+// The name of somebody else's CSI driver is nobody's. An object's own name is a better claim than an alias; between
+// equals, the older object wins. A refused driver keeps what it has running.
+func (c Cluster) Check(driver *v1alpha1.ImageCSIDriver) *Refusal {
+	if refusal := c.checkForeign(driver); refusal != nil {
+		return refusal
+	}
+	others := c.rivals(driver)
 	for i := range others {
 		if refusal := checkNames(driver, &others[i]); refusal != nil {
 			return refusal
 		}
 	}
 	for i := range others {
-		if refusal := checkPlacement(driver, &others[i], all); refusal != nil {
+		if refusal := c.checkPlacement(driver, &others[i]); refusal != nil {
 			return refusal
 		}
 	}
@@ -43,11 +55,11 @@ func Check(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) *Refu
 }
 
 // rivals are the other drivers that hold claims: all but those that are removed completely. The order is fixed.
-func rivals(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+func (c Cluster) rivals(driver *v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
 	var out []v1alpha1.ImageCSIDriver
-	for i := range all {
-		if all[i].Name != driver.Name && !Gone(&all[i]) {
-			out = append(out, all[i])
+	for i := range c.Drivers {
+		if other := &c.Drivers[i]; other.Name != driver.Name && !Gone(other) {
+			out = append(out, *other)
 		}
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.ImageCSIDriver) int {
@@ -97,8 +109,8 @@ func taken(what, as string, other *v1alpha1.ImageCSIDriver) *Refusal {
 }
 
 // checkPlacement compares with the drivers that place node plugins. One that is refused itself places none.
-func checkPlacement(driver, other *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) *Refusal {
-	if !older(other, driver) || samePlacement(driver, other) || !placesBefore(other, all) {
+func (c Cluster) checkPlacement(driver, other *v1alpha1.ImageCSIDriver) *Refusal {
+	if !older(other, driver) || samePlacement(driver, other) || !c.places(other) {
 		return nil
 	}
 	return &Refusal{
@@ -113,18 +125,18 @@ func samePlacement(a, b *v1alpha1.ImageCSIDriver) bool {
 		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelector, b.Spec.NodePlugin.NodeSelector)
 }
 
-// placesBefore says that a driver is managed and not refused. It looks at older drivers only, so it ends.
-func placesBefore(driver *v1alpha1.ImageCSIDriver, all []v1alpha1.ImageCSIDriver) bool {
-	return driver.Spec.ManagementState != v1alpha1.Unmanaged && !Leaving(driver) && Check(driver, all) == nil
+// places says that a driver is managed and not refused. It looks at older drivers only, so it ends.
+func (c Cluster) places(driver *v1alpha1.ImageCSIDriver) bool {
+	return driver.Spec.ManagementState != v1alpha1.Unmanaged && !Leaving(driver) && c.Check(driver) == nil
 }
 
 // Placing returns the drivers that decide the classes of nodes: managed, staying, and not refused. They agree with
 // each other.
-func Placing(all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+func (c Cluster) Placing() []v1alpha1.ImageCSIDriver {
 	var out []v1alpha1.ImageCSIDriver
-	for i := range all {
-		if placesBefore(&all[i], all) {
-			out = append(out, all[i])
+	for i := range c.Drivers {
+		if c.places(&c.Drivers[i]) {
+			out = append(out, c.Drivers[i])
 		}
 	}
 	return out
@@ -132,11 +144,11 @@ func Placing(all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
 
 // Holding returns the drivers that have node plugins to keep in place, but do not decide the classes of nodes:
 // unmanaged, refused, or on their way out.
-func Holding(all []v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
+func (c Cluster) Holding() []v1alpha1.ImageCSIDriver {
 	var out []v1alpha1.ImageCSIDriver
-	for i := range all {
-		if !placesBefore(&all[i], all) && !Gone(&all[i]) {
-			out = append(out, all[i])
+	for i := range c.Drivers {
+		if driver := &c.Drivers[i]; !c.places(driver) && !Gone(driver) {
+			out = append(out, *driver)
 		}
 	}
 	return out

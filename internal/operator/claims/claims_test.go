@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := Check(&test.driver, []v1alpha1.ImageCSIDriver{test.driver, test.other})
+			got := Cluster{Drivers: []v1alpha1.ImageCSIDriver{test.driver, test.other}}.Check(&test.driver)
 			switch {
 			case test.want == "" && got != nil:
 				t.Errorf("refused: %+v", got)
@@ -83,13 +83,13 @@ func TestARefusedDriverRefusesNobody(t *testing.T) {
 	refused := with(driver("b", 2), classes("crio"))
 	youngest := driver("c", 1)
 	all := []v1alpha1.ImageCSIDriver{youngest, refused, oldest}
-	if got := Check(&youngest, all); got != nil {
+	if got := (Cluster{Drivers: all}).Check(&youngest); got != nil {
 		t.Errorf("the youngest agrees with the oldest, but: %+v", got)
 	}
-	if got := names(Placing(all)); !slices.Equal(got, []string{"c", "a"}) {
+	if got := names((Cluster{Drivers: all}).Placing()); !slices.Equal(got, []string{"c", "a"}) {
 		t.Errorf("placing: %q", got)
 	}
-	if got := names(Holding(all)); !slices.Equal(got, []string{"b"}) {
+	if got := names((Cluster{Drivers: all}).Holding()); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("holding: %q", got)
 	}
 }
@@ -101,7 +101,7 @@ func TestHoldersAreThoseWithSomethingLeft(t *testing.T) {
 		with(driver("gone", 1), removedWhole),
 		with(driver("unmanaged", 1), func(d *v1alpha1.ImageCSIDriver) { d.Spec.ManagementState = v1alpha1.Unmanaged }),
 	}
-	if got := names(Holding(all)); !slices.Equal(got, []string{"leaving", "unmanaged"}) {
+	if got := names((Cluster{Drivers: all}).Holding()); !slices.Equal(got, []string{"leaving", "unmanaged"}) {
 		t.Errorf("holding: %q", got)
 	}
 }

@@ -23,12 +23,12 @@ type Plan struct {
 }
 
 // PlanOf returns the plan that a cluster's drivers agree on. Leaving out a driver shows what stays without it.
-func PlanOf(all []v1alpha1.ImageCSIDriver, without string) Plan {
+func PlanOf(all claims.Cluster, without string) Plan {
 	plan := Plan{}
-	for _, driver := range claims.Holding(all) {
+	for _, driver := range all.Holding() {
 		plan.Hold = plan.Hold || driver.Name != without
 	}
-	for _, driver := range claims.Placing(all) {
+	for _, driver := range all.Placing() {
 		if driver.Name != without {
 			return ByDriver(&driver, plan.Hold)
 		}

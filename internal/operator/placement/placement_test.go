@@ -10,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/claims"
 )
 
 func node(runtime, class string, labels map[string]string) *corev1.Node {
@@ -59,7 +60,7 @@ func TestWantedLabel(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := PlanOf(test.drivers, test.without).Of(test.node)
+			got := PlanOf(claims.Cluster{Drivers: test.drivers}, test.without).Of(test.node)
 			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Name", "RuntimeVersion", "Unsupported")); diff != "" {
 				t.Error("(-want +got):\n" + diff)
 			}

@@ -1,0 +1,56 @@
+package claims
+
+import (
+	"fmt"
+	"slices"
+
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// Foreign returns the names of the CSIDriver objects that are somebody else's: they have no driver's label, and the field
+// owner has never applied them. Those of the container image CSI driver of before are not among them, because to take them
+// over is how a cluster goes over to this one.
+func Foreign(objects []storagev1.CSIDriver, owner string) sets.Set[string] {
+	out := sets.New[string]()
+	for i := range objects {
+		object := &objects[i]
+		before := object.Name == contract.DefaultDriverName || object.Name == contract.EarlierDriverName
+		if !before && object.Labels[contract.DriverLabel] == "" && !isApplied(object, owner) {
+			out.Insert(object.Name)
+		}
+	}
+	return out
+}
+
+// isApplied says that a field owner has applied an object, whose label somebody may have taken away since.
+func isApplied(object *storagev1.CSIDriver, owner string) bool {
+	return slices.ContainsFunc(object.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == owner && entry.Operation == metav1.ManagedFieldsOperationApply
+	})
+}
+
+// checkForeign refuses a driver one of whose names is that of somebody else's CSI driver.
+func (c Cluster) checkForeign(driver *v1alpha1.ImageCSIDriver) *Refusal {
+	if c.Foreign.Has(driver.Name) {
+		return foreign(driver.Name, "use another name for this driver")
+	}
+	for _, alias := range driver.Spec.Aliases {
+		if c.Foreign.Has(string(alias)) {
+			return foreign(string(alias), "take the name off spec.aliases")
+		}
+	}
+	return nil
+}
+
+func foreign(name, instead string) *Refusal {
+	return &Refusal{
+		Reason: ReasonNameConflict,
+		Message: fmt.Sprintf("The cluster has a CSIDriver object %s that this operator did not make. If another CSI driver uses it, %s; "+
+			"if nothing does, delete the object. Until then nothing of this driver is changed.", name, instead),
+	}
+}
