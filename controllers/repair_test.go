@@ -2,41 +2,88 @@ package controllers_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// ownedObjects are the driver's objects of every kind, as they are to be looked up.
-func ownedObjects() map[string]*unstructured.Unstructured {
-	objects := optionalObjects()
-	for kind, gvk := range map[string]schema.GroupVersionKind{
-		"DaemonSet":      {Group: "apps", Version: "v1", Kind: "DaemonSet"},
-		"CSIDriver":      {Group: "storage.k8s.io", Version: "v1", Kind: "CSIDriver"},
-		"ServiceAccount": {Version: "v1", Kind: "ServiceAccount"},
-	} {
-		objects[kind] = &unstructured.Unstructured{}
-		objects[kind].SetGroupVersionKind(gvk)
-		objects[kind].SetNamespace(namespace)
+// A hand edit is put back within putBack of the API server's answer to it. The operator takes a few hundredths of a second;
+// but a machine that has other work, too, may stop it or this test for longer at any time. So the median of an object's
+// fields is held to it, and a single field only to more than any such stop takes.
+const (
+	putBack     = time.Second
+	longestStop = 8 * time.Second
+)
+
+// putBackInTime judges how long edits took to be put back.
+func (c *cluster) putBackInTime(g Gomega, took []time.Duration) {
+	c.Helper()
+	slices.Sort(took)
+	median, longest := took[len(took)/2], took[len(took)-1]
+	c.Logf("%d edits, put back in %s (median), %s at most", len(took), median, longest)
+	g.Expect(median).To(BeNumerically("<", putBack))
+}
+
+// owned is an object of the driver, as it is to be looked up, with what somebody else sets in it.
+type owned struct {
+	object *unstructured.Unstructured
+	// theirs is what somebody else applies to it.
+	theirs string
+	// edits are words of fields that have to be among the edited ones: what the object is tested for.
+	edits []string
+}
+
+// ownedObjects are the driver's objects of every kind.
+func (c *cluster) ownedObjects() map[string]owned {
+	c.Helper()
+	optional := optionalObjects()
+	object := func(gvk schema.GroupVersionKind, namespace, name string) *unstructured.Unstructured {
+		out := &unstructured.Unstructured{}
+		out.SetGroupVersionKind(gvk)
+		out.SetNamespace(namespace)
+		out.SetName(name)
+		return out
 	}
-	objects["DaemonSet"].SetName(render.DaemonSetName(driverName, "crio"))
-	objects["ServiceAccount"].SetName(render.ServiceAccountName(driverName))
-	objects["CSIDriver"].SetName(driverName)
-	objects["CSIDriver"].SetNamespace("")
-	return objects
+	daemonSet := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "DaemonSet"}
+	csiDriver := schema.GroupVersionKind{Group: "storage.k8s.io", Version: "v1", Kind: "CSIDriver"}
+	c.Eventually(c.profileCount(), soon).Should(Equal(1))
+	const pod = `{"spec": {"revisionHistoryLimit": 3, "template": {"metadata": {"annotations": {"example.com/restarted": "today"}},
+		"spec": {"dnsPolicy": "Default", "containers": [{"name": "node-plugin", "env": [{"name": "THEIRS", "value": "x"}]}]}}}}`
+	return map[string]owned{
+		"PodMonitor":                 {optional["PodMonitor"], `{"spec": {"jobLabel": "theirs"}}`, nil},
+		"PrometheusRule":             {optional["PrometheusRule"], `{"spec": {"groups": [{"name": "theirs", "rules": []}]}}`, nil},
+		"SecurityContextConstraints": {optional["SecurityContextConstraints"], `{"allowedUnsafeSysctls": ["theirs"]}`, nil},
+		"SeccompProfile": {object(render.SeccompProfile().GroupVersionKind, "", c.profiles()[0].GetName()),
+			`{"spec": {"listenerPath": "theirs"}}`, []string{"defaultAction", "syscalls"}},
+		"DaemonSet of a privileged class": {object(daemonSet, namespace, render.DaemonSetName(driverName, "crio")), pod,
+			[]string{"mountPropagation"}},
+		"DaemonSet of a class without privileges": {object(daemonSet, namespace, render.DaemonSetName(driverName, "containerd")), pod,
+			[]string{"privileged", "capabilities.add", "capabilities.drop", "appArmorProfile.type", "seLinuxOptions.type", "seccompProfile.type",
+				`[name="credential-provider"].securityContext`, `[name="credentials"].projected.sources`, "imagePullSecrets"}},
+		"CSIDriver":             {object(csiDriver, "", driverName), `{"spec": {"nodeAllocatableUpdatePeriodSeconds": 60}}`, []string{"tokenRequests"}},
+		"CSIDriver of an alias": {object(csiDriver, "", "alias.example.com"), `{"spec": {"nodeAllocatableUpdatePeriodSeconds": 60}}`, []string{"podInfoOnMount"}},
+		"ServiceAccount": {object(schema.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, namespace, render.ServiceAccountName(driverName)),
+			`{"secrets": [{"name": "theirs"}]}`, nil},
+	}
 }
 
 // The server's record of who owns what tells which fields there are to edit, so none is forgotten.
@@ -44,36 +91,80 @@ func TestEveryOwnedFieldOfEveryObjectIsRepaired(t *testing.T) {
 	c := newCluster(t).start()
 	c.installKinds()
 	c.node("one", "cri-o://1.36.3")
-	c.driver(driverName)
+	c.node("two", "containerd://2.1.4")
+	c.driver(driverName, seccompOf(v1alpha1.SeccompNarrow), func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.Aliases = []v1alpha1.DriverName{"alias.example.com"}
+		d.Spec.NodePlugin.ImagePullSecrets = []v1alpha1.SecretName{{Name: "pull"}}
+		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}}
+		d.Spec.Credentials.Providers = credentialProviders()
+	})
 	c.allOptional(true)
-	for kind, object := range ownedObjects() {
+	for kind, owned := range c.ownedObjects() {
+		object := owned.object
 		t.Run(kind, func(t *testing.T) {
 			g := NewWithT(t)
 			g.Eventually(c.exists(object), soon).Should(BeTrue())
-			c.change(object, func() { object.SetAnnotations(withNote(object.GetAnnotations())) })
-			edits, start := 0, time.Now()
+			g.Expect(c.applyTheirs(owned)).To(Succeed())
+			var took []time.Duration
+			var edited strings.Builder
+			g.Expect(c.exists(object)()).To(BeTrue())
 			for _, path := range ownedLeaves(g, object) {
-				if c.edit(g, object, path) {
-					edits++
+				if after, is := c.edit(g, object, path); is {
+					took = append(took, after)
+					fmt.Fprintln(&edited, path)
 				}
 			}
-			g.Expect(edits).To(BeNumerically(">", 4), "hardly a field could be edited")
-			t.Logf("%d fields, %s each", edits, time.Since(start)/time.Duration(edits))
-			g.Expect(object.GetAnnotations()).To(HaveKeyWithValue("example.com/note", "kept"), "others' fields survive")
+			g.Expect(len(took)).To(BeNumerically(">", 4), "hardly a field could be edited")
+			for _, word := range owned.edits {
+				g.Expect(edited.String()).To(ContainSubstring(word))
+			}
+			c.putBackInTime(g, took)
+			g.Expect(c.exists(object)()).To(BeTrue())
+			live := object.DeepCopy()
+			g.Expect(c.applyTheirs(owned, client.DryRunAll)).To(Succeed())
+			g.Expect(content(object)).To(Equal(content(live)), "others' fields survive")
+			g.Expect(live.GetAnnotations()).To(HaveKeyWithValue("example.com/note", "kept"))
 
 			uid := object.GetUID()
 			g.Expect(c.Delete(c.ctx, object, client.PropagationPolicy("Background"))).To(Succeed())
-			g.Eventually(func() bool { return c.exists(object)() && object.GetUID() != uid }, soon).Should(BeTrue(), "it comes back")
+			g.Eventually(func() bool { return c.exists(object)() && object.GetUID() != uid }, longestStop).Should(BeTrue(), "it comes back")
 		})
 	}
 }
 
-func withNote(annotations map[string]string) map[string]string {
-	out := map[string]string{"example.com/note": "kept"}
-	for key, value := range annotations {
-		out[key] = value
+// Nothing else has the operator look at a quiet node. The operator's program collects changes of nodes for a second before
+// it looks at them together, which comes on top of the time here.
+func TestTheClassOfAQuietNodeIsPutBack(t *testing.T) {
+	c := newCluster(t).start()
+	served(c, 1)
+	var took []time.Duration
+	for _, hand := range []string{`"evil"`, `"crio"`, `null`} {
+		c.settle()
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n0"}}
+		c.Expect(c.Patch(c.ctx, node, mergePatch(`{"metadata": {"labels": {"`+contract.NodeClassLabel+`": `+hand+`}}}`))).To(Succeed())
+		answered := time.Now()
+		c.Expect(node.Labels[contract.NodeClassLabel]).NotTo(Equal("containerd"))
+		c.Eventually(c.classOf("n0"), longestStop, 5*time.Millisecond).Should(Equal("containerd"), hand)
+		took = append(took, time.Since(answered))
 	}
-	return out
+	c.putBackInTime(c, took)
+}
+
+// applyTheirs sets fields of somebody else's in an object, which then is the server's answer.
+func (c *cluster) applyTheirs(of owned, options ...client.PatchOption) error {
+	theirs := &unstructured.Unstructured{}
+	if err := json.Unmarshal([]byte(of.theirs), &theirs.Object); err != nil {
+		return err
+	}
+	theirs.SetGroupVersionKind(of.object.GroupVersionKind())
+	theirs.SetNamespace(of.object.GetNamespace())
+	theirs.SetName(of.object.GetName())
+	theirs.SetAnnotations(map[string]string{"example.com/note": "kept"})
+	text, err := json.Marshal(theirs)
+	if err != nil {
+		return err
+	}
+	return c.Patch(c.ctx, of.object, client.RawPatch(types.ApplyPatchType, text), append(options, client.FieldOwner("somebody"))...)
 }
 
 // ownedLeaves are the fields of an object that the operator owns by the server's record, without what identifies the
@@ -110,9 +201,9 @@ func isKey(item fieldpath.PathElement, field string) bool {
 	return false
 }
 
-// edit changes a field by hand, or takes it away if the server takes no other value, and wants it put back. It says
-// whether the server let it: some fields of these kinds can never change.
-func (c *cluster) edit(g Gomega, object *unstructured.Unstructured, path fieldpath.Path) bool {
+// edit changes a field by hand, or takes it away if the server takes no other value, and wants it put back. It says after
+// what time it was, and whether the server let it: some fields of these kinds can never change.
+func (c *cluster) edit(g Gomega, object *unstructured.Unstructured, path fieldpath.Path) (time.Duration, bool) {
 	c.Helper()
 	want, found := get(object.Object, path)
 	g.Expect(found).To(BeTrue(), "%s is owned and not there", path)
@@ -123,6 +214,7 @@ func (c *cluster) edit(g Gomega, object *unstructured.Unstructured, path fieldpa
 		if err := c.Update(c.ctx, edited); err != nil {
 			continue
 		}
+		answered := time.Now()
 		if now, _ := get(edited.Object, path); reflect.DeepEqual(now, want) {
 			continue // The server has put it back itself.
 		}
@@ -130,29 +222,37 @@ func (c *cluster) edit(g Gomega, object *unstructured.Unstructured, path fieldpa
 			g.Expect(c.exists(object)()).To(BeTrue())
 			now, _ := get(object.Object, path)
 			return now
-		}, soon, 20*time.Millisecond).Should(Equal(want), path.String())
-		return true
+		}, longestStop, 5*time.Millisecond).Should(Equal(want), path.String())
+		return time.Since(answered), true
 	}
 	c.Log("no hand can change", path)
-	return false
+	return 0, false
 }
 
 // another returns a value of the same type, or nil, for none, where it knows no other.
 func another(value any) any {
 	switch value := value.(type) {
 	case string:
-		return cmp.Or(map[string]string{"IfNotPresent": "Always", "HTTP": "HTTPS"}[value], value+"x")
+		return cmp.Or(map[string]string{"IfNotPresent": "Always", "HTTP": "HTTPS", "RuntimeDefault": "Unconfined", "Unconfined": "RuntimeDefault",
+			"SCMP_ACT_ERRNO": "SCMP_ACT_ALLOW"}[value], value+"x")
 	case map[string]any:
 		if _, is := value["fieldPath"]; is {
 			return map[string]any{"fieldPath": "metadata.name"}
 		}
+		for key := range value {
+			value[key] = another(value[key])
+		}
+		return value
 	case bool:
 		return !value
 	case int64:
 		return value + 1
 	case []any:
-		if len(value) == 0 {
+		switch len(value) {
+		case 0:
 			return []any{"x"}
+		case 1:
+			return []any{another(value[0])}
 		}
 		return value[1:]
 	}
