@@ -3,8 +3,8 @@ package v1alpha1
 // NodeClass changes a built-in node class of the same name, or adds a class. For a built-in class, a field that is
 // left out keeps its built-in value.
 //
-// +kubebuilder:validation:XValidation:rule="self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'k0s', 'microk8s', 'crio', 'openshift'] || (has(self.match) && has(self.mountMode) && has(self.runtimeEndpoint))",message="a class that is not built in must set match, mountMode and runtimeEndpoint; the built-in classes are containerd, bottlerocket, talos, flatcar, cos, k3s, k0s, microk8s, crio and openshift"
-// +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'k0s', 'microk8s']) || self.match.runtime == 'containerd'",message="a built-in class keeps its runtime: match.runtime must be containerd here"
+// +kubebuilder:validation:XValidation:rule="self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s', 'crio', 'openshift'] || (has(self.match) && has(self.mountMode) && has(self.runtimeEndpoint))",message="a class that is not built in must set match, mountMode and runtimeEndpoint; the built-in classes are containerd, bottlerocket, talos, flatcar, cos, k3s, rke2, k0s, microk8s, crio and openshift"
+// +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s']) || self.match.runtime == 'containerd'",message="a built-in class keeps its runtime: match.runtime must be containerd here"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['crio', 'openshift']) || self.match.runtime == 'cri-o'",message="a built-in class keeps its runtime: match.runtime must be cri-o here"
 // +kubebuilder:validation:XValidation:rule="!has(self.mountMode) || self.mountMode != 'Nsenter' || !(self.name in ['crio', 'openshift'] || (has(self.match) && self.match.runtime == 'cri-o'))",message="mountMode Nsenter is for containerd; cri-o needs Bidirectional"
 type NodeClass struct {
@@ -45,6 +45,12 @@ type NodeClass struct {
 type NodeMatch struct {
 	// runtime is the container runtime in the node's status.nodeInfo.containerRuntimeVersion.
 	Runtime Runtime `json:"runtime"`
+
+	// runtimeVersionContains is text that occurs in the version there, e.g. "-k3s" in containerd://2.1.4-k3s1.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	RuntimeVersionContains string `json:"runtimeVersionContains,omitempty"`
 
 	// osImageContains is text that occurs in the node's status.nodeInfo.osImage, e.g. "Flatcar".
 	// +kubebuilder:validation:MinLength=1

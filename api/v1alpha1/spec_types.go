@@ -33,7 +33,7 @@ type ImageCSIDriverSpec struct {
 	NodePlugin NodePlugin `json:"nodePlugin,omitempty,omitzero"`
 
 	// nodeClasses changes built-in node classes or adds new ones. The built-in classes are containerd, bottlerocket,
-	// talos, flatcar, cos, k3s (with RKE2), k0s, microk8s, crio and openshift. A node belongs to the first class that matches it: added
+	// talos, flatcar, cos, k3s, rke2, k0s, microk8s, crio and openshift. A node belongs to the first class that matches it: added
 	// classes come first, in the order given here, then the built-in ones. All ImageCSIDriver objects of a cluster
 	// must have the same list, because a node has one class.
 	// +kubebuilder:validation:MaxItems=16

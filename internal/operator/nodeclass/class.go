@@ -39,6 +39,11 @@ const (
 	crioEndpoint         = "unix:///run/crio/crio.sock"
 	containersStorage    = "/var/lib/containers/storage"
 	containersStorageRun = "/run/containers/storage"
+
+	// k3s and RKE2 bring a containerd of their own, whose version has this text (2.1.4-k3s1, say), at this socket. One that
+	// an administrator has put in its place (k3s --container-runtime-endpoint) is like any other node's.
+	rancherContainerd = "-k3s"
+	rancherEndpoint   = "/run/k3s/containerd/containerd.sock"
 )
 
 // builtin returns a class of this package's table with the values that hold for most nodes with the runtime.
@@ -73,6 +78,7 @@ const (
 	Flatcar      = "flatcar"
 	COS          = "cos" // Google's Container-Optimized OS, the default of GKE
 	K3s          = "k3s"
+	RKE2         = "rke2"
 	K0s          = "k0s"
 	MicroK8s     = "microk8s"
 	CRIO         = "crio"
@@ -106,11 +112,12 @@ func builtins() []rule {
 			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Bottlerocket"}},
 		},
 		{
-			class: named(K3s).with("/run/k3s/containerd/containerd.sock", defaultKubeletRoot, "/var/lib/rancher/k3s/agent/containerd"),
-			anyOf: []match{
-				{runtime: contract.RuntimeContainerd, kubeletVersion: "+k3s"},
-				{runtime: contract.RuntimeContainerd, kubeletVersion: "+rke2"},
-			},
+			class: named(RKE2).with(rancherEndpoint, defaultKubeletRoot, "/var/lib/rancher/rke2/agent/containerd"),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, runtimeVersion: rancherContainerd, kubeletVersion: "+rke2"}},
+		},
+		{
+			class: named(K3s).with(rancherEndpoint, defaultKubeletRoot, "/var/lib/rancher/k3s/agent/containerd"),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, runtimeVersion: rancherContainerd}},
 		},
 		{
 			class: named(K0s).with("/run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd"),

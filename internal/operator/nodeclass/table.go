@@ -34,7 +34,7 @@ func (t Table) Class(node *corev1.Node) (Class, error) {
 		return Class{}, err
 	}
 	for _, r := range t.rules {
-		if r.fits(runtime.Name, node) {
+		if r.fits(runtime, node) {
 			return r.class, nil
 		}
 	}

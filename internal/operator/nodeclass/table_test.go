@@ -49,8 +49,15 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
 		"k3s": {node("containerd://2.1.4-k3s1", kubelet("v1.34.1+k3s1")), Class{"k3s", "containerd", "Nsenter",
 			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
-		"RKE2": {node("containerd://2.1.4-k3s2", kubelet("v1.34.1+rke2r1")), Class{"k3s", "containerd", "Nsenter",
-			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
+		"k3s whose containerd is of a branch": {node("containerd://2.0.5-k3s1.32", kubelet("v1.32.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
+		"k3s that hides its kubelet's name":   {node("containerd://2.1.4-k3s1"), NewTable(nil).mustLookup(t, K3s)},
+		"k3s with a containerd of its own":    {node("containerd://2.1.4", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, Containerd)},
+		"k3s on Flatcar with Flatcar's containerd": {node("containerd://2.0.4", kubelet("v1.34.1+k3s1"),
+			osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")), NewTable(nil).mustLookup(t, Flatcar)},
+		"k3s with CRI-O": {node("cri-o://1.34.0", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, CRIO)},
+		"RKE2": {node("containerd://2.1.4-k3s2", kubelet("v1.34.1+rke2r1")), Class{"rke2", "containerd", "Nsenter",
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/rke2/agent/containerd", ""}},
+		"RKE2 with a containerd of its own": {node("containerd://2.1.4", kubelet("v1.34.1+rke2r1")), NewTable(nil).mustLookup(t, Containerd)},
 		"k0s": {node("containerd://1.7.27", kubelet("v1.33.2+k0s")), Class{"k0s", "containerd", "Nsenter",
 			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", ""}},
 		"Talos": {node("containerd://2.1.4", osImage("Talos (v1.12.1)")), Class{"talos", "containerd", "Nsenter",
@@ -73,6 +80,8 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 		"OpenShift by OS image": {node("cri-o://1.34.0", osImage("Red Hat Enterprise Linux CoreOS 9.6.20250826-1 (Plow)")),
 			Class{"openshift", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet",
 				"/var/lib/containers/storage", "/run/containers/storage"}},
+		"the oldest CRI-O":    {node("cri-o://1.21.0"), NewTable(nil).mustLookup(t, CRIO)},
+		"CRI-O in the making": {node("cri-o://1.37.0-dev"), NewTable(nil).mustLookup(t, CRIO)},
 		"a release candidate": {node("containerd://v2.3.0-rc.1"), NewTable(nil).mustLookup(t, Containerd)},
 	}
 	for name, test := range tests {
@@ -108,6 +117,8 @@ func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
 		"Windows": {node("containerd://2.1.4", func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }),
 			v1alpha1.ProblemOSUnsupported, "windows"},
 		"an old containerd":            {node("containerd://1.5.18"), v1alpha1.ProblemRuntimeTooOld, "1.5.18"},
+		"an old CRI-O":                 {node("cri-o://1.20.9"), v1alpha1.ProblemRuntimeTooOld, "1.20.9"},
+		"a CRI-O without version":      {node("cri-o://"), v1alpha1.ProblemRuntimeUnknown, "version"},
 		"a containerd without version": {node("containerd://"), v1alpha1.ProblemRuntimeUnknown, "version"},
 		"a containerd built by hand":   {node("containerd://unknown"), v1alpha1.ProblemRuntimeUnknown, "unknown"},
 		"an empty version":             {node(""), v1alpha1.ProblemRuntimeUnknown, "containerRuntimeVersion"},
@@ -149,6 +160,18 @@ func TestAnAddedClassComesBeforeTheBuiltInOnes(t *testing.T) {
 	}
 	if got, err := table.Class(node("containerd://2.0.4", fedora)); err != nil || got.Name != Containerd {
 		t.Errorf("a node without the label is in class %q (%v), want containerd", got.Name, err)
+	}
+}
+
+func TestAnAddedClassMatchesTheRuntimesVersion(t *testing.T) {
+	table := NewTable([]v1alpha1.NodeClass{{
+		Name: "vendor", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/vendor/containerd.sock",
+		Match: &v1alpha1.NodeMatch{Runtime: "containerd", RuntimeVersionContains: "-vendor"},
+	}})
+	for runtime, want := range map[string]string{"containerd://2.1.4-vendor1": "vendor", "containerd://2.1.4": Containerd, "cri-o://1.36.0-vendor1": CRIO} {
+		if got, err := table.Class(node(runtime)); err != nil || got.Name != want {
+			t.Errorf("%s is in class %q (%v), want %q", runtime, got.Name, err, want)
+		}
 	}
 }
 
@@ -203,7 +226,7 @@ func TestTheTableHasTheClassesThatTheAPINames(t *testing.T) {
 	for _, r := range builtins() {
 		names = append(names, r.class.Name)
 	}
-	want := []string{"openshift", "crio", "bottlerocket", "k3s", "k0s", "microk8s", "talos", "flatcar", "cos", "containerd"}
+	want := []string{"openshift", "crio", "bottlerocket", "rke2", "k3s", "k0s", "microk8s", "talos", "flatcar", "cos", "containerd"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error("built-in classes (-want +got):\n" + diff)
 	}

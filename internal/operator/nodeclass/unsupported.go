@@ -10,8 +10,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// MinContainerd is the oldest containerd whose image store the node plugin can share.
-const MinContainerd = "1.6"
+// The oldest runtimes that serve version v1 of the container runtime interface (CRI), by which the node plugin pulls.
+// Containerd's image store has had what the node plugin needs for longer, and so has CRI-O's.
+const (
+	MinContainerd = "1.6"
+	MinCRIO       = "1.21"
+)
 
 // Unsupported says why a node cannot serve the driver, in words for the cluster's administrator.
 type Unsupported struct {
@@ -44,27 +48,30 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 			Remedy:  "If the node is real, check its kubelet; leave virtual nodes out with spec.nodePlugin.nodeSelector.",
 		}
 	}
-	if runtime.Name == contract.RuntimeContainerd {
-		return runtime, oldContainerd(runtime)
+	switch runtime.Name {
+	case contract.RuntimeContainerd:
+		return runtime, old(runtime, "containerd", MinContainerd)
+	case contract.RuntimeCRIO:
+		return runtime, old(runtime, "CRI-O", MinCRIO)
 	}
 	return runtime, nil
 }
 
-// oldContainerd returns an *Unsupported for a containerd that is too old or does not tell its version.
-func oldContainerd(runtime RuntimeVersion) error {
+// old returns an *Unsupported for a runtime that is older than the least version or does not tell its own.
+func old(runtime RuntimeVersion, name, least string) error {
 	found, err := version.ParseGeneric(runtime.Version)
 	if err != nil {
 		return &Unsupported{
 			Reason:  v1alpha1.ProblemRuntimeUnknown,
-			Message: fmt.Sprintf("The node's containerd does not tell its version (it says %s)", quoted(runtime.Version)),
-			Remedy:  "Use a released containerd, version " + MinContainerd + " or later.",
+			Message: fmt.Sprintf("The node's %s does not tell its version (it says %s)", name, quoted(runtime.Version)),
+			Remedy:  fmt.Sprintf("Use a released %s, version %s or later.", name, least),
 		}
 	}
-	if !found.AtLeast(version.MustParseGeneric(MinContainerd)) {
+	if !found.AtLeast(version.MustParseGeneric(least)) {
 		return &Unsupported{
 			Reason:  v1alpha1.ProblemRuntimeTooOld,
-			Message: "The node has containerd " + runtime.Version + ", which is older than " + MinContainerd,
-			Remedy:  "Upgrade containerd on the node.",
+			Message: fmt.Sprintf("The node has %s %s; the first version that serves version v1 of the container runtime interface is %s", name, runtime.Version, least),
+			Remedy:  fmt.Sprintf("Upgrade %s on the node to %s or later.", name, least),
 		}
 	}
 	return nil
