@@ -18,8 +18,8 @@ const scrapeTimeout = 5 * time.Second
 // statusMetrics shows the status of every ImageCSIDriver to Prometheus. It reads the objects at each scrape, so that
 // there is nothing to keep in step, and nothing left of an object that is gone.
 type statusMetrics struct {
-	client                                client.Reader
-	nodes, classNodes, condition, rollout *prometheus.Desc
+	client                                             client.Reader
+	nodes, unsupported, classNodes, condition, rollout *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*statusMetrics)(nil)
@@ -31,6 +31,9 @@ func NewStatusMetrics(reader client.Reader) prometheus.Collector {
 		nodes: prometheus.NewDesc("imagecsi_driver_nodes",
 			"Nodes of the cluster by what they are to a driver: total, eligible, ready, unsupported, waiting.",
 			[]string{"driver", "state"}, nil),
+		unsupported: prometheus.NewDesc("imagecsi_driver_unsupported_nodes",
+			"Nodes that cannot serve a driver, by the reason.",
+			[]string{"driver", "reason"}, nil),
 		classNodes: prometheus.NewDesc("imagecsi_driver_class_nodes",
 			"Nodes of a node class by how its node plugins fare: total, ready, updated.",
 			[]string{"driver", "class", "mount_mode", "state"}, nil),
@@ -46,6 +49,7 @@ func NewStatusMetrics(reader client.Reader) prometheus.Collector {
 // Describe implements prometheus.Collector.
 func (m *statusMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.nodes
+	ch <- m.unsupported
 	ch <- m.classNodes
 	ch <- m.condition
 	ch <- m.rollout
@@ -75,6 +79,9 @@ func (m *statusMetrics) collect(ch chan<- prometheus.Metric, driver string, stat
 	gauge(m.nodes, float64(nodes.Ready), driver, "ready")
 	gauge(m.nodes, float64(nodes.Unsupported), driver, "unsupported")
 	gauge(m.nodes, float64(nodes.Waiting), driver, "waiting")
+	for _, group := range status.Unsupported {
+		gauge(m.unsupported, float64(group.Nodes), driver, string(group.Reason))
+	}
 	for _, class := range status.NodeClasses {
 		gauge(m.classNodes, float64(class.Nodes), driver, class.Name, string(class.MountMode), "total")
 		gauge(m.classNodes, float64(class.Ready), driver, class.Name, string(class.MountMode), "ready")

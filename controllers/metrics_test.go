@@ -19,6 +19,7 @@ func TestAScrapeShowsWhatEveryDriversStatusSays(t *testing.T) {
 	driver := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "a.example.com"}}
 	c.Expect(c.Status().Patch(c.ctx, driver, mergePatch(`{"status": {
 		"nodes": {"total": 9, "eligible": 7, "ready": 5, "unsupported": 2, "waiting": 1},
+		"unsupported": [{"reason": "OSUnsupported", "nodes": 2, "node": "w", "message": "x"}],
 		"nodeClasses": [{"name": "crio", "mountMode": "Bidirectional", "nodes": 4, "ready": 3, "updated": 2}],
 		"rollout": {"phase": "Returning", "nodes": 1, "updated": 0},
 		"conditions": [{"type": "Available", "status": "False", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
@@ -49,6 +50,9 @@ imagecsi_driver_nodes{driver="b.example.com",state="waiting"} 0
 # HELP imagecsi_driver_rollout 1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, Returning, Returned.
 # TYPE imagecsi_driver_rollout gauge
 imagecsi_driver_rollout{driver="a.example.com",phase="Returning"} 1
+# HELP imagecsi_driver_unsupported_nodes Nodes that cannot serve a driver, by the reason.
+# TYPE imagecsi_driver_unsupported_nodes gauge
+imagecsi_driver_unsupported_nodes{driver="a.example.com",reason="OSUnsupported"} 2
 `
 	c.Expect(testutil.CollectAndCompare(controllers.NewStatusMetrics(c), strings.NewReader(want))).To(Succeed())
 	problems, err := testutil.CollectAndLint(controllers.NewStatusMetrics(c))

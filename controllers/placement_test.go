@@ -28,6 +28,8 @@ func TestEveryNodeGetsItsClassAndEveryClassADaemonSet(t *testing.T) {
 		c.Eventually(c.exists(c.daemonSet(class)), soon).Should(BeTrue(), class)
 	}
 	c.Eventually(c.counts(driverName), soon).Should(Equal(v1alpha1.NodeCounts{Summary: "0/4", Total: 5, Eligible: 4, Unsupported: 1}))
+	c.Expect(c.statusOf(driverName).Unsupported).To(ConsistOf(And(
+		HaveField("Reason", v1alpha1.ProblemRuntimeUnsupported), HaveField("Nodes", BeEquivalentTo(1)), HaveField("Node", "whale"))))
 	c.Expect(c.classOf("whale")()).To(BeEmpty())
 	c.Expect(c.problems(driverName)()).To(Equal([]string{"light NotRegistered", "plain NotRegistered", "red NotRegistered",
 		"rocket NotRegistered", "whale RuntimeUnsupported"}))

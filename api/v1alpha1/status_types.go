@@ -43,6 +43,13 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	IgnoredPods []IgnoredPod `json:"ignoredPods,omitempty"`
 
+	// unsupported counts the selected nodes that cannot serve the driver by the reason, sorted.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=reason
+	// +optional
+	Unsupported []UnsupportedNodes `json:"unsupported,omitempty"`
+
 	// problems is a sample of the nodes that need attention, the worst first.
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=atomic
@@ -71,7 +78,7 @@ type NodeCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Ready int32 `json:"ready"`
 
-	// unsupported is the number of selected nodes that cannot serve the driver; problems tells why.
+	// unsupported is the number of selected nodes that cannot serve the driver; the list of that name tells why.
 	// +kubebuilder:validation:Minimum=0
 	Unsupported int32 `json:"unsupported"`
 
@@ -197,6 +204,25 @@ type IgnoredPod struct {
 	Pod string `json:"pod"`
 }
 
+// UnsupportedNodes are the nodes that cannot serve the driver for one reason.
+type UnsupportedNodes struct {
+	// reason is the kind of obstacle in one word.
+	// +kubebuilder:validation:MaxLength=64
+	Reason ProblemReason `json:"reason"`
+
+	// nodes is how many nodes it holds back.
+	// +kubebuilder:validation:Minimum=1
+	Nodes int32 `json:"nodes"`
+
+	// node is the first of them by name.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// message says what was found on that node and what to do.
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message"`
+}
+
 // NodeProblem is something on one node that a person may have to act on.
 type NodeProblem struct {
 	// node is the node's name.
@@ -260,4 +286,6 @@ const (
 	MaxRuntimeVersions = 8
 	MaxUpdatingNodes   = 10
 	MaxIgnoredPods     = 20
+
+	MaxUnsupportedReasons = 8
 )

@@ -47,7 +47,7 @@ func available(seen Observation, nodes v1alpha1.NodeCounts) metav1.Condition {
 	case nodes.Eligible == 0 && nodes.Unsupported == 0:
 		return condition(kind, false, ReasonNoEligibleNodes, "spec.nodePlugin.nodeSelector selects none of the cluster's %s.", nodesOf(nodes.Total))
 	case nodes.Eligible == 0:
-		return condition(kind, false, ReasonNoEligibleNodes, "The container runtime or operating system of every selected node (%d) is unsupported; status.problems tells why.", nodes.Unsupported)
+		return condition(kind, false, ReasonNoEligibleNodes, "The container runtime or operating system of every selected node (%d) is unsupported; status.unsupported tells why.", nodes.Unsupported)
 	case nodes.Ready < nodes.Eligible:
 		return condition(kind, false, ReasonNodesNotReady, "%d of %s that can serve the driver do.%s", nodes.Ready, nodesOf(nodes.Eligible), besides(nodes))
 	}
@@ -59,7 +59,7 @@ func besides(nodes v1alpha1.NodeCounts) string {
 	if nodes.Unsupported == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %s cannot serve it; status.problems tells why.", nodesOf(nodes.Unsupported))
+	return fmt.Sprintf(" %s cannot serve it; status.unsupported tells why.", nodesOf(nodes.Unsupported))
 }
 
 func nodesOf(count int32) string {

@@ -19,6 +19,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		Conditions:         slices.Clone(previous.Conditions),
 		Nodes:              count(seen),
 		NodeClasses:        classes(seen),
+		Unsupported:        unsupportedByReason(seen.Nodes),
 		Rollout:            bounded(seen.Rollout),
 	}
 	if seen.Err == nil && seen.Refusal == nil {

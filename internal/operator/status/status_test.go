@@ -265,6 +265,31 @@ func TestProblemsAreSortedBoundedAndSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestUnsupportedNodesAreCountedByTheirReason(t *testing.T) {
+	many := observe(ready("a"))
+	for i := range 30 {
+		withNode(fmt.Sprintf("b%02d", i))(&many) // They fill the sample of problems.
+	}
+	docker := unsupported("y")
+	for _, add := range []func(*Observation){docker, unsupported("x"), unsupported("z"), func(s *Observation) {
+		s.Nodes = append(s.Nodes, Node{Node: placement.Node{Name: "old", Selected: true, Unsupported: &nodeclass.Unsupported{
+			Reason: v1alpha1.ProblemRuntimeTooOld, Message: strings.Repeat("é", 600), Remedy: "Upgrade."}}})
+	}} {
+		add(&many)
+	}
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, many, early)
+	if got.Nodes.Unsupported != 4 || len(got.Unsupported) != 2 {
+		t.Fatalf("%d unsupported nodes, by reason: %+v", got.Nodes.Unsupported, got.Unsupported)
+	}
+	if old := got.Unsupported[0]; old.Reason != v1alpha1.ProblemRuntimeTooOld || old.Nodes != 1 || len(old.Message) > v1alpha1.MaxProblemMessage {
+		t.Errorf("too old: %+v", old)
+	}
+	want := v1alpha1.UnsupportedNodes{Reason: v1alpha1.ProblemRuntimeUnsupported, Nodes: 3, Node: "x", Message: "Docker. Move."}
+	if diff := cmp.Diff(want, got.Unsupported[1]); diff != "" {
+		t.Error("unsupported (-want +got):\n" + diff)
+	}
+}
+
 func TestADroppedAliasThatIsInUseIsTold(t *testing.T) {
 	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), func(s *Observation) { s.Nodes[0].UsedBy = "apps/web" }), early)
 	if len(got.Problems) != 1 || !strings.Contains(got.Problems[0].Message, "apps/web") || !strings.Contains(got.Problems[0].Message, "spec.aliases") || got.Nodes.Waiting != 1 {
