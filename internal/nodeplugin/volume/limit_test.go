@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,10 +157,14 @@ func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	aside, err := n.data.setAside(directoryName(r.VolumeID, r.Target))
-	if err != nil {
-		t.Fatal(err)
+	if had, err := n.data.setAside(directoryName(r.VolumeID, r.Target)); err != nil || !had {
+		t.Fatal(had, err)
 	}
+	found, err := n.data.list()
+	if err != nil || len(found.aside) != 1 {
+		t.Fatal(found, err)
+	}
+	aside := directory(filepath.Join(n.data.root, found.aside[0]))
 	w.faults["unmount"] = 1
 	if err := n.discard(t.Context(), aside); !errors.Is(err, errInjected) || !aside.inMemory() {
 		t.Errorf("discarded what is mounted: %v", err)

@@ -125,9 +125,31 @@ func openBeneath(parent *os.File, name string) (*os.File, error) {
 		switch {
 		case err == nil:
 			return os.NewFile(uintptr(fd), name), nil
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+			return openSameDevice(parent, name)
 		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
 			return nil, err
 		}
 		// A rename elsewhere kept the kernel from being sure.
 	}
+}
+
+// openSameDevice is openBeneath on a kernel before 5.6, or under a seccomp profile of that age: a mount of the same file
+// system is not told apart there.
+func openSameDevice(parent *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	var inner, outer unix.Stat_t
+	err = errors.Join(unix.Fstat(fd, &inner), unix.Fstat(int(parent.Fd()), &outer))
+	if err == nil && inner.Dev != outer.Dev {
+		err = unix.EXDEV
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
 }

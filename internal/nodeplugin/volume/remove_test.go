@@ -190,3 +190,27 @@ func TestARemovalEndsWithItsContext(t *testing.T) {
 		t.Errorf("something was removed: %v", err)
 	}
 }
+
+func TestAnOldKernelOpensNoLinkAndNoOtherFileSystemEither(t *testing.T) {
+	top := tree(t)
+	if err := errors.Join(os.Mkdir(filepath.Join(top, "dir"), 0o755), os.Symlink("dir", filepath.Join(top, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		parent, name string
+		want         error
+	}{{top, "dir", nil}, {top, "link", unix.ENOTDIR}, {top, "missing", unix.ENOENT}, {"/", "proc", unix.EXDEV}} {
+		parent, err := os.Open(c.parent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer parent.Close()
+		dir, err := openSameDevice(parent, c.name)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s in %s: %v, want %v", c.name, c.parent, err, c.want)
+		}
+		if err == nil {
+			_ = dir.Close()
+		}
+	}
+}
