@@ -34,7 +34,7 @@ const (
 	// drainTimeout is what calls in flight get to end; a DaemonSet's pod gets 30 seconds in all by default.
 	drainTimeout = 15 * time.Second
 
-	// releaseTimeout is what the release of unused images gets after that.
+	// releaseTimeout is what the last clean-up gets after that.
 	releaseTimeout = 5 * time.Second
 )
 
@@ -48,8 +48,9 @@ type plugin struct {
 	puller    *pull.Puller
 	closers   []func() error // the rest, last made first closed
 
-	serving sync.WaitGroup
-	failed  chan error // a server that ended by itself
+	serving  sync.WaitGroup
+	sweeping sync.WaitGroup
+	failed   chan error // a server that ended by itself
 }
 
 // start makes everything and serves. On failure it takes apart what it has made.
@@ -249,8 +250,7 @@ func (p *plugin) serve(what string, serve func() error) {
 func (p *plugin) run(ctx context.Context) error {
 	sweeps, stopSweeps := context.WithCancel(ctx)
 	defer stopSweeps()
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { p.node.Run(sweeps) })
+	p.sweeping.Go(func() { p.node.Run(sweeps) })
 
 	var err error
 	select {
@@ -259,25 +259,25 @@ func (p *plugin) run(ctx context.Context) error {
 	case err = <-p.failed:
 	}
 	stopSweeps()
-	sweeping.Wait()
 	p.stop() //nolint:contextcheck // stopping starts when the context has ended
 	return err
 }
 
-// stop tells the kubelet, lets calls in flight end, releases what no volume uses, and closes. Mounts stay, and with
-// them the pins of their images.
+// stop tells the kubelet, lets calls in flight end, and only then waits for a sweep that was told to end; it releases what
+// no volume uses, and closes. Mounts stay, and with them the pins of their images.
 func (p *plugin) stop() {
 	if p.registrar != nil {
 		p.registrar.Stop()
 	}
 	p.drain()
+	p.sweeping.Wait()
 	if p.puller != nil {
 		p.puller.Close()
 	}
 	if p.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		if err := p.node.ReleaseUnused(ctx); err != nil {
-			p.log.Warn("unused images stay pinned until the next start", "error", err)
+			p.log.Warn("clean-up is incomplete and goes on at the next start", "error", err)
 		}
 		cancel()
 	}
