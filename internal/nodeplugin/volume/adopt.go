@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,31 @@ type adoption struct {
 
 // possible tells whether the driver of before may have left something, so that it is worth asking.
 func (a *adoption) possible() bool { return a.store != nil && !a.none.Load() }
+
+// mayHaveMade tells whether the driver of before makes mounts such as this one. It mounted what the runtime told it to. That
+// is all there is to go by: the runtime may not answer, and such a mount may outlive what the runtime keeps of it, for that
+// driver let go of snapshots that were in use.
+func (a *adoption) mayHaveMade(m hostmount.Mount) bool {
+	switch {
+	case a.store == nil:
+		return false
+	case m.Root != "/":
+		return snapshotDir.MatchString(m.Root)
+	case m.FSType == "overlay":
+		return m.Source == overlaySource
+	default:
+		return slices.Contains(snapshotTypes[:], m.FSType)
+	}
+}
+
+// snapshotDir is a directory that is mounted for an image of one layer, or by a snapshotter without overlays: below
+// "snapshots" of containerd's overlayfs and native snapshotters, "active" and "view" of its btrfs one, or in the vfs driver
+// of CRI-O's storage library. The kernel marks one that was removed meanwhile.
+var snapshotDir = regexp.MustCompile(`/(snapshots|active|view)/[0-9]+(/|$)|/vfs/dir/[0-9a-f]{64}(/|$)`)
+
+// snapshotTypes are the file systems that are mounted as a whole, by containerd's devmapper, blockfile, zfs and erofs
+// snapshotters and by the mount program of CRI-O's storage library.
+var snapshotTypes = [...]string{"ext2", "ext4", "xfs", "zfs", "erofs", "fuse.fuse-overlayfs"} //nolint:gochecknoglobals // a list that nothing changes
 
 // dataOfBefore returns what the driver of before keeps of a volume's data, the newest first if more than one of its
 // releases has been at it. The kubelet takes volume IDs of PersistentVolumes from their authors, so an ID counts only at

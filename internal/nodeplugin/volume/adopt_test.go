@@ -28,7 +28,7 @@ func publishedBefore(t *testing.T, w *world, root, uid string, writable bool) be
 	if err := os.MkdirAll(filepath.Dir(r.Target), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	mount := hostmount.Mount{Target: r.Target, Source: overlaySource, FSType: "overlay", ReadOnly: !writable}
+	mount := hostmount.Mount{Target: r.Target, Source: overlaySource, FSType: "overlay", Root: "/", ReadOnly: !writable}
 	left := imagestore.Leftover{Name: "view", Targets: []string{r.Target}}
 	if writable {
 		r.VolumeID = inlineID(uid, "v")

@@ -211,7 +211,7 @@ func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 				}
 			}
 		}
-		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", ReadOnly: upper == "", Upper: upper}
+		w.mounts[o.Target] = hostmount.Mount{Target: o.Target, Source: o.Source, FSType: "overlay", Root: "/", ReadOnly: upper == "", Upper: upper}
 		return nil
 	})
 }

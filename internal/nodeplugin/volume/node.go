@@ -50,6 +50,9 @@ const (
 
 	// sweepEvery is the time between two sweeps when nothing is published or unpublished.
 	sweepEvery = 10 * time.Minute
+
+	// sourcePrefix is what the source string of every driver's overlays starts with.
+	sourcePrefix = "imagecsi:"
 )
 
 // Mounter mounts, and looks, where the kubelet does; *hostmount.Engine is one.
@@ -142,7 +145,7 @@ func New(c Config) (*Node, error) {
 		store:         c.Store,
 		images:        c.Images,
 		log:           c.Logger,
-		source:        "imagecsi:" + c.Driver + "@",
+		source:        sourcePrefix + c.Driver + "@",
 		emptyDir:      filepath.Join(base, "empty"),
 		data:          directories{root: filepath.Join(base, "volumes")},
 		limitFallback: c.LimitFallback,

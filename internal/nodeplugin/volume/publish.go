@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
@@ -44,8 +45,8 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	return failure
 }
 
-// published tells whether something is mounted at the target. A mount that is not ours was made by the driver that
-// this one replaces: the pod uses it, so it stays until the pod is gone.
+// published tells whether the volume is mounted. What this driver under another name, or the one that it replaces, has
+// mounted counts: the pod uses it, so it stays until the pod is gone. Anything else at the target is an error.
 func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 	mounts, err := n.mounter.Mounts(ctx)
 	if err != nil {
@@ -55,9 +56,14 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 		if m.Target != r.Target {
 			continue
 		}
-		if _, ours := n.treeOf(m); !ours {
+		_, ours := n.treeOf(m)
+		if !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.adoption.mayHaveMade(m)) {
 			n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
 			return true, nil
+		}
+		if !ours {
+			return true, fmt.Errorf("volume %q at %s: %w, of type %s from %q, which shows something else than the image; delete the pod, "+
+				"or unmount it on the node", r.VolumeID, r.Target, hostmount.ErrOccupied, m.FSType, m.Source)
 		}
 		if m.ReadOnly == r.Writable {
 			return true, fmt.Errorf("volume %q at %s: %w; unpublish it first", r.VolumeID, r.Target, ErrOtherAccess)
