@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,6 +17,9 @@ import (
 const (
 	// sweepDelay gathers the unpublishes of a burst into one sweep.
 	sweepDelay = 2 * time.Second
+
+	// never is longer than anything stays out of use.
+	never = time.Duration(math.MaxInt64)
 
 	// sweepTimeout bounds one sweep, and with it every runtime call in it.
 	sweepTimeout = time.Minute
@@ -84,9 +88,12 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	if err != nil {
 		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
 	}
-	trees, dataErr := n.sweepData(ctx, mounts, now)
+	trees, doubt, dataErr := n.sweepData(ctx, mounts, now)
 	if dataErr != nil && trees == nil {
 		return sweepEvery, dataErr
+	}
+	if doubt {
+		releaseAfter = never
 	}
 	for _, m := range mounts {
 		if tree, ours := n.treeOf(m); ours {
@@ -150,11 +157,11 @@ func (n *Node) release(ctx context.Context, tree string) error {
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
-// They are nil if the directories could not be read.
-func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time.Time) (trees map[string]bool, err error) {
+// They are nil if the directories could not be read; there is doubt if any may lie on a tree that is not among them.
+func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time.Time) (trees map[string]bool, doubt bool, err error) {
 	found, err := n.data.list()
 	if err != nil {
-		return nil, err
+		return nil, true, err
 	}
 	if len(found.aside) > 0 {
 		n.removeSoon() // what a process that ended or a removal that failed has left
@@ -181,7 +188,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		}
 		if err != nil {
 			// Unpublish finds the directory by its name; a sweep cannot tell whose it is, so it stays.
-			errs = append(errs, err)
+			errs, doubt = append(errs, err), true
 			continue
 		}
 		trees[id.Tree] = true
@@ -197,7 +204,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 			errs = append(errs, n.removeOrphan(name, targets[name]))
 		}
 	}
-	return trees, errors.Join(errs...)
+	return trees, doubt, errors.Join(errs...)
 }
 
 // removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.

@@ -134,6 +134,42 @@ func TestDataOutlivesDoubtAboutItsPod(t *testing.T) {
 	}
 }
 
+func TestNoImageIsReleasedWhileItCannotBeToldWhatDataLiesOn(t *testing.T) {
+	for name, damage := range map[string]func(file string) error{
+		"its id file is damaged": func(file string) error { return os.WriteFile(file, []byte("{"), 0o600) },
+		"its id file is missing": os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, root := newWorld(), t.TempDir()
+			n, r := w.node(t, root), request(t, root, "a", true)
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			w.reboot()
+			file := filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile)
+			whole, err := os.ReadFile(file)
+			if err := errors.Join(err, damage(file)); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			for _, at := range []time.Duration{0, time.Hour} {
+				next, err := n.sweep(t.Context(), now.Add(at), time.Minute)
+				if err == nil || next != sweepEvery || !w.pins["sha256:one"] {
+					t.Errorf("a sweep after %s: pins %v, next in %s (%v)", at, w.pins, next, err)
+				}
+			}
+			if err := n.ReleaseUnused(t.Context()); err == nil || !w.pins["sha256:one"] {
+				t.Errorf("at the end: pins %v (%v)", w.pins, err)
+			}
+			if err := errors.Join(os.WriteFile(file, whole, 0o600), n.Unpublish(t.Context(), r.VolumeID, r.Target)); err != nil {
+				t.Fatal(err)
+			}
+			later(t, n, DefaultReleaseAfter)
+			w.expectNothingLeft(t, n)
+		})
+	}
+}
+
 func remove(t *testing.T, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {
