@@ -144,15 +144,16 @@ func TestAFileThatIsNoEROFSImageMountsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		layers []string
 		want   error
+		bad    bool
 	}{
-		"not an image": {[]string{good[0], filepath.Join(f.root, "file")}, ErrBadEROFS},
-		"damaged":      {[]string{good[0], filepath.Join(f.root, "damaged")}, ErrBadEROFS},
-		"missing":      {[]string{filepath.Join(f.root, "none"), good[1]}, fs.ErrNotExist},
+		"not an image": {[]string{good[0], filepath.Join(f.root, "file")}, unix.EINVAL, true},
+		"damaged":      {[]string{good[0], filepath.Join(f.root, "damaged")}, unix.EINVAL, true},
+		"missing":      {[]string{filepath.Join(f.root, "none"), good[1]}, fs.ErrNotExist, false},
 	} {
 		before := openFiles(t)
 		o := f.overlay(t, c.layers...)
 		o.Form = EROFS
-		if err := f.MountOverlay(deadline(t), o); !errors.Is(err, c.want) || c.want != ErrBadEROFS && errors.Is(err, ErrBadEROFS) {
+		if err := f.MountOverlay(deadline(t), o); !errors.Is(err, c.want) || errors.Is(err, ErrBadEROFS) != c.bad {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 		if _, err := os.Stat(o.Target); !errors.Is(err, os.ErrNotExist) {

@@ -123,7 +123,7 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
 	// Any other answer of a registry, in the words of containerd and of CRI-O.
-	{Failing, []string{"unexpected status", "unexpected http status", "invalid status code from registry", "statuscode: ", "error parsing http"}},
+	{Failing, []string{"unexpected status", "unexpected http status", "failed with status code", "invalid status code from registry", "statuscode: ", "error parsing http"}},
 }
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.

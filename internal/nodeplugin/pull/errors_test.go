@@ -41,6 +41,8 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `writing blob: layer 0 (blob "sha256:33") does not match config's DiffID "sha256:00"`, Damaged, codes.FailedPrecondition},
 		{codes.Internal, `something else`, Unknown, codes.Unavailable},
 		{codes.Unknown, `failed to resolve image: unexpected status from HEAD request to http://r.example/v2/app/manifests/1: 400 Bad Request`, Failing, codes.Unavailable},
+		{codes.Unknown, `pulling from host r.example failed with status code [manifests 1]: 400 Bad Request`, Failing, codes.Unavailable},
+		{codes.Unknown, `reading manifest 1 in r.example/app: unknown: bad request`, Unknown, codes.Unavailable},
 		{codes.Unknown, `failed to fetch oauth token: unexpected status from POST request to https://auth.example/token: 418 I'm a teapot`, Failing, codes.Unavailable},
 		{codes.Unknown, `reading manifest 1 in r.example/app: received unexpected HTTP status: 405 Method Not Allowed`, Failing, codes.Unavailable},
 		{codes.Unknown, `pinging container registry r.example: invalid status code from registry 400 (Bad Request)`, Failing, codes.Unavailable},
