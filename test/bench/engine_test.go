@@ -46,7 +46,7 @@ func layers(b *testing.B, target *nodes.Target, n int) []string {
 // place is a target on the node whose parent exists, as the kubelet sees to it.
 func place(b *testing.B, target *nodes.Target, name string) string {
 	b.Helper()
-	parent := filepath.Join(nodes.KubeletRoot, "pods", name, "volumes/kubernetes.io~csi/image")
+	parent := filepath.Join(nodes.KubeletRoot, "pods", "pod-"+name, "volumes/kubernetes.io~csi/image")
 	if err := os.MkdirAll(filepath.Join(target.Root(), parent), 0o755); err != nil {
 		b.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,9 +27,7 @@ func (v podVolume) target() string {
 	return filepath.Join(nodes.KubeletRoot, "pods", v.uid, "volumes/kubernetes.io~csi/data/mount")
 }
 
-func (v podVolume) id() string {
-	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(v.uid+"data")))
-}
+func (v podVolume) id() string { return nodes.InlineID(v.uid, "data") }
 
 // publish publishes the volume as the kubelet does, also when it has just started and the volume is mounted.
 func (v podVolume) publish(t *testing.T, p *nodes.Plugin) {

@@ -16,7 +16,7 @@ import (
 // usage asks for a volume's statistics: bytes, then inodes.
 func usage(t *testing.T, p *nodes.Plugin, id string) (bytes, inodes *csi.VolumeUsage) {
 	t.Helper()
-	response, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.Path(id)})
+	response, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: p.VolumeID(id), VolumePath: p.Path(id)})
 	if err != nil {
 		t.Fatalf("statistics of %s: %v", id, err)
 	}
@@ -26,7 +26,7 @@ func usage(t *testing.T, p *nodes.Plugin, id string) (bytes, inodes *csi.VolumeU
 // health asks what is wrong with a volume; the reasons and sentences come as one string.
 func health(t *testing.T, p *nodes.Plugin, id string) string {
 	t.Helper()
-	response, err := p.NodeGetVolumeHealth(t.Context(), &csi.NodeGetVolumeHealthRequest{VolumeId: id, VolumePublishPath: p.Path(id)})
+	response, err := p.NodeGetVolumeHealth(t.Context(), &csi.NodeGetVolumeHealthRequest{VolumeId: p.VolumeID(id), VolumePublishPath: p.Path(id)})
 	if err != nil {
 		t.Fatalf("health of %s: %v", id, err)
 	}
@@ -61,7 +61,7 @@ func TestVolumeStatisticsTellWhatThePodWrote(t *testing.T) {
 				t.Errorf("%s is well, but: %s", id, said)
 			}
 			p.Unpublish(t, id)
-			_, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: p.Path(id)})
+			_, err := p.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: p.VolumeID(id), VolumePath: p.Path(id)})
 			if status.Code(err) != codes.NotFound {
 				t.Errorf("statistics of %s after unpublish: %v", id, err)
 			}

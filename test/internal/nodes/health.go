@@ -28,7 +28,13 @@ const probeTimeout = 10 * time.Second
 // Register does the kubelet's part of the registration: until then a plugin is not ready.
 func (p *Plugin) Register(t testing.TB) {
 	t.Helper()
-	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.RegistryDir, p.Driver+"-reg.sock")
+	p.RegisterAs(t, p.Driver)
+}
+
+// RegisterAs is Register for one of the plugin's names.
+func (p *Plugin) RegisterAs(t testing.TB, name string) {
+	t.Helper()
+	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.RegistryDir, name+"-reg.sock")
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +44,7 @@ func (p *Plugin) Register(t testing.TB) {
 	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
 	defer cancel()
 	info, err := kubelet.GetInfo(ctx, &registerapi.InfoRequest{}, grpc.WaitForReady(true))
-	if err != nil || info.GetName() != p.Driver {
+	if err != nil || info.GetName() != name {
 		t.Fatalf("the plugin registers as %v (%v)", info, err)
 	}
 	if _, err := kubelet.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{PluginRegistered: true}); err != nil {

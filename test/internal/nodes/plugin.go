@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +39,8 @@ type Plugin struct {
 	log         string // the file's name
 	conn        *grpc.ClientConn
 	httpAddress string // in the node's network
+
+	persistent sync.Map // the IDs of volumes that were published as PersistentVolumes
 }
 
 // Start starts the node plugin of the checkout on a node, under a driver name of the test's own, and stops it when the
@@ -133,17 +136,31 @@ const (
 	endPatience   = time.Minute
 )
 
-// connect prepares calls to the socket that the kubelet would find, by way of the node's root.
+// connect prepares calls to the socket that the kubelet would find.
 func (p *Plugin) connect(t testing.TB) {
 	t.Helper()
-	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.PluginsDir, p.Driver, contract.SocketName)
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))
+	p.conn = p.dial(t, p.Driver)
+	p.NodeClient, p.IdentityClient = csi.NewNodeClient(p.conn), csi.NewIdentityClient(p.conn)
+}
+
+// As speaks to the plugin under one of its names, also when it was started again, until the test ends.
+func (p *Plugin) As(t testing.TB, name string) csi.NodeClient {
+	t.Helper()
+	conn := p.dial(t, name, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	t.Cleanup(func() { conn.Close() })
+	return csi.NewNodeClient(conn)
+}
+
+// dial prepares calls to the socket of a name, by way of the node's root.
+func (p *Plugin) dial(t testing.TB, name string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.PluginsDir, name, contract.SocketName)
+	conn, err := grpc.NewClient("unix:"+socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.conn = conn
-	p.NodeClient, p.IdentityClient = csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
+	return conn
 }
 
 // Conn is the connection to the CSI socket, for calls that no client makes.

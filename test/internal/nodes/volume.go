@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 
 // Volume is a publish request in the words of a test.
 type Volume struct {
-	ID, Image  string
+	ID         string // names the pod; a PersistentVolume's handle, too
+	Image      string
 	Inline     bool
 	ReadOnly   bool
 	AccessMode csi.VolumeCapability_AccessMode_Mode
@@ -25,7 +27,23 @@ type Volume struct {
 
 // Path is where a volume is published, as the node sees it.
 func (p *Plugin) Path(id string) string {
-	return filepath.Join(KubeletRoot, "pods", "pod-"+id, "volumes/kubernetes.io~csi/image/mount")
+	return filepath.Join(KubeletRoot, "pods", "pod-"+id, "volumes/kubernetes.io~csi", volumeName, "mount")
+}
+
+// volumeName is what the pod's manifest calls the volume.
+const volumeName = "image"
+
+// InlineID is the volume ID that the kubelet makes up for a pod's inline volume.
+func InlineID(podUID, volume string) string {
+	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(podUID+volume)))
+}
+
+// VolumeID is the kubelet's ID of the volume that was published with an ID.
+func (p *Plugin) VolumeID(id string) string {
+	if _, persistent := p.persistent.Load(id); persistent {
+		return id
+	}
+	return InlineID("pod-"+id, volumeName)
 }
 
 // Request is what the kubelet would send.
@@ -47,8 +65,12 @@ func (v Volume) Request(target string) *csi.NodePublishVolumeRequest {
 	for key, value := range v.Attributes {
 		attributes[key] = value
 	}
+	id := v.ID
+	if v.Inline {
+		id = InlineID("pod-"+v.ID, volumeName)
+	}
 	return &csi.NodePublishVolumeRequest{
-		VolumeId: v.ID, TargetPath: target, Readonly: v.ReadOnly, VolumeContext: attributes, Secrets: v.Secrets,
+		VolumeId: id, TargetPath: target, Readonly: v.ReadOnly, VolumeContext: attributes, Secrets: v.Secrets,
 		VolumeCapability: &csi.VolumeCapability{
 			AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
 			AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
@@ -63,6 +85,9 @@ func (p *Plugin) Publish(t testing.TB, v Volume) (string, error) {
 	target := p.Path(v.ID)
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(p.Target.Root(), target)), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if !v.Inline {
+		p.persistent.Store(v.ID, true)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -85,7 +110,7 @@ func (p *Plugin) TryUnpublish(t testing.TB, id string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := p.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: p.Path(id)})
+	_, err := p.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: p.VolumeID(id), TargetPath: p.Path(id)})
 	return err
 }
 
