@@ -1,15 +1,13 @@
 package faults
 
 import (
-	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
@@ -31,45 +29,58 @@ func TestANodeRebootsUnderItsVolumes(t *testing.T) {
 		}
 		p.Start(t)
 		written.publishAndRead(t, p)
-		poll.Until(t, "nothing is left of the volumes", time.Minute, func() error {
-			p.Stop(t, syscall.SIGTERM)
-			left, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes/*"))
-			if err == nil && len(left)+len(p.Mounts(t))+len(p.Target.Pins(t, p.Driver)) > 0 {
-				p.Start(t)
-				err = os.ErrExist
-			}
-			return err
-		})
+		wantNothing(t, p)
 	})
 }
 
-// A runtime that hangs takes calls and does not answer them.
-func TestARuntimeHangs(t *testing.T) {
+func TestAVolumeInMemoryIsBackOnItsImageWithoutItsDataWhenItsNodeHasRebooted(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
-		program := "containerd"
-		if p.Target.Runtime == contract.RuntimeCRIO {
-			program = "crio"
+		if p.Target.HasQuotas(t) {
+			t.Skip("the file system can limit volumes, so none is kept in memory")
 		}
-		path := p.MustPublish(t, neighbour)
-		hang := func(signal string) { p.Target.Run(t, "sh", "-c", "kill -"+signal+" $(pidof "+program+")") }
-		hang("STOP")
-		t.Cleanup(func() { hang("CONT") })
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(p.Target.Root(), p.Path(readOnly.ID))), 0o755); err != nil {
-			t.Fatal(err)
+		inMemory(p)
+		p.Stop(t, syscall.SIGTERM)
+		p.Start(t)
+		limited.publishAndWrite(t, p)
+		p.Target.Reboot(t)
+		_ = p.Wait(t)
+		p.Start(t)
+		for range 2 {
+			path := p.MustPublish(t, limited.Volume)
+			wantContent(t, p, path)
+			if _, err := os.Stat(filepath.Join(path, "data")); !os.IsNotExist(err) {
+				t.Errorf("what was in memory is there after a reboot (%v)", err)
+			}
+			if !canWrite(path) {
+				t.Error("it is read-only")
+			}
 		}
-		_, err := p.NodePublishVolume(ctx, readOnly.Request(p.Path(readOnly.ID)))
-		if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unavailable {
-			t.Errorf("a publish gets %v", err)
+		if err := os.WriteFile(filepath.Join(p.Target.Root(), p.Path(limited.ID), "big"), make([]byte, 16<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("16 MiB in a volume of 8: %v", err)
 		}
-		wantContent(t, p, path)
-		p.Unpublish(t, neighbour.ID) // needs no runtime
-		hang("CONT")
-		poll.Until(t, "a publish after that", time.Minute, func() error {
-			_, err := p.Publish(t, readOnly.Volume)
-			return err
-		})
-		p.Unpublish(t, readOnly.ID)
+		if got := p.Metric(t, "imagecsi_volumes_in_memory"); got != 1 {
+			t.Errorf("the metric says %v", got)
+		}
+		p.Unpublish(t, limited.ID)
+		wantNothing(t, p)
 	})
+}
+
+// wantNothing waits until nothing is left of a driver's volumes, in as many runs of the plugin as it takes.
+func wantNothing(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	poll.Until(t, "nothing is left of the volumes", time.Minute, func() error {
+		p.Stop(t, syscall.SIGTERM)
+		left, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes/*"))
+		if err == nil && len(left)+len(p.Mounts(t))+len(p.Target.Pins(t, p.Driver)) > 0 {
+			p.Start(t)
+			err = os.ErrExist
+		}
+		return err
+	})
+	for _, mount := range mounts(t, p.Target) {
+		if strings.Contains(mount, p.Driver) {
+			t.Errorf("left: %s", mount)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -21,6 +22,10 @@ var (
 	readOnly = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true, ReadOnly: true}}
 	writable = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true}}
 	written  = victim{Volume: writable.Volume, written: true}
+
+	// limited is kept in memory where the file system has no quotas, and the plugin runs with inMemory's flag.
+	limited = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true,
+		Attributes: map[string]string{contract.SizeLimitAttribute: "8Mi"}}}
 
 	// neighbour is a volume of the same image to which nothing is done.
 	neighbour = nodes.Volume{ID: "neighbour", Image: nodes.Numbered(2), Inline: true, ReadOnly: true}
@@ -52,6 +57,25 @@ func TestUnpublishOfAReadOnlyVolumeIsKilled(t *testing.T) {
 
 func TestUnpublishOfAWritableVolumeIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, written.killUnpublish) })
+}
+
+func TestPublishOfAVolumeInMemoryIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
+		inMemory(p)
+		limited.killPublish(t, p)
+	})
+}
+
+func TestUnpublishOfAVolumeInMemoryIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
+		inMemory(p)
+		withNeighbour(t, p, limited.killUnpublish)
+	})
+}
+
+// inMemory has the plugin, when it is started again, keep limited volumes in memory.
+func inMemory(p *nodes.Plugin) {
+	p.Flags = append(p.Flags, "--"+contract.FlagLimitFallback+"="+contract.FallbackMemory)
 }
 
 // killPublish tries all that can follow a publish in which the plugin was killed.

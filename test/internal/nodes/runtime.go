@@ -75,6 +75,17 @@ func (t *Target) StopRuntime(test testing.TB) (start func()) {
 	}
 }
 
+// HangRuntime stops the runtime's process, which takes calls from then on and does not answer them, until the function
+// that is returned has been called, or the test ends.
+func (t *Target) HangRuntime(test testing.TB) (end func()) {
+	test.Helper()
+	signal := func(name string) { t.Run(test, "sh", "-c", "kill -"+name+" $(pidof "+t.runtimeProgram()+")") }
+	signal("STOP")
+	end = sync.OnceFunc(func() { signal("CONT") })
+	test.Cleanup(end)
+	return end
+}
+
 func (t *Target) runtimeProgram() string {
 	if t.Runtime == contract.RuntimeCRIO {
 		return "crio"
