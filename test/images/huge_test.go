@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,15 +11,40 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-// hugeZeros is more than 32 bits count.
-const hugeZeros = 4<<30 + 1
+const (
+	// hugeZeros is more than 32 bits count.
+	hugeZeros = 4<<30 + 1
+
+	// sparseZeros is what every node has room for.
+	sparseZeros = 1<<20 + 1
+)
 
 func pushHuge(ctx context.Context, c *cluster.Cluster) error {
-	made, err := image.Sparse("/huge", hugeZeros, []byte("end"))
-	if err != nil {
-		return err
+	for name, zeros := range map[string]int64{"huge": hugeZeros, "sparse": sparseZeros} {
+		made, err := image.Sparse("/"+name, zeros, []byte("end"))
+		if err != nil {
+			return err
+		}
+		if err := c.Push(ctx, "test/"+name+":1", made); err != nil {
+			return err
+		}
 	}
-	return c.Push(ctx, "test/huge:1", made)
+	return nil
+}
+
+// Each way in which runtimes keep layers reads the layers' sparse files on its own.
+func TestASparseFileIsShownAndCopiedUpWhole(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		both(t, p, "registry.example/test/sparse:1", func(t *testing.T, path string, writable bool) {
+			wantNames(t, path, "sparse")
+			file := filepath.Join(path, "sparse")
+			checkEnd(t, file, sparseZeros)
+			if writable {
+				must(t, os.Chmod(file, 0o600))
+				checkEnd(t, file, sparseZeros)
+			}
+		})
+	})
 }
 
 func TestAFileOfManyGibibytesIsShownWhole(t *testing.T) {
