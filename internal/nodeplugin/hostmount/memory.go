@@ -34,7 +34,7 @@ func (e *Engine) inMemory(root int, o Overlay, f func(Overlay) error) (err error
 	if err := unmountAll(root, rel, keepDir); err != nil {
 		return fmt.Errorf("clearing %s: %w", m.At, err)
 	}
-	if err := e.mountMemory(root, rel, m); err != nil {
+	if err := mountMemory(root, rel, m); err != nil {
 		return fmt.Errorf("mounting a file system of %d bytes in memory at %s: %w", m.Bytes, m.At, err)
 	}
 	defer func() {
@@ -54,16 +54,14 @@ const (
 	workName  = "work"
 )
 
-func (e *Engine) mountMemory(root int, rel string, m Memory) error {
+func mountMemory(root int, rel string, m Memory) error {
 	at, err := openDir(root, rel)
 	if err != nil {
 		return err
 	}
 	defer closeFD(at)
+	// Without a label of its own: the overlay's is what pods see, and containers may write to what tmpfs has by itself.
 	data := fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700", m.Bytes, inodesFor(m.Bytes))
-	if e.seLinux {
-		data += `,context="` + e.config.Context + `"`
-	}
 	err = unix.Mount("imagecsi-memory", descriptorPath(at), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		return explain("mount", err, unix.CAP_SYS_ADMIN)
