@@ -28,6 +28,8 @@ func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	if len(seen.Driver.Status.IgnoredPods) > 0 {
 		r.everyNode(seen) // The status tells for each of their nodes whether it is served again.
 	}
+	_, next := status.Starting(seen.Driver.Status.Conditions, seen.Observation, r.Clock.Now())
+	seen.pending = sooner(seen.pending, next)
 }
 
 // everyNode adds the quiet nodes to those that are looked at.
@@ -56,7 +58,8 @@ func (o *observation) take(of roster.Facts) {
 		return
 	}
 	o.nodes = append(o.nodes, *of.Node)
-	o.Nodes = append(o.Nodes, status.Node{Node: o.plan.Of(of.Node), Registered: of.Registered})
+	o.Nodes = append(o.Nodes, status.Node{Node: o.plan.Of(of.Node), Registered: of.Registered,
+		Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)})
 }
 
 // revisions of the driver's DaemonSets, by class.

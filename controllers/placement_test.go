@@ -58,6 +58,17 @@ func TestRegistrationMakesAvailable(t *testing.T) {
 		RuntimeVersions: []string{"containerd://2.1.4"}}))
 }
 
+func TestANodeThatJoinsHasItsTimeBeforeTheDriverIsUnavailable(t *testing.T) {
+	f := served(newCluster(t).start(), 1) // With a deadline of five seconds.
+	f.Eventually(f.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	f.node("joins", "containerd://2.1.4")
+	f.Eventually(f.counts(driverName), soon).Should(HaveField("Summary", "1/2"))
+	f.Consistently(f.condition(driverName, "Available"), "3s").Should(Equal("True NodesReady"))
+	f.Eventually(f.condition(driverName, "Available"), 2*soon).Should(Equal("False NodesNotReady"), "nothing happens, and its time is over")
+	f.register("joins", driverName)
+	f.Eventually(f.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+}
+
 func TestAClassWithoutNodesLosesItsDaemonSet(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")

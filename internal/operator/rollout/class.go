@@ -27,7 +27,7 @@ type class struct {
 }
 
 func evaluate(in Input, c *Class) (*class, error) {
-	out := &class{in: c, deadline: seconds(in.Spec.ProgressDeadlineSeconds, defaultDeadline)}
+	out := &class{in: c, deadline: Deadline(in.Spec)}
 	var err error
 	if out.wanted, err = stamped(&c.Rendered.Spec.Template); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 	p.sighting = in.Seen.look(pod.UID, Sighting{serves: ready && registered, turned: turned.Unix(), back: node.Back.Unix(), since: in.Now})
 	lasted := in.Now.Sub(p.sighting.since)
 	minReady := seconds(in.Spec.MinReadySeconds, defaultMinReady)
-	deadline := seconds(in.Spec.ProgressDeadlineSeconds, defaultDeadline)
+	deadline := Deadline(in.Spec)
 	switch {
 	case p.sighting.serves && lasted >= minReady:
 		p.state = healthy
@@ -79,6 +79,11 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 		p.state = failing
 	}
 	return p
+}
+
+// Deadline is how long a node plugin may go without serving.
+func Deadline(spec v1alpha1.Rollout) time.Duration {
+	return seconds(spec.ProgressDeadlineSeconds, defaultDeadline)
 }
 
 func seconds(set *int32, otherwise int32) time.Duration {

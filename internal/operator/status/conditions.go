@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
@@ -37,7 +38,7 @@ func condition(kind string, is bool, reason, format string, args ...any) metav1.
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-func available(seen Observation, nodes v1alpha1.NodeCounts) metav1.Condition {
+func available(seen Observation, nodes v1alpha1.NodeCounts, starting int32) metav1.Condition {
 	const kind = v1alpha1.ConditionAvailable
 	switch {
 	case seen.Removal == RemovalDone:
@@ -48,6 +49,9 @@ func available(seen Observation, nodes v1alpha1.NodeCounts) metav1.Condition {
 		return condition(kind, false, ReasonNoEligibleNodes, "spec.nodePlugin.nodeSelector selects none of the cluster's %s.", nodesOf(nodes.Total))
 	case nodes.Eligible == 0:
 		return condition(kind, false, ReasonNoEligibleNodes, "The container runtime or operating system of every selected node (%d) is unsupported; status.unsupported tells why.", nodes.Unsupported)
+	case nodes.Ready < nodes.Eligible && nodes.Ready > 0 && nodes.Ready+starting >= nodes.Eligible:
+		return condition(kind, true, ReasonNodesReady, "%d of %s that can serve the driver do; the others, or their node plugins, began less than %s ago.%s",
+			nodes.Ready, nodesOf(nodes.Eligible), rollout.Deadline(seen.Driver.Spec.Rollout), besides(nodes))
 	case nodes.Ready < nodes.Eligible:
 		return condition(kind, false, ReasonNodesNotReady, "%d of %s that can serve the driver do.%s", nodes.Ready, nodesOf(nodes.Eligible), besides(nodes))
 	}

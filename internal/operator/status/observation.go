@@ -1,6 +1,8 @@
 package status
 
 import (
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -59,6 +61,8 @@ type Node struct {
 	placement.Node
 	// Registered are the CSI driver names in the node's CSINode object.
 	Registered sets.Set[string]
+	// Joined is when the node joined the cluster, and Began when it or its node plugin last began.
+	Joined, Began time.Time
 	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
 	// driver there, as it is; empty if nothing has to wait.
 	UsedBy string

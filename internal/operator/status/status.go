@@ -28,8 +28,9 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 	next.IgnoredPods = ignoredPods(previous.IgnoredPods, seen)
 	problems := findProblems(seen)
 	next.Problems = sample(problems)
+	starting, _ := Starting(previous.Conditions, seen, now.Time)
 	for _, condition := range []metav1.Condition{
-		available(seen, next.Nodes), progressing(seen, next.IgnoredPods), degraded(seen, problems),
+		available(seen, next.Nodes, starting), progressing(seen, next.IgnoredPods), degraded(seen, problems),
 	} {
 		condition.ObservedGeneration = seen.Driver.Generation
 		condition.LastTransitionTime = now
