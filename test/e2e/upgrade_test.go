@@ -2,26 +2,34 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 const (
-	// nextTag names the node plugin of another release in the cluster's registry.
-	nextTag   = "v0.2.0"
-	nextImage = "ghcr.io/" + project.Repository + ":" + nextTag
-	goneImage = "ghcr.io/" + project.Repository + ":v0.0.0-gone"
+	// previous is the release to upgrade from: a commit, and the tag under which the test's registry has its image. There
+	// is no release yet; the commit is one that deploys node plugins as the first release does.
+	previous    = "abccb21977fb30db79f9e6ae25fe854a6a852991"
+	previousTag = "previous"
+	currentTag  = project.Tag
+
+	imageName = "ghcr.io/" + project.Repository + ":"
+	goneImage = imageName + "v0.0.0-gone"
 
 	// rolledOut is for a change that reaches both nodes, or fails and is taken back.
 	rolledOut = 4 * time.Minute
 )
 
-// TestUpgrade changes the node plugin forth and back, and once in vain, while pods on both nodes read and write.
+// TestUpgrade replaces the operator, and with it the node plugins, by those of another release, and back, and once the node
+// plugin in vain, while pods on both nodes read and write.
 func TestUpgrade(t *testing.T) {
 	s := start(t)
 	t.Cleanup(func() {
@@ -29,20 +37,21 @@ func TestUpgrade(t *testing.T) {
 			s.dump(t)
 		}
 	})
-	s.pushRelease(t, nextTag)
+	earlier := s.earlierRelease(t)
+	s.installRelease(t, earlier, previousTag)
 	s.driverWith(t, "")
-	s.waitForRollout(t, "Complete")
+	s.waitForRelease(t, previousTag)
 	busy := s.busyPods(t)
 
-	s.driverWith(t, nextImage)
-	s.waitForRollout(t, "Complete")
-	s.wantPlugins(t, nextImage, nextImage)
+	s.installRelease(t, s.root, currentTag)
+	s.waitForRelease(t, currentTag)
 	busy.stillWork(t)
+	s.newPodsWork(t)
 
 	before := s.pluginOn(t, "n2", "{.metadata.uid}")
 	s.driverWith(t, goneImage)
 	s.waitForRollout(t, "Returned")
-	s.wantPlugins(t, nextImage, nextImage)
+	s.wantPlugins(t, soon, imageName+currentTag)
 	if after := s.pluginOn(t, "n2", "{.metadata.uid}"); after != before {
 		t.Error("a change that failed on the canary n1 replaced the node plugin of n2")
 	}
@@ -51,28 +60,38 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("the driver does not tell what failed where: %q", said)
 	}
 	busy.stillWork(t)
-
 	s.driverWith(t, "")
 	s.waitForRollout(t, "Complete")
+
+	s.installRelease(t, earlier, previousTag)
+	s.waitForRelease(t, previousTag)
 	busy.stillWork(t)
+	s.newPodsWork(t)
 	busy.end(t)
-	for class, node := range nodes() {
-		s.apply(t, pod("after-"+class, class, inline(knownImage, true)))
-		s.must(t, "wait", "--for=condition=Ready", "--timeout=90s", "pod/after-"+class)
-		s.must(t, "delete", "pod", "after-"+class, "--wait", "--timeout=90s")
-		poll.Until(t, "the writers' data is gone with them", soon, func() error {
-			if left := s.writableDirectories(t, node); left != 0 {
-				return fmt.Errorf("%d writable directories are left on %s", left, node)
-			}
-			return nil
-		})
+	for _, node := range nodes() {
+		s.waitForWritableDirectories(t, node, 0)
 	}
 }
 
-// pushRelease puts the operator's image of another version into the cluster's registry.
-func (s *suite) pushRelease(t *testing.T, version string) {
+// newPodsWork starts pods that read, and ends them.
+func (s *suite) newPodsWork(t *testing.T) {
 	t.Helper()
-	programs, err := project.BuildVersion(t.Context(), t.TempDir(), version)
+	for class := range nodes() {
+		s.apply(t, pod("new-"+class, class, inline(knownImage, true)))
+	}
+	s.waitReady(t, onEach("new")...)
+	s.deletePods(t, onEach("new")...)
+}
+
+// earlierRelease returns the sources of the release to upgrade from, with its own tag in their manifests, and puts its image
+// into the cluster's registry.
+func (s *suite) earlierRelease(t *testing.T) string {
+	t.Helper()
+	sources := t.TempDir()
+	if err := checkout.Extract(t.Context(), previous, sources); err != nil {
+		t.Fatal(err)
+	}
+	programs, err := project.BuildFrom(t.Context(), sources, t.TempDir(), previousTag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,9 +99,37 @@ func (s *suite) pushRelease(t *testing.T, version string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cluster.Push(t.Context(), project.Repository+":"+version, image); err != nil {
+	if err := s.cluster.Push(t.Context(), project.Repository+":"+previousTag, image); err != nil {
 		t.Fatal(err)
 	}
+	kustomization := filepath.Join(sources, "config/manager/kustomization.yaml")
+	content, err := os.ReadFile(kustomization)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tagged := strings.Replace(string(content), "newTag: "+currentTag, "newTag: "+previousTag, 1)
+	if tagged == string(content) {
+		t.Fatalf("%s does not set the tag %s", kustomization, currentTag)
+	}
+	if err := os.WriteFile(kustomization, []byte(tagged), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return sources
+}
+
+// installRelease applies the manifests in a release's sources, as an administrator does who upgrades or goes back.
+func (s *suite) installRelease(t *testing.T, sources, tag string) {
+	t.Helper()
+	s.must(t, "apply", "--server-side", "--force-conflicts", "-k", filepath.Join(sources, "config/default"))
+	s.waitFor(t, soon, imageName+tag, "-n", s.namespace, "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
+	s.must(t, "-n", s.namespace, "rollout", "status", "deployment", "--timeout=120s")
+}
+
+// waitForRelease waits until every node has a release's node plugin and the change is complete.
+func (s *suite) waitForRelease(t *testing.T, tag string) {
+	t.Helper()
+	s.wantPlugins(t, rolledOut, imageName+tag)
+	s.waitForRollout(t, "Complete")
 }
 
 // driverWith applies the driver with an image for its node plugin, the operator's own if it is empty; n1 is the canary.
@@ -116,11 +163,12 @@ func (s *suite) pluginOn(t *testing.T, node, field string) string {
 		"--field-selector", "spec.nodeName="+node, "-o", "jsonpath={.items[*]"+strings.TrimPrefix(field, "{"))
 }
 
-// wantPlugins compares the node plugins' images on n1 and n2. A pod that is being replaced may show up twice for a moment.
-func (s *suite) wantPlugins(t *testing.T, n1, n2 string) {
+// wantPlugins waits until the node plugins on both nodes have an image. A pod that is being replaced may show up twice for a
+// moment.
+func (s *suite) wantPlugins(t *testing.T, within time.Duration, image string) {
 	t.Helper()
-	for node, want := range map[string]string{"n1": n1, "n2": n2} {
-		s.waitFor(t, soon, want, "-n", s.namespace, "get", "pods", "-l", "imagecsi.dev/driver="+driver,
+	for _, node := range nodes() {
+		s.waitFor(t, within, image, "-n", s.namespace, "get", "pods", "-l", "imagecsi.dev/driver="+driver,
 			"--field-selector", "spec.nodeName="+node, "-o", `jsonpath={.items[*].spec.containers[?(@.name=="node-plugin")].image}`)
 	}
 }

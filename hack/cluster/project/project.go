@@ -29,17 +29,19 @@ type Programs struct {
 }
 
 // Build compiles the checkout's programs, statically, into dir. The Go build cache makes a second build short.
-func Build(ctx context.Context, dir string) (Programs, error) { return BuildVersion(ctx, dir, Tag) }
-
-// BuildVersion is Build for programs that say that they are of a certain version.
-func BuildVersion(ctx context.Context, dir, version string) (Programs, error) {
+func Build(ctx context.Context, dir string) (Programs, error) {
 	root, err := checkout.Root()
 	if err != nil {
 		return Programs{}, err
 	}
+	return BuildFrom(ctx, root, dir, Tag)
+}
+
+// BuildFrom is Build for the sources in another directory, and for programs that say that they are of a certain version.
+func BuildFrom(ctx context.Context, sources, dir, version string) (Programs, error) {
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags="+tags, "-ldflags=-s -w -X main.version="+version,
 		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
-	command.Dir = root
+	command.Dir = sources
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := command.CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("build the operator's programs: %w\n%s", err, out)
