@@ -76,6 +76,50 @@ func wantRuntimeMissed(t *testing.T, p *nodes.Plugin) {
 	wantNothingOf(t, p, "missed", 1)
 }
 
+// A rollout's health gate reads the readiness, so that it has to tell of a node plugin that runs and cannot mount. What an
+// image brings about is not its fault.
+func TestAPluginThatKeepsFailingByItsOwnFaultIsNotReadyUntilItWorksAgain(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.Register(t)
+		publish := func(id, image string, want codes.Code) {
+			t.Helper()
+			if _, err := p.Publish(t, nodes.Volume{ID: id, Image: image, Inline: true, ReadOnly: true}); status.Code(err) != want {
+				t.Fatalf("publish %s: got %v, want %s", image, err, want)
+			}
+		}
+		for range 4 {
+			publish("none", "registry.example/test/none:1", codes.NotFound)
+		}
+		if err := p.Ready(t); err != nil {
+			t.Errorf("readiness after the faults of an image: %v", err)
+		}
+
+		// A volume of one layer needs this directory of the plugin's own.
+		empty := filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "empty")
+		if err := os.Remove(empty); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			publish("own", nodes.Numbered(1), codes.Internal)
+		}
+		if err := p.Ready(t); err == nil || !strings.Contains(err.Error(), "503 not ready: 3 of the latest 3 calls of NodePublishVolume failed") {
+			t.Errorf("readiness after faults of its own: %v", err)
+		}
+		p.Alive(t)
+
+		if err := os.Mkdir(empty, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			publish("own", nodes.Numbered(1), codes.OK)
+		}
+		if err := p.Ready(t); err != nil {
+			t.Errorf("readiness of a plugin that works again: %v", err)
+		}
+		p.Unpublish(t, "own")
+	})
+}
+
 // publishWithin publishes a volume for which nobody makes a directory, so that whatever is there came from the plugin.
 func publishWithin(t *testing.T, p *nodes.Plugin, v nodes.Volume, within time.Duration) error {
 	t.Helper()

@@ -9,33 +9,53 @@ import (
 
 func TestReadinessEndsWhileOperationsKeepFailing(t *testing.T) {
 	const publish, unpublish = "NodePublishVolume", "NodeUnpublishVolume"
-	type call struct{ method, code string }
-	times := func(n int, method, code string) []call { return slices.Repeat([]call{{method, code}}, n) }
+	type call struct {
+		method, code string
+		before       time.Duration // what passes before it
+	}
+	times := func(n int, method, code string) []call { return slices.Repeat([]call{{method: method, code: code}}, n) }
+	// row is a row of publishes: F is an own fault, S a success, N an image that does not exist.
+	row := func(calls string, every time.Duration) (row []call) {
+		for _, c := range calls {
+			row = append(row, call{publish, map[rune]string{'F': ownFault, 'S': "OK", 'N': "NotFound"}[c], every})
+		}
+		return row
+	}
 	tests := map[string]struct {
 		calls []call
 		then  time.Duration
 		ready bool
 	}{
-		"nothing called":               {nil, 0, true},
-		"two failures":                 {times(2, publish, "Internal"), 0, true},
-		"three failures":               {times(3, publish, "Internal"), 0, false},
-		"two minutes ago":              {times(3, publish, "Internal"), 123 * time.Second, false},
-		"given up":                     {times(3, publish, "Internal"), 6 * time.Minute, true},
-		"the image's fault":            {times(9, publish, "NotFound"), 0, true},
-		"the runtime's fault":          {times(9, publish, "Unavailable"), 0, true},
-		"a success in between":         {append(times(2, publish, "Internal"), call{publish, "OK"}, call{publish, "Internal"}), 0, true},
-		"another fault in between":     {append(times(2, publish, "Internal"), call{publish, "NotFound"}, call{publish, "Internal"}), 0, false},
-		"a success of another kind":    {append(times(3, publish, "Internal"), call{unpublish, "OK"}), 0, false},
-		"unmounting":                   {times(3, unpublish, "Internal"), 0, false},
-		"one of each":                  {append(times(2, publish, "Internal"), times(2, unpublish, "Internal")...), 0, true},
-		"a call that does not matter":  {times(9, "NodeGetVolumeStats", "Internal"), 0, true},
-		"a success after many of them": {append(times(9, publish, "Internal"), call{publish, "OK"}), 0, true},
+		"nothing called":                 {nil, 0, true},
+		"two failures":                   {row("FF", 0), 0, true},
+		"three failures":                 {row("FFF", 0), 0, false},
+		"as often as the kubelet tries":  {row("FFF", 122*time.Second), 0, false},
+		"more seldom than that":          {row("FFF", 151*time.Second), 0, true},
+		"two minutes ago":                {row("FFF", 0), 123 * time.Second, false},
+		"given up":                       {row("FFF", 0), 5 * time.Minute, true},
+		"the image's fault":              {row("NNNNNNNNN", 0), 0, true},
+		"the runtime's fault":            {times(9, publish, "Unavailable"), 0, true},
+		"a success in between":           {row("FFSF", 0), 0, false},
+		"every second one":               {row("FSFSFSFSFSFS", time.Second), 0, false},
+		"every third one":                {row("SSFSSFSSFSSF", time.Second), 0, true},
+		"another fault in between":       {row("FFNNNNNF", 0), 0, false},
+		"old successes, new failures":    {append(times(99, publish, "OK"), row("FFFFF", 0)...), 0, false},
+		"few failures among many calls":  {append(times(99, publish, "OK"), row("FFF", 0)...), 0, true},
+		"mended":                         {row("FFFSSSS", time.Second), 0, true},
+		"mended after many failures":     {append(times(99, publish, ownFault), row("SSSSSS", 0)...), 0, true},
+		"not certainly mended":           {append(times(99, publish, ownFault), row("SSSSS", 0)...), 0, false},
+		"a success after a long silence": {append(times(99, publish, ownFault), row("S", 5*time.Minute)...), 0, true},
+		"a success of another kind":      {append(times(3, publish, ownFault), times(9, unpublish, "OK")...), 0, false},
+		"unmounting":                     {times(3, unpublish, ownFault), 0, false},
+		"two of each":                    {append(times(2, publish, ownFault), times(2, unpublish, ownFault)...), 0, true},
+		"a call that does not matter":    {times(9, "NodeGetVolumeStats", ownFault), 0, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(1000, 0)
 			operations := NewOperations(func() time.Time { return now })
 			for _, call := range test.calls {
+				now = now.Add(call.before)
 				operations.Observe(call.method, call.code)
 			}
 			now = now.Add(test.then)
