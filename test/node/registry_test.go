@@ -64,6 +64,7 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 		"403":    {codes.PermissionDenied, "the registry refuses to give out image"},
 		"404":    {codes.NotFound, "does not exist in its registry"},
 		"429":    {codes.ResourceExhausted, "limits the rate of pulls"},
+		"400":    {codes.Unavailable, "the kubelet will try again"},
 		"500":    {codes.Unavailable, "fails to give it out"},
 		"503":    {codes.Unavailable, "fails to give it out"},
 		"cut":    {codes.Unavailable, "fails to give it out"},
@@ -99,7 +100,7 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 
 // halfPulled is what the runtimes let a pod's event tell of an image of 8 MiB whose second half does not come.
 var halfPulled = map[string]*regexp.Regexp{
-	contract.RuntimeContainerd: regexp.MustCompile(`is still being pulled \(\d+s elapsed; layers under way on this node: 1, with [1-4]\.\d MiB of 8\.0 MiB\)`),
+	contract.RuntimeContainerd: regexp.MustCompile(`is still being pulled \(\d+s elapsed; [1-4]\.\d MiB of 8\.0 MiB of its layers are on this node\)`),
 	contract.RuntimeCRIO:       regexp.MustCompile(`is still being pulled \(\d+s elapsed; the container runtime does not tell how far it is\)`),
 }
 

@@ -11,9 +11,10 @@ const progressTimeout = time.Second
 
 // Downloads are what a runtime downloads, or has left from a download. Not every runtime tells.
 type Downloads interface {
-	// Downloading counts the layers of all images that are under way on the node and went on since a moment, and
-	// their bytes. Layers that are complete, and those that wait for their turn, are not among them.
-	Downloading(ctx context.Context, since time.Time) (layers int, done, total int64, err error)
+	// Downloading tells how many bytes of the layers of an image, whose pull began at a moment, are on the node, and how
+	// many there will be; 0 of 0 while its manifest is not there, or cannot be told from another's. What is done only
+	// grows, unless a download begins anew.
+	Downloading(ctx context.Context, image string, since time.Time) (done, total int64, err error)
 
 	// DiscardDownload has the runtime download anew, at the next pull, what the error of a pull says to be corrupt.
 	DiscardDownload(ctx context.Context, corrupt error) error
@@ -26,22 +27,22 @@ func (p *Puller) describe(ctx context.Context, f *flight) string {
 	if started == nil {
 		return fmt.Sprintf("waiting for other pulls on this node to end (%s elapsed)", now.Sub(f.queued).Round(time.Second))
 	}
-	return fmt.Sprintf("still being pulled (%s elapsed%s)", now.Sub(*started).Round(time.Second), p.downloads(ctx, *started))
+	return fmt.Sprintf("still being pulled (%s elapsed%s)", now.Sub(*started).Round(time.Second), p.downloads(ctx, f.key.reference, *started))
 }
 
-// downloads says how far the node's downloads are. CRI does not say which of them are an image's.
-func (p *Puller) downloads(ctx context.Context, since time.Time) string {
+// downloads says how far the download of an image is.
+func (p *Puller) downloads(ctx context.Context, image string, since time.Time) string {
 	if p.config.Downloads == nil {
 		// CRI has no call for it. CRI-O counts bytes in its metrics, which are off by default and add up all images.
 		return "; the container runtime does not tell how far it is"
 	}
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
-	layers, done, total, err := p.config.Downloads.Downloading(ctx, since)
-	if err != nil || layers == 0 {
+	done, total, err := p.config.Downloads.Downloading(ctx, image, since)
+	if err != nil || total == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; layers under way on this node: %d, with %s of %s", layers, mebibytes(done), mebibytes(total))
+	return fmt.Sprintf("; %s of %s of its layers are on this node", mebibytes(done), mebibytes(total))
 }
 
 // discard keeps a corrupt download from being taken for the image by every pull to come.

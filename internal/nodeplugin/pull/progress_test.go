@@ -12,10 +12,10 @@ import (
 )
 
 // downloads tells what the test says, and discards nothing.
-type downloads func(ctx context.Context, since time.Time) (layers int, done, total int64, err error)
+type downloads func(ctx context.Context, image string, since time.Time) (done, total int64, err error)
 
-func (d downloads) Downloading(ctx context.Context, since time.Time) (layers int, done, total int64, err error) {
-	return d(ctx, since)
+func (d downloads) Downloading(ctx context.Context, image string, since time.Time) (done, total int64, err error) {
+	return d(ctx, image, since)
 }
 
 func (d downloads) DiscardDownload(context.Context, error) error { return nil }
@@ -27,21 +27,21 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		want      string
 	}{
 		"no runtime that tells": {nil, "elapsed; the container runtime does not tell how far it is); the kubelet"},
-		"three layers": {downloads(func(_ context.Context, since time.Time) (layers int, done, total int64, err error) {
-			if since.Before(begun) {
-				return 0, 0, 0, errors.New("asked for downloads of before the pull")
+		"half": {downloads(func(_ context.Context, of string, since time.Time) (done, total int64, err error) {
+			if of != image || since.Before(begun) {
+				return 0, 0, errors.New("asked for another image, or for downloads of before the pull")
 			}
-			return 3, 1 << 20, 5 << 19, nil
-		}), "elapsed; layers under way on this node: 3, with 1.0 MiB of 2.5 MiB); the kubelet"},
-		"nothing yet": {downloads(func(context.Context, time.Time) (layers int, done, total int64, err error) { return 0, 0, 0, nil }),
+			return 1 << 20, 5 << 19, nil
+		}), "elapsed; 1.0 MiB of 2.5 MiB of its layers are on this node); the kubelet"},
+		"nothing yet": {downloads(func(context.Context, string, time.Time) (done, total int64, err error) { return 0, 0, nil }),
 			"elapsed); the kubelet"},
-		"an error": {downloads(func(context.Context, time.Time) (layers int, done, total int64, err error) {
-			return 0, 0, 0, errors.New("away")
+		"an error": {downloads(func(context.Context, string, time.Time) (done, total int64, err error) {
+			return 0, 0, errors.New("away")
 		}),
 			"elapsed); the kubelet"},
-		"no answer": {downloads(func(ctx context.Context, _ time.Time) (layers int, done, total int64, err error) {
+		"no answer": {downloads(func(ctx context.Context, _ string, _ time.Time) (done, total int64, err error) {
 			<-ctx.Done()
-			return 0, 0, 0, ctx.Err()
+			return 0, 0, ctx.Err()
 		}), "elapsed); the kubelet"},
 	} {
 		cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {

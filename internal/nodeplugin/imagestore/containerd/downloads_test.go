@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,33 +15,45 @@ import (
 )
 
 func testDownloads(t *testing.T, d *daemon) {
-	ctx, started := testContext(t), time.Now().Add(-time.Second)
-	s := d.store(t, "a.example")
-	layers, done, total, err := s.Downloading(t.Context(), started) // what another test has left
-	if err != nil {
-		t.Fatal(err)
+	const half, size, image = "the first part", 100, "registry.example:5000/team/app:1"
+	ctx, s, begun := testContext(t), d.store(t, "a.example"), time.Now()
+	store := d.client(t).ContentStore()
+	layer := func(name string) ocispec.Descriptor {
+		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString(name), Size: size}
 	}
-	for _, kind := range []string{"layer-", "manifest-"} {
-		data := []byte("the first part")
-		desc := ocispec.Descriptor{Digest: digest.FromString(kind), Size: 100}
-		w, err := content.OpenWriter(ctx, d.client(t).ContentStore(), content.WithRef(kind+desc.Digest.String()), content.WithDescriptor(desc))
-		if err != nil {
+	write := func(blob string, labels map[string]string) ocispec.Descriptor {
+		t.Helper()
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString(blob), Size: int64(len(blob))}
+		if err := content.WriteBlob(ctx, store, desc.Digest.String(), strings.NewReader(blob), desc, content.WithLabels(labels)); err != nil {
 			t.Fatal(err)
 		}
-		defer w.Close()
-		if _, err := w.Write(data); err != nil {
-			t.Fatal(err)
+		return desc
+	}
+	// pull brings a manifest as a pull does. It is a root of the collector, for there is no lease.
+	pull := func(repository string, layers ...ocispec.Descriptor) {
+		t.Helper()
+		write(string(toJSON(t, ocispec.Manifest{Layers: layers})), map[string]string{rootLabel: "test",
+			sourceLabel + "registry.example": "another/one," + repository, configLabel: digest.FromString("config").String()})
+	}
+	want := func(what, image string, since time.Time, done, total int64) {
+		t.Helper()
+		if d, n, err := s.Downloading(t.Context(), image, since); err != nil || d != done || n != total {
+			t.Errorf("%s: %d of %d bytes (%v), want %d of %d", what, d, n, err, done, total)
 		}
 	}
-	for since, want := range map[time.Time][3]int64{
-		started:                  {int64(layers) + 1, done + 14, total + 100},
-		started.Add(time.Minute): {},
-	} {
-		layers, done, total, err := s.Downloading(t.Context(), since)
-		if got := [3]int64{int64(layers), done, total}; err != nil || got != want {
-			t.Errorf("since %s: layers, bytes done and in all: %v (%v), want %v", since, got, err, want)
-		}
-	}
+
+	download(ctx, t, d, "layer-"+layer("of another image").Digest.String(), layer("of another image"), half)
+	want("before the manifest", image, begun, 0, 0)
+	complete := write("a layer that is there", map[string]string{rootLabel: "test"})
+	pull("team/app", complete, layer("begun"), layer("waiting"), layer("waiting"))
+	want("one layer there", image, begun, complete.Size, complete.Size+2*size)
+	download(ctx, t, d, "layer-"+layer("begun").Digest.String(), layer("begun"), half)
+	want("the second begun", image, begun, complete.Size+int64(len(half)), complete.Size+2*size)
+	want("another repository", "registry.example:5000/team/ap:1", begun, 0, 0)
+	want("another registry", "other.example/team/app:1", begun, 0, 0)
+	want("a pull that began later", image, time.Now().Add(time.Minute), 0, 0)
+	pull("team/app", layer("of another tag"))
+	want("two pulls of the repository", image, begun, 0, 0)
 }
 
 func testCorruptDownloads(t *testing.T, d *daemon) {
