@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,15 +122,11 @@ func TestARequestThatIsNeverAnsweredHoldsUpNothing(t *testing.T) {
 	c.driver(driverName)
 	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
 	c.settle()
-	met := false
-	c.weather.set(only(func(r *http.Request) bool {
-		first := isWrite(r) && !met
-		met = met || first
-		return first
-	}, never))
+	var met atomic.Bool
+	c.weather.set(only(func(r *http.Request) bool { return isWrite(r) && met.CompareAndSwap(false, true) }, never))
 	c.node("two", "containerd://2.1.4")
 	c.Eventually(c.classOf("two"), calm).Should(Equal("containerd"))
-	c.Expect(met).To(BeTrue())
+	c.Expect(met.Load()).To(BeTrue())
 }
 
 func TestAConflictThatStaysIsTold(t *testing.T) {
