@@ -31,6 +31,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
 		return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
 	}
+	seen.Removal = stageOf(seen.Driver) // Until this look shows another.
 	r.everyNode(seen)
 	inUse, err := r.markUsers(ctx, seen)
 	if err != nil {
@@ -73,8 +74,7 @@ func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation
 func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse bool, err error) {
 	ctx, span := r.phase(ctx, "find users")
 	defer end(span, &err)
-	if stage := meta.FindStatusCondition(seen.Driver.Status.Conditions, v1alpha1.ConditionProgressing); stage != nil &&
-		stage.Reason == string(status.RemovalStopping) {
+	if stageOf(seen.Driver) == status.RemovalStopping {
 		return false, nil // The node plugins are ending: too late for a pod that came since.
 	}
 	users, err := r.usersOf(ctx, seen.Names)
@@ -83,6 +83,20 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 	}
 	seen.mark(users)
 	return len(users) > 0 && !ignores(seen.Driver), nil
+}
+
+// stageOf returns how far the driver's removal was when it was looked at last; empty if it had not begun.
+func stageOf(driver *v1alpha1.ImageCSIDriver) status.Removal {
+	last := meta.FindStatusCondition(driver.Status.Conditions, v1alpha1.ConditionProgressing)
+	if last == nil {
+		return ""
+	}
+	switch stage := status.Removal(last.Reason); stage {
+	case status.RemovalWaiting, status.RemovalStopping:
+		return stage
+	default:
+		return ""
+	}
 }
 
 // stop deletes the DaemonSets and says whether they and their pods are gone. Their deletion events lead here again.

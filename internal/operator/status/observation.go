@@ -43,6 +43,9 @@ type Observation struct {
 	Err error
 }
 
+// isLost says that the look failed before it showed how far a rollout or a removal is.
+func (o *Observation) isLost() bool { return o.Err != nil && o.Rollout == nil && o.Removal == "" }
+
 // left says that the driver, which is being removed, has left a node already.
 func (o *Observation) left(node Node) bool { return o.Removal != "" && node.Current == "" }
 

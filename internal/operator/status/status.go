@@ -12,7 +12,7 @@ import (
 )
 
 // Of returns the status that an observation leads to. Conditions that say the same as in the previous status keep
-// their transition time; others get now.
+// their transition time; others get now. What a look failed to see stays as it was said last: it has not ended.
 func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Time) v1alpha1.ImageCSIDriverStatus {
 	next := v1alpha1.ImageCSIDriverStatus{
 		ObservedGeneration: previous.ObservedGeneration,
@@ -21,6 +21,9 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		NodeClasses:        classes(seen),
 		Unsupported:        unsupportedByReason(seen.Nodes),
 		Rollout:            bounded(seen.Rollout),
+	}
+	if seen.Err != nil && seen.Rollout == nil {
+		next.Rollout = previous.Rollout
 	}
 	if seen.Err == nil && seen.Refusal == nil {
 		next.ObservedGeneration = seen.Driver.Generation
@@ -32,6 +35,9 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 	for _, condition := range []metav1.Condition{
 		available(seen, next.Nodes, starting), progressing(seen, next.IgnoredPods), degraded(seen, problems),
 	} {
+		if condition.Type == v1alpha1.ConditionProgressing && seen.isLost() && meta.FindStatusCondition(previous.Conditions, condition.Type) != nil {
+			continue
+		}
 		condition.ObservedGeneration = seen.Driver.Generation
 		condition.LastTransitionTime = now
 		condition.Message = cut(condition.Message, maxConditionMessage)

@@ -315,3 +315,39 @@ func TestObservedGenerationNeedsSuccess(t *testing.T) {
 		t.Errorf("observedGeneration is %d, want 3", got)
 	}
 }
+
+// What a look failed to see has not ended.
+func TestALookThatFailsTellsNoEnd(t *testing.T) {
+	under := func(edits ...func(*Observation)) v1alpha1.ImageCSIDriverStatus {
+		return Of(v1alpha1.ImageCSIDriverStatus{}, observe(append(edits, ready("a"))...), early)
+	}
+	for name, test := range map[string]struct {
+		previous v1alpha1.ImageCSIDriverStatus
+		failed   func(*Observation)
+		want     string
+		rollout  v1alpha1.RolloutPhase
+	}{
+		"a rollout":                     {under(phase(v1alpha1.PhaseUpdating)), func(*Observation) {}, "True RollingOut", v1alpha1.PhaseUpdating},
+		"a removal":                     {under(removal(RemovalStopping)), func(*Observation) {}, "True StoppingPlugins", ""},
+		"a removal that has got so far": {under(removal(RemovalWaiting), phase(v1alpha1.PhaseComplete)), removal(RemovalWaiting), "True WaitingForVolumes", v1alpha1.PhaseComplete},
+		"a rollout that was seen":       {under(phase(v1alpha1.PhaseUpdating)), phase(v1alpha1.PhaseReturning), "True Returning", v1alpha1.PhaseReturning},
+		"a new driver":                  {v1alpha1.ImageCSIDriverStatus{}, func(*Observation) {}, "False RolledOut", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := observe(ready("a"), test.failed)
+			seen.Err = errors.New("no answer")
+			got := Of(test.previous, seen, late)
+			progressing := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionProgressing)
+			if is := string(progressing.Status) + " " + progressing.Reason; is != test.want {
+				t.Errorf("Progressing is %s, want %s", is, test.want)
+			}
+			phase := v1alpha1.RolloutPhase("")
+			if got.Rollout != nil {
+				phase = got.Rollout.Phase
+			}
+			if phase != test.rollout {
+				t.Errorf("the rollout is %q, want %q", phase, test.rollout)
+			}
+		})
+	}
+}
