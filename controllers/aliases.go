@@ -15,7 +15,7 @@ import (
 // could unmount those. Their CSIDriver objects tell which names these are. It notes the pods by their nodes.
 func (r *ImageCSIDriverReconciler) keepAliases(ctx context.Context, seen *observation) error {
 	for _, name := range dropped(seen) {
-		users, err := r.usersOf(ctx, []string{name})
+		users, _, err := r.usersOf(ctx, seen, []string{name})
 		if err != nil {
 			return err
 		}

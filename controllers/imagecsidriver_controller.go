@@ -53,6 +53,8 @@ type ImageCSIDriverReconciler struct {
 	Settings render.Settings
 	// Tracer makes a span of every reconcile and of its phases; nil makes none.
 	Tracer trace.Tracer
+	// RecheckPeriod is after what time to look again whether pods still use volumes; 0 is half a minute.
+	RecheckPeriod time.Duration
 	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
 	BatchPeriod time.Duration
 
@@ -60,6 +62,8 @@ type ImageCSIDriverReconciler struct {
 	optional *optionalKinds
 	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
 	sightings map[string]rollout.Sightings
+	// users of volumes that something waits for.
+	users usersSeen
 	// conflicts in a row, by driver.
 	conflicts map[string]int
 }
@@ -134,9 +138,6 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 	}
 	labelErr := r.label(ctx, seen)
 	next, applyErr := r.applyObjects(ctx, seen)
-	if seen.anyWaiting() {
-		next = sooner(next, recheckVolumes)
-	}
-	next = sooner(next, seen.pending)
+	next = sooner(sooner(next, seen.recheck), seen.pending)
 	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))
 }

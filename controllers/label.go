@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,26 @@ func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, 
 	if place.Settled() || place.Current == "" {
 		return !place.Settled(), nil
 	}
+	question := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, place.Name, place.Current)
+	users, left := r.users.recall(question, r.Clock.Now())
+	if left == 0 {
+		free, err := r.isFree(ctx, seen, place)
+		if err != nil {
+			place.UsedBy = cmp.Or(place.UsedBy, users[place.Name]) // Nobody has seen it end.
+		}
+		if free || err != nil {
+			return free, err
+		}
+		users, left = map[string]string{place.Name: place.UsedBy}, r.RecheckPeriod
+		r.users.note(question, users, r.Clock.Now(), left)
+	}
+	place.UsedBy = users[place.Name]
+	seen.recheck = sooner(seen.recheck, left)
+	return false, nil
+}
+
+// isFree asks the API server whether a node has to keep the class that it has.
+func (r *ImageCSIDriverReconciler) isFree(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
 	if err := r.markUser(ctx, seen, place); err != nil || place.UsedBy == "" {
 		return err == nil, err
 	}

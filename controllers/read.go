@@ -38,20 +38,10 @@ type observation struct {
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.
 	volumes volumeIndex
+	// recheck is when to look again whether pods still use volumes; 0 if nothing waits for that.
+	recheck time.Duration
 	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
 	byAlias map[string]string
-}
-
-func (o *observation) anyWaiting() bool {
-	if len(o.byAlias) > 0 && !ignores(o.Driver) {
-		return true
-	}
-	for i := range o.Nodes {
-		if o.Nodes[i].UsedBy != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // read looks at everything that matters for one driver. It returns nil if there is no such driver.

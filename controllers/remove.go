@@ -33,13 +33,16 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	}
 	seen.Removal = stageOf(seen.Driver) // Until this look shows another.
 	r.everyNode(seen)
-	inUse, err := r.markUsers(ctx, seen)
+	inUse, fresh, err := r.markUsers(ctx, seen)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if inUse {
 		seen.Removal = status.RemovalWaiting
-		return ctrl.Result{RequeueAfter: sooner(recheckVolumes, seen.pending)}, errors.Join(r.unlabel(ctx, seen), r.keepUp(ctx, seen))
+		if fresh {
+			err = r.unlabel(ctx, seen)
+		}
+		return ctrl.Result{RequeueAfter: sooner(seen.recheck, seen.pending)}, errors.Join(err, r.keepUp(ctx, seen))
 	}
 	seen.Removal = status.RemovalStopping
 	stopped, err := r.stop(ctx, seen)
@@ -47,7 +50,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 		return ctrl.Result{}, err
 	}
 	if more, err := r.hasPlugins(ctx, seen); err != nil || more {
-		return ctrl.Result{RequeueAfter: recheckVolumes}, err
+		return ctrl.Result{RequeueAfter: r.RecheckPeriod}, err
 	}
 	if seen.pending > 0 {
 		return ctrl.Result{RequeueAfter: seen.pending}, nil // There may be objects that are not seen yet.
@@ -70,19 +73,17 @@ func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation
 	return errors.Join(labelErr, applyErr)
 }
 
-// markUsers notes the pods that still use a volume of the driver, and says whether there are any to wait for.
-func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse bool, err error) {
+// markUsers notes the pods that still use a volume of the driver, and says whether there are any to wait for. If it is not
+// a fresh look, other nodes may have some, too.
+func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse, fresh bool, err error) {
 	ctx, span := r.phase(ctx, "find users")
 	defer end(span, &err)
 	if stageOf(seen.Driver) == status.RemovalStopping {
-		return false, nil // The node plugins are ending: too late for a pod that came since.
+		return false, true, nil // The node plugins are ending: too late for a pod that came since.
 	}
-	users, err := r.usersOf(ctx, seen.Names)
-	if err != nil {
-		return false, err
-	}
+	users, fresh, err := r.usersOf(ctx, seen, seen.Names)
 	seen.mark(users)
-	return len(users) > 0 && !ignores(seen.Driver), nil
+	return len(users) > 0 && !ignores(seen.Driver), fresh, err
 }
 
 // stageOf returns how far the driver's removal was when it was looked at last; empty if it had not begun.

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -101,6 +102,8 @@ type cluster struct {
 	tracer trace.Tracer
 	// operatorCondition is what OLM names to the operator; empty for none.
 	operatorCondition string
+	// recheck is after what time the operator looks again whether volumes are in use; 0 is a moment.
+	recheck time.Duration
 	// weather is between the operator and the API server.
 	weather *weather
 }
@@ -153,8 +156,8 @@ func (c *cluster) operate() (stop func()) {
 	c.Expect(err).NotTo(HaveOccurred())
 	reconciler := &controllers.ImageCSIDriverReconciler{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("image-csi-operator"),
-		Clock:    clock.RealClock{},
-		Tracer:   c.tracer,
+		Clock:  clock.RealClock{},
+		Tracer: c.tracer, RecheckPeriod: cmp.Or(c.recheck, time.Second),
 		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())

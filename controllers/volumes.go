@@ -84,8 +84,28 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	return nil
 }
 
-// usersOf returns, for each node with a pod that uses a volume of some CSI driver names, such a pod as namespace/name.
-func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, names []string) (map[string]string, error) {
+// usersOf returns, for each node with a pod that uses a volume of some CSI driver names, such a pod as namespace/name. If
+// there was one a short while ago, it is not asked for again: then the answer is not fresh, and tells of no other node that
+// it has none.
+func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, seen *observation, names []string) (users map[string]string, fresh bool, err error) {
+	question := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, names)
+	users, left := r.users.recall(question, r.Clock.Now())
+	if left > 0 {
+		seen.recheck = sooner(seen.recheck, left)
+		return users, false, nil
+	}
+	now, err := r.findUsers(ctx, names)
+	if err != nil {
+		return users, false, err // Nobody has seen them end.
+	}
+	if r.users.note(question, now, r.Clock.Now(), r.RecheckPeriod); len(now) > 0 {
+		seen.recheck = sooner(seen.recheck, r.RecheckPeriod)
+	}
+	return now, true, nil
+}
+
+// findUsers asks the API server for the pods that use volumes of some CSI driver names.
+func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string) (map[string]string, error) {
 	volumes, users := usage.Of(names), map[string]string{}
 	if err := r.addPersistent(ctx, volumes); err != nil {
 		return nil, err

@@ -32,7 +32,10 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Tracer == nil {
 		r.Tracer = noop.Tracer{}
 	}
-	r.roster = roster.New()
+	if r.RecheckPeriod == 0 {
+		r.RecheckPeriod = recheckVolumes
+	}
+	r.roster, r.users = roster.New(), usersSeen{}
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
