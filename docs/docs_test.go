@@ -110,16 +110,48 @@ func TestTheOperatorsPageTellsEverySpan(t *testing.T) {
 	}
 }
 
+// alerts returns the alerts' names in their order, and for how long each has to hold.
+func alerts(t *testing.T) (names []string, holds map[string]string) {
+	t.Helper()
+	holds = map[string]string{}
+	for _, source := range []struct{ file, pattern string }{
+		{"../internal/operator/render/alerts.go", `name: "(\w+)", holds: "(\w+)"`},
+		{"../config/monitoring/operator_alerts.yaml", `(?s)- alert: (\w+)\n.*?for: (\w+)\n`},
+	} {
+		found := regexp.MustCompile(source.pattern).FindAllStringSubmatch(page(t, source.file), -1)
+		if len(found) == 0 {
+			t.Fatalf("%s has no alerts", source.file)
+		}
+		for _, alert := range found {
+			names = append(names, alert[1])
+			holds[alert[1]] = alert[2]
+		}
+	}
+	return names, holds
+}
+
 func TestTheRunbooksHaveASectionForEveryAlertAndNoOther(t *testing.T) {
 	headings := []string{}
 	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(page(t, "runbooks.md"), -1) {
 		headings = append(headings, heading[1])
 	}
-	alerts := []string{}
-	for _, name := range regexp.MustCompile(`name: "(\w+)"`).FindAllStringSubmatch(page(t, "../internal/operator/render/alerts.go"), -1) {
-		alerts = append(alerts, name[1])
+	names, _ := alerts(t)
+	if !slices.Equal(headings, names) {
+		t.Errorf("sections %q, alerts %q", headings, names)
 	}
-	if len(alerts) == 0 || !slices.Equal(headings, alerts) {
-		t.Errorf("sections %q, alerts %q", headings, alerts)
+}
+
+func TestTheOperatorsPageTellsEveryAlertAndNoOther(t *testing.T) {
+	names, holds := alerts(t)
+	rows := regexp.MustCompile("(?m)^\\| \\[`(ImageCSI\\w+)`\\]\\(runbooks.md#(\\w+)\\) \\| .+ \\| (\\w+) \\|$").FindAllStringSubmatch(page(t, "operator.md"), -1)
+	told := []string{}
+	for _, row := range rows {
+		told = append(told, row[1])
+		if row[2] != strings.ToLower(row[1]) || row[3] != holds[row[1]] {
+			t.Errorf("operator.md says of %s: %s for %s; it holds %s", row[1], row[2], row[3], holds[row[1]])
+		}
+	}
+	if !slices.Equal(told, names) {
+		t.Errorf("operator.md tells %q, alerts are %q", told, names)
 	}
 }

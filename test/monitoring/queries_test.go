@@ -79,6 +79,7 @@ func (oneDriver) List(_ context.Context, list client.ObjectList, _ ...client.Lis
 		ObjectMeta: metav1.ObjectMeta{Name: "d"},
 		Status: v1alpha1.ImageCSIDriverStatus{
 			NodeClasses: []v1alpha1.NodeClassStatus{{Name: "containerd"}},
+			Unsupported: []v1alpha1.UnsupportedNodes{{Reason: v1alpha1.ProblemOSUnsupported}},
 			Conditions:  []metav1.Condition{{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue}},
 			Rollout:     &v1alpha1.RolloutStatus{Phase: v1alpha1.PhaseComplete},
 		},
