@@ -39,38 +39,53 @@ type Limit struct {
 // Limit has the kernel limit what is in directories, by a project quota (ext4, XFS). The directories carry the project
 // ID themselves, so one that has an ID keeps it. Errors: ErrNoQuota, ErrBadTarget, or the kernel's own.
 func (e *Engine) Limit(ctx context.Context, l Limit) error {
-	err := e.onDirs(ctx, l.Dirs, func(dirs []int) error { return e.limit(dirs, l) })
+	err := e.onDirs(ctx, e.do, l.Dirs, func(dirs []int) error { return e.limit(dirs, l) })
 	if err != nil {
 		return fmt.Errorf("limiting %s: %w", l.Dirs[0], err)
 	}
 	return nil
 }
 
-// Limited tells the limit of a directory and what is used of it; ok is false if it has none.
+// Limited tells the limit of a directory and what is used of it; ok is false if it has none. Errors: the context's if the
+// file system does not answer in time, or the kernel's own.
 func (e *Engine) Limited(ctx context.Context, dir string) (bytes, inodes Capacity, ok bool, err error) {
-	err = e.onDirs(ctx, []string{dir}, func(dirs []int) error {
-		var quota quota
-		if quota, ok, err = e.quotaOf(dirs[0]); err != nil || !ok {
-			return err
-		}
-		var fs unix.Statfs_t
-		if err := unix.Fstatfs(dirs[0], &fs); err != nil {
-			return err
-		}
-		bytes = within(quota.bytesUsed, quota.blockLimit*quotaBlock, capacity(fs.Blocks, fs.Bfree, fs.Bavail, fs.Frsize))
-		inodes = within(quota.inodesUsed, quota.inodeLimit, capacity(fs.Files, fs.Ffree, fs.Ffree, 1))
-		return nil
+	var found limited
+	err = e.onDirs(ctx, e.look, []string{dir}, func(dirs []int) (err error) {
+		found, err = e.limited(dirs[0])
+		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("asking for the limit of %s: %w", dir, err)
+		return Capacity{}, Capacity{}, false, fmt.Errorf("asking for the limit of %s: %w", dir, err)
 	}
-	return bytes, inodes, ok, err
+	return found.bytes, found.inodes, found.ok, nil
+}
+
+type limited struct {
+	bytes, inodes Capacity
+	ok            bool
+}
+
+// limited runs on the thread for looks.
+func (e *Engine) limited(dir int) (limited, error) {
+	quota, ok, err := e.quotaOf(dir)
+	if err != nil || !ok {
+		return limited{}, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(dir, &fs); err != nil {
+		return limited{}, err
+	}
+	return limited{
+		bytes:  within(quota.bytesUsed, quota.blockLimit*quotaBlock, capacity(fs.Blocks, fs.Bfree, fs.Bavail, fs.Frsize)),
+		inodes: within(quota.inodesUsed, quota.inodeLimit, capacity(fs.Files, fs.Ffree, fs.Ffree, 1)),
+		ok:     true,
+	}, nil
 }
 
 // Unlimit removes a directory's limit from the file system's records; the directory keeps its ID. A directory that
 // has none, or is not there, is success.
 func (e *Engine) Unlimit(ctx context.Context, dir string) error {
-	err := e.onDirs(ctx, []string{dir}, func(dirs []int) error {
+	err := e.onDirs(ctx, e.do, []string{dir}, func(dirs []int) error {
 		attributes, err := fileAttributesOf(dirs[0])
 		if err != nil || !isOurs(attributes.project) {
 			return err
@@ -154,8 +169,8 @@ func within(used, limit uint64, fs Capacity) Capacity {
 	return Capacity{Total: total, Used: u, Available: max(0, min(total-u, fs.Available))}
 }
 
-// onDirs runs f on a mount thread with the directories open.
-func (e *Engine) onDirs(ctx context.Context, dirs []string, f func(dirs []int) error) error {
+// onDirs runs f with the directories open, on a thread that run chooses.
+func (e *Engine) onDirs(ctx context.Context, run func(context.Context, func() error) error, dirs []string, f func(dirs []int) error) error {
 	rels := make([]string, len(dirs))
 	for i, dir := range dirs {
 		var err error
@@ -163,7 +178,7 @@ func (e *Engine) onDirs(ctx context.Context, dirs []string, f func(dirs []int) e
 			return err
 		}
 	}
-	return e.do(ctx, func() error {
+	return run(ctx, func() error {
 		root, err := e.openRoot()
 		if err != nil {
 			return err

@@ -214,7 +214,7 @@ func TestALimitIsRecordedWhenItsDirectoriesLeadToIt(t *testing.T) {
 
 func (f *fixture) projectOf(t *testing.T, dir string) (project uint32) {
 	t.Helper()
-	err := f.onDirs(deadline(t), []string{dir}, func(dirs []int) error {
+	err := f.onDirs(deadline(t), f.do, []string{dir}, func(dirs []int) error {
 		attributes, err := fileAttributesOf(dirs[0])
 		project = attributes.project
 		return err
