@@ -29,10 +29,10 @@ var quotaTests = []string{
 const withoutStackedFiles = "TestAKernelThatStacksNoImageFilesIsToldSo"
 
 // The part of the suite that a container cannot run: tests that start confined copies of themselves, or need a capability
-// that the node plugin has not.
+// or a device that the node plugin has not.
 const (
 	onNode  = "^(TestScenariosAsANodePlugin|TestAWritableOverlayThatComesUpReadOnlyFails|TestTheCheckProvesThatMountsReachTheNode)$"
-	notHere = onNode + "|^TestTheSuiteAsANodePlugin$"
+	notHere = onNode + "|^(TestTheSuiteAsANodePlugin|TestVolumesThatHangKeepNoOthersFromBeingMounted)$"
 )
 
 // ofTheKernel are tests whose outcome is up to the kernel's release alone, and which take long.
