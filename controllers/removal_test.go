@@ -180,3 +180,27 @@ func TestTwoDriversShareTheNodes(t *testing.T) {
 	c.Consistently(c.classOf("one"), quiet).Should(Equal("containerd"))
 	c.Expect(c.exists(c.daemonSet("containerd"))()).To(BeTrue())
 }
+
+// A driver that came later has the better claim to an alias that is its name, and unmounts what pods use by it.
+func TestARemovalWaitsForNoPodsOfAnotherDriver(t *testing.T) {
+	const second, foreign = "second.example.com", "vendor.example.com"
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.foreignDriver(foreign, false)
+	c.driver(driverName)
+	c.driver(second)
+	c.Eventually(c.ownerOf(second), soon).Should(Equal(second))
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	c.user("theirs", "one", second)
+	c.user("vendors", "one", foreign)
+	mine := c.user("mine", "one", driverName)
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.Aliases = []v1alpha1.DriverName{second, foreign} })
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True NameConflict"))
+
+	c.deleteDriver(driverName)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True WaitingForVolumes"))
+	c.endPod(mine)
+	c.Eventually(c.exists(&v1alpha1.ImageCSIDriver{ObjectMeta: csiDriver(driverName).ObjectMeta}), soon).Should(BeFalse())
+	c.Expect(c.ownerOf(second)()).To(Equal(second))
+	c.Expect(c.classOf("one")()).To(Equal("containerd"))
+}

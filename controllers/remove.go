@@ -81,7 +81,7 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 	if stageOf(seen.Driver) == status.RemovalStopping {
 		return false, true, nil // The node plugins are ending: too late for a pod that came since.
 	}
-	users, fresh, err := r.usersOf(ctx, seen, seen.Names)
+	users, fresh, err := r.usersOf(ctx, seen, seen.namesOf(seen.Driver))
 	seen.mark(users)
 	return len(users) > 0 && !ignores(seen.Driver), fresh, err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,15 +51,17 @@ func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observati
 	return err
 }
 
-// namesOf returns the names by which volumes of a driver may be in use, also those that its spec has dropped.
+// namesOf returns the names by which volumes of a driver may be in use, sorted: also those that its spec has dropped, but none
+// that is somebody else's.
 func (o *observation) namesOf(driver *v1alpha1.ImageCSIDriver) []string {
-	names := render.Names(driver)
+	names := slices.DeleteFunc(render.Names(driver), func(name string) bool { return o.all.IsTaken(driver, name) })
 	for i := range o.csiDrivers {
 		if o.csiDrivers[i].Labels[contract.DriverLabel] == driver.Name {
 			names = append(names, o.csiDrivers[i].Name)
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observation) error {
@@ -106,6 +109,9 @@ func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, seen *observatio
 
 // findUsers asks the API server for the pods that use volumes of some CSI driver names.
 func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string) (map[string]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
 	volumes, users := usage.Of(names), map[string]string{}
 	if err := r.addPersistent(ctx, volumes); err != nil {
 		return nil, err

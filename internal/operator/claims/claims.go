@@ -100,6 +100,14 @@ func checkNames(driver, other *v1alpha1.ImageCSIDriver) *Refusal {
 	return nil
 }
 
+// IsTaken says that somebody else has the better claim to one of a driver's names.
+func (c Cluster) IsTaken(driver *v1alpha1.ImageCSIDriver, name string) bool {
+	only := driver.DeepCopy()
+	only.Spec.Aliases = []v1alpha1.DriverName{v1alpha1.DriverName(name)}
+	return c.Foreign.Has(name) || name != driver.Name &&
+		slices.ContainsFunc(c.rivals(driver), func(other v1alpha1.ImageCSIDriver) bool { return checkNames(only, &other) != nil })
+}
+
 func taken(what, as string, other *v1alpha1.ImageCSIDriver) *Refusal {
 	return &Refusal{
 		Reason: ReasonNameConflict,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -112,4 +113,16 @@ func names(drivers []v1alpha1.ImageCSIDriver) []string {
 		out = append(out, drivers[i].Name)
 	}
 	return out
+}
+
+func TestANameIsTakenByWhoeverHasTheBetterClaim(t *testing.T) {
+	mine := driver("a", 1, "own", "b", "older", "younger", "foreign", "gone")
+	all := Cluster{Foreign: sets.New("foreign"), Drivers: []v1alpha1.ImageCSIDriver{
+		mine, driver("b", 0, "a"), driver("c", 2, "older"), driver("d", 0, "younger"), with(driver("e", 2, "gone"), removedWhole),
+	}}
+	for name, want := range map[string]bool{"a": false, "own": false, "b": true, "older": true, "younger": false, "foreign": true, "gone": false} {
+		if got := all.IsTaken(&mine, name); got != want {
+			t.Errorf("%s is taken: %t, want %t", name, got, want)
+		}
+	}
 }
