@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,4 +69,17 @@ func TestALookThatFailsEndsNoRemoval(t *testing.T) {
 	still, _ := c.progress()
 	c.Expect(still).To(Equal(condition))
 	c.Expect(c.counts(driverName)().Eligible).To(BeEquivalentTo(1), "the driver has left the other node")
+}
+
+func TestWhatFailsOnManyNodesIsToldOnce(t *testing.T) {
+	c := newCluster(t)
+	for i := range 12 {
+		c.node(fmt.Sprintf("n%02d", i), "containerd://2.1.4")
+	}
+	c.weather.turn(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/nodes/") },
+		always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
+	c.start()
+	c.driver(driverName)
+	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True ApplyFailed"))
+	c.Consistently(func() string { return c.lookUp(driverName).ResourceVersion }, 2*quiet).Should(Equal(c.lookUp(driverName).ResourceVersion))
 }

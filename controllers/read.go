@@ -1,8 +1,10 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -121,5 +123,9 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 	seen.kinds, seen.unclear, seen.pending = r.optional.present(ctx)
 	more, err := r.optional.list(ctx, seen.kinds, ours)
 	seen.existing = append(seen.existing, more...)
+	// The cache has no order. What fails is to be told in the same words each time.
+	slices.SortFunc(seen.existing, func(a, b render.Object) int {
+		return cmp.Or(cmp.Compare(render.KindOf(a), render.KindOf(b)), cmp.Compare(a.GetName(), b.GetName()))
+	})
 	return err
 }

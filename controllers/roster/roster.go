@@ -1,6 +1,8 @@
 package roster
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -117,7 +119,7 @@ func (p *place) facts(driver string) Facts {
 // Judge says whether a node is quiet, and what it counts as.
 type Judge func(Facts) (quiet.Kind, bool)
 
-// Look returns the nodes to look at for a driver, and the numbers of the quiet ones. It judges those nodes that were not
+// Look returns the nodes to look at for a driver, by their names, and the numbers of the quiet ones. It judges those nodes that were not
 // quiet last time, and those of which something has changed since; all of them if the judgement has another basis.
 func (r *Roster) Look(driver, basis string, judge Judge) ([]Facts, quiet.Counts) {
 	r.mu.Lock()
@@ -128,7 +130,7 @@ func (r *Roster) Look(driver, basis string, judge Judge) ([]Facts, quiet.Counts)
 		r.accounts[driver] = a
 	}
 	var out []Facts
-	for name := range a.open {
+	for _, name := range sets.List(a.open) {
 		facts := r.places[name].facts(driver)
 		if facts.Node == nil && len(facts.Pods) == 0 {
 			a.open.Delete(name)
@@ -145,13 +147,13 @@ func (r *Roster) Look(driver, basis string, judge Judge) ([]Facts, quiet.Counts)
 	return out, a.counts()
 }
 
-// All returns every node for a driver.
+// All returns every node for a driver, by their names.
 func (r *Roster) All(driver string) []Facts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]Facts, 0, len(r.places))
-	for _, place := range r.places {
-		if facts := place.facts(driver); facts.Node != nil || len(facts.Pods) > 0 {
+	for _, name := range slices.Sorted(maps.Keys(r.places)) {
+		if facts := r.places[name].facts(driver); facts.Node != nil || len(facts.Pods) > 0 {
 			out = append(out, facts)
 		}
 	}

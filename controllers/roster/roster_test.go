@@ -221,3 +221,22 @@ func TestTheAccountIsAlwaysThatOfAFreshRoster(t *testing.T) {
 		}
 	}
 }
+
+func TestNodesComeByTheirNames(t *testing.T) {
+	c := newCluster(t)
+	var want []string
+	for i := range 50 {
+		want = append(want, fmt.Sprintf("n%02d", i))
+		c.set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: want[i]}})
+	}
+	looked, _ := c.Look("driver", "", func(Facts) (quiet.Kind, bool) { return quiet.Kind{}, false })
+	for name, facts := range map[string][]Facts{"looked at": looked, "all": c.All("driver")} {
+		var got []string
+		for _, of := range facts {
+			got = append(got, of.Node.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -27,6 +27,9 @@ const (
 	ReasonAsExpected       = "AsExpected"
 )
 
+// maxErrorMessage bounds what the API server's refusals say: there may be one for every node.
+const maxErrorMessage = 1024
+
 // maxSeccompMessage bounds what the Security Profiles Operator says: it may name every node.
 const maxSeccompMessage = 512
 
@@ -121,7 +124,7 @@ func rollingOut(rollout *v1alpha1.RolloutStatus) metav1.Condition {
 func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Condition {
 	const kind = v1alpha1.ConditionDegraded
 	if seen.Err != nil {
-		return condition(kind, true, ReasonApplyFailed, "The operator could not carry out the spec and will try again: %v.", seen.Err)
+		return condition(kind, true, ReasonApplyFailed, "The operator could not carry out the spec and will try again: %s.", cut(seen.Err.Error(), maxErrorMessage))
 	}
 	if seen.Refusal != nil && seen.Removal == "" {
 		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)

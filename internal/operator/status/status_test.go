@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -349,5 +350,17 @@ func TestALookThatFailsTellsNoEnd(t *testing.T) {
 				t.Errorf("the rollout is %q, want %q", phase, test.rollout)
 			}
 		})
+	}
+}
+
+// There may be an error for each of thousands of nodes.
+func TestErrorsAreToldInOneKilobyte(t *testing.T) {
+	for _, text := range []string{strings.Repeat("no answer; ", 1000), strings.Repeat("é", 5000), "a" + strings.Repeat("é", 5000)} {
+		seen := observe(ready("a"))
+		seen.Err = errors.New(text)
+		got := meta.FindStatusCondition(Of(v1alpha1.ImageCSIDriverStatus{}, seen, early).Conditions, v1alpha1.ConditionDegraded).Message
+		if len(got) > 1200 || !utf8.ValidString(got) || !strings.Contains(got, text[:900]) {
+			t.Errorf("%d bytes: %.100s", len(got), got)
+		}
 	}
 }
