@@ -41,6 +41,15 @@ func (t Table) Class(node *corev1.Node) (Class, error) {
 	return Class{}, unmatched(runtime)
 }
 
+// Names returns the names of the built-in classes, in the table's order.
+func Names() []string {
+	var names []string
+	for _, r := range builtins() {
+		names = append(names, r.class.Name)
+	}
+	return names
+}
+
 // Lookup returns the class with a name, and whether the table has one.
 func (t Table) Lookup(name string) (Class, bool) {
 	if at := find(t.rules, name); at >= 0 {

@@ -74,8 +74,7 @@ func TestRenderedObjects(t *testing.T) {
 	tests := map[string]Input{"no-nodes": {Driver: minimal()}, "full": {Driver: full(), Classes: []nodeclass.Class{
 		class(t, nodeclass.CRIO), class(t, nodeclass.Containerd),
 	}}}
-	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.K3s, nodeclass.RKE2, nodeclass.K0s,
-		nodeclass.MicroK8s, nodeclass.Talos, nodeclass.Flatcar, nodeclass.COS, nodeclass.CRIO, nodeclass.OpenShift} {
+	for _, name := range nodeclass.Names() {
 		tests[name] = Input{Driver: minimal(), Classes: []nodeclass.Class{class(t, name)}}
 	}
 	tests["containerd-bidirectional"] = Input{Driver: minimal(), Classes: []nodeclass.Class{

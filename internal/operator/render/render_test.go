@@ -74,17 +74,38 @@ func TestLongNamesAreCutAndStayApart(t *testing.T) {
 	}
 }
 
-// The promises that the node plugin's pods make in every class.
+// The promises that the node plugin's pods make in every class, whatever the driver's spec.
 func TestEveryPodKeepsToTheLeast(t *testing.T) {
-	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.CRIO, nodeclass.OpenShift} {
-		for _, object := range Render(Input{Driver: minimal(), Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
-			daemonSet, is := object.(*appsv1.DaemonSet)
-			if !is {
-				continue
+	for _, name := range nodeclass.Names() {
+		for _, driver := range []*v1alpha1.ImageCSIDriver{minimal(), full()} {
+			var daemonSet *appsv1.DaemonSet
+			for _, object := range Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
+				switch object := object.(type) {
+				case *appsv1.DaemonSet:
+					daemonSet = object
+				case *corev1.ServiceAccount:
+					if *object.AutomountServiceAccountToken {
+						t.Errorf("%s: the account's token is mounted", name)
+					}
+				}
+			}
+			if daemonSet == nil {
+				t.Fatalf("%s has no DaemonSet", name)
 			}
 			pod := daemonSet.Spec.Template.Spec
 			if pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken {
 				t.Errorf("%s: host namespaces or a token", name)
+			}
+			// A pod's tokens for credential providers come with each volume, by the CSIDriver's tokenRequests.
+			for _, volume := range pod.Volumes {
+				if volume.Projected == nil {
+					continue
+				}
+				for _, source := range volume.Projected.Sources {
+					if source.ServiceAccountToken != nil {
+						t.Errorf("%s: volume %s has a token for the API server", name, volume.Name)
+					}
+				}
 			}
 			if nsenter := class(t, name).MountMode == contract.ModeNsenter; nsenter == *pod.Containers[0].SecurityContext.Privileged {
 				t.Errorf("%s: privileged is %v", name, *pod.Containers[0].SecurityContext.Privileged)
@@ -104,7 +125,7 @@ func TestEveryPodKeepsToTheLeast(t *testing.T) {
 
 // The programs of credential providers are somebody else's.
 func TestCredentialProvidersRunWithoutPrivileges(t *testing.T) {
-	for _, name := range []string{nodeclass.Containerd, nodeclass.Bottlerocket, nodeclass.CRIO, nodeclass.OpenShift} {
+	for _, name := range nodeclass.Names() {
 		driver := minimal()
 		driver.Spec.Credentials.Providers = &v1alpha1.CredentialProviders{ConfigPath: "/etc/p", BinDir: "/opt/p", ConfigType: v1alpha1.ConfigDirectory}
 		pod := daemonSet(driver, class(t, name), settings, "").Spec.Template.Spec
