@@ -11,13 +11,19 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 // admissionPolicies are what config/admission installs, for all tests: the operator has to work under them.
@@ -26,7 +32,7 @@ func admissionPolicies(admin *rest.Config, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{"operator_nodes.yaml", "driver_escalation.yaml", "volume_images.yaml"} {
+	for _, file := range []string{"operator_nodes.yaml", "operator_objects.yaml", "driver_escalation.yaml", "volume_images.yaml"} {
 		if err := createAll(c, filepath.Join(dir, file)); err != nil {
 			return err
 		}
@@ -70,21 +76,31 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 	}
 	const labels, annotations, taints, spec = "node labels under imagecsi.dev/", "node annotations under imagecsi.dev/", "taints under imagecsi.dev/", "nothing in a node's spec"
 	for text, words := range map[string]string{
-		`{"metadata": {"labels": {"team": "b"}}}`:                                 labels,
-		`{"metadata": {"labels": {"team": null}}}`:                                labels,
-		`{"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}`: labels,
-		`{"metadata": {"labels": {"notimagecsi.dev/x": ""}}}`:                     labels,
-		`{"metadata": {"annotations": {"note": "y"}}}`:                            annotations,
-		`{"metadata": {"annotations": {"other": "y"}}}`:                           annotations,
-		`{"metadata": {"finalizers": ["example.com/stay"]}}`:                      spec,
-		`{"spec": {"taints": null}}`:                                              taints,
-		`{"spec": {"taints": [{"key": "dedicated", "effect": "NoExecute"}]}}`:     taints,
-		`{"spec": {"unschedulable": true}}`:                                       spec,
-		`{"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}}`:       spec,
-		`{"spec": {"providerID": "x://y"}}`:                                       spec,
+		`{"metadata": {"labels": {"team": "b"}}}`:                                                            labels,
+		`{"metadata": {"labels": {"team": null}}}`:                                                           labels,
+		`{"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}`:                            labels,
+		`{"metadata": {"labels": {"notimagecsi.dev/x": ""}}}`:                                                labels,
+		`{"metadata": {"annotations": {"note": "y"}}}`:                                                       annotations,
+		`{"metadata": {"annotations": {"other": "y"}}}`:                                                      annotations,
+		`{"metadata": {"finalizers": ["example.com/stay"]}}`:                                                 spec,
+		`{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "x"}]}}`: spec,
+		`{"spec": {"taints": null}}`:                                                                         taints,
+		`{"spec": {"taints": [{"key": "dedicated", "effect": "NoExecute"}]}}`:                                taints,
+		`{"spec": {"unschedulable": true}}`:                                                                  spec,
+		`{"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]}}`:                                  spec,
+		`{"spec": {"providerID": "x://y"}}`:                                                                  spec,
 	} {
 		c.refuses(words, func() error { return patch(text, client.DryRunAll) })
 	}
+	// RBAC keeps the operator from these before the policy is asked, so somebody gives it the right by mistake.
+	c.mayChangeNodesWhole(operator.Impersonate.UserName)
+	const parts = "no status or other part of them"
+	c.refuses(parts, func() error {
+		return me.Status().Patch(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, mergePatch(`{"status": {"capacity": {"cpu": "9"}}}`), client.DryRunAll)
+	})
+	c.refuses(parts, func() error {
+		return me.Create(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "another"}}, client.DryRunAll)
+	})
 	for _, text := range []string{
 		`{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}, "annotations": {"imagecsi.dev/x": "y"}}}`,
 		`{"metadata": {"labels": {"imagecsi.dev/node-class": null}, "annotations": {"imagecsi.dev/x": null}}}`,
@@ -97,6 +113,62 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 		mergePatch(`{"metadata": {"labels": {"team": "b"}}}`))).To(Succeed(), "the administrator is held, too")
 }
 
+func TestTheOperatorMayChangeOnlyItsOwnClusterWideObjects(t *testing.T) {
+	c := newCluster(t)
+	c.installKinds()
+	me := c.asOperator()
+	kinds := map[string]schema.GroupVersionKind{
+		`{"spec": {"requiresRepublish": true}}`:         storagev1.SchemeGroupVersion.WithKind("CSIDriver"),
+		`{"allowHostPID": true}`:                        render.SecurityContextConstraints().GroupVersionKind,
+		`{"spec": {"defaultAction": "SCMP_ACT_ALLOW"}}`: render.SeccompProfile().GroupVersionKind,
+	}
+	object := func(gvk schema.GroupVersionKind, name string) *unstructured.Unstructured {
+		out := &unstructured.Unstructured{Object: map[string]any{}}
+		out.SetGroupVersionKind(gvk)
+		out.SetName(name)
+		switch gvk.Kind {
+		case "SeccompProfile":
+			out.Object["spec"] = map[string]any{"defaultAction": "SCMP_ACT_ERRNO"}
+		case "CSIDriver":
+			out.Object["spec"] = map[string]any{"podInfoOnMount": true}
+		default:
+			out.Object["allowHostPID"] = false
+		}
+		return out
+	}
+	for edit, gvk := range kinds {
+		const words = "may change and delete only what is its own"
+		theirs := object(gvk, "theirs.example.com")
+		c.Eventually(func() error { return c.Create(c.ctx, theirs) }, soon).Should(Succeed())
+		c.refuses(words, func() error { return me.Patch(c.ctx, theirs.DeepCopy(), mergePatch(edit), client.DryRunAll) })
+		c.refuses(words, func() error {
+			return me.Patch(c.ctx, theirs.DeepCopy(), mergePatch(`{"metadata": {"labels": {"imagecsi.dev/driver": "x"}}}`), client.DryRunAll)
+		})
+		c.refuses(words, func() error { return me.Delete(c.ctx, theirs.DeepCopy(), client.DryRunAll) })
+
+		handed := object(gvk, "handed-over.example.com")
+		handed.SetLabels(map[string]string{"imagecsi.dev/driver": "x"})
+		c.Expect(c.Create(c.ctx, handed)).To(Succeed())
+		c.Expect(me.Patch(c.ctx, handed.DeepCopy(), mergePatch(edit))).To(Succeed())
+
+		mine := object(gvk, "mine.example.com")
+		mine.SetLabels(map[string]string{"imagecsi.dev/driver": "x"})
+		apply := func() error {
+			return me.Apply(c.ctx, client.ApplyConfigurationFromUnstructured(mine.DeepCopy()), controllers.FieldOwner, client.ForceOwnership)
+		}
+		c.Expect(apply()).To(Succeed(), "it creates its own")
+		c.Expect(c.Patch(c.ctx, mine.DeepCopy(), mergePatch(`{"metadata": {"labels": null}}`))).To(Succeed())
+		c.Expect(apply()).To(Succeed(), "a label that a hand took away comes back")
+		for _, object := range []*unstructured.Unstructured{handed, mine} {
+			c.Expect(me.Delete(c.ctx, object.DeepCopy())).To(Succeed())
+		}
+		c.Expect(c.Delete(c.ctx, theirs)).To(Succeed(), "the administrator is held, too")
+	}
+	before := csiDriver("csi-image.warm-metal.tech")
+	c.Expect(c.Create(c.ctx, before)).To(Succeed())
+	c.Expect(me.Patch(c.ctx, before, mergePatch(`{"metadata": {"labels": {"imagecsi.dev/driver": "x"}}}`))).To(Succeed(), "the driver of before is taken over")
+}
+
 // editor may edit drivers, and raise their rights where escalate is set.
 func (c *cluster) editor(name string, escalate bool) client.Client {
 	c.Helper()
@@ -104,12 +176,24 @@ func (c *cluster) editor(name string, escalate bool) client.Client {
 	if escalate {
 		verbs = append(verbs, "escalate")
 	}
+	c.grant(name, name, rbacv1.PolicyRule{APIGroups: []string{"storage.imagecsi.dev"}, Resources: []string{"imagecsidrivers"}, Verbs: verbs})
+	return c.as(name)
+}
+
+// mayChangeNodesWhole gives a user rights that the operator does not have.
+func (c *cluster) mayChangeNodesWhole(user string) {
+	c.Helper()
+	c.grant("changes-nodes", user, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes", "nodes/status"}, Verbs: []string{"create", "patch"}})
+}
+
+// grant gives a user a right until the test ends.
+func (c *cluster) grant(role, user string, rule rbacv1.PolicyRule) {
+	c.Helper()
 	objects := []client.Object{
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"storage.imagecsi.dev"}, Resources: []string{"imagecsidrivers"}, Verbs: verbs}}},
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name},
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role}, Rules: []rbacv1.PolicyRule{rule}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}},
 	}
 	for _, object := range objects {
 		c.Expect(c.Create(c.ctx, object)).To(Succeed())
@@ -121,7 +205,6 @@ func (c *cluster) editor(name string, escalate bool) client.Client {
 			}
 		}
 	})
-	return c.as(name)
 }
 
 func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
@@ -153,6 +236,62 @@ func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
 		c.Expect(patch(editor, `{"spec": {"nodePlugin": {"logLevel": "Info"}}}`)).To(Succeed(), "what was raised before stays: "+text)
 	}
 	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"image": null}, "nodeClasses": null, "credentials": null}}`)).To(Succeed(), "back to the default")
+}
+
+// Each case is an edit that loosens what the driver has, an edit of the same field that does not, and the words of the refusal.
+func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
+	c := newCluster(t)
+	editor, master := c.editor("loosener", false), c.editor("loosening-master", true)
+	const name = "narrowed.example.com"
+	create := func(who client.Client, spec string) error {
+		object := &unstructured.Unstructured{}
+		c.Expect(yaml.Unmarshal([]byte("apiVersion: storage.imagecsi.dev/v1alpha1\nkind: ImageCSIDriver\nmetadata: {name: new.example.com}\nspec: "+spec), object)).To(Succeed())
+		return who.Create(c.ctx, object, client.DryRunAll)
+	}
+	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, credentials: {verification: AlwaysVerify},
+		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
+	patch := func(who client.Client, text string, options ...client.PatchOption) error {
+		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
+	}
+	const aliases, seccomp, images, pinning, verification = "to add to spec.aliases", "seccompProfile back from Narrow", "to widen spec.security.allowedImages",
+		"imagePinning back from Digest", "to loosen spec.credentials.verification"
+	loose := map[string]string{
+		`{"spec": {"aliases": ["one.example.com", "ebs.csi.aws.com"]}}`:                                      aliases,
+		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                     seccomp,
+		`{"spec": {"nodePlugin": null}}`:                                                                     seccomp,
+		`{"spec": {"security": {"allowedImages": null}}}`:                                                    images,
+		`{"spec": {"security": {"allowedImages": []}}}`:                                                      images,
+		`{"spec": {"security": {"allowedImages": ["registry.example/"]}}}`:                                   images,
+		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox", "registry.example/teams"]}}}`: images,
+		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox/more"]}}}`:                      images,
+		`{"spec": {"security": {"imagePinning": "Optional"}}}`:                                               pinning,
+		`{"spec": {"security": {"imagePinning": null}}}`:                                                     pinning,
+		`{"spec": {"credentials": {"verification": "NeverVerifyPreloadedImages"}}}`:                          verification,
+		`{"spec": {"credentials": null}}`:                                                                    verification,
+	}
+	for text, words := range loose {
+		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
+		c.Eventually(func() error { return patch(master, text, client.DryRunAll) }, soon).Should(Succeed(), text)
+	}
+	c.refuses(verification, func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
+	c.refuses(aliases, func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
+	c.Expect(create(editor, "{aliases: [csi-image.warm-metal.tech], security: {allowedImages: [registry.example/], imagePinning: Optional}, "+
+		"nodePlugin: {seccompProfile: RuntimeDefault}, credentials: {verification: AlwaysVerify}}")).To(Succeed(), "a new driver has nothing to loosen")
+	for _, text := range []string{
+		`{"spec": {"aliases": ["csi-image.warm-metal.tech", "one.example.com"]}}`,
+		`{"spec": {"security": {"allowedImages": ["registry.example/team/deep/", "registry.example/team/app", "docker.io/library/busybox"]}}}`,
+		`{"spec": {"security": {"allowedImages": ["registry.example/team/app"]}}}`,
+		`{"spec": {"aliases": null}}`,
+		`{"spec": {"nodePlugin": {"logLevel": "Debug"}}}`,
+	} {
+		c.Expect(patch(editor, text)).To(Succeed(), text)
+	}
+	c.Expect(patch(master, `{"spec": {"nodePlugin": null, "security": null, "credentials": null}}`)).To(Succeed())
+	c.refuses(verification, func() error {
+		return patch(editor, `{"spec": {"credentials": {"verification": "NeverVerify"}}}`, client.DryRunAll)
+	})
+	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"seccompProfile": "Narrow"}, "credentials": {"verification": "AlwaysVerify"},
+		"security": {"imagePinning": "Digest", "allowedImages": ["registry.example/"]}}}`)).To(Succeed(), "to narrow")
 }
 
 // podWith has an inline volume for each image, of a driver.
