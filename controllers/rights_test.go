@@ -11,9 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/utils/ptr"
 )
 
 // usedRights collects what the operator asks of the API server in all tests.
@@ -36,15 +41,22 @@ func (t *rightsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
+// everywhere is the scope of a ClusterRole; a Role's is its namespace. A request in the operator's own namespace never needs
+// a ClusterRole, so a right that only such requests use belongs into the Role.
+const everywhere = "everywhere"
+
 // rightOf reads a request as the API server does (Kubernetes documentation, "Determine the request verb").
 func rightOf(r *http.Request) string {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	group := ""
+	group, scope := "", everywhere
 	if parts[0] == "apis" && len(parts) > 1 {
 		group, parts = parts[1], parts[1:]
 	}
 	parts = parts[min(2, len(parts)):] // api or the group, and the version
 	if len(parts) > 2 && parts[0] == "namespaces" {
+		if parts[1] == namespace {
+			scope = namespace
+		}
 		parts = parts[2:]
 	}
 	if len(parts) == 0 {
@@ -64,27 +76,27 @@ func rightOf(r *http.Request) string {
 	default:
 		verb = "list"
 	}
-	return right(verb, resource, group)
+	return right(verb, resource, group, scope)
 }
 
-func right(verb, resource, group string) string {
-	return strings.TrimSuffix(verb+" "+resource+"."+group, ".")
+func right(verb, resource, group, scope string) string {
+	return strings.TrimSuffix(verb+" "+resource+"."+group, ".") + " " + scope
 }
 
 // needs tells whether the operator used a right, or needs it where no test comes by.
-func (u *usedRights) needs(verb, resource, group string) bool {
+func (u *usedRights) needs(verb, resource, group, scope string) bool {
+	used := func(verb string) bool { return u.used[right(verb, resource, group, scope)] }
 	switch {
-	case u.used[right(verb, resource, group)]:
+	case used(verb):
 		return true
-	case verb == "create" && u.used[right("patch", resource, group)]:
-		return true // to apply what does not exist takes both
-	case verb == "list" && u.used[right("watch", resource, group)]:
-		return true // a watch starts with a list on servers that do not send both in one
+	case verb == "create":
+		return used("patch") // to apply what does not exist takes both
+	case verb == "list":
+		return used("watch") // a watch starts with a list on servers that do not send both in one
 	case verb == "patch" && resource == "events":
-		return true // for an event that is written again within minutes
-	default:
-		return resource == "leases" // leader election is the program's (cmd/manager)
+		return used("create") // for an event that is written again within minutes
 	}
+	return false
 }
 
 // surplus returns the rights in the file of roles that no test needed. A right that the operator lacks fails the test
@@ -107,14 +119,84 @@ func (u *usedRights) surplus(rbac string) ([]string, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		scope := everywhere
+		if role.Kind == "Role" {
+			scope = role.Namespace
+		}
 		for _, rule := range role.Rules {
+			unused = append(unused, u.unused(rule, scope)...)
+		}
+	}
+}
+
+// unused returns what a rule gives and no test needed.
+func (u *usedRights) unused(rule rbacv1.PolicyRule, scope string) (out []string) {
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
-				for _, resource := range rule.Resources {
-					if !u.needs(verb, resource, rule.APIGroups[0]) {
-						unused = append(unused, right(verb, resource, rule.APIGroups[0]))
-					}
+				if !u.needs(verb, resource, group, scope) {
+					out = append(out, right(verb, resource, group, scope))
 				}
 			}
+		}
+	}
+	return out
+}
+
+// Leader election is the program's setting (cmd/manager), but its rights are among those that every test has to stand for.
+func TestTheOperatorMayLead(t *testing.T) {
+	c := newCluster(t)
+	c.leads = true
+	stop := c.operate()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: leaseName}}
+	holder := func() string {
+		if !c.exists(lease)() {
+			return ""
+		}
+		return ptr.Deref(lease.Spec.HolderIdentity, "")
+	}
+	c.Eventually(holder, soon).ShouldNot(BeEmpty())
+	c.driver(driverName)
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False NoEligibleNodes"))
+	stop()
+	c.Expect(holder()).To(BeEmpty(), "the next operator has to wait")
+}
+
+func TestARightIsUsedInItsScopeAndGroup(t *testing.T) {
+	u := &usedRights{used: map[string]bool{}}
+	for method, paths := range map[string][]string{
+		http.MethodGet:    {"/api/v1/pods", "/api/v1/namespaces/" + namespace + "/secrets", "/apis/apps/v1/namespaces/other/daemonsets/x"},
+		http.MethodPost:   {"/apis/events.k8s.io/v1/namespaces/default/events"},
+		http.MethodDelete: {"/api/v1/namespaces/" + namespace + "/pods/x"},
+		http.MethodPatch:  {"/apis/g/v1/things/x/status"},
+	} {
+		for _, path := range paths {
+			request, err := http.NewRequestWithContext(t.Context(), method, "https://server"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.used[rightOf(request)] = true
+		}
+	}
+	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: strings.Split(group, ","), Resources: []string{resource}, Verbs: verbs}
+	}
+	for _, test := range []struct {
+		rule  rbacv1.PolicyRule
+		scope string
+		want  string
+	}{
+		{rule("", "pods", "list"), everywhere, ""},
+		{rule("", "pods", "delete"), everywhere, "delete pods everywhere"},
+		{rule("", "pods", "delete", "list"), namespace, "list pods " + namespace},
+		{rule("", "secrets", "list"), everywhere, "list secrets everywhere"},
+		{rule("apps", "daemonsets", "get"), everywhere, ""},
+		{rule(",events.k8s.io", "events", "create", "patch"), everywhere, "create events everywhere, patch events everywhere"},
+		{rule("g", "things/status", "patch", "create"), everywhere, ""},
+		{rule("g", "things", "patch"), everywhere, "patch things.g everywhere"},
+	} {
+		if got := strings.Join(u.unused(test.rule, test.scope), ", "); got != test.want {
+			t.Errorf("%v: unused are %q, want %q", test.rule, got, test.want)
 		}
 	}
 }

@@ -41,6 +41,9 @@ import (
 
 const namespace = "image-csi-system"
 
+// leaseName is what operators that lead hold.
+const leaseName = "image-csi-operator"
+
 // longestReconcile is more than any test's takes.
 const longestReconcile = 5 * time.Second
 
@@ -104,6 +107,8 @@ type cluster struct {
 	operatorCondition string
 	// recheck is after what time the operator looks again whether volumes are in use; 0 is a moment.
 	recheck time.Duration
+	// leads has the operator take part in leader election.
+	leads bool
 	// weather is between the operator and the API server.
 	weather *weather
 }
@@ -141,8 +146,9 @@ func (c *cluster) operate() (stop func()) {
 	rough := rest.CopyConfig(operator)
 	rough.Wrap(c.weather.over)
 	mgr, err := ctrl.NewManager(rough, ctrl.Options{
-		Scheme:     c.Scheme(),
-		Cache:      controllers.CacheOptions(namespace),
+		Scheme:         c.Scheme(),
+		Cache:          controllers.CacheOptions(namespace),
+		LeaderElection: c.leads, LeaderElectionID: leaseName, LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true), ReconciliationTimeout: longestReconcile},
 		NewClient: func(cfg *rest.Config, options client.Options) (client.Client, error) {
