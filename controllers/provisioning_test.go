@@ -27,10 +27,13 @@ func (c *cluster) claim(name, class, provisioner, image string, modes ...corev1.
 	return claim
 }
 
-func (c *cluster) storageClass(name, provisioner string) {
+func (c *cluster) storageClass(name, provisioner string, binding ...storagev1.VolumeBindingMode) {
 	c.Helper()
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner,
 		ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete), VolumeBindingMode: ptr.To(storagev1.VolumeBindingImmediate)}
+	for i := range binding {
+		class.VolumeBindingMode = &binding[i]
+	}
 	c.Expect(c.Create(c.ctx, class)).To(Succeed())
 }
 
@@ -88,4 +91,31 @@ func TestAClaimOfAStorageClassGetsAVolumeThatGoesWithIt(t *testing.T) {
 	if volume, err := c.volumeOf(second); err != nil || !volume.DeletionTimestamp.IsZero() {
 		t.Errorf("another claim's volume: %v, %v", volume, err)
 	}
+}
+
+// The scheduler names the node of the first pod that uses the claim. An image is to be had on every node, so its volume is not
+// bound to that one.
+func TestAClaimThatWaitsForItsFirstPodGetsAVolumeForEveryNode(t *testing.T) {
+	c := newCluster(t).start()
+	c.Expect(c.create("image.example.com", "spec: {}")).To(Succeed())
+	c.node("first", "containerd://2.1.4")
+	c.storageClass("waiting", "image.example.com", storagev1.VolumeBindingWaitForFirstConsumer)
+	c.storageClass("images", "image.example.com")
+	claim := c.claim("waits", "waiting", "image.example.com", "busybox", corev1.ReadOnlyMany)
+	at := c.claim("at-once", "images", "image.example.com", "busybox", corev1.ReadOnlyMany)
+	provisioned := func(claim *corev1.PersistentVolumeClaim) func() error {
+		return func() error {
+			_, err := c.volumeOf(claim)
+			return err
+		}
+	}
+	c.Eventually(provisioned(at), "20s", "100ms").Should(Succeed(), "claims are looked at")
+	c.Consistently(provisioned(claim), quiet).ShouldNot(Succeed(), "before it has a pod")
+
+	c.change(claim, func() { claim.Annotations["volume.kubernetes.io/selected-node"] = "first" })
+	c.Eventually(provisioned(claim), "20s", "100ms").Should(Succeed())
+	volume, err := c.volumeOf(claim)
+	c.Expect(err).NotTo(HaveOccurred())
+	c.Expect(volume.Spec.NodeAffinity).To(BeNil())
+	c.Expect(volume.Spec.ClaimRef.UID).To(Equal(claim.UID))
 }
