@@ -11,11 +11,17 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-// plugin runs the node plugin of the checkout on the node. Its log says what it says in production.
+// plugin runs the node plugin of the checkout on the node.
 func plugin(b *testing.B, flags ...string) *nodes.Plugin {
 	b.Helper()
+	return pluginOn(b, node(b), flags...)
+}
+
+// pluginOn is plugin for one of several nodes. Its log says what it says in production.
+func pluginOn(b *testing.B, target *nodes.Target, flags ...string) *nodes.Plugin {
+	b.Helper()
 	p := &nodes.Plugin{
-		Target: node(b), Driver: nodes.DriverName(),
+		Target: target, Driver: nodes.DriverName(),
 		Flags: append([]string{"--" + contract.FlagLogLevel + "=info"}, flags...),
 	}
 	p.Start(b)
@@ -35,11 +41,17 @@ type volume struct {
 func newVolume(b *testing.B, p *nodes.Plugin, id, image string) volume {
 	b.Helper()
 	target := place(b, p.Target, id)
+	request := nodes.Volume{ID: id, Image: image, Inline: true, ReadOnly: true}.Request(target)
 	return volume{
-		plugin: p, target: target,
-		request:   nodes.Volume{ID: id, Image: image, Inline: true, ReadOnly: true}.Request(target),
-		unrequest: &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: target},
+		plugin: p, target: target, request: request,
+		unrequest: &csi.NodeUnpublishVolumeRequest{VolumeId: request.GetVolumeId(), TargetPath: target},
 	}
+}
+
+// writable makes the volume one that the pod can write in.
+func (v volume) writable() volume {
+	v.request.Readonly = false
+	return v
 }
 
 func (v volume) publish() error {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
@@ -71,24 +72,37 @@ func children(b *testing.B, process string) float64 {
 	return faults
 }
 
-// BenchmarkMemory holds nothing, then many volumes, then many volumes one after the other.
+// BenchmarkMemory holds nothing, then many volumes, then many volumes one after the other, for each runtime and kind.
 func BenchmarkMemory(b *testing.B) {
+	for i, runtime := range []string{"", ", CRI-O"} {
+		for _, kind := range []string{"", ", writable"} {
+			benchmarkMemory(b, suite.Targets(b)[i], kind != "", kind+runtime)
+		}
+	}
+}
+
+func benchmarkMemory(b *testing.B, target *nodes.Target, writable bool, of string) {
+	b.Helper()
 	const volumes, cycles, callers = 500, 10000, 8
-	p := plugin(b)
+	p := pluginOn(b, target)
 	at := process(b, p)
-	measure(b, "memory, idle", func() (float64, string) {
+	mebibytes := func() (float64, string) {
 		u := usageOf(b, p, at)
 		return u.mebibytes, u.String()
-	})
+	}
+	if !writable {
+		measure(b, "memory, idle"+of, mebibytes)
+	}
 	held := make([]volume, 0, volumes)
 	for i := range volumes {
-		held = append(held, newVolume(b, p, fmt.Sprint("held-", i), nodes.Numbered(10)))
-		pulled(b, held[i])
+		v := newVolume(b, p, fmt.Sprint("held-", i), nodes.Numbered(10))
+		if writable {
+			v = v.writable()
+		}
+		held = append(held, v)
+		pulled(b, v)
 	}
-	measure(b, "memory, 500 volumes", func() (float64, string) {
-		u := usageOf(b, p, at)
-		return u.mebibytes, u.String()
-	})
+	measure(b, "memory, 500 volumes"+of, mebibytes)
 	for _, v := range held[1:] {
 		must(b, v.unpublish())
 	}
@@ -110,10 +124,11 @@ func BenchmarkMemory(b *testing.B) {
 	cycle(cycles)
 	after := usageOf(b, p, at)
 	detail := func() string { return fmt.Sprintf("%s, then %s", before, after) }
-	measure(b, "memory after 10000 more volumes", func() (float64, string) { return after.mebibytes / before.mebibytes, detail() })
-	measure(b, "files after 10000 more volumes", func() (float64, string) { return float64(after.files - before.files), detail() })
-	measure(b, "threads after 10000 more volumes", func() (float64, string) { return float64(after.threads - before.threads), detail() })
-	measure(b, "goroutines after 10000 more volumes", func() (float64, string) { return float64(after.goroutines - before.goroutines), detail() })
-	measure(b, "programs started by the node plugin", func() (float64, string) { return children(b, at), "page faults of child processes" })
+	measure(b, "memory after 10000 more volumes"+of, func() (float64, string) { return after.mebibytes / before.mebibytes, detail() })
+	measure(b, "files after 10000 more volumes"+of, func() (float64, string) { return float64(after.files - before.files), detail() })
+	measure(b, "threads after 10000 more volumes"+of, func() (float64, string) { return float64(after.threads - before.threads), detail() })
+	measure(b, "goroutines after 10000 more volumes"+of, func() (float64, string) { return float64(after.goroutines - before.goroutines), detail() })
+	measure(b, "programs started by the node plugin"+of, func() (float64, string) { return children(b, at), "page faults of child processes" })
 	must(b, held[0].unpublish())
+	p.Stop(b, syscall.SIGTERM) // it takes no time from the next one
 }

@@ -3,8 +3,13 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
@@ -98,7 +103,8 @@ func pulled(b *testing.B, volumes ...volume) {
 	}
 }
 
-// BenchmarkFirstVolume publishes images that are on the node and in use by no volume.
+// BenchmarkFirstVolume publishes images that are on the node and in use by no volume: such as were in use before, and
+// such as the process has never seen.
 func BenchmarkFirstVolume(b *testing.B) {
 	p, d := plugin(b, "--"+contract.FlagReleaseAfter+"=100ms"), newDirect(b, node(b))
 	t := onNode(b, p.Target)
@@ -113,9 +119,10 @@ func BenchmarkFirstVolume(b *testing.B) {
 	}
 	release(b, p, volumes)
 	at := place(b, p.Target, "bare")
-	measure(b, "first publish of an image on the node", func() (float64, string) {
+	first := func(before func()) (float64, string) {
 		var publishes, directs samples
 		for range 3 {
+			before()
 			for i, v := range volumes {
 				directs = append(directs, directVolume(b, t, d, tops[i], at))
 				must(b, publishes.time(v.publish))
@@ -124,6 +131,14 @@ func BenchmarkFirstVolume(b *testing.B) {
 		}
 		return ratio(publishes.median(), directs.median()),
 			fmt.Sprintf("p50 %s; lease, View and bare mount %s", micros(publishes.median()), micros(directs.median()))
+	}
+	measure(b, "first publish of an image on the node", func() (float64, string) { return first(func() {}) })
+	measure(b, "first publish by a new node plugin", func() (float64, string) {
+		return first(func() {
+			p.Stop(b, syscall.SIGTERM)
+			p.Start(b)
+			must(b, empty(p)) // so that both have their connections
+		})
 	})
 }
 
@@ -152,5 +167,58 @@ func release(b *testing.B, p *nodes.Plugin, volumes []volume) {
 			return fmt.Errorf("%d are pinned", len(pins))
 		}
 		return nil
+	})
+}
+
+// BenchmarkWrittenVolume compares the end of a volume in which the pod has written much with that of one in which it has
+// written nothing.
+func BenchmarkWrittenVolume(b *testing.B) {
+	const files, rounds = 20000, 3
+	p := plugin(b)
+	image := nodes.Numbered(10)
+	unwritten, written := newVolume(b, p, "unwritten", image).writable(), newVolume(b, p, "written", image).writable()
+	pulled(b, unwritten, written)
+	must(b, unwritten.unpublish())
+	must(b, written.unpublish())
+	measure(b, "unpublish of a volume with 20000 files", func() (float64, string) {
+		var empties, fulls samples
+		for range rounds {
+			must(b, unwritten.publish())
+			must(b, written.publish())
+			must(b, writeFiles(filepath.Join(p.Target.Root(), written.target), files))
+			unix.Sync() // the unmount of a writable overlay does, whoever has written to the disk
+			must(b, empties.time(unwritten.unpublish))
+			must(b, fulls.time(written.unpublish))
+			noData(b, p)
+		}
+		return ratio(fulls.median(), empties.median()), fmt.Sprintf("p50 %s; empty volume %s", micros(fulls.median()), micros(empties.median()))
+	})
+}
+
+// writeFiles makes that many files in a directory, in directories of 100.
+func writeFiles(dir string, files int) error {
+	for i := range files {
+		at := filepath.Join(dir, fmt.Sprint("dir-", i/100))
+		if i%100 == 0 {
+			if err := os.Mkdir(at, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(at, fmt.Sprint(i)), []byte("x"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noData waits until the node plugin has removed what was in its volumes.
+func noData(b *testing.B, p *nodes.Plugin) {
+	b.Helper()
+	poll.Until(b, "removal of the data", time.Minute, func() error {
+		left, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes/*"))
+		if err == nil && len(left) > 0 {
+			return fmt.Errorf("left: %q", left)
+		}
+		return err
 	})
 }

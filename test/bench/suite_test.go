@@ -12,8 +12,11 @@ import (
 )
 
 var suite = nodes.Suite{
-	Name:    "bench",
-	Nodes:   []cluster.NodeConfig{{Name: "containerd", Runtime: cluster.Containerd}},
+	Name: "bench",
+	Nodes: []cluster.NodeConfig{
+		{Name: "containerd", Runtime: cluster.Containerd},
+		{Name: "crio", Runtime: cluster.CRIO}, // whose memory only is measured
+	},
 	Layers:  []int{10, 60, 400},
 	Prepare: []func(context.Context, *cluster.Cluster) error{pushVariants},
 }
@@ -38,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// node is the node that everything is measured on.
+// node is the node that all but memory is measured on.
 func node(b *testing.B) *nodes.Target {
 	b.Helper()
 	return suite.Targets(b)[0]
