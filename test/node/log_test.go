@@ -24,8 +24,8 @@ func TestTheLogNamesVolumePodAndImageAndNoSecret(t *testing.T) {
 
 		// Of every line that matters, the keys by which it is found.
 		wanted := map[string]map[string]string{
-			"NodePublishVolume":   {"volume": own.ID, "pod": "default/pod-" + own.ID, "image": image, "code": "OK"},
-			"NodeUnpublishVolume": {"volume": own.ID, "target": p.Path(own.ID), "code": "OK"},
+			"NodePublishVolume":   {"volume": p.VolumeID(own.ID), "pod": "default/pod-" + own.ID, "image": image, "code": "OK"},
+			"NodeUnpublishVolume": {"volume": p.VolumeID(own.ID), "target": p.Path(own.ID), "code": "OK"},
 			"pulling image":       {"image": image, "pod": "default/pod-" + own.ID},
 			"image pulled":        {"image": image, "pod": "default/pod-" + own.ID},
 		}
