@@ -13,7 +13,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -21,7 +20,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
@@ -117,6 +115,9 @@ func dropDaemonSet(seen *observation, name string) {
 // holds compares what the operator owns of a live object, by the server's record, with what it wants. A hand edit
 // changes the value or takes the field over; a field that is no longer wanted is still owned: each makes a difference.
 func holds(live render.Object, want *unstructured.Unstructured) bool {
+	if untyped, is := live.(*unstructured.Unstructured); is {
+		return holdsUntyped(untyped, want)
+	}
 	owned, err := ownedFields(live)
 	if err != nil {
 		return false
@@ -134,24 +135,8 @@ func ownedFields(live render.Object) (any, error) {
 		return storageapply.ExtractCSIDriver(object, owner)
 	case *corev1.ServiceAccount:
 		return coreapply.ExtractServiceAccount(object, owner)
-	case *unstructured.Unstructured:
-		return ownedUntyped(object, owner)
 	}
 	return nil, fmt.Errorf("the operator owns no %T", live)
-}
-
-// ownedUntyped knows no schema, and so returns a list of which the owner has a part as a whole.
-func ownedUntyped(object *unstructured.Unstructured, owner string) (any, error) {
-	owned := &unstructured.Unstructured{}
-	if err := managedfields.ExtractInto(object, typed.DeducedParseableType, owner, owned, ""); err != nil {
-		return nil, err
-	}
-	if owned.Object == nil {
-		return nil, fmt.Errorf("the operator owns nothing of %s %s", object.GetKind(), object.GetName())
-	}
-	owned.SetName(object.GetName())
-	owned.SetNamespace(object.GetNamespace())
-	return owned, nil
 }
 
 // delete removes one of the driver's objects, unless another took its place or its label meanwhile.

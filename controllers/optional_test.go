@@ -147,6 +147,36 @@ func TestAnOperatorThatStartsRemovesObjectsOfOptionalKindsToo(t *testing.T) {
 	c.allOptional(false)
 }
 
+func TestAGroupThatSomebodyAddsToTheAlertsStaysAndCostsNoWrites(t *testing.T) {
+	c := newCluster(t).start()
+	c.installKinds()
+	c.node("one", "cri-o://1.36.3")
+	c.driver(driverName)
+	c.allOptional(true)
+	c.settle()
+	rule := optionalObjects()["PrometheusRule"]
+	groups := func() []any {
+		c.Expect(c.exists(rule)()).To(BeTrue())
+		groups, _, err := unstructured.NestedSlice(rule.Object, "spec", "groups")
+		c.Expect(err).NotTo(HaveOccurred())
+		return groups
+	}
+	want := append([]any{map[string]any{"name": "theirs", "rules": []any{}}}, groups()...)
+	writes := c.writes.Load()
+	c.change(rule, func() {
+		c.Expect(unstructured.SetNestedSlice(rule.Object, want, "spec", "groups")).To(Succeed())
+	})
+	c.touch("one")
+	c.settle()
+	c.Expect(c.writes.Load()).To(Equal(writes))
+	c.Expect(groups()).To(Equal(want))
+
+	c.change(rule, func() {
+		c.Expect(unstructured.SetNestedSlice(rule.Object, want[:1], "spec", "groups")).To(Succeed())
+	})
+	c.Eventually(groups, soon).Should(ConsistOf(want...), "ours comes back")
+}
+
 // define plays an administrator who installs a release that serves a kind in some versions, or goes over to one.
 func (c *cluster) define(kind render.OptionalKind, versions ...string) {
 	c.Helper()

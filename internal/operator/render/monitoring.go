@@ -34,8 +34,9 @@ func podMonitor(driver *v1alpha1.ImageCSIDriver, settings Settings) *unstructure
 	return monitor
 }
 
+// relabeling names the default action, which the API server fills into a list that is the operator's as a whole.
 func relabeling(source, target string) map[string]any {
-	return map[string]any{"sourceLabels": []any{source}, "targetLabel": target}
+	return map[string]any{"sourceLabels": []any{source}, "targetLabel": target, "action": "replace"}
 }
 
 // runbooks is the page with a section for each alert.
