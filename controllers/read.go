@@ -62,6 +62,7 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	if seen.Driver == nil {
 		r.remember(name, nil)
 		r.roster.Forget(name)
+		delete(r.conflicts, name)
 		return nil, nil
 	}
 	seen.Names = render.Names(seen.Driver)
