@@ -34,7 +34,7 @@ demo-down: ## stop the demo and remove everything it made
 .PHONY: test
 test: ## pass every test, on a real API server, real containerd, real CRI-O and a real cluster (set-up included)
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
-	$(GO) test -count=1 ./... && \
+	$(GO) test -count=1 -timeout 20m ./... && \
 	$(GO) -C hack/cluster test -count=1 ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
