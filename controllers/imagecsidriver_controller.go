@@ -138,6 +138,9 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 	}
 	labelErr := r.label(ctx, seen)
 	next, applyErr := r.applyObjects(ctx, seen)
-	next = sooner(sooner(next, seen.recheck), seen.pending)
+	_, starting := status.Starting(seen.Driver.Status.Conditions, seen.Observation, r.Clock.Now())
+	for _, other := range []time.Duration{seen.recheck, seen.pending, starting} {
+		next = sooner(next, other)
+	}
 	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))
 }

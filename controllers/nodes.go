@@ -28,8 +28,6 @@ func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	if len(seen.Driver.Status.IgnoredPods) > 0 {
 		r.everyNode(seen) // The status tells for each of their nodes whether it is served again.
 	}
-	_, next := status.Starting(seen.Driver.Status.Conditions, seen.Observation, r.Clock.Now())
-	seen.pending = sooner(seen.pending, next)
 }
 
 // everyNode adds the quiet nodes to those that are looked at.

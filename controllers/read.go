@@ -32,10 +32,10 @@ type observation struct {
 	plan placement.Plan
 	// nodes as the roster knows them: shared, not to be changed. Node i of the status is nodes[i].
 	nodes []corev1.Node
-	// kinds are the optional ones that the cluster has; unclear those of which that is not known yet.
+	// kinds are the optional ones that the cluster has; unclear those of which that is not known yet, and pending when
+	// to look again for them, or 0.
 	kinds, unclear []render.OptionalKind
-	// pending is when to look again for these, or for nodes that are starting; 0 for neither.
-	pending time.Duration
+	pending        time.Duration
 	// existing are the driver's objects.
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.

@@ -204,3 +204,19 @@ func TestARemovalWaitsForNoPodsOfAnotherDriver(t *testing.T) {
 	c.Expect(c.ownerOf(second)()).To(Equal(second))
 	c.Expect(c.classOf("one")()).To(Equal("containerd"))
 }
+
+// A node plugin that has ended with its driver is not one that starts: nothing has to be waited for.
+func TestARemovalDoesNotWaitForNodesThatJoinedLately(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	plugin := c.pod(namespace, "plugin", "one", corev1.VolumeSource{}, map[string]string{contract.DriverLabel: driverName})
+	c.register("one", driverName)
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	c.deleteDriver(driverName)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True StoppingPlugins"))
+	c.register("one") // The kubelet sees the end of the node plugin, and then its pod is gone.
+	c.endPod(plugin)
+	c.Eventually(c.exists(&v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}), soon).Should(BeFalse())
+}

@@ -24,7 +24,7 @@ func TestAnEmptySpecIsCompleteAndShowsItsDefaults(t *testing.T) {
 		VolumesInUse:    v1alpha1.VolumesWait,
 		NodePlugin: v1alpha1.NodePlugin{ImagePullPolicy: corev1.PullIfNotPresent, PriorityClassName: "system-node-critical",
 			SeccompProfile: v1alpha1.SeccompRuntimeDefault, LogLevel: v1alpha1.LogInfo, CompatibilityMetrics: v1alpha1.CompatibilityMetricsDisabled},
-		Volumes:     v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4},
+		Volumes:     v1alpha1.Volumes{PullPolicy: corev1.PullIfNotPresent, MaxParallelPulls: 4, SizeLimitFallback: v1alpha1.FallbackRefuse},
 		Credentials: v1alpha1.Credentials{Verification: v1alpha1.NeverVerifyPreloadedImages},
 		Security:    v1alpha1.Security{ImagePinning: v1alpha1.PinningOptional},
 		Rollout: v1alpha1.Rollout{State: v1alpha1.RolloutActive, Canary: &v1alpha1.Canary{Nodes: ptr.To[int32](1)},

@@ -48,6 +48,7 @@ func TestFirstLight(t *testing.T) {
 		{"a volume with a size limit is full when it is reached", limitedVolume},
 		{"both names of the driver serve one image on one node", bothNames},
 		{"a secret of the driver opens a private image, without a restart when it changes", secretOfTheDriver},
+		{"two drivers serve the same nodes, and one goes without the other", twoDrivers},
 		{"after a power cut, pods find what they wrote, and nothing is left of those deleted meanwhile", powerCut},
 		{"a removal that ignores volumes in use leaves them to their pods, and the driver that comes back cleans up", ignoredVolumes},
 		{"removal waits for pods that use volumes, then leaves nothing", removal},

@@ -141,7 +141,7 @@ func (s *suite) dump(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, args := range [][]string{
-		{"get", "imagecsidrivers", "-o", "jsonpath={range .items[*]}{.metadata} {.spec} {.status}{'\n'}{end}"},
+		{"get", "imagecsidrivers", "-o", "jsonpath={range .items[*]}{.metadata} {.spec} {.status} {end}"},
 		{"get", "nodes,csinodes,csidrivers", "--show-labels"},
 		{"get", "daemonsets,pods", "-A", "-o", "wide"},
 		{"get", "events", "-A", "--field-selector", "type=Warning", "--sort-by=.lastTimestamp"},
