@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -152,8 +154,14 @@ func upperOf(info *mountinfo.Info) string {
 	}
 	_, rest, _ := strings.Cut(info.VFSOptions, key)
 	upper, _, _ := strings.Cut(rest, ",")
-	return upper
+	return octal.ReplaceAllStringFunc(upper, func(escaped string) string {
+		code, _ := strconv.ParseUint(escaped[1:], 8, 8)
+		return string([]byte{byte(code)})
+	})
 }
+
+// octal is how the kernel writes characters that part options (seq_show_option of include/linux/seq_file.h).
+var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`) //nolint:gochecknoglobals // nothing changes it
 
 func hasOption(list, name string) bool {
 	return slices.Contains(strings.Split(list, ","), name)

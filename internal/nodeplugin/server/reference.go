@@ -1,6 +1,10 @@
 package server
 
 import (
+	"strconv"
+	"strings"
+	"unicode"
+
 	"github.com/distribution/reference"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -21,8 +25,17 @@ func parseReference(image string) (reference.Named, error) {
 	}
 	named, err := reference.ParseDockerRef(image)
 	if err != nil {
-		return nil, invalid("%q is not an image reference (%v); one looks like registry.example/team/app:1.0",
-			clip(image, 256), err)
+		// The library's words repeat what it was given.
+		return nil, invalid("%s is not an image reference (%s); one looks like registry.example/team/app:1.0",
+			clip(strconv.Quote(image), 256), clip(strings.Map(printable, err.Error()), 256))
 	}
 	return named, nil
+}
+
+// printable leaves out what would not show on one line.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return -1
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/distribution/reference"
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,7 @@ func FuzzReference(f *testing.F) {
 		"busybox", "team/app", "r.example/app:1", "localhost/app", "r.example:5000/a/b:1" + digest, "app" + digest, "docker.io/app",
 		"index.docker.io/library/app:latest", "[::1]:5000/app", "Upper/Case", "http://r.example/app", "a b", strings.Repeat("a", 64), "",
 		strings.Repeat("a/", 500) + "b", "app:" + strings.Repeat("1", 129), "app@sha256:0",
+		"r.example/" + strings.Repeat("A", 1000), "r.example/A\nb",
 	} {
 		f.Add(seed)
 	}
@@ -25,6 +27,9 @@ func FuzzReference(f *testing.F) {
 		if err != nil {
 			if status.Code(err) != codes.InvalidArgument || image != "" && !strings.Contains(err.Error(), "reference") {
 				t.Errorf("%q: %v", image, err)
+			}
+			if said := err.Error(); len(said) > maxMessage || strings.ContainsFunc(said, unicode.IsControl) {
+				t.Errorf("%q: %d bytes, which an event may not show: %q", image, len(said), said)
 			}
 			return
 		}
@@ -42,7 +47,14 @@ func FuzzReference(f *testing.F) {
 		}
 		same := []string{named.String()}
 		if host == "docker.io" {
-			same = append(same, "index."+named.String(), rest, strings.TrimPrefix(rest, "library/"))
+			same = append(same, "index."+named.String())
+			// Without the host it is the same, unless what comes next can be one itself.
+			if first, _, more := strings.Cut(rest, "/"); !more || !strings.ContainsAny(first, ".:") && first != "localhost" {
+				same = append(same, rest)
+			}
+			if short, official := strings.CutPrefix(rest, "library/"); official && !strings.Contains(short, "/") {
+				same = append(same, short)
+			}
 		}
 		for _, other := range same {
 			if again, err := parseReference(other); err != nil || again.String() != named.String() {
