@@ -161,7 +161,7 @@ func upperOf(info *mountinfo.Info) string {
 }
 
 // octal is how the kernel writes characters that part options (seq_show_option of include/linux/seq_file.h).
-var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`) //nolint:gochecknoglobals // nothing changes it
+var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`)
 
 func hasOption(list, name string) bool {
 	return slices.Contains(strings.Split(list, ","), name)
