@@ -15,9 +15,7 @@ import (
 func ignoredVolumes(t *testing.T, s *suite) {
 	var manifests []string
 	for class := range nodes() {
-		// A pod without a grace period leaves the API server before its volumes are unmounted.
-		manifests = append(manifests, strings.Replace(pod("stranded-"+class, class, inline(knownImage, false)),
-			"terminationGracePeriodSeconds: 0", "terminationGracePeriodSeconds: 1", 1))
+		manifests = append(manifests, pod("stranded-"+class, class, inline(knownImage, false)))
 	}
 	s.apply(t, manifests...)
 	s.waitReady(t, onEach("stranded")...)

@@ -25,7 +25,9 @@ func onEach(name string) []string {
 	return names
 }
 
-// pod is a pod on the node of a class. Its first volume is at /image, the next at /image1, and so on.
+// pod is a pod on the node of a class. Its first volume is at /image, the next at /image1, and so on. It has the shortest
+// grace period: with none at all, a deleted pod leaves the API server before its volumes are unmounted, and so is not there
+// to be waited for, neither by a test nor by a driver that is removed.
 func pod(name, class string, volumes ...string) string {
 	var mounts, sources strings.Builder
 	for i, volume := range volumes {
@@ -42,7 +44,7 @@ kind: Pod
 metadata: {name: %s, labels: {app: e2e}}
 spec:
   nodeSelector: {imagecsi.dev/node-class: %s}
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: 1
   containers:
     - name: main
       image: docker.io/library/busybox:1

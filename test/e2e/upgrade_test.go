@@ -200,7 +200,7 @@ metadata: {name: %s, labels: {app: busy}}
 spec:
   restartPolicy: Never
   nodeSelector: {imagecsi.dev/node-class: %s}
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: 1
   containers:
     - name: main
       image: docker.io/library/busybox:1

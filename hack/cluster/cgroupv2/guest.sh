@@ -97,7 +97,7 @@ pod() {
 		metadata: {name: on-$1}
 		spec:
 		  nodeName: $1
-		  terminationGracePeriodSeconds: 0
+		  terminationGracePeriodSeconds: 1
 		  containers:
 		  - name: main
 		    image: 10.89.0.1:5000/imagecsi/pause:1
