@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -61,5 +62,14 @@ func removeImage(t *testing.T, d *daemon, name string) {
 	t.Helper()
 	if err := d.client(t).ImageService().Delete(testContext(t), name, images.SynchronousDelete()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func poll(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !holds(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc"
 )
 
 // daemonEnv names the directory of the containerd binary to test with; PATH is searched otherwise.
@@ -35,7 +36,13 @@ type daemon struct {
 
 func (d *daemon) socket() string { return filepath.Join(d.dir, "containerd.sock") }
 
+// startDaemon starts a containerd without its CRI service.
 func startDaemon(t *testing.T) *daemon {
+	t.Helper()
+	return startWithout(t, "io.containerd.grpc.v1.cri")
+}
+
+func startWithout(t *testing.T, plugin string) *daemon {
 	t.Helper()
 	binary, err := findBinary()
 	if err != nil {
@@ -45,9 +52,9 @@ func startDaemon(t *testing.T) *daemon {
 		t.Skip(err)
 	}
 	d := &daemon{dir: t.TempDir(), binary: binary}
-	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"+
+	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [%q]\n"+
 		"[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
-		filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), d.socket(), d.socket()+".ttrpc")
+		filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), plugin, d.socket(), d.socket()+".ttrpc")
 	if err := os.WriteFile(filepath.Join(d.dir, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -113,6 +120,26 @@ func (d *daemon) client(t *testing.T) *client.Client {
 	return c
 }
 
+// overheard is a client of whose calls the test is told.
+func (d *daemon) overheard(t *testing.T, called func(method string)) *client.Client {
+	t.Helper()
+	unary := func(ctx context.Context, method string, in, out any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		called(method)
+		return call(ctx, method, in, out, conn, opts...)
+	}
+	stream := func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
+		opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		called(method)
+		return open(ctx, desc, conn, method, opts...)
+	}
+	c, err := client.New(d.socket(), client.WithDefaultNamespace(kubernetesNamespace), client.WithExtraDialOpts([]grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(unary), grpc.WithChainStreamInterceptor(stream)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func (d *daemon) store(t *testing.T, driver string) *Store {
 	t.Helper()
 	s, err := Open(Config{Endpoint: "unix://" + d.socket(), Driver: driver})
@@ -134,11 +161,15 @@ func (d *daemon) load(t *testing.T, name string, n int) client.Image {
 	return client.NewImage(c, found[0])
 }
 
-// loadDamaged imports an image whose configuration names another layer than its manifest.
-func (d *daemon) loadDamaged(t *testing.T, name string) {
+// loadDamaged imports an image of one layer whose manifest names a configuration that was changed.
+func (d *daemon) loadDamaged(t *testing.T, name string, change func(config *ocispec.Image, size *int64)) {
 	t.Helper()
 	ctx, c, image := testContext(t), d.client(t), d.load(t, name+"-whole", 1) // which keeps the layer
 	manifest, err := images.Manifest(ctx, c.ContentStore(), image.Target(), image.Platform())
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := image.RootFS(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +183,11 @@ func (d *daemon) loadDamaged(t *testing.T, name string) {
 		}
 		return desc
 	}
-	manifest.Config = write(ocispec.MediaTypeImageConfig, ocispec.Image{
-		Platform: platforms.DefaultSpec(), RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("another")}}})
+	config := ocispec.Image{Platform: platforms.DefaultSpec(), RootFS: ocispec.RootFS{Type: "layers", DiffIDs: layers}}
+	size := int64(0)
+	change(&config, &size)
+	manifest.Config = write(ocispec.MediaTypeImageConfig, config)
+	manifest.Config.Size += size
 	damaged := image.Metadata()
 	damaged.Name, damaged.Target = name, write(ocispec.MediaTypeImageManifest, manifest)
 	if _, err := c.ImageService().Create(ctx, damaged); err != nil {

@@ -39,16 +39,23 @@ type found struct {
 }
 
 // look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
-// at once, and the answers are containerd's.
+// at once, and of any other the image and its layers; the answers are containerd's.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.seen.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
+	var told criImage
 	var asking errgroup.Group
-	if pin.keeper != "" {
+	switch {
+	case pin.keeper != "":
 		asking.Go(func() error {
 			if tree, err := s.stillPinned(ctx, ref, last, pin); err == nil {
 				f.pinned = &tree
 			}
+			return nil
+		})
+	case !known:
+		asking.Go(func() error {
+			told = s.criImage(ctx, ref)
 			return nil
 		})
 	}
@@ -57,7 +64,7 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	_ = asking.Wait()
 	if err == nil && (!known || last.image != f.image.Target().Digest) {
 		f.pinned = nil
-		f.tree, err = topLayer(ctx, f.image)
+		f.tree, err = s.topLayer(ctx, f.image, told)
 	}
 	return f, err
 }

@@ -4,18 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // locate finds the snapshotter that holds the tree's top layer. Where none does, it returns the one that images are
@@ -71,28 +65,4 @@ func (s *Store) working(ctx context.Context) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// criSnapshotter returns the snapshotter that containerd's CRI service is configured with; empty where there is no
-// such service. CRI tells it as the image file system's directory, which containerd 1.6 to 2.4 name
-// "io.containerd.snapshotter.v1.<name>".
-func (s *Store) criSnapshotter(ctx context.Context) (string, error) {
-	conn, ok := s.client.Conn().(grpc.ClientConnInterface)
-	if !ok {
-		return "", errors.New("the containerd client has no gRPC connection")
-	}
-	info, err := runtime.NewImageServiceClient(conn).ImageFsInfo(ctx, &runtime.ImageFsInfoRequest{})
-	if status.Code(err) == codes.Unimplemented {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("asking CRI for the image file system: %w", err)
-	}
-	for _, fs := range info.GetImageFilesystems() {
-		base := path.Base(fs.GetFsId().GetMountpoint())
-		if name, ok := strings.CutPrefix(base, string(plugins.SnapshotPlugin)+"."); ok {
-			return name, nil
-		}
-	}
-	return "", nil
 }

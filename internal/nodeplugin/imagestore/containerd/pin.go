@@ -57,42 +57,29 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, keeper string) 
 	return info.Created, nil
 }
 
-// pinned returns a tree that is pinned already, and who keeps it, having written nothing; errdefs.ErrNotFound if it is
-// not.
-func (s *Store) pinned(ctx context.Context, tree digest.Digest) (found imagestore.Tree, keeper string, err error) {
+// pinned returns a tree that is pinned already, having written nothing; errdefs.ErrNotFound if it is not.
+func (s *Store) pinned(ctx context.Context, tree digest.Digest) (imagestore.Tree, error) {
 	keepers, err := s.working(ctx)
 	if err != nil {
-		return imagestore.Tree{}, "", err
+		return imagestore.Tree{}, err
 	}
 	for _, keeper := range keepers {
 		found, err := s.viewed(ctx, tree, keeper)
 		if !errors.Is(err, errdefs.ErrNotFound) {
-			return found, keeper, err
+			return found, err
 		}
 	}
-	return imagestore.Tree{}, "", fmt.Errorf("no snapshotter has a view of %s: %w", tree, errdefs.ErrNotFound)
+	return imagestore.Tree{}, fmt.Errorf("no snapshotter has a view of %s: %w", tree, errdefs.ErrNotFound)
 }
 
-// pin pins a tree unless it is pinned. What a failure leaves is taken away.
+// pin pins a tree unless it is pinned.
 func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	unlock, err := s.trees.Lock(ctx, f.tree.String())
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	tree, keeper, err := imagestore.Tree{}, "", errdefs.ErrNotFound
-	if s.seen.mayBePinned(f.tree) {
-		tree, keeper, err = s.pinned(ctx, f.tree)
-	}
-	if errors.Is(err, errdefs.ErrNotFound) {
-		tree, keeper, err = s.viewAnywhere(ctx, f.image, f.tree)
-		if err != nil {
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-			defer cancel()
-			return imagestore.Tree{}, errors.Join(err, s.removeViews(undo, f.tree))
-		}
-		s.logger.Info("pinned image", "image", f.image.Name(), "tree", f.tree, "snapshotter", keeper)
-	}
+	tree, keeper, err := s.viewAnywhere(ctx, f.image, f.tree)
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
@@ -127,21 +114,30 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 	return made, keeper, err
 }
 
-// view makes a view, which pins its layers from its first moment.
-func (s *Store) view(ctx context.Context, image client.Image, tree digest.Digest, keeper string) (imagestore.Tree, error) {
-	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), tree.String(), snapshots.WithLabels(map[string]string{
+// view returns the tree's view, and makes it where there is none, which pins its layers from its first moment. To make it
+// is how to ask for it: containerd writes nothing where there is one. One that was made and is of no use is taken away; what
+// a call without an answer has made, the sweep finds, for somebody may use it by now.
+func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, keeper string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(id), id.String(), snapshots.WithLabels(map[string]string{
 		rootLabel:            s.driver,
 		contract.DriverLabel: s.driver,
-		treeLabel:            tree.String(),
+		treeLabel:            id.String(),
 		imageLabel:           image.Name(),
 	}))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		return s.viewed(ctx, tree, keeper)
+		return s.viewed(ctx, id, keeper)
 	}
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", tree, keeper, err)
+		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, keeper, err)
 	}
-	return treeOf(keeper, tree, mounts)
+	tree, err := treeOf(keeper, id, mounts)
+	if err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return imagestore.Tree{}, errors.Join(err, s.removeView(undo, id, keeper))
+	}
+	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", keeper)
+	return tree, nil
 }
 
 // unpack turns the image's stored archives into snapshots, which the image keeps. Archives that containerd threw away
@@ -167,7 +163,7 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
 	}
-	found, _, err := s.pinned(ctx, tree)
+	found, err := s.pinned(ctx, tree)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
 	}
@@ -219,17 +215,26 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 	return s.collect(ctx)
 }
 
-// removeViews removes a tree's view, and what others there are of it if something was lost.
+// removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
+// was lost.
 func (s *Store) removeViews(ctx context.Context, tree digest.Digest) error {
 	keepers, err := s.working(ctx)
 	if err != nil {
 		return err
 	}
 	for _, keeper := range keepers {
-		err := s.snapshotter(keeper).Remove(ctx, s.viewName(tree))
-		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-			return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, keeper, err)
+		if err := s.removeView(ctx, tree, keeper); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// removeView removes a tree's view from one snapshotter. None there is success.
+func (s *Store) removeView(ctx context.Context, tree digest.Digest, keeper string) error {
+	err := s.snapshotter(keeper).Remove(ctx, s.viewName(tree))
+	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+		return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, keeper, err)
 	}
 	return nil
 }

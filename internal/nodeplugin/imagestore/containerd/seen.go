@@ -42,14 +42,6 @@ func (m *memory) of(ref string) (last sight, pin kept, ok bool) {
 	return last, m.pins[last.tree], ok
 }
 
-// mayBePinned tells whether a tree has not been unpinned since it was last pinned, as far as this process knows.
-func (m *memory) mayBePinned(tree digest.Digest) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	pin, known := m.pins[tree]
-	return !known || pin.keeper != ""
-}
-
 // latestKeeper is empty before the first pin.
 func (m *memory) latestKeeper() string {
 	m.mu.Lock()

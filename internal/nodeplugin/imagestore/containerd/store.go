@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keyed"
@@ -95,21 +96,21 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 }
 
 // topLayer returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
-func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
+func (s *Store) topLayer(ctx context.Context, image client.Image, told criImage) (digest.Digest, error) {
 	if !images.IsIndexType(image.Target().MediaType) && !images.IsManifestType(image.Target().MediaType) {
 		return "", fmt.Errorf("%w: %s is not an image but %q", imagestore.ErrUnsupported, image.Name(),
 			image.Target().MediaType)
 	}
-	diffs, err := image.RootFS(ctx)
+	diffs, err := told.layers, error(nil)
+	if !told.of(image.Target().Digest) {
+		diffs, err = s.layers(ctx, image)
+	}
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):
 		return "", fmt.Errorf("%w: %s lacks its manifest or configuration for this platform: %w",
 			imagestore.ErrNotFound, image.Name(), err)
 	case err != nil:
 		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), err)
-	case len(diffs) == 0 && hasLayers(ctx, image):
-		return "", fmt.Errorf("%w: %s is an OCI artifact, whose layers are no file system; push its files as a container image",
-			imagestore.ErrUnsupported, image.Name())
 	case len(diffs) == 0:
 		return "", fmt.Errorf("%w: %s has no layers", imagestore.ErrUnsupported, image.Name())
 	case len(diffs) > imagestore.MaxLayers:
@@ -120,10 +121,31 @@ func topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 	return identity.ChainID(diffs), nil
 }
 
-// hasLayers tells whether the manifest lists layers, whatever the configuration says. One that cannot be read lists none.
-func hasLayers(ctx context.Context, image client.Image) bool {
-	manifest, err := images.Manifest(ctx, image.ContentStore(), image.Target(), image.Platform())
-	return err == nil && len(manifest.Layers) > 0
+// layers lists an image's layers for this platform as they are unpacked, by the configuration.
+func (s *Store) layers(ctx context.Context, image client.Image) ([]digest.Digest, error) {
+	conn, err := s.conn()
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := images.Manifest(ctx, blobs{conn}, image.Target(), image.Platform())
+	if err != nil {
+		return nil, err //nolint:wrapcheck // topLayer says what it means
+	}
+	diffs, err := images.RootFS(ctx, blobs{conn}, manifest.Config)
+	if err == nil && len(diffs) == 0 && len(manifest.Layers) > 0 {
+		err = fmt.Errorf("%w: an OCI artifact, whose layers are no file system; push its files as a container image",
+			imagestore.ErrUnsupported)
+	}
+	return diffs, err //nolint:wrapcheck // as above
+}
+
+// conn is the connection to containerd, which offers more than its client does.
+func (s *Store) conn() (grpc.ClientConnInterface, error) {
+	conn, ok := s.client.Conn().(grpc.ClientConnInterface)
+	if !ok {
+		return nil, errors.New("the containerd client has no gRPC connection")
+	}
+	return conn, nil
 }
 
 // snapshotter returns a snapshot service by name.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -12,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -32,6 +37,8 @@ func TestStore(t *testing.T) {
 		"unpin frees":                            testUnpinFrees,
 		"pins belong to their driver":            testDrivers,
 		"missing and odd images":                 testRefused,
+		"configurations of a wrong size":         testSizes,
+		"a view of no use is taken away":         testUseless,
 		"more layers than the kernel takes":      testTooManyLayers,
 		"many pins of one tree at the same time": testConcurrent,
 		"a pin outlives that of another image":   testNeighbours,
@@ -188,7 +195,9 @@ func testRefused(t *testing.T, d *daemon) {
 	if _, err := d.client(t).ImageService().Create(testContext(t), image); err != nil {
 		t.Fatal(err)
 	}
-	d.loadDamaged(t, "registry.example/damaged:1")
+	d.loadDamaged(t, "registry.example/damaged:1", func(config *ocispec.Image, _ *int64) {
+		config.RootFS.DiffIDs = []digest.Digest{digest.FromString("another")} // than the manifest's layer
+	})
 	for ref, want := range map[string]error{
 		"registry.example/none:1":     imagestore.ErrNotFound,
 		"registry.example/damaged:1":  imagestore.ErrUnsupported,
@@ -204,6 +213,57 @@ func testRefused(t *testing.T, d *daemon) {
 	}
 }
 
+// Whoever made the image says how large its parts are: nobody else's memory is what they say.
+func testSizes(t *testing.T, d *daemon) {
+	s := d.store(t, "sizes.example")
+	for name, larger := range map[string]int64{"huge": 1 << 40, "cut": 4096, "short": -10, "negative": -1 << 40} {
+		ref := "registry.example/sizes:" + name
+		d.loadDamaged(t, ref, func(_ *ocispec.Image, size *int64) { *size = larger })
+		_, err := s.Pin(testContext(t), ref)
+		if err == nil || name == "huge" && !errors.Is(err, imagestore.ErrUnsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("pins %q", found)
+	}
+}
+
+// useless is a snapshotter whose views are no stack of directories.
+type useless struct{ snapshots.Snapshotter }
+
+func (u useless) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	_, err := u.Snapshotter.View(ctx, key, parent, opts...)
+	return []mount.Mount{{Type: "block"}}, err
+}
+
+func testUseless(t *testing.T, d *daemon) {
+	const driver, kept, refused = "useless.example", "registry.example/useless:kept", "registry.example/useless:refused"
+	d.load(t, kept, 1)
+	if err := d.load(t, refused, 2).Unpack(testContext(t), "overlayfs"); err != nil {
+		t.Fatal(err)
+	}
+	s := d.store(t, driver)
+	tree := pin(t, s, kept) // by whose snapshotter the next one is pinned
+	odd, err := client.New(d.socket(), client.WithDefaultNamespace(kubernetesNamespace), client.WithServices(client.WithSnapshotters(
+		map[string]snapshots.Snapshotter{"overlayfs": useless{s.snapshotter("overlayfs")}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := s.client
+	s.client = odd
+	t.Cleanup(func() { _ = whole.Close() })
+	if _, err := s.Pin(testContext(t), refused); !errors.Is(err, imagestore.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	if again := pin(t, s, kept); again.ID != tree.ID {
+		t.Errorf("what is pinned became tree %s", again.ID)
+	}
+	if found := pins(t, d.store(t, driver)); !slices.Equal(found, []string{tree.ID}) {
+		t.Errorf("pins %q, want only %q", found, tree.ID)
+	}
+}
+
 func testTooManyLayers(t *testing.T, d *daemon) {
 	s := d.store(t, "many.example")
 	d.load(t, "registry.example/many:501", 501)
@@ -212,6 +272,65 @@ func testTooManyLayers(t *testing.T, d *daemon) {
 	}
 	if found := pins(t, s); len(found) != 0 {
 		t.Errorf("the failure left %q", found)
+	}
+}
+
+// What containerd's CRI service has in memory is not read from the disk, and there is no look for pins that may be there.
+func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
+	d := startWithout(t, "io.containerd.nri.v1.nri") // whose socket is the machine's
+	s, c := d.store(t, "calls.example"), d.client(t)
+	var refs []string
+	for n := range 2 {
+		image := d.load(t, fmt.Sprint("registry.example/calls:", n), n+1)
+		if err := image.Unpack(testContext(t), "overlayfs"); err != nil {
+			t.Fatal(err)
+		}
+		digested := image.Metadata() // as of every image that was pulled
+		digested.Name = "registry.example/calls@" + image.Target().Digest.String()
+		if _, err := c.ImageService().Create(testContext(t), digested); err != nil {
+			t.Fatal(err)
+		}
+		poll(t, "CRI knows "+image.Name(), func() bool { return s.criImage(testContext(t), image.Name()).of(image.Target().Digest) })
+		refs = append(refs, image.Name())
+	}
+	pin(t, s, refs[0]) // which tells the snapshotter
+	var mu sync.Mutex
+	var calls []string
+	whole := s.client
+	t.Cleanup(func() { _ = whole.Close() })
+	s.client = d.overheard(t, func(method string) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, path.Base(method))
+	})
+	tree := pin(t, s, refs[1])
+	slices.Sort(calls)
+	if want := []string{"Get", "ImageStatus", "View"}; !slices.Equal(calls, want) {
+		t.Errorf("containerd was called for %q, want %q", calls, want)
+	}
+	if read := pin(t, d.store(t, "read.example"), d.load(t, "registry.example/calls:read", 2).Name()); len(read.Layers) != len(tree.Layers) {
+		t.Errorf("%d layers, want %d", len(tree.Layers), len(read.Layers))
+	}
+	unpin(t, s, tree.ID)
+}
+
+func TestWhatCRIToldIsOfOneImage(t *testing.T) {
+	target, other := digest.FromString("target"), digest.FromString("other")
+	layers := []digest.Digest{digest.FromString("layer")}
+	for name, c := range map[string]struct {
+		told criImage
+		want bool
+	}{
+		"nothing":             {},
+		"another image":       {told: criImage{digests: []string{"r.example/app@" + other.String()}, layers: layers}},
+		"an image of no name": {told: criImage{layers: layers}},
+		"no layers":           {told: criImage{digests: []string{"r.example/app@" + target.String()}}},
+		"the image": {want: true, told: criImage{
+			digests: []string{"r.example/app@" + other.String(), "r.example/app@" + target.String()}, layers: layers}},
+	} {
+		if got := c.told.of(target); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
 	}
 }
 
@@ -274,15 +393,10 @@ func TestTheStoreOutlivesARestartOfContainerd(t *testing.T) {
 		t.Error("a stopped containerd lists pins")
 	}
 	d.start(t)
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	poll(t, "the pin is found again", func() bool {
 		found, err := s.Pins(testContext(t))
-		if err == nil && slices.Equal(found, []string{tree.ID}) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%q, %v", found, err)
-		}
-	}
+		return err == nil && slices.Equal(found, []string{tree.ID})
+	})
 }
 
 func testFind(t *testing.T, d *daemon) {
