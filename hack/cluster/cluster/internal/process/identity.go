@@ -36,9 +36,10 @@ func Of(pid int) (Identity, error) {
 	return Identity{PID: pid, StartTicks: stat.startTicks, BootID: boot}, nil
 }
 
-// Running tells whether the process still runs. A zombie counts as ended: its parent may be slow to reap it.
+// Running tells whether the process still runs. A zombie counts as ended, for its parent may be slow to reap it, but not one
+// that other threads have outlived: in the midst of execve(2) the first thread is one, if another thread called it.
 func (i Identity) Running() bool {
-	return i.matches(func(s stat) bool { return s.state != 'Z' && s.state != 'X' })
+	return i.matches(func(s stat) bool { return s.threads > 1 || s.state != 'Z' && s.state != 'X' })
 }
 
 // matches tells whether the process id still belongs to this process, and accept agrees to what the kernel says of it.
@@ -140,6 +141,7 @@ func (i Identity) Age() time.Duration {
 
 type stat struct {
 	state      byte
+	threads    uint64
 	startTicks uint64
 }
 
@@ -154,7 +156,7 @@ func readStat(pid int) (stat, error) {
 // parseStat reads /proc/PID/stat. The program's name, second and in parentheses, may itself hold blanks and
 // parentheses, so counting starts after the last one.
 func parseStat(data []byte) (stat, error) {
-	const state, startTime = 0, 19 // fields 3 and 22 of proc(5), counted from the state on
+	const state, threads, startTime = 0, 17, 19 // fields 3, 20 and 22 of proc(5), counted from the state on
 	end := bytes.LastIndexByte(data, ')')
 	fields := bytes.Fields(data[end+1:])
 	if end < 0 || len(fields) <= startTime {
@@ -164,7 +166,11 @@ func parseStat(data []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("unexpected start time in process status %q", data)
 	}
-	return stat{state: fields[state][0], startTicks: ticks}, nil
+	number, err := strconv.ParseUint(string(fields[threads]), 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("unexpected number of threads in process status %q", data)
+	}
+	return stat{state: fields[state][0], threads: number, startTicks: ticks}, nil
 }
 
 func bootID() (string, error) {

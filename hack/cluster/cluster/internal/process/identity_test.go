@@ -5,16 +5,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestParseStatReadsPastAProgramNameWithParentheses(t *testing.T) {
 	line := "42 (a) (b c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 4096 1 18446744073709551615 0\n"
 	got, err := parseStat([]byte(line))
-	if err != nil || got.state != 'S' || got.startTicks != 98765 {
-		t.Errorf("got %+v and %v, want state S and start 98765", got, err)
+	if err != nil || got != (stat{state: 'S', threads: 1, startTicks: 98765}) {
+		t.Errorf("got %+v and %v, want state S, one thread and start 98765", got, err)
 	}
-	for _, broken := range []string{"", "42 (a", "42 (a) S 1 2 3", "42 (a) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 soon"} {
+	for _, broken := range []string{"", "42 (a", "42 (a) S 1 2 3", "42 (a) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 soon",
+		"42 (a) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 few 0 98765"} {
 		if _, err := parseStat([]byte(broken)); err == nil {
 			t.Errorf("%q was accepted", broken)
 		}
@@ -100,4 +104,53 @@ func startSleep(t *testing.T) (*exec.Cmd, Identity) {
 		t.Fatal("a process that was just started does not run")
 	}
 	return cmd, identity
+}
+
+// leaderEnds has this program end its first thread, and no other.
+const leaderEnds = "IMAGECSI_TEST_LEADER_ENDS"
+
+func init() { //nolint:gochecknoinits // only here a goroutine can be tied to the first thread
+	if os.Getenv(leaderEnds) != "" {
+		runtime.LockOSThread()
+	}
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(leaderEnds) != "" {
+		go func() { time.Sleep(time.Minute); os.Exit(1) }()
+		_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestAProcessRunsUntilItsLastThreadEnds(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), leaderEnds+"=yes")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	identity, err := Of(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		first, err := readStat(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !identity.Running() {
+			t.Fatalf("a process with %d threads does not run", first.threads)
+		}
+		if first.state == 'Z' {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := identity.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if identity.Running() {
+		t.Error("a killed process runs")
+	}
 }
