@@ -17,7 +17,7 @@ import (
 const (
 	// gatherPeriod is for how long events may come after the first, to be taken together. The operator answers to persons,
 	// who do not notice, and to nodes, of which it gathers for a second what it acts on.
-	gatherPeriod = 100 * time.Millisecond
+	gatherPeriod = 200 * time.Millisecond
 
 	// busyPeriod is for how long after a write of the operator its events are taken as they come.
 	busyPeriod = 5 * time.Second

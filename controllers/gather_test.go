@@ -32,17 +32,20 @@ func (s *trickle) Read(p []byte) (int, error) {
 }
 
 func TestAGatheringConnectionIsReadInBursts(t *testing.T) {
-	const ms = time.Millisecond
+	const ms, burst = time.Millisecond, gatherPeriod
 	for name, c := range map[string]struct {
 		at   []time.Duration
 		into int
 		want []time.Duration // when reads return
 	}{
-		"one event":                              {at: []time.Duration{50 * ms}, into: 8, want: []time.Duration{150 * ms}},
-		"what comes meanwhile is read at once":   {at: []time.Duration{50 * ms, 70 * ms, 140 * ms}, into: 8, want: []time.Duration{150 * ms, 150 * ms}},
-		"what comes later waits":                 {at: []time.Duration{50 * ms, 300 * ms}, into: 8, want: []time.Duration{150 * ms, 400 * ms}},
-		"what is there already is not held up":   {at: make([]time.Duration, 4), into: 1, want: make([]time.Duration, 4)},
-		"a long answer is held up once, if ever": {at: []time.Duration{9 * ms, 9 * ms, 9 * ms}, into: 1, want: []time.Duration{109 * ms, 109 * ms, 109 * ms}},
+		"one event": {at: []time.Duration{50 * ms}, into: 8, want: []time.Duration{50*ms + burst}},
+		"what comes meanwhile is read at once": {at: []time.Duration{50 * ms, 70 * ms, 140 * ms}, into: 8,
+			want: []time.Duration{50*ms + burst, 50*ms + burst}},
+		"what comes later waits": {at: []time.Duration{50 * ms, 300 * ms}, into: 8,
+			want: []time.Duration{50*ms + burst, 300*ms + burst}},
+		"what is there already is not held up": {at: make([]time.Duration, 4), into: 1, want: make([]time.Duration, 4)},
+		"a long answer is held up once": {at: []time.Duration{9 * ms, 9 * ms, 9 * ms}, into: 1,
+			want: []time.Duration{9*ms + burst, 9*ms + burst, 9*ms + burst}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -81,7 +84,7 @@ func TestWhatTheOperatorWroteIsReadAtOnce(t *testing.T) {
 				t.Errorf("the read returns after %s, %v; want %s", time.Since(began), err, want)
 			}
 		}
-		const calm, busy = 110 * time.Millisecond, 10 * time.Millisecond
+		const busy, calm = 10 * time.Millisecond, 10*time.Millisecond + gatherPeriod
 		request(http.MethodGet, "/api/v1/nodes")
 		request(http.MethodPut, "/apis/coordination.k8s.io/v1/namespaces/here/leases/operator")
 		read(calm)
