@@ -57,21 +57,6 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, keeper string) 
 	return info.Created, nil
 }
 
-// pinned returns a tree that is pinned already, having written nothing; errdefs.ErrNotFound if it is not.
-func (s *Store) pinned(ctx context.Context, tree digest.Digest) (imagestore.Tree, error) {
-	keepers, err := s.working(ctx)
-	if err != nil {
-		return imagestore.Tree{}, err
-	}
-	for _, keeper := range keepers {
-		found, err := s.viewed(ctx, tree, keeper)
-		if !errors.Is(err, errdefs.ErrNotFound) {
-			return found, err
-		}
-	}
-	return imagestore.Tree{}, fmt.Errorf("no snapshotter has a view of %s: %w", tree, errdefs.ErrNotFound)
-}
-
 // pin pins a tree unless it is pinned.
 func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	unlock, err := s.trees.Lock(ctx, f.tree.String())
@@ -163,14 +148,20 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
 	}
-	found, err := s.pinned(ctx, tree)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
-	}
+	keepers, err := s.working(ctx)
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
 	}
-	return found, nil
+	for _, keeper := range keepers {
+		found, err := s.viewed(ctx, tree, keeper)
+		switch {
+		case err == nil:
+			return found, nil
+		case !errors.Is(err, errdefs.ErrNotFound):
+			return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
+		}
+	}
+	return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
 }
 
 // Pins implements imagestore.Store.
