@@ -17,6 +17,18 @@ const (
 	FallbackMemory SizeLimitFallback = "Memory"
 )
 
+// OtherPlatforms says what becomes of images that were built for another platform than a node's.
+// +kubebuilder:validation:Enum=Refuse;Mount
+type OtherPlatforms string
+
+const (
+	// OtherPlatformsRefuse refuses to mount them.
+	OtherPlatformsRefuse OtherPlatforms = "Refuse"
+
+	// OtherPlatformsMount mounts them like any other.
+	OtherPlatformsMount OtherPlatforms = "Mount"
+)
+
 // Volumes holds the defaults of volumes that do not set their own.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
@@ -69,6 +81,14 @@ type Volumes struct {
 	// +kubebuilder:default=Refuse
 	// +optional
 	SizeLimitFallback SizeLimitFallback `json:"sizeLimitFallback,omitempty"`
+
+	// otherPlatforms says what becomes of an image that names another operating system or architecture than the node's in
+	// its configuration, and is not one of an index (of those, runtimes choose by platform). Refuse: it is not mounted, and
+	// its pod's events say why. Mount: its files are shown; for images of data, whose builders had to name a platform.
+	// Volumes that exist stay as they are.
+	// +kubebuilder:default=Refuse
+	// +optional
+	OtherPlatforms OtherPlatforms `json:"otherPlatforms,omitempty"`
 
 	// maxVolumesPerNode is how many volumes of the driver the scheduler puts on one node. It counts PersistentVolumes
 	// and no inline volumes, because the scheduler does so. Default: as many mounts as the node's kernel allows

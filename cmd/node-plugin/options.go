@@ -13,6 +13,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -38,6 +39,7 @@ type options struct {
 	defaultSizeLimit string
 	maxSizeLimit     string
 	limitFallback    string
+	otherPlatforms   string
 	maxImageSize     string
 	maxVolumes       int64
 	releaseAfter     time.Duration
@@ -48,6 +50,7 @@ type options struct {
 	policy   pull.Policy
 	verify   access.Policy
 	fallback volume.LimitFallback
+	others   imagestore.OtherPlatforms
 
 	maxImageBytes int64
 	level         slog.Level
@@ -74,6 +77,7 @@ func defaults() *options {
 		verifyCached:     string(access.DefaultPolicy),
 		maxParallelPulls: pull.DefaultMaxParallel,
 		limitFallback:    string(volume.RefuseLimits),
+		otherPlatforms:   string(imagestore.RefuseOthers),
 		releaseAfter:     volume.DefaultReleaseAfter,
 		orphanAfter:      volume.DefaultOrphanAfter,
 		logLevel:         "info",
@@ -99,6 +103,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
 	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
 	f.StringVar(&o.limitFallback, contract.FlagLimitFallback, o.limitFallback, "what becomes of a volume with a size limit where the file system has no project quotas: Refuse, or Memory for keeping its data in the node's memory")
+	f.StringVar(&o.otherPlatforms, contract.FlagOtherPlatforms, o.otherPlatforms, "what becomes of an image whose configuration names another operating system or architecture than the node's: Refuse, or Mount for showing its files")
 	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
 	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
@@ -179,6 +184,9 @@ func (o *options) complete() error {
 	}
 	if o.fallback, err = volume.ParseLimitFallback(o.limitFallback); err != nil {
 		wrong(contract.FlagLimitFallback, "%v", err)
+	}
+	if o.others, err = imagestore.ParseOtherPlatforms(o.otherPlatforms); err != nil {
+		wrong(contract.FlagOtherPlatforms, "%v", err)
 	}
 	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {
 		wrong(contract.FlagDefaultSizeLimit+" and --"+contract.FlagMaxSizeLimit, "%v", err)

@@ -18,9 +18,9 @@ var _ pull.Downloads = (*containerd.Store)(nil)
 func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 	switch o.runtime {
 	case contract.RuntimeContainerd:
-		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, Logger: log})
+		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
 	case contract.RuntimeCRIO:
-		return crio.Open(crio.Config{GraphRoot: o.storageRoot, Driver: o.driverName, Logger: log})
+		return crio.Open(crio.Config{GraphRoot: o.storageRoot, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
 	default:
 		return nil, fmt.Errorf("there is no image store for runtime %q", o.runtime)
 	}

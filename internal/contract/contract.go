@@ -104,6 +104,12 @@ const (
 	FallbackMemory = "Memory" // its data is kept in the node's memory
 )
 
+// What becomes of an image whose configuration names another platform than the node's.
+const (
+	OtherPlatformsRefuse = "Refuse" // it is not mounted
+	OtherPlatformsMount  = "Mount"  // it is mounted like any other
+)
+
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
 // means the same in both namespaces.
 const (
@@ -159,6 +165,7 @@ const (
 	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
 	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name
 	FlagLimitFallback    = "limit-fallback"     // Refuse or Memory: where the file system cannot limit a volume
+	FlagOtherPlatforms   = "other-platforms"    // Refuse or Mount: images built for other platforms than the node's
 	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
 	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned

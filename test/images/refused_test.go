@@ -34,6 +34,9 @@ import (
 // otherArchitecture is one that no machine of the tests has.
 const otherArchitecture = "s390x"
 
+// ofAnotherArchitecture is the name of a bad image that is not one of several.
+const ofAnotherArchitecture = "image of another architecture"
+
 // bad is an image that cannot be mounted.
 type bad struct {
 	name string
@@ -131,19 +134,14 @@ func leavesNothing(t *testing.T, p *nodes.Plugin) {
 }
 
 // An image that is not one of several says for which platform it was built only in its configuration, and runtimes do not
-// mind: files are files.
-func TestAnImageBuiltForAnotherArchitectureShowsItsFiles(t *testing.T) {
+// mind. To refuse it is the driver's doing, and up to its administrator.
+func TestAnImageBuiltForAnotherArchitectureShowsItsFilesWhereItMay(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
-		both(t, p, "registry.example/test/foreign:1", func(t *testing.T, path string, _ bool) { checkNumbered(t, path, 2) })
+		p.Stop(t, syscall.SIGTERM)
+		p.Flags = []string{"--" + contract.FlagOtherPlatforms + "=" + contract.OtherPlatformsMount}
+		p.Start(t)
+		both(t, p, reference(ofAnotherArchitecture), func(t *testing.T, path string, _ bool) { checkNumbered(t, path, 2) })
 	})
-}
-
-func pushForeign(ctx context.Context, c *cluster.Cluster) error {
-	made, err := ofArchitecture(otherArchitecture)
-	if err != nil {
-		return err
-	}
-	return c.Push(ctx, "test/foreign:1", made)
 }
 
 func reference(name string) string {
@@ -194,6 +192,9 @@ var badImages = []bad{
 		return parts{manifest: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 			Add: child, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: otherArchitecture}},
 		})}, nil
+	}},
+	{name: ofAnotherArchitecture, code: codes.FailedPrecondition, words: `built for "linux" on "` + otherArchitecture + `", and the node is linux`, make: func() (parts, error) {
+		return whole(ofArchitecture(otherArchitecture))
 	}},
 	{name: "artifact", code: codes.FailedPrecondition, words: "container image", make: func() (parts, error) {
 		return assemble(blob("{}", "application/vnd.oci.empty.v1+json"), blob("weights", "application/octet-stream"))

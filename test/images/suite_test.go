@@ -22,7 +22,7 @@ var suite = nodes.Suite{
 		cluster.NodeConfig{Name: "erofs", Runtime: cluster.Containerd, Snapshotter: cluster.EROFS},
 	),
 	Layers:  append([]int{501}, layerCounts...),
-	Prepare: []func(context.Context, *cluster.Cluster) error{pushContents, pushHuge, pushForeign, pushBad},
+	Prepare: []func(context.Context, *cluster.Cluster) error{pushContents, pushHuge, pushBad},
 }
 
 func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }

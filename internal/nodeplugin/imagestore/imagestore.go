@@ -38,7 +38,7 @@ type Store interface {
 	// Pin returns the tree of an image that the runtime holds under reference (normalised, as
 	// "registry.example/repo:tag" or with a digest) and keeps it from garbage collection until Unpin. Pinning a
 	// tree that is pinned already writes nothing. Errors: ErrNotFound when the runtime holds no such image,
-	// ErrUnsupported when the image or the store cannot be shown as a stack of layers.
+	// ErrUnsupported when the image or the store cannot be shown as a stack of layers, ErrOtherPlatform.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
 	// Find looks for an image that the runtime holds under reference, where that can be told at little cost, and

@@ -43,6 +43,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrNoLimit, codes.FailedPrecondition},
 		{imagestore.ErrNotFound, codes.NotFound},
 		{imagestore.ErrUnsupported, codes.FailedPrecondition},
+		{imagestore.ErrOtherPlatform, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},

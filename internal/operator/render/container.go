@@ -77,6 +77,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
 		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, defaultMaxParallelPulls)),
 		option(contract.FlagLimitFallback, cmp.Or(volumes.SizeLimitFallback, v1alpha1.FallbackRefuse)),
+		option(contract.FlagOtherPlatforms, cmp.Or(volumes.OtherPlatforms, v1alpha1.OtherPlatformsRefuse)),
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
 		logLevel(driver),
 	)

@@ -47,6 +47,7 @@ func full() *v1alpha1.ImageCSIDriver {
 		Volumes: v1alpha1.Volumes{PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),
 			DefaultSizeLimit: ptr.To(resource.MustParse("1Gi")), MaxSizeLimit: ptr.To(resource.MustParse("10Gi")),
 			SizeLimitFallback: v1alpha1.FallbackMemory,
+			OtherPlatforms:    v1alpha1.OtherPlatformsMount,
 			MaxVolumesPerNode: ptr.To(int32(500))},
 		Credentials: v1alpha1.Credentials{
 			Secrets: []v1alpha1.SecretName{{Name: "registry-b"}, {Name: "registry-a"}},

@@ -19,14 +19,14 @@ import (
 // criImage is what containerd's CRI service knows of an image. It has configurations in memory, where containerd itself
 // would have to be asked for the manifest and then for the configuration.
 type criImage struct {
-	digests []string        // "<repository>@<digest of the manifest or index>"
-	layers  []digest.Digest // as they are unpacked
+	digests []string // "<repository>@<digest of the manifest or index>"
+	config  ocispec.Image
 }
 
 // of tells whether that is the image with this manifest or index. CRI learns what becomes of a name a moment later than
 // containerd.
 func (i criImage) of(target digest.Digest) bool {
-	return len(i.layers) > 0 && slices.ContainsFunc(i.digests, func(d string) bool { return strings.HasSuffix(d, "@"+target.String()) })
+	return len(i.config.RootFS.DiffIDs) > 0 && slices.ContainsFunc(i.digests, func(d string) bool { return strings.HasSuffix(d, "@"+target.String()) })
 }
 
 // criImage asks CRI for an image; what it does not know or tell is empty. It tells configurations to whoever debugs, as
@@ -47,7 +47,7 @@ func (s *Store) criImage(ctx context.Context, ref string) criImage {
 	if err := json.Unmarshal([]byte(answer.GetInfo()["info"]), &told); err != nil {
 		return criImage{}
 	}
-	return criImage{digests: answer.GetImage().GetRepoDigests(), layers: told.ImageSpec.RootFS.DiffIDs}
+	return criImage{digests: answer.GetImage().GetRepoDigests(), config: told.ImageSpec}
 }
 
 // criSnapshotter returns the snapshotter that containerd's CRI service is configured with; empty where there is no

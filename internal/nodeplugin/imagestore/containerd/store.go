@@ -2,12 +2,14 @@ package containerd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -15,6 +17,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -33,6 +36,9 @@ type Config struct {
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
+	// OtherPlatforms says what becomes of images that are not for the node's platform. Empty stands for RefuseOthers.
+	OtherPlatforms imagestore.OtherPlatforms
+
 	// Logger receives what happened to pins; nil is silence.
 	Logger *slog.Logger
 }
@@ -42,6 +48,7 @@ type Config struct {
 type Store struct {
 	client *client.Client
 	driver string
+	others imagestore.OtherPlatforms
 	logger *slog.Logger
 	trees  keyed.Lock
 	seen   memory
@@ -62,7 +69,7 @@ func Open(config Config) (*Store, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{client: c, driver: config.Driver, logger: config.Logger}, nil
+	return &Store{client: c, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger}, nil
 }
 
 // Close ends the connection. Pins stay.
@@ -101,10 +108,11 @@ func (s *Store) topLayer(ctx context.Context, image client.Image, told criImage)
 		return "", fmt.Errorf("%w: %s is not an image but %q", imagestore.ErrUnsupported, image.Name(),
 			image.Target().MediaType)
 	}
-	diffs, err := told.layers, error(nil)
+	config, err := told.config, error(nil)
 	if !told.of(image.Target().Digest) {
-		diffs, err = s.layers(ctx, image)
+		config, err = s.config(ctx, image)
 	}
+	diffs := config.RootFS.DiffIDs
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):
 		return "", fmt.Errorf("%w: %s lacks its manifest or configuration for this platform: %w",
@@ -118,25 +126,32 @@ func (s *Store) topLayer(ctx context.Context, image client.Image, told criImage)
 		return "", fmt.Errorf("%w: %s has %d layers, and the kernel stacks at most %d; flatten the image",
 			imagestore.ErrUnsupported, image.Name(), len(diffs), imagestore.MaxLayers)
 	}
+	if err := s.others.Check(config.Platform); err != nil {
+		return "", fmt.Errorf("image %s: %w", image.Name(), err)
+	}
 	return identity.ChainID(diffs), nil
 }
 
-// layers lists an image's layers for this platform as they are unpacked, by the configuration.
-func (s *Store) layers(ctx context.Context, image client.Image) ([]digest.Digest, error) {
+// config reads an image's configuration for this platform.
+func (s *Store) config(ctx context.Context, image client.Image) (config ocispec.Image, err error) {
 	conn, err := s.conn()
 	if err != nil {
-		return nil, err
+		return config, err
 	}
 	manifest, err := images.Manifest(ctx, blobs{conn}, image.Target(), image.Platform())
 	if err != nil {
-		return nil, err //nolint:wrapcheck // topLayer says what it means
+		return config, err //nolint:wrapcheck // topLayer says what it means
 	}
-	diffs, err := images.RootFS(ctx, blobs{conn}, manifest.Config)
-	if err == nil && len(diffs) == 0 && len(manifest.Layers) > 0 {
+	text, err := content.ReadBlob(ctx, blobs{conn}, manifest.Config)
+	if err != nil {
+		return config, err //nolint:wrapcheck // as above
+	}
+	err = json.Unmarshal(text, &config)
+	if err == nil && len(config.RootFS.DiffIDs) == 0 && len(manifest.Layers) > 0 {
 		err = fmt.Errorf("%w: an OCI artifact, whose layers are no file system; push its files as a container image",
 			imagestore.ErrUnsupported)
 	}
-	return diffs, err //nolint:wrapcheck // as above
+	return config, err
 }
 
 // conn is the connection to containerd, which offers more than its client does.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func TestStore(t *testing.T) {
 		"configurations of a wrong size":         testSizes,
 		"a view of no use is taken away":         testUseless,
 		"more layers than the kernel takes":      testTooManyLayers,
+		"an image of another platform":           testOtherPlatform,
 		"many pins of one tree at the same time": testConcurrent,
 		"a pin outlives that of another image":   testNeighbours,
 		"references with tag and digest":         testReferences,
@@ -275,6 +277,38 @@ func testTooManyLayers(t *testing.T, d *daemon) {
 	}
 }
 
+func testOtherPlatform(t *testing.T, d *daemon) {
+	const ref = "registry.example/foreign:1"
+	platform := ocispec.Platform{OS: "linux", Architecture: "s390x"}
+	d.loadDamaged(t, ref, func(config *ocispec.Image, _ *int64) { config.Platform = platform })
+	s := d.store(t, "foreign.example")
+	image, err := s.image(testContext(t), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := s.config(testContext(t), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, told := range map[string]criImage{
+		"as read": {},
+		"as told": {digests: []string{"registry.example/foreign@" + image.Target().Digest.String()}, config: read},
+	} {
+		_, err := s.topLayer(testContext(t), image, told)
+		if !errors.Is(err, imagestore.ErrOtherPlatform) || !strings.Contains(fmt.Sprint(err), `"s390x"`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := s.Pin(testContext(t), ref); !errors.Is(err, imagestore.ErrOtherPlatform) {
+		t.Errorf("to pin it: %v", err)
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("the failure left %q", found)
+	}
+	s.others = imagestore.MountOthers
+	unpin(t, s, pin(t, s, ref).ID)
+}
+
 // What containerd's CRI service has in memory is not read from the disk, and there is no look for pins that may be there.
 func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 	d := startWithout(t, "io.containerd.nri.v1.nri") // whose socket is the machine's
@@ -316,17 +350,17 @@ func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 
 func TestWhatCRIToldIsOfOneImage(t *testing.T) {
 	target, other := digest.FromString("target"), digest.FromString("other")
-	layers := []digest.Digest{digest.FromString("layer")}
+	whole := ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString("layer")}}}
 	for name, c := range map[string]struct {
 		told criImage
 		want bool
 	}{
 		"nothing":             {},
-		"another image":       {told: criImage{digests: []string{"r.example/app@" + other.String()}, layers: layers}},
-		"an image of no name": {told: criImage{layers: layers}},
+		"another image":       {told: criImage{digests: []string{"r.example/app@" + other.String()}, config: whole}},
+		"an image of no name": {told: criImage{config: whole}},
 		"no layers":           {told: criImage{digests: []string{"r.example/app@" + target.String()}}},
 		"the image": {want: true, told: criImage{
-			digests: []string{"r.example/app@" + other.String(), "r.example/app@" + target.String()}, layers: layers}},
+			digests: []string{"r.example/app@" + other.String(), "r.example/app@" + target.String()}, config: whole}},
 	} {
 		if got := c.told.of(target); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"go.podman.io/storage/types"
 )
@@ -81,6 +83,25 @@ func addImage(s storage.Store, name string, n int) (*storage.Image, error) {
 		parent = layer.ID
 	}
 	return s.CreateImage("", []string{name}, parent, "", &storage.ImageOptions{Digest: digest.FromString(name)})
+}
+
+// configure gives an image a configuration and a manifest, as CRI-O does.
+func (f *fixture) configure(t *testing.T, image *storage.Image, config ocispec.Image) {
+	t.Helper()
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := json.Marshal(ocispec.Manifest{Config: ocispec.Descriptor{Digest: digest.FromBytes(text)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, content := range map[string][]byte{digest.FromBytes(text).String(): text, storage.ImageDigestBigDataKey: manifest} {
+		err := f.runtime.SetImageBigData(image.ID, key, content, func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func layerArchive(file, content string) ([]byte, error) {

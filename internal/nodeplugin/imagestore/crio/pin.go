@@ -45,6 +45,9 @@ func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, err
 		if err != nil {
 			return imagestore.Tree{}, err
 		}
+		if err := s.checkPlatform(image); err != nil {
+			return imagestore.Tree{}, err
+		}
 		layers, err := s.pinAndOpen(image, tree, reference)
 		if errors.Is(err, storage.ErrLayerUnknown) {
 			// An Unpin was killed when the container's layer was gone and the container was not.

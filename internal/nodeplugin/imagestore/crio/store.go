@@ -37,6 +37,9 @@ type Config struct {
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
+	// OtherPlatforms says what becomes of images that are not for the node's platform. Empty stands for RefuseOthers.
+	OtherPlatforms imagestore.OtherPlatforms
+
 	// Logger receives what happened to pins; nil is silence.
 	Logger *slog.Logger
 }
@@ -49,6 +52,7 @@ type Config struct {
 type Store struct {
 	storage storage.Store
 	driver  string
+	others  imagestore.OtherPlatforms
 	logger  *slog.Logger
 	calls   chan struct{} // holds one for each call of the library that runs
 }
@@ -89,7 +93,7 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", config.GraphRoot, err)
 	}
-	return &Store{storage: s, driver: config.Driver, logger: config.Logger, calls: make(chan struct{}, maxCalls)}, nil
+	return &Store{storage: s, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger, calls: make(chan struct{}, maxCalls)}, nil
 }
 
 // Close forgets the handle. Pins stay, and so does everything else: the store is CRI-O's, so it is never shut down.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/lockfile"
 
@@ -68,6 +69,21 @@ func TestAPinKeepsTheRuntimeFromRemovingTheImage(t *testing.T) {
 	if _, err := os.Stat(tree.Layers[0]); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the layer stays: %v", err)
 	}
+}
+
+func TestAnImageOfAnotherPlatformIsPinnedOnlyIfItIsToBeMounted(t *testing.T) {
+	const ref = "registry.example/foreign:1"
+	f := newFixture(t)
+	f.configure(t, f.image(t, ref, 2), ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}})
+	s := f.open(t, driver)
+	if _, err := s.Pin(testContext(t), ref); !errors.Is(err, imagestore.ErrOtherPlatform) || !strings.Contains(fmt.Sprint(err), `"s390x"`) {
+		t.Errorf("got %v", err)
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("the failure left %q", found)
+	}
+	s.others = imagestore.MountOthers
+	pin(t, s, ref)
 }
 
 func TestPinningAgainWritesNothing(t *testing.T) {
