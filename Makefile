@@ -71,7 +71,11 @@ bench: ## measure the node plugin's speed and memory against thresholds (minutes
 
 .PHONY: test-cgroupv2
 test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (minutes; needs root)
-	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/cgroupv2/run.sh
+	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/machine/run.sh
+
+.PHONY: test-quotas
+test-quotas: ## limit volumes by project quotas of ext4 and XFS, on nodes of an emulated machine (minutes; needs root)
+	@RUN=quotas TESTS="$${TESTS:-node=Limit faults=Limited}" hack/cluster/machine/run.sh
 
 .PHONY: conformance
 conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which stays (set-up included)

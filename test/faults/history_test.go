@@ -108,11 +108,13 @@ func wantState(t *testing.T, p *nodes.Plugin, before state) {
 	}
 }
 
-// onEveryRuntime runs a test on all nodes at the same time.
+// onEveryRuntime runs a test on all nodes at the same time, or one after the other where they share a file system's quotas.
 func onEveryRuntime(t *testing.T, test func(*testing.T, *nodes.Plugin)) {
 	for _, target := range suite.Targets(t) {
 		t.Run(target.Name, func(t *testing.T) {
-			t.Parallel()
+			if !target.HasQuotas(t) {
+				t.Parallel()
+			}
 			// The directory of the pod in which the plugin would run.
 			if err := os.MkdirAll(filepath.Join(target.Root(), nodes.KubeletRoot, "pods/plugin"), 0o755); err != nil {
 				t.Fatal(err)

@@ -38,7 +38,7 @@ func TestAVolumeInMemoryIsBackOnItsImageWithoutItsDataWhenItsNodeHasRebooted(t *
 		if p.Target.HasQuotas(t) {
 			t.Skip("the file system can limit volumes, so none is kept in memory")
 		}
-		inMemory(p)
+		limitAnywhere(p)
 		p.Stop(t, syscall.SIGTERM)
 		p.Start(t)
 		limited.publishAndWrite(t, p)

@@ -23,7 +23,7 @@ var (
 	writable = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true}}
 	written  = victim{Volume: writable.Volume, written: true}
 
-	// limited is kept in memory where the file system has no quotas, and the plugin runs with inMemory's flag.
+	// limited has a project quota, or is kept in memory where the file system has none.
 	limited = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true,
 		Attributes: map[string]string{contract.SizeLimitAttribute: "8Mi"}}}
 
@@ -59,22 +59,22 @@ func TestUnpublishOfAWritableVolumeIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, written.killUnpublish) })
 }
 
-func TestPublishOfAVolumeInMemoryIsKilled(t *testing.T) {
+func TestPublishOfALimitedVolumeIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
-		inMemory(p)
+		limitAnywhere(p)
 		limited.killPublish(t, p)
 	})
 }
 
-func TestUnpublishOfAVolumeInMemoryIsKilled(t *testing.T) {
+func TestUnpublishOfALimitedVolumeIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
-		inMemory(p)
+		limitAnywhere(p)
 		withNeighbour(t, p, limited.killUnpublish)
 	})
 }
 
-// inMemory has the plugin, when it is started again, keep limited volumes in memory.
-func inMemory(p *nodes.Plugin) {
+// limitAnywhere has the plugin, when it is started again, keep limited volumes in memory where there are no quotas.
+func limitAnywhere(p *nodes.Plugin) {
 	p.Flags = append(p.Flags, "--"+contract.FlagLimitFallback+"="+contract.FallbackMemory)
 }
 

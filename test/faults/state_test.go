@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,7 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-// state is everything on a node that a node plugin makes: mounts, files, and what the runtime keeps for it.
+// state is everything on a node that a node plugin makes: mounts, files, quotas, and what the runtime keeps for it.
 type state []string
 
 func stateOf(t *testing.T, p *nodes.Plugin) state {
@@ -23,6 +24,9 @@ func stateOf(t *testing.T, p *nodes.Plugin) state {
 		s = append(s, storage(t, p.Target)...)
 	} else {
 		s = append(s, resources(t, p)...)
+	}
+	for _, project := range p.Target.LimitedProjects(t) {
+		s = append(s, fmt.Sprintf("quota of project %d", project))
 	}
 	slices.Sort(s)
 	return s

@@ -8,9 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -86,22 +83,6 @@ func (t *Target) launcher() []string {
 		"unshare", "--mount", "--propagation", "slave",
 		"setpriv", "--no-new-privs", "--bounding-set", capabilities, "--inh-caps", "-all",
 	}
-}
-
-// HasQuotas asks the kernel whether the file system of the node's kubelet counts what projects use, so that volumes can
-// be limited.
-func (t *Target) HasQuotas(test testing.TB) bool {
-	test.Helper()
-	const getInfo, projects = 0x800005, 2 // Q_GETINFO and PRJQUOTA of include/uapi/linux/quota.h
-	dir, err := os.Open(filepath.Join(t.Root(), KubeletRoot))
-	if err != nil {
-		test.Fatal(err)
-	}
-	defer dir.Close()
-	var info [3]uint64 // struct if_dqinfo
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, dir.Fd(), getInfo<<8|projects, 0, uintptr(unsafe.Pointer(&info)), 0, 0)
-	test.Logf("project quotas on %s: %v", t.Name, errno)
-	return errno == 0
 }
 
 // Run runs a program on the node and returns what it printed.

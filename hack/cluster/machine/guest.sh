@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first process of the virtual machine that run.sh boots. Runs the scenarios and switches the machine off.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root XDG_CACHE_HOME=/var/cache
+clusters=/var/cache/image-csi-operator/clusters
 kubernetes=$(dirname /var/cache/image-csi-operator/components/kubernetes-1.37.*/kubelet)
 cd /src || exit
 
@@ -50,7 +51,7 @@ node_sees_its_group_as_root() {
 }
 
 nothing_left() {
-	! ls -d /sys/fs/cgroup/imagecsi-* /run/netns/imagecsi-* /var/cache/image-csi-operator/clusters/* 2>/dev/null &&
+	! ls -d /sys/fs/cgroup/imagecsi-* /run/netns/imagecsi-* $clusters/* 2>/dev/null &&
 		! grep imagecsi- /proc/self/mountinfo &&
 		! ps | grep -E '[i]magecsi-|[c]ontainerd|[c]rio|[k]ube|[c]onmon'
 }
@@ -171,6 +172,32 @@ start_kubelet() {
 		/src/kubelet.yaml | on "$1" tee /etc/kubernetes/kubelet.yaml >/dev/null
 	pod "$1" | on "$1" tee /etc/kubernetes/manifests/pod.yaml >/dev/null
 	on "$1" sh -c "$kubernetes/kubelet --config=/etc/kubernetes/kubelet.yaml --hostname-override=$1 --v=1 >/var/log/kubelet.log 2>&1 &"
+}
+
+# Tests whose nodes keep everything on a file system that limits directories.
+quotas() {
+	for kind in ext4 xfs; do
+		want with_quotas $kind || continue
+		while read -r tests; do
+			want pass "${tests%%=*}" "${tests#*=}"
+		done </tests
+		want umount $clusters
+	done
+}
+
+with_quotas() {
+	case $1 in
+	ext4) mkfs.ext4 -q -F -O project,quota -E quotatype=prjquota /dev/nvme1n1 ;;
+	xfs) mkfs.xfs -q -f /dev/nvme1n1 ;;
+	esac && mkdir -p $clusters && mount -t "$1" -o prjquota /dev/nvme1n1 $clusters
+}
+
+# pass PACKAGE PATTERN: tests pass, and none is skipped.
+pass() {
+	(. /environment && cd "/src/test/$1" && ./"$1.test" -test.v -test.run "$2" -test.timeout 50m) >/tmp/said 2>&1
+	ended=$?
+	cat /tmp/said
+	[ $ended = 0 ] && grep -q -e '--- PASS' /tmp/said && ! grep -q -e '--- SKIP' /tmp/said
 }
 
 main() {
