@@ -18,6 +18,7 @@ type Engine struct {
 
 	mounting pool // the mount threads
 	looking  pool // one thread of its own, for a file system that hangs must not keep others from being mounted
+	plain    plainLayers
 	closed   chan struct{}
 	close    sync.Once
 }

@@ -20,6 +20,9 @@ var (
 	// or through a symbolic link.
 	ErrBadTarget = errors.New("bad target path")
 
+	// ErrBadLayer says that a layer is not what its form says, or is behind a symbolic link in the runtime's directory.
+	ErrBadLayer = errors.New("bad layer")
+
 	// ErrReadOnly says that the kernel mounted a writable overlay read-only, as it does when it may not use the
 	// work directory.
 	ErrReadOnly = errors.New("the overlay came up read-only")

@@ -1,6 +1,11 @@
 package hostmount
 
-import "fmt"
+import (
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
 
 // Form is what the layers of a tree are.
 type Form string
@@ -25,4 +30,27 @@ func (f Form) open(layers []string) (dirs []string, release func(), err error) {
 	default:
 		return nil, nil, fmt.Errorf("layers in form %q cannot be mounted", f)
 	}
+}
+
+// look opens the layer at rel beneath root, without following any symbolic link, as what it has to be.
+func (f Form) look(root int, rel string) error {
+	if f == Directories {
+		fd, err := openPlain(root, rel)
+		if err == nil {
+			closeFD(fd)
+		}
+		return err
+	}
+	dir, name := path.Split(rel)
+	parent, err := openPlain(root, path.Clean(dir))
+	if err != nil {
+		return err
+	}
+	defer closeFD(parent)
+	var stat unix.Stat_t
+	err = unix.Fstatat(parent, name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fmt.Errorf("not a file: %w", unix.ELOOP)
+	}
+	return err
 }

@@ -89,7 +89,7 @@ func (o Overlay) validate() error {
 
 // MountOverlay mounts an overlay. Where the target carries the same mount already (an overlay of the same source and
 // the same writability), it is done. Errors: ErrOccupied, ErrBadTarget, ErrTooManyLayers, ErrOptionsTooLong,
-// ErrReadOnly, ErrNoEROFS, or the kernel's own with what it said about it.
+// ErrReadOnly, ErrBadLayer, ErrNoEROFS, or the kernel's own with what it said about it.
 func (e *Engine) MountOverlay(ctx context.Context, o Overlay) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("mounting on %s: %w", o.Target, err)
@@ -141,6 +141,9 @@ func (e *Engine) mountOverlay(o Overlay, rel string) error {
 
 // attach makes the mount, by the newest interface that the kernel has for it.
 func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
+	if err := e.plain.check(o.Form, o.Layers); err != nil {
+		return err
+	}
 	dirs, release, err := o.Form.open(o.Layers)
 	if err != nil {
 		return err

@@ -49,6 +49,12 @@ func (e *Engine) openRoot() (int, error) {
 
 // openDir opens the directory at rel beneath root without following any symbolic link.
 func openDir(root int, rel string) (int, error) {
+	fd, err := openPlain(root, rel)
+	return fd, refused(err, rel)
+}
+
+// openPlain is openDir with the kernel's own errors: ELOOP, ENOTDIR and EXDEV mean that it is no plain directory.
+func openPlain(root int, rel string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   lookFlags,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
@@ -62,7 +68,7 @@ func openDir(root int, rel string) (int, error) {
 		// A kernel before 5.6, or a seccomp profile of that age.
 		return walk(root, rel, false)
 	}
-	return fd, refused(err, rel)
+	return fd, err
 }
 
 // makeDir opens the directory at rel beneath root and makes what is missing, which is no more than the last one where
@@ -79,7 +85,7 @@ func makeDir(root int, rel string) (fd int, made bool, err error) {
 		return fd, err == nil, refused(err, rel)
 	}
 	fd, err = walk(root, rel, true)
-	return fd, err == nil, err
+	return fd, err == nil, refused(err, rel)
 }
 
 // walk opens rel one name at a time, making what is missing if create is set. No name is followed through a link.
@@ -91,7 +97,7 @@ func walk(root int, rel string, create bool) (int, error) {
 			closeFD(dir)
 		}
 		if err != nil {
-			return -1, refused(err, rel)
+			return -1, err
 		}
 		dir = next
 	}

@@ -48,6 +48,7 @@ func codeOf(err error) codes.Code {
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
 		{hostmount.ErrOptionsTooLong, codes.FailedPrecondition},
+		{hostmount.ErrBadLayer, codes.FailedPrecondition},
 		{hostmount.ErrNoEROFS, codes.FailedPrecondition},
 		{hostmount.ErrBadEROFS, codes.FailedPrecondition},
 		{hostmount.ErrReadOnly, codes.FailedPrecondition},
