@@ -85,7 +85,7 @@ type Volumes struct {
 	// otherPlatforms says what becomes of an image that names another operating system or architecture than the node's in
 	// its configuration, and is not one of an index (of those, runtimes choose by platform). Refuse: it is not mounted, and
 	// its pod's events say why. Mount: its files are shown; for images of data, whose builders had to name a platform.
-	// Volumes that exist stay as they are.
+	// Mounted volumes stay.
 	// +kubebuilder:default=Refuse
 	// +optional
 	OtherPlatforms OtherPlatforms `json:"otherPlatforms,omitempty"`
