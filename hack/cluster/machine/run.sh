@@ -5,7 +5,7 @@
 #
 #   RUN              the scenarios of guest.sh to run ("runtimes kubelets whole"); whole is the slow one
 #   TESTS            the tests that the scenario quotas runs, packages of the test module with a pattern: "node=Limit"
-#   IMAGECSI_FAULTS  all: those that kill the node plugin do so at every step, not at one in nine (an hour)
+#   IMAGECSI_FAULTS  all: those that kill the node plugin do so at every step, not at one in nine (forty minutes)
 #   CPUS, MEMORY     of the virtual machine (1, 6G); on a busy machine more processors only wait for each other
 #   KERNEL           meta package of the kernel (linux-image-cloud-amd64)
 #   EXTRA_PACKAGES   more Debian packages for the guest, e.g. apparmor
