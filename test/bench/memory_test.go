@@ -123,11 +123,24 @@ func benchmarkMemory(b *testing.B, target *nodes.Target, writable bool, of strin
 	before := usageOf(b, p, at)
 	cycle(cycles)
 	after := usageOf(b, p, at)
-	detail := func() string { return fmt.Sprintf("%s, then %s", before, after) }
-	measure(b, "memory after 10000 more volumes"+of, func() (float64, string) { return after.mebibytes / before.mebibytes, detail() })
-	measure(b, "files after 10000 more volumes"+of, func() (float64, string) { return float64(after.files - before.files), detail() })
-	measure(b, "threads after 10000 more volumes"+of, func() (float64, string) { return float64(after.threads - before.threads), detail() })
-	measure(b, "goroutines after 10000 more volumes"+of, func() (float64, string) { return float64(after.goroutines - before.goroutines), detail() })
+	// Another try is as many volumes again. A leak grows with each of them; what the Go runtime makes when calls happen to block
+	// at the same time, and keeps, such as threads, does not.
+	growth := func(figure func() float64) func() (float64, string) {
+		tried := false
+		return func() (float64, string) {
+			if tried {
+				before = after
+				cycle(cycles)
+				after = usageOf(b, p, at)
+			}
+			tried = true
+			return figure(), fmt.Sprintf("%s, then %s", before, after)
+		}
+	}
+	measure(b, "memory after 10000 more volumes"+of, growth(func() float64 { return after.mebibytes / before.mebibytes }))
+	measure(b, "files after 10000 more volumes"+of, growth(func() float64 { return float64(after.files - before.files) }))
+	measure(b, "threads after 10000 more volumes"+of, growth(func() float64 { return float64(after.threads - before.threads) }))
+	measure(b, "goroutines after 10000 more volumes"+of, growth(func() float64 { return float64(after.goroutines - before.goroutines) }))
 	measure(b, "programs started by the node plugin"+of, func() (float64, string) { return children(b, at), "page faults of child processes" })
 	must(b, held[0].unpublish())
 	p.Stop(b, syscall.SIGTERM) // it takes no time from the next one
