@@ -1,6 +1,7 @@
 package imagestore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -39,21 +40,12 @@ func ParseOtherPlatforms(text string) (OtherPlatforms, error) {
 // Check returns ErrOtherPlatform, with a sentence, for an image that is refused. One that names no platform is for every
 // node. Variants of an architecture do not count: an image for amd64/v3 may hold no program that needs it.
 func (o OtherPlatforms) Check(image ocispec.Platform) error {
-	if o == MountOthers || image.OS == "" && image.Architecture == "" {
-		return nil
-	}
 	node := ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
-	if image.OS == "" {
-		image.OS = node.OS
-	}
-	if image.Architecture == "" {
-		image.Architecture = node.Architecture
-	}
-	plain := platforms.Normalize(ocispec.Platform{OS: image.OS, Architecture: image.Architecture})
-	if platforms.Only(node).Match(plain) {
+	built := ocispec.Platform{OS: cmp.Or(image.OS, node.OS), Architecture: cmp.Or(image.Architecture, node.Architecture)}
+	if o == MountOthers || platforms.Only(node).Match(built) {
 		return nil
 	}
 	return fmt.Errorf("%w: it is built for %.32q on %.32q, and the node is %s on %s; push it for that platform, keep the pod off "+
 		"such nodes, or have the driver mount such images (spec.volumes.otherPlatforms: %s)",
-		ErrOtherPlatform, image.OS, image.Architecture, node.OS, node.Architecture, MountOthers)
+		ErrOtherPlatform, built.OS, built.Architecture, node.OS, node.Architecture, MountOthers)
 }
