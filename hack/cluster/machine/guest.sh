@@ -176,6 +176,7 @@ start_kubelet() {
 
 # Tests whose nodes keep everything on a file system that limits directories.
 quotas() {
+	want [ -s /tests ] || return
 	for kind in ext4 xfs; do
 		want with_quotas $kind || continue
 		while read -r tests; do
