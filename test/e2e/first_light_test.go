@@ -36,6 +36,7 @@ func TestFirstLight(t *testing.T) {
 		{"pods on both nodes read known bytes", podsRead},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
+		{"a pod ends whatever was mounted inside its volume", mountsInsideAVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},
 		{"claims of a StorageClass get volumes, which go with them", claimGetsItsVolume},
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},

@@ -107,7 +107,7 @@ func (e *Engine) checkShared(rel string) error {
 	switch {
 	case err != nil:
 		return err
-	case holder.Shared:
+	case holder.peers != 0:
 		return nil
 	case e.config.NamespaceDir == "":
 		return fmt.Errorf("what is mounted in %s stays in this container, for its mount %s is not shared: "+
@@ -189,7 +189,7 @@ func receives(path string) (bool, error) {
 		return false, fmt.Errorf("looking at the test directory in this container: %w", err)
 	}
 	holder, err := holderOf(real)
-	return holder.receives, err
+	return holder.master != 0, err
 }
 
 // device returns the number of the file system that holds path.

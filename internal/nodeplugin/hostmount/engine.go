@@ -17,7 +17,9 @@ type Engine struct {
 	projects      sync.Mutex // held from the choice of a free project ID until it is in use
 
 	mounting pool // the mount threads
-	looking  pool // one thread of its own, for a file system that hangs must not keep others from being mounted
+	// One thread each, for a file system that hangs must not keep others from being mounted.
+	looking  pool // looks into volumes
+	clearing pool // unmounts what others mounted beneath a target
 	plain    plainLayers
 	closed   chan struct{}
 	close    sync.Once
@@ -34,6 +36,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		config:   config,
 		mounting: pool{requests: make(chan request)},
 		looking:  pool{requests: make(chan request)},
+		clearing: pool{requests: make(chan request)},
 		closed:   make(chan struct{}),
 	}
 	if err := e.startThreads(); err != nil {
@@ -49,7 +52,8 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close ends the mount threads after the requests that run. It does not wait for a look at a volume. Mounts stay.
+// Close ends the mount threads after the requests that run. It does not wait for a look at a volume, nor for what others
+// mounted beneath one. Mounts stay.
 func (e *Engine) Close() error {
 	e.close.Do(func() { close(e.closed) })
 	e.mounting.threads.Wait()
@@ -87,13 +91,19 @@ func (e *Engine) do(ctx context.Context, f func() error) error {
 // look runs f, which looks into a volume and changes nothing, on the thread for that. It waits no longer than ctx lives,
 // and f may end later: nothing that it writes to may be read after an error.
 func (e *Engine) look(ctx context.Context, f func() error) error {
+	return e.within(ctx, &e.looking, f, "the look at another volume, whose file system does not answer, has not ended")
+}
+
+// within runs f on the one thread of a pool. It waits no longer than ctx lives, and f may end later. Taken says what keeps
+// the thread from f when it is not free in time.
+func (e *Engine) within(ctx context.Context, p *pool, f func() error, taken string) error {
 	r := request{run: f, done: make(chan error, 1)}
 	select {
-	case e.looking.requests <- r:
+	case p.requests <- r:
 	case <-e.closed:
 		return ErrClosed
 	case <-ctx.Done():
-		return fmt.Errorf("the look at another volume, whose file system does not answer, has not ended: %w", ctx.Err())
+		return fmt.Errorf("%s: %w", taken, ctx.Err())
 	}
 	select {
 	case err := <-r.done:

@@ -9,6 +9,9 @@ var (
 	// ErrBusy says that a mount could not be taken away because files in it are in use.
 	ErrBusy = errors.New("the mount is in use")
 
+	// ErrNotEmpty says that a directory on which nothing is mounted holds files, which are not ours to remove.
+	ErrNotEmpty = errors.New("the directory holds files, and nothing is mounted on it")
+
 	// ErrTooManyLayers says that an overlay has more layers than the kernel stacks.
 	ErrTooManyLayers = errors.New("too many layers")
 

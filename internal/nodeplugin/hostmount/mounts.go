@@ -26,10 +26,10 @@ type Mount struct {
 	Root     string // the directory of the file system that is mounted: "/" unless it is a bind
 	Upper    string // an overlay's upper directory as its mounter named it; empty for what is read-only for good
 	ReadOnly bool   // the mount or its file system is read-only
-	Shared   bool   // mounts made beneath it propagate to its peers
 
-	receives   bool // mounts made beneath another mount propagate to it
 	id, parent int
+	peers      int    // the peer group to which what is mounted and unmounted beneath it propagates; 0 is none
+	master     int    // the peer group from which it receives that; 0 is none
 	device     uint64 // of the file system, as stat(2) tells it
 }
 
@@ -136,14 +136,25 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 			Root:     info.Root,
 			Upper:    upperOf(info),
 			ReadOnly: hasOption(info.Options, "ro") || hasOption(info.VFSOptions, "ro"),
-			Shared:   strings.Contains(info.Optional, "shared:"),
-			receives: strings.Contains(info.Optional, "master:"),
 			id:       info.ID,
 			parent:   info.Parent,
+			peers:    groupOf(info.Optional, "shared:"),
+			master:   groupOf(info.Optional, "master:"),
 			device:   unix.Mkdev(uint32(info.Major), uint32(info.Minor)),
 		})
 	}
 	return mounts, nil
+}
+
+// groupOf reads a peer group from the optional fields of a line, 0 if there is none (proc_pid_mountinfo(5), field 7).
+func groupOf(fields, tag string) int {
+	for field := range strings.FieldsSeq(fields) {
+		if number, ok := strings.CutPrefix(field, tag); ok {
+			group, _ := strconv.Atoi(number)
+			return group
+		}
+	}
+	return 0
 }
 
 // upperOf reads the upper directory from an overlay's options.

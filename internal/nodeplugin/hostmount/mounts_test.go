@@ -22,7 +22,7 @@ func TestMountTableOfLongLines(t *testing.T) {
 	}
 	for _, m := range mounts {
 		want := Mount{Target: "/var/lib/kubelet/pods/a b/mount", Source: `imagecsi:d@sha256:0\#1`, FSType: "overlay",
-			Root: "/", ReadOnly: true, Shared: true, id: 61, parent: 29, device: 52}
+			Root: "/", ReadOnly: true, id: 61, parent: 29, peers: 7, device: 52}
 		if m != want {
 			t.Errorf("%+v", m)
 		}
@@ -116,18 +116,18 @@ func FuzzMountTable(f *testing.F) {
 
 // FuzzMountLines writes mounts as the kernel does, reads them back and wants what went in.
 func FuzzMountLines(f *testing.F) {
-	f.Add("/pods/a b/mount", `imagecsi:d@sha256:0\#1`, "/", "/k/volumes/1/upper", "/l/2:/l/1", uint16(61), uint16(29), true, false, true)
-	f.Add("/mnt", "s", "/", "/k/a b,c=d\\/upper", "/l", uint16(1), uint16(2), false, false, false)
-	f.Add("/\t\n/-", "-", `/\040`, "", "/l", uint16(0), uint16(0), false, true, false)
-	f.Add("/ - overlay s rw", "", "/\xff\r", "relative/fs", strings.Repeat(":/layer", 10_000), uint16(9), uint16(9), true, true, true)
-	f.Fuzz(func(t *testing.T, target, source, root, upper, lowers string, id, parent uint16, readOnly, shared, receives bool) {
+	f.Add("/pods/a b/mount", `imagecsi:d@sha256:0\#1`, "/", "/k/volumes/1/upper", "/l/2:/l/1", uint16(61), uint16(29), uint8(0), uint8(3), true)
+	f.Add("/mnt", "s", "/", "/k/a b,c=d\\/upper", "/l", uint16(1), uint16(2), uint8(0), uint8(0), false)
+	f.Add("/\t\n/-", "-", `/\040`, "", "/l", uint16(0), uint16(0), uint8(7), uint8(0), false)
+	f.Add("/ - overlay s rw", "", "/\xff\r", "relative/fs", strings.Repeat(":/layer", 10_000), uint16(9), uint16(9), uint8(255), uint8(1), true)
+	f.Fuzz(func(t *testing.T, target, source, root, upper, lowers string, id, parent uint16, peers, master uint8, readOnly bool) {
 		for _, text := range []string{target, source, root, upper} {
 			if strings.ContainsRune(text, 0) || len(text) > maxPath {
 				return
 			}
 		}
-		want := Mount{Target: target, Source: source, FSType: "overlay", Root: root, Upper: upper, ReadOnly: readOnly, Shared: shared,
-			receives: receives, id: int(id), parent: int(parent), device: 52}
+		want := Mount{Target: target, Source: source, FSType: "overlay", Root: root, Upper: upper, ReadOnly: readOnly,
+			peers: int(peers), master: int(master), id: int(id), parent: int(parent), device: 52}
 		line := kernelLine(want, lowers)
 		mounts, err := parseMounts(strings.NewReader(line + line))
 		if err != nil || len(mounts) != 2 {
@@ -149,11 +149,11 @@ func kernelLine(m Mount, lowers string) string {
 	const inPaths, inStrings, inOptions = " \t\n\\", " \t\n\\#", ",= \t\n\\"
 	access := map[bool]string{true: "ro", false: "rw"}[m.ReadOnly]
 	optional, upper := "", ""
-	if m.Shared {
-		optional += " shared:7"
+	if m.peers != 0 {
+		optional += fmt.Sprintf(" shared:%d", m.peers)
 	}
-	if m.receives {
-		optional += " master:1"
+	if m.master != 0 {
+		optional += fmt.Sprintf(" master:%d propagate_from:9", m.master)
 	}
 	if m.Upper != "" {
 		upper = ",upperdir=" + kernelEscape(m.Upper, inOptions) + ",workdir=/w"

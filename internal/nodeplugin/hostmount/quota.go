@@ -3,6 +3,7 @@ package hostmount
 import (
 	"errors"
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,20 @@ func setProject(fd int, project uint32) error {
 	err = ioctl(fd, setFileAttributes, unsafe.Pointer(&attributes)) //nolint:gosec // ioctl(2) takes a pointer
 	if err != nil {
 		return noQuota("giving a directory its project", err)
+	}
+	return nil
+}
+
+// KeepProject has an open directory keep its project to itself: what is moved or made there may be of another one.
+func KeepProject(dir *os.File) error {
+	attributes, err := fileAttributesOf(int(dir.Fd()))
+	if err != nil || attributes.flags&inheritProject == 0 {
+		return err
+	}
+	attributes.flags &^= inheritProject
+	err = ioctl(int(dir.Fd()), setFileAttributes, unsafe.Pointer(&attributes)) //nolint:gosec // ioctl(2) takes a pointer
+	if err != nil {
+		return fmt.Errorf("having a directory keep its project to itself: %w", err)
 	}
 	return nil
 }

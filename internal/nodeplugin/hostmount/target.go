@@ -64,8 +64,8 @@ func openPlain(root int, rel string) (int, error) {
 		// A rename elsewhere kept the kernel from being sure.
 		fd, err = unix.Openat2(root, rel, &how)
 	}
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-		// A kernel before 5.6, or a seccomp profile of that age.
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENAMETOOLONG) {
+		// A kernel before 5.6, or a seccomp profile of that age; or a path that was made step by step.
 		return walk(root, rel, false)
 	}
 	return fd, err

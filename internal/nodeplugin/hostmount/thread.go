@@ -35,7 +35,7 @@ func (e *Engine) startThreads() error {
 		defer closeFD(fd)
 		namespace = fd
 	}
-	for p, threads := range map[*pool]int{&e.mounting: e.config.Threads, &e.looking: 1} {
+	for p, threads := range map[*pool]int{&e.mounting: e.config.Threads, &e.looking: 1, &e.clearing: 1} {
 		for range threads {
 			started := make(chan error, 1)
 			p.threads.Add(1)

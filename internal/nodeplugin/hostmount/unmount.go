@@ -19,9 +19,10 @@ const (
 	busyPause = 50 * time.Millisecond
 )
 
-// Unmount takes every mount at target away and removes the directory. Nothing there is success. While files are in
-// use it tries again for a few seconds, then fails with ErrBusy; it never detaches lazily, for the layers of such a
-// mount may not be freed.
+// Unmount takes every mount at target away, with what others mounted beneath it, and removes the directory. Nothing there
+// is success. While files are in use it tries again for a few seconds, then fails with ErrBusy; it never detaches lazily,
+// for the layers of such a mount may not be freed. A directory that is not empty when nothing is mounted there stays:
+// ErrNotEmpty.
 func (e *Engine) Unmount(ctx context.Context, target string) error {
 	return e.unmount(ctx, target, removeDir)
 }
@@ -39,6 +40,17 @@ func (e *Engine) unmount(ctx context.Context, target string, then func(parent in
 		err := e.do(ctx, func() error { return e.unmountBeneath(rel, then) })
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrNotEmpty) {
+			cleared, stays := e.clearBeneath(ctx, rel)
+			switch {
+			case cleared > 0:
+				continue
+			case errors.Is(stays, ErrBusy):
+				err = stays // and so is the target
+			default:
+				err = errors.Join(err, stays)
+			}
 		}
 		err = fmt.Errorf("unmounting %s: %w", target, err)
 		if !errors.Is(err, ErrBusy) {
@@ -93,6 +105,48 @@ func unmountAll(root int, rel string, then func(parent int, name string) error) 
 	}
 }
 
+// MoveDir gives the directory at target, on which nothing is mounted, another path beneath the root. Both have to be on one
+// file system, and one mount of it. Errors: ErrBusy if something is mounted there, ErrBadTarget, or the kernel's own: EXDEV
+// if they are not on one file system, or in different projects of it.
+func (e *Engine) MoveDir(ctx context.Context, target, to string) error {
+	from, err := e.beneathRoot(target)
+	if err != nil {
+		return err
+	}
+	rel, err := e.beneathRoot(to)
+	if err != nil {
+		return err
+	}
+	if err := e.do(ctx, func() error { return e.moveDir(from, rel) }); err != nil {
+		return fmt.Errorf("moving %s to %s: %w", target, to, err)
+	}
+	return nil
+}
+
+// moveDir runs on a mount thread.
+func (e *Engine) moveDir(from, to string) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	fromParent, err := openDir(root, path.Dir(from))
+	if err != nil {
+		return err
+	}
+	defer closeFD(fromParent)
+	toParent, err := openDir(root, path.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer closeFD(toParent)
+	err = unix.Renameat(fromParent, path.Base(from), toParent, path.Base(to))
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return err
+}
+
 // keepDir leaves it as it is.
 func keepDir(int, string) error { return nil }
 
@@ -106,6 +160,8 @@ func removeDir(parent int, name string) error {
 		return fmt.Errorf("%w: %q is not a directory", ErrBadTarget, name)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w: the directory is still a mount point", ErrBusy)
+	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST): // either may be told, see rmdir(2)
+		return fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	default:
 		return fmt.Errorf("removing the directory: %w", err)
 	}

@@ -46,6 +46,7 @@ func codeOf(err error) codes.Code {
 		{imagestore.ErrOtherPlatform, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrBusy, codes.FailedPrecondition},
+		{hostmount.ErrNotEmpty, codes.FailedPrecondition},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
 		{hostmount.ErrOptionsTooLong, codes.FailedPrecondition},
 		{hostmount.ErrBadLayer, codes.FailedPrecondition},

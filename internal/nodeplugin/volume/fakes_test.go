@@ -216,13 +216,23 @@ func (w *world) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 	})
 }
 
+// Unmount also removes the directory, which is there if a test made it.
 func (w *world) Unmount(_ context.Context, target string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.act("unmount", func() error {
 		delete(w.mounts, target)
+		if err := syscall.Rmdir(target); errors.Is(err, syscall.ENOTEMPTY) {
+			return fmt.Errorf("%w: %w", hostmount.ErrNotEmpty, err)
+		}
 		return nil
 	})
+}
+
+func (w *world) MoveDir(_ context.Context, target, to string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("move", func() error { return os.Rename(target, to) })
 }
 
 func (w *world) Mounts(context.Context) ([]hostmount.Mount, error) {

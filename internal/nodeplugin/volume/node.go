@@ -59,6 +59,7 @@ const (
 type Mounter interface {
 	MountOverlay(ctx context.Context, o hostmount.Overlay) error
 	Unmount(ctx context.Context, target string) error
+	MoveDir(ctx context.Context, target, to string) error
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
 	List(ctx context.Context, dir string) ([]string, error)
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
@@ -112,6 +113,7 @@ type Node struct {
 	log      *slog.Logger
 	source   string // what the source string of our overlays starts with
 	emptyDir string
+	keptDir  string // of files that pods wrote where their volume was not
 	data     directories
 
 	limitFallback LimitFallback
@@ -147,6 +149,7 @@ func New(c Config) (*Node, error) {
 		log:           c.Logger,
 		source:        sourcePrefix + c.Driver + "@",
 		emptyDir:      filepath.Join(base, "empty"),
+		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, "volumes")},
 		limitFallback: c.LimitFallback,
 		releaseAfter:  orDefault(c.ReleaseAfter, DefaultReleaseAfter),
@@ -164,7 +167,7 @@ func New(c Config) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	// The empty directory takes part in mounts that any user may look at; the data of volumes is root's alone.
-	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.data.root: 0o700} {
+	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("preparing the driver's directory below the kubelet root %s: %w", c.KubeletRoot, err)
 		}

@@ -8,8 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
 const (
@@ -22,8 +25,8 @@ const (
 )
 
 // removeTree removes a directory and everything in it, in place of os.RemoveAll, which opens all levels at once and cannot
-// be stopped. What lies too deep is moved up to the top and removed from there. Links are not followed. What another
-// file system is mounted on stays, with the directories that lead there. A directory that is not there is success.
+// be stopped. What lies too deep is moved up to the top and removed from there. Links are not followed. What something is
+// mounted on stays, be it of the same file system, with the directories that lead there. A directory that is not there is success.
 func removeTree(ctx context.Context, path string) error {
 	parent, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -108,10 +111,25 @@ func (r *removal) removeName(ctx context.Context, dir *os.File, name string, lev
 	case level < openLevels:
 		return r.removeDir(ctx, dir, name, level+1)
 	}
-	if err := unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), rand.Text()); err != nil {
+	if err := r.moveUp(dir, name); err != nil {
 		return fmt.Errorf("moving the directory %q up: %w", name, err)
 	}
 	return nil
+}
+
+// moveUp moves a directory to the top. A top that hands down its quota's project, as one beneath a directory that an
+// administrator limits does, takes nothing of another project (EXDEV); what is limited by itself, or was given a project by
+// the pod, is of another one. Nothing stays in the top, so it need not hand anything down.
+func (r *removal) moveUp(dir *os.File, name string) error {
+	to := rand.Text()
+	err := unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), to)
+	if !errors.Is(err, unix.EXDEV) {
+		return err
+	}
+	if kept := hostmount.KeepProject(r.top); kept != nil {
+		return errors.Join(err, kept)
+	}
+	return unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), to)
 }
 
 // openBeneath opens a directory in another one, without following a link or entering a mount.
@@ -126,7 +144,7 @@ func openBeneath(parent *os.File, name string) (*os.File, error) {
 		case err == nil:
 			return os.NewFile(uintptr(fd), name), nil
 		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-			return openSameDevice(parent, name)
+			return openSameMount(parent, name)
 		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
 			return nil, err
 		}
@@ -134,17 +152,16 @@ func openBeneath(parent *os.File, name string) (*os.File, error) {
 	}
 }
 
-// openSameDevice is openBeneath on a kernel before 5.6, or under a seccomp profile of that age: a mount of the same file
-// system is not told apart there.
-func openSameDevice(parent *os.File, name string) (*os.File, error) {
+// openSameMount is openBeneath on a kernel before 5.6, or under a seccomp profile of that age.
+func openSameMount(parent *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	dir := os.NewFile(uintptr(fd), name)
-	var inner, outer unix.Stat_t
-	err = errors.Join(unix.Fstat(fd, &inner), unix.Fstat(int(parent.Fd()), &outer))
-	if err == nil && inner.Dev != outer.Dev {
+	inner, err := mountOf(dir)
+	outer, outerErr := mountOf(parent)
+	if err = errors.Join(err, outerErr); err == nil && inner != outer {
 		err = unix.EXDEV
 	}
 	if err != nil {
@@ -152,4 +169,21 @@ func openSameDevice(parent *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	return dir, nil
+}
+
+// mountOf returns the ID of the mount that an open file lies in, which also tells apart two mounts of one file system
+// (proc_pid_fdinfo(5), 3.15).
+func mountOf(file *os.File) (string, error) {
+	const key = "mnt_id:"
+	path := fmt.Sprintf("/proc/self/fdinfo/%d", file.Fd())
+	info, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(info)) {
+		if id, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(id), nil
+		}
+	}
+	return "", fmt.Errorf("%s has no %q", path, key)
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -191,21 +193,30 @@ func TestARemovalEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAnOldKernelOpensNoLinkAndNoOtherFileSystemEither(t *testing.T) {
+func TestAnOldKernelOpensNoLinkAndNoMountEither(t *testing.T) {
 	top := tree(t)
-	if err := errors.Join(os.Mkdir(filepath.Join(top, "dir"), 0o755), os.Symlink("dir", filepath.Join(top, "link"))); err != nil {
+	bound := filepath.Join(top, "bound")
+	if err := errors.Join(os.Mkdir(filepath.Join(top, "dir"), 0o755), os.Mkdir(bound, 0o755), os.Symlink("dir", filepath.Join(top, "link"))); err != nil {
 		t.Fatal(err)
 	}
+	if err := unix.Mount(t.TempDir(), bound, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(bound, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, c := range []struct {
 		parent, name string
 		want         error
-	}{{top, "dir", nil}, {top, "link", unix.ENOTDIR}, {top, "missing", unix.ENOENT}, {"/", "proc", unix.EXDEV}} {
+	}{{top, "dir", nil}, {top, "link", unix.ENOTDIR}, {top, "missing", unix.ENOENT}, {"/", "proc", unix.EXDEV}, {top, "bound", unix.EXDEV}} {
 		parent, err := os.Open(c.parent)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer parent.Close()
-		dir, err := openSameDevice(parent, c.name)
+		dir, err := openSameMount(parent, c.name)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s in %s: %v, want %v", c.name, c.parent, err, c.want)
 		}
@@ -213,4 +224,70 @@ func TestAnOldKernelOpensNoLinkAndNoOtherFileSystemEither(t *testing.T) {
 			_ = dir.Close()
 		}
 	}
+}
+
+// xfs mounts a new file system that has projects, with or without quotas.
+func xfs(t *testing.T) string {
+	t.Helper()
+	mkfs, err := exec.LookPath("mkfs.xfs")
+	if err != nil {
+		t.Skip(err)
+	}
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 300<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+		t.Skipf("nothing can be mounted here: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// setProject gives a directory a project, which what is made in it inherits.
+func setProject(t *testing.T, path string, project uint32) {
+	t.Helper()
+	const get, set, inherit = 0x801c581f, 0x401c5820, 0x200
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	var attributes struct {
+		flags, _, _, project, _ uint32
+		_                       [8]byte
+	}
+	for _, request := range []uintptr{get, set} {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), request, uintptr(unsafe.Pointer(&attributes))); errno != 0 {
+			t.Fatal(errno)
+		}
+		attributes.flags, attributes.project = attributes.flags|inherit, project
+	}
+}
+
+// Below a directory that an administrator limits, everything is of that project but for what has a limit of its own, and what
+// a pod has given yet another one.
+func TestADeepTreeOfOtherProjectsIsRemoved(t *testing.T) {
+	limited := xfs(t)
+	setProject(t, limited, 7)
+	top := filepath.Join(limited, "volume")
+	for path, project := range map[string]uint32{"upper": 1<<30 + 1, "upper/a/b": 1<<30 + 2} {
+		path = filepath.Join(top, path)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		setProject(t, path, project)
+		nest(t, path, 3*openLevels)
+	}
+	if err := removeTree(t.Context(), top); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, top)
 }
