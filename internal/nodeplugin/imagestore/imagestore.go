@@ -52,8 +52,14 @@ type Store interface {
 	// Pins lists the IDs of the trees that this driver has pinned.
 	Pins(ctx context.Context) ([]string, error)
 
-	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success.
+	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success. The end of ctx keeps
+	// it from beginning, and no longer ends it once it has begun: it returns when the runtime has answered or can answer
+	// no more. After an error the tree may be pinned or not; nothing that was read before tells.
 	Unpin(ctx context.Context, treeID string) error
+
+	// Collect has the runtime free the disk of what was unpinned, where it would not do so by itself. It may take as long
+	// as there are files to remove; when ctx ends, the runtime goes on alone.
+	Collect(ctx context.Context) error
 
 	// Close releases the connection to the store. Pins stay.
 	Close() error

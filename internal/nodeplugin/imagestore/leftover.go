@@ -31,7 +31,8 @@ type Adopter interface {
 	// Leftovers lists what certainly comes from the driver of before.
 	Leftovers(ctx context.Context) ([]Leftover, error)
 
-	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success.
+	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with Store.Unpin, the
+	// end of ctx keeps it from beginning, and no longer ends it once it has begun.
 	RemoveLeftover(ctx context.Context, name string) error
 }
 

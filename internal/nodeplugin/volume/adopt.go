@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -82,6 +83,11 @@ func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
 	if _, err := n.data.identify(directoryName(r.VolumeID, r.Target)); !errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it has data of this driver
 	}
+	unlock, err := n.legacy.Lock(ctx, r.VolumeID)
+	if err != nil {
+		return false, fmt.Errorf("earlier data of volume %q is being removed, and the container runtime has not answered yet: %w", r.VolumeID, err)
+	}
+	defer unlock()
 	found, err := n.dataOfBefore(ctx, r.VolumeID, r.Target)
 	if err != nil {
 		return false, fmt.Errorf("looking for earlier data of volume %q: %w", r.VolumeID, err)
@@ -120,11 +126,12 @@ func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
 	if len(found) == 0 && err == nil {
 		return
 	}
-	mounts, mountErr := n.mounter.Mounts(ctx)
-	err = errors.Join(err, mountErr)
 	for _, l := range found {
-		if err == nil && !isShown(l, mounts) {
-			err = n.removeLeftover(ctx, l)
+		if err == nil {
+			err = n.removeLeftover(ctx, l, func() (bool, error) {
+				mounts, err := n.mounter.Mounts(ctx)
+				return isShown(l, mounts), err
+			})
 		}
 	}
 	if err != nil {
@@ -132,13 +139,25 @@ func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
 	}
 }
 
-func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover) error {
-	if err := n.adoption.store.RemoveLeftover(ctx, l.Name); err != nil {
+// removeLeftover removes a leftover that is not needed, which it asks again once the leftover cannot be mounted any more:
+// from then until its removal has ended, however long the runtime takes.
+func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover, needed func() (bool, error)) error {
+	unlock, ok := n.legacy.TryLock(cmp.Or(l.VolumeID, l.Name))
+	if !ok {
+		return nil
+	}
+	if needed, err := needed(); needed || err != nil {
+		unlock()
 		return err
 	}
-	n.findings.removedLeftovers.Add(1)
-	n.log.Info("removed what the driver of before left", "leftover", l.Name, "volume", l.VolumeID, "targets", l.Targets)
-	return nil
+	return n.throughout(ctx, "the removal of a leftover", unlock, func(ctx context.Context) error {
+		if err := n.adoption.store.RemoveLeftover(ctx, l.Name); err != nil {
+			return err
+		}
+		n.findings.removedLeftovers.Add(1)
+		n.log.Info("removed what the legacy driver left", "leftover", l.Name, "volume", l.VolumeID, "targets", l.Targets)
+		return nil
+	})
 }
 
 // sweepLeftovers removes what the driver of before left for pods that are gone, and returns when to look again. Where
@@ -180,7 +199,7 @@ func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now
 		case left > 0:
 			next, kept = min(next, left), kept+1
 		default:
-			if err := n.removeLeftover(ctx, l); err != nil {
+			if err := n.removeLeftover(ctx, l, func() (bool, error) { return n.needsLeftover(ctx, l) }); err != nil {
 				errs, kept = append(errs, err), kept+1
 			}
 		}
@@ -230,6 +249,16 @@ func (n *Node) leftoverUse(ctx context.Context, all []imagestore.Leftover, mount
 		}
 	}
 	return use, nil
+}
+
+// needsLeftover reports whether a pod may need a leftover now.
+func (n *Node) needsLeftover(ctx context.Context, l imagestore.Leftover) (bool, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return false, err
+	}
+	use, err := n.leftoverUse(ctx, []imagestore.Leftover{l}, mounts)
+	return use.shows(l) || use.awaits(l) || !use.knows(l), err
 }
 
 // shows tells whether a leftover is mounted.

@@ -382,3 +382,48 @@ func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {
 		t.Error("the driver of before may have left something under its other name since, and nobody looked")
 	}
 }
+
+func TestDataOfTheLegacyDriverIsNotMountedWhileItIsBeingRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, root := newWorld(), t.TempDir()
+		b := publishedBefore(t, w, root, "static", true)
+		n := w.node(t, root)
+		resume := w.stall()
+		began := time.Now()
+		if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil || time.Since(began) > dropPatience {
+			t.Errorf("the unpublish took %s: %v", time.Since(began), err)
+		}
+		if err := n.Publish(within(t, time.Second), b.request); !errors.Is(err, context.DeadlineExceeded) || len(w.mounts) != 0 {
+			t.Errorf("a publish while the data may go: %v, mounts %v", err, w.mounts)
+		}
+		resume()
+		synctest.Wait()
+		if err := n.Publish(within(t, time.Minute), b.request); err != nil || len(w.left) != 0 {
+			t.Errorf("a publish afterwards: %v, leftovers %v", err, w.left)
+		}
+		w.expectWhole(t)
+	})
+}
+
+func TestThePodOfALeftoverMayComeBackUntilTheLastMoment(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	b := publishedBefore(t, w, root, "static", true)
+	request(t, root, "this-plugin", false)
+	n := w.node(t, root)
+	b.podGoes(t, root, "static")
+	w.reboot()
+	now := time.Now()
+	if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
+		t.Fatal(err)
+	}
+	n.mounter = &listHook{world: w, listed: func() {
+		request(t, root, "static", true)
+		if err := n.Publish(t.Context(), b.request); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := n.sweep(t.Context(), now.Add(DefaultOrphanAfter), n.releaseAfter); err != nil || len(w.left) != 1 {
+		t.Errorf("leftovers %v (%v)", w.left, err)
+	}
+	w.expectWhole(t)
+}

@@ -154,6 +154,23 @@ func (d directories) identify(name string) (identity, error) {
 	return id, nil
 }
 
+// trees are what the data of the writable volumes lies on top of. The error is of what cannot be identified.
+func (d directories) trees() ([]string, error) {
+	found, err := d.list()
+	errs := []error{err}
+	var trees []string
+	for _, name := range found.volumes {
+		id, err := d.identify(name)
+		switch {
+		case err == nil:
+			trees = append(trees, id.Tree)
+		case !errors.Is(err, fs.ErrNotExist): // it may have been unpublished this moment
+			errs = append(errs, err)
+		}
+	}
+	return trees, errors.Join(errs...)
+}
+
 // setAside takes a directory's name away, at once or not at all, and tells whether it was there.
 func (d directories) setAside(name string) (bool, error) {
 	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, name+"."+rand.Text()+removedSuffix))

@@ -32,9 +32,10 @@ type world struct {
 	calls  []string
 	faults map[string]int // a call's name -> how many more times it fails; negative: after it had its effect
 
-	onUnpin   func() // runs after Unpin had its effect, before it returns
-	onEnsure  func() // runs in Ensure
-	onUnlimit func() // runs first in Unlimit, which is the first act of a removal
+	stalled   chan struct{} // if not nil: takings-away have no effect before it is closed, whoever waits for their answer
+	onUnpin   func()        // runs after Unpin had its effect, before it returns
+	onEnsure  func()        // runs in Ensure
+	onUnlimit func()        // runs first in Unlimit, which is the first act of a removal
 	fallback  LimitFallback
 	held      bool // what the last Ensure was told
 	broken    []string
@@ -139,7 +140,37 @@ func (w *world) Pins(context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(w.pins)), nil
 }
 
-func (w *world) Unpin(_ context.Context, id string) error {
+// later waits until the runtime gets to what it was told. When ctx ends first, effect comes about later all the same.
+func (w *world) later(ctx context.Context, effect func() error) error {
+	w.mu.Lock()
+	stalled := w.stalled
+	w.mu.Unlock()
+	if stalled == nil {
+		return effect()
+	}
+	select {
+	case <-stalled:
+		return effect()
+	case <-ctx.Done():
+		go func() {
+			<-stalled
+			_ = effect()
+		}()
+		return ctx.Err()
+	}
+}
+
+func (w *world) Unpin(ctx context.Context, id string) error {
+	return w.later(ctx, func() error { return w.unpin(id) })
+}
+
+func (w *world) Collect(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("collect", func() error { return nil })
+}
+
+func (w *world) unpin(id string) error {
 	w.mu.Lock()
 	err := w.act("unpin", func() error {
 		for _, m := range w.mounts {
@@ -169,7 +200,11 @@ func (w *world) Leftovers(context.Context) ([]imagestore.Leftover, error) {
 	return all, err
 }
 
-func (w *world) RemoveLeftover(_ context.Context, name string) error {
+func (w *world) RemoveLeftover(ctx context.Context, name string) error {
+	return w.later(ctx, func() error { return w.removeLeftover(name) })
+}
+
+func (w *world) removeLeftover(name string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.act("remove leftover", func() error {

@@ -130,10 +130,12 @@ type Node struct {
 
 	targets keyed.Lock // held by one call for a target
 	making  keyed.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
-	trees   keyed.Lock // shared by publishes of a tree, held by its release
+	trees   keyed.Lock // shared by publishes of a tree, held by its release until the unpin has ended
+	legacy  keyed.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
 
-	unpins atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
-	wake   chan struct{}
+	unpins      atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
+	uncollected atomic.Bool   // something was unpinned, and the runtime has not freed its disk yet
+	wake        chan struct{}
 
 	aside    chan struct{} // says that a directory was set aside
 	removing sync.Mutex    // held while those are removed

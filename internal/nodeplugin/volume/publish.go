@@ -126,7 +126,7 @@ func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestor
 		}
 		release, err := n.trees.Share(ctx, tree.ID)
 		if err != nil {
-			return fmt.Errorf("waiting for image %s to be released by a clean-up: %w", r.Image, err)
+			return fmt.Errorf("image %s is being released, and the container runtime has not answered yet; the next try waits again: %w", r.Image, err)
 		}
 		if n.unpins.Load() == unpins {
 			defer release()

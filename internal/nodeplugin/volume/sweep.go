@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,12 @@ const (
 	// never is longer than anything stays out of use.
 	never = time.Duration(math.MaxInt64)
 
-	// sweepTimeout bounds one sweep, and with it every runtime call in it.
+	// sweepTimeout bounds one sweep but for its last act: how long it waits for the runtime's answers. What is under way
+	// then goes on, and keeps its lock.
 	sweepTimeout = time.Minute
+
+	// collectTimeout bounds how long a sweep waits at its end until the runtime has freed the disk.
+	collectTimeout = time.Minute
 )
 
 // Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, and removes what is set aside,
@@ -82,6 +87,12 @@ func (n *Node) ReleaseUnused(ctx context.Context) error {
 func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
 	n.sweeping.Lock()
 	defer n.sweeping.Unlock()
+	next, err := n.compare(ctx, now, releaseAfter)
+	return next, errors.Join(err, n.collect(ctx))
+}
+
+// compare compares what is on the node, and takes back what nothing uses.
+func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
 	mounts, err := n.mounter.Mounts(ctx)
@@ -104,56 +115,6 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	next, leftoverErr := n.sweepLeftovers(ctx, mounts, now)
 	next = min(next, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter), n.drafts.next(now, n.orphanAfter))
 	return next, errors.Join(dataErr, pinErr, leftoverErr)
-}
-
-// sweepPins releases the pins of trees that have been out of use for long enough.
-func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Time, after time.Duration) error {
-	pins, err := n.store.Pins(ctx)
-	if err != nil {
-		return fmt.Errorf("listing the pinned images: %w", err)
-	}
-	var unused []string
-	for _, tree := range pins {
-		if !used[tree] {
-			unused = append(unused, tree)
-		}
-	}
-	n.idlePins.update(unused, now)
-	var errs []error
-	for _, tree := range unused {
-		if n.idlePins.ripe(tree, now, after) {
-			errs = append(errs, n.release(ctx, tree))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// release unpins a tree unless a publish has begun to use it since the mount table was read.
-func (n *Node) release(ctx context.Context, tree string) error {
-	unlock, ok := n.trees.TryLock(tree)
-	if !ok {
-		return nil
-	}
-	defer unlock()
-	mounts, err := n.mounter.Mounts(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the mount table: %w", err)
-	}
-	for _, m := range mounts {
-		if used, ours := n.treeOf(m); ours && used == tree {
-			return nil
-		}
-	}
-	err = n.store.Unpin(ctx, tree)
-	// Counted even when it failed: the store may have unpinned the tree and lost the answer. And counted before the
-	// lock goes, so that a publish that pinned the tree meanwhile pins it again.
-	n.unpins.Add(1)
-	if err != nil {
-		return fmt.Errorf("releasing image tree %s: %w", tree, err)
-	}
-	n.idlePins.forget(tree)
-	n.log.Info("released an image that no volume uses", "tree", tree)
-	return nil
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
@@ -201,19 +162,23 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	defer func() { n.findings.orphanedData.Store(int64(len(n.orphans))) }()
 	for _, name := range orphans {
 		if n.orphans.ripe(name, now, n.orphanAfter) {
-			errs = append(errs, n.removeOrphan(name, targets[name]))
+			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))
 		}
 	}
 	return trees, doubt, errors.Join(errs...)
 }
 
-// removeOrphan removes the data of a pod that is gone, unless a call is at work on its target.
-func (n *Node) removeOrphan(name, target string) error {
+// removeOrphan removes the data of a pod that is gone, unless a call is at work on its target or has been since the sweep
+// looked: the kubelet starts static pods again under the same UID.
+func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 	unlock, ok := n.targets.TryLock(target)
 	if !ok {
 		return nil
 	}
 	defer unlock()
+	if gone, err := n.isAbandoned(ctx, target); !gone || err != nil {
+		return err
+	}
 	had, err := n.setAside(name)
 	if err != nil {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
@@ -224,6 +189,17 @@ func (n *Node) removeOrphan(name, target string) error {
 		n.log.Info("removing the data of a volume whose pod is gone", "target", target)
 	}
 	return nil
+}
+
+// isAbandoned reports whether nothing is mounted at a target and its pod is gone, now.
+func (n *Node) isAbandoned(ctx context.Context, target string) (bool, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return false, fmt.Errorf("reading the mount table: %w", err)
+	}
+	pods, err := n.mounter.List(ctx, n.data.pods)
+	isMounted := slices.ContainsFunc(mounts, func(m hostmount.Mount) bool { return m.Target == target })
+	return !isMounted && n.data.podIsGone(target, pods), err
 }
 
 // sweepDrafts drops the directories that a killed process left half-made. How long those lie there is counted here: the

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -20,9 +21,10 @@ func pin(t *testing.T, s *Store, ref string) imagestore.Tree {
 	return tree
 }
 
+// unpin unpins a tree and has containerd collect it, as a sweep does.
 func unpin(t *testing.T, s *Store, tree string) {
 	t.Helper()
-	if err := s.Unpin(testContext(t), tree); err != nil {
+	if err := errors.Join(s.Unpin(testContext(t), tree), s.Collect(testContext(t))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -48,7 +48,7 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	switch {
 	case pin.keeper != "":
 		asking.Go(func() error {
-			if tree, err := s.stillPinned(ctx, ref, last, pin); err == nil {
+			if tree, err := s.stillPinned(ctx, last, pin); err == nil {
 				f.pinned = &tree
 			}
 			return nil
@@ -70,21 +70,21 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 }
 
 // stillPinned returns the tree of a view that is there still. Its layers are read once.
-func (s *Store) stillPinned(ctx context.Context, ref string, last sight, pin kept) (imagestore.Tree, error) {
+func (s *Store) stillPinned(ctx context.Context, last sight, pin kept) (imagestore.Tree, error) {
 	created, err := s.created(ctx, last.tree, pin.keeper)
 	if err != nil || created.Equal(pin.created) {
 		return pin.tree, err
 	}
 	tree, err := s.viewed(ctx, last.tree, pin.keeper)
 	if err == nil {
-		s.seen.pinned(ref, last, kept{tree, pin.keeper, created})
+		s.seen.read(last.tree, kept{tree, pin.keeper, created})
 	}
 	return tree, err
 }
 
 // pin is an imagestore.PinFunc.
 func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
-	if f.pinned != nil {
+	if f.pinned != nil && f.store.seen.keeps(f.tree) {
 		return *f.pinned, nil
 	}
 	tree, err := f.store.pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)

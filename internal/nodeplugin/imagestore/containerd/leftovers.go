@@ -116,7 +116,10 @@ func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	if _, ok := imagestore.LeftoverKey(key); !ok {
 		return fmt.Errorf("snapshot %q is not one of the driver of before", name)
 	}
-	err := s.snapshotter(snapshotter).Remove(ctx, key)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := s.snapshotter(snapshotter).Remove(context.WithoutCancel(ctx), key)
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 		return fmt.Errorf("removing snapshot %s of the driver of before: %w", name, err)
 	}

@@ -198,27 +198,28 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 		return err
 	}
 	defer unlock()
-	if err := s.removeViews(ctx, tree); err != nil {
-		return err
-	}
-	s.seen.unpinned(tree)
-	s.logger.Info("unpinned image", "tree", tree)
-	return s.collect(ctx)
-}
-
-// removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
-// was lost.
-func (s *Store) removeViews(ctx context.Context, tree digest.Digest) error {
 	keepers, err := s.working(ctx)
 	if err != nil {
 		return err
 	}
-	for _, keeper := range keepers {
-		if err := s.removeView(ctx, tree, keeper); err != nil {
-			return err
-		}
+	// Before the removal: from here on nothing that was read of the pin is trusted. And without the caller's deadline:
+	// containerd does not end with it, so the view might go after somebody has found it.
+	s.seen.unpinned(tree)
+	if err := s.removeViews(context.WithoutCancel(ctx), tree, keepers); err != nil {
+		return err
 	}
+	s.logger.Info("unpinned image", "tree", tree)
 	return nil
+}
+
+// removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
+// was lost.
+func (s *Store) removeViews(ctx context.Context, tree digest.Digest, keepers []string) error {
+	var errs []error
+	for _, keeper := range keepers {
+		errs = append(errs, s.removeView(ctx, tree, keeper))
+	}
+	return errors.Join(errs...)
 }
 
 // removeView removes a tree's view from one snapshotter. None there is success.
@@ -230,9 +231,10 @@ func (s *Store) removeView(ctx context.Context, tree digest.Digest, keeper strin
 	return nil
 }
 
-// collect has containerd free the disk now. It does so at once only where something is deleted that way, and a lease is
-// the least of it.
-func (s *Store) collect(ctx context.Context) error {
+// Collect implements imagestore.Store. containerd collects at once only where something is deleted that way, and a lease
+// is the least of it.
+func (s *Store) Collect(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	lease, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(collectLease))
 	if err == nil {
 		err = s.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete)

@@ -58,6 +58,23 @@ func (m *memory) pinned(ref string, s sight, pin kept) {
 	m.sights[ref], m.pins[s.tree], m.latest = s, pin, pin.keeper
 }
 
+// read notes what was read of a pin, unless it is being unpinned since.
+func (m *memory) read(tree digest.Digest, pin kept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pins[tree].keeper != "" {
+		m.pins[tree] = pin
+	}
+}
+
+// keeps reports whether this process has pinned a tree and has not begun to unpin it.
+func (m *memory) keeps(tree digest.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pins[tree].keeper != ""
+}
+
+// unpinned notes that a tree is being unpinned: whatever was read of its pin counts no more.
 func (m *memory) unpinned(tree digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -78,12 +78,11 @@ func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	if _, ok := imagestore.LeftoverKey(name); !ok {
 		return fmt.Errorf("storage container %q is not one of the driver of before", name)
 	}
-	_, err := within(ctx, s, "removing container "+name+" of the driver of before from CRI-O's store", func() (struct{}, error) {
+	return throughout(ctx, s, "removing container "+name+" of the legacy driver from CRI-O's store", func() error {
 		err := s.storage.DeleteContainer(name)
 		if errors.Is(err, storage.ErrNotAContainer) || errors.Is(err, storage.ErrContainerUnknown) {
 			err = nil
 		}
-		return struct{}{}, err
+		return err
 	})
-	return err
 }

@@ -47,8 +47,8 @@ type Config struct {
 // Store implements imagestore.Store. Its methods may be called at the same time.
 //
 // The storage library takes file locks that CRI-O holds as well and knows no deadline. A call whose context ends
-// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins. While the
-// store hangs, no more than maxCalls of them do that.
+// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins. Calls that
+// take something away return when they have ended. While the store hangs, no more than maxCalls of them do that.
 type Store struct {
 	storage storage.Store
 	driver  string
@@ -102,33 +102,19 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// result is how a call of the library ended.
+type result[T any] struct {
+	value T
+	err   error
+}
+
 // within runs f, when there is room for another call, until it returns or ctx ends.
 func within[T any](ctx context.Context, s *Store, attempt string, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
 	var zero T
-	if err := ctx.Err(); err != nil {
+	done, err := begin(ctx, s, f)
+	if err != nil {
 		return zero, fmt.Errorf("%s: %w", attempt, err)
 	}
-	select {
-	case s.calls <- struct{}{}:
-	case <-ctx.Done():
-		return zero, fmt.Errorf("%s: CRI-O's store does not answer, and %d calls wait for it already: %w", attempt, cap(s.calls), ctx.Err())
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer func() { <-s.calls }()
-		defer func() {
-			// The library panics on what it takes for a programming error; that must not end the plugin.
-			if p := recover(); p != nil {
-				done <- result{err: fmt.Errorf("panic in the storage library: %v", p)}
-			}
-		}()
-		value, err := f()
-		done <- result{value, err}
-	}()
 	select {
 	case r := <-done:
 		if r.err != nil {
@@ -138,4 +124,41 @@ func within[T any](ctx context.Context, s *Store, attempt string, f func() (T, e
 	case <-ctx.Done():
 		return zero, fmt.Errorf("%s: CRI-O's store does not answer: %w", attempt, ctx.Err())
 	}
+}
+
+// throughout runs f, when there is room for another call, until it returns: the end of ctx only keeps it from beginning.
+func throughout(ctx context.Context, s *Store, attempt string, f func() error) error {
+	done, err := begin(ctx, s, func() (struct{}, error) { return struct{}{}, f() })
+	if err == nil {
+		err = (<-done).err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", attempt, err)
+	}
+	return nil
+}
+
+// begin starts f when there is room for another call.
+func begin[T any](ctx context.Context, s *Store, f func() (T, error)) (<-chan result[T], error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case s.calls <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("CRI-O's store does not answer, and %d calls wait for it already: %w", cap(s.calls), ctx.Err())
+	}
+	done := make(chan result[T], 1)
+	go func() {
+		defer func() { <-s.calls }()
+		defer func() {
+			// The library panics on what it takes for a programming error; that must not end the plugin.
+			if p := recover(); p != nil {
+				done <- result[T]{err: fmt.Errorf("panic in the storage library: %v", p)}
+			}
+		}()
+		value, err := f()
+		done <- result[T]{value, err}
+	}()
+	return done, nil
 }

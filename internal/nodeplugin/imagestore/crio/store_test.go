@@ -309,6 +309,43 @@ func TestAStoreThatHangsIsToldAndHoldsUpNoMoreThanAFewCalls(t *testing.T) {
 	}
 }
 
+func TestAnUnpinThatHasBegunEndsWithItsEffectAndNotWithItsContext(t *testing.T) {
+	f := newFixture(t)
+	f.image(t, "registry.example/app:1", 2)
+	s := f.open(t, driver)
+	tree := pin(t, s, "registry.example/app:1").ID
+	lock, err := lockfile.GetLockFile(filepath.Join(f.dir, "graph", driverName+"-containers", "containers.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Lock()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		err = s.Unpin(ctx, tree)
+		close(ended)
+	}()
+	for len(s.calls) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	select {
+	case <-ended:
+		t.Error("it ended before the library did")
+	case <-time.After(100 * time.Millisecond):
+	}
+	lock.Unlock()
+	if <-ended; err != nil {
+		t.Error(err)
+	}
+	if found := pins(t, s); len(found) != 0 {
+		t.Errorf("pins %q", found)
+	}
+	if err := s.Unpin(ctx, tree); !errors.Is(err, context.Canceled) {
+		t.Errorf("one that may not begin: %v", err)
+	}
+}
+
 // CRI-O takes a storage container for its own if its metadata has a pod's name and ID.
 func TestCRIODoesNotTakeAPinForItsOwn(t *testing.T) {
 	f := newFixture(t)

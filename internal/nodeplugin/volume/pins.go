@@ -1,0 +1,112 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+)
+
+// sweepPins releases the pins of trees that have been out of use for long enough.
+func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Time, after time.Duration) error {
+	pins, err := n.store.Pins(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the pinned images: %w", err)
+	}
+	unused := slices.DeleteFunc(pins, func(tree string) bool { return used[tree] })
+	n.idlePins.update(unused, now)
+	var errs []error
+	for _, tree := range unused {
+		if n.idlePins.ripe(tree, now, after) {
+			errs = append(errs, n.release(ctx, tree))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release unpins a tree unless something has begun to use it since the sweep looked. The tree's lock is held until the
+// unpin has ended, which may be later than release returns: publishes of the tree wait for it.
+func (n *Node) release(ctx context.Context, tree string) error {
+	unlock, ok := n.trees.TryLock(tree)
+	if !ok {
+		return nil // a publish is at work, or an unpin still under way
+	}
+	used, err := n.uses(ctx, tree)
+	if used || err != nil {
+		unlock()
+		return err
+	}
+	err = n.throughout(ctx, "an unpin", unlock, func(ctx context.Context) error { return n.unpin(ctx, tree) })
+	if err != nil {
+		return fmt.Errorf("releasing image tree %s: %w", tree, err)
+	}
+	n.idlePins.forget(tree)
+	return nil
+}
+
+// unpin has the store unpin a tree. Callers hold its lock.
+func (n *Node) unpin(ctx context.Context, tree string) error {
+	err := n.store.Unpin(ctx, tree)
+	// Counted even when it failed: the store may have unpinned the tree and lost the answer. And counted before the
+	// lock goes, so that a publish that pinned the tree meanwhile pins it again.
+	n.unpins.Add(1)
+	n.uncollected.Store(true)
+	if err != nil {
+		return err
+	}
+	n.log.Info("released an image that no volume uses", "tree", tree)
+	return nil
+}
+
+// uses reports whether a mount shows a tree, or data lies on top of it, now.
+func (n *Node) uses(ctx context.Context, tree string) (bool, error) {
+	mounts, err := n.mounter.Mounts(ctx)
+	if err != nil {
+		return false, fmt.Errorf("reading the mount table: %w", err)
+	}
+	for _, m := range mounts {
+		if shown, ours := n.treeOf(m); ours && shown == tree {
+			return true, nil
+		}
+	}
+	bases, err := n.data.trees()
+	return slices.Contains(bases, tree), err
+}
+
+// collect has the runtime free the disk of what was unpinned, once for all of it, for that may take as long as a sweep.
+func (n *Node) collect(ctx context.Context) error {
+	if !n.uncollected.Swap(false) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	if err := n.store.Collect(ctx); err != nil {
+		n.uncollected.Store(true)
+		return fmt.Errorf("having the runtime free the disk of released images: %w", err)
+	}
+	return nil
+}
+
+// throughout runs f, which must not be taken for ended before it has: it gets a context without a deadline, and unlock
+// runs after it. throughout itself waits no longer than ctx lives.
+func (n *Node) throughout(ctx context.Context, what string, unlock func(), f func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		unlock()
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := defect.Guard(n.log, what, func() error { return f(context.WithoutCancel(ctx)) })
+		unlock()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the runtime has not answered yet: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,207 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// count returns how often a call was made.
+func (w *world) count(call string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, made := range w.calls {
+		if made == call {
+			n++
+		}
+	}
+	return n
+}
+
+// stall keeps the runtime from getting to what it is told to take away, until it is resumed.
+func (w *world) stall() (resume func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	stalled := make(chan struct{})
+	w.stalled = stalled
+	return func() {
+		w.mu.Lock()
+		w.stalled = nil
+		w.mu.Unlock()
+		close(stalled)
+	}
+}
+
+func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
+	for name, fails := range map[string]int{"it succeeds": 0, "its answer is lost": -1, "it fails": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, root := newWorld(), t.TempDir()
+				n, r := w.node(t, root), request(t, root, "a", false)
+				w.pins["sha256:one"], w.faults["unpin"] = true, fails
+				resume := w.stall()
+				if err := n.ReleaseUnused(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("the sweep: %v", err)
+				}
+
+				if err := n.Publish(within(t, time.Second), r); !errors.Is(err, context.DeadlineExceeded) || len(w.mounts) != 0 {
+					t.Fatalf("a publish of a tree that may lose its pin: %v, mounts %v", err, w.mounts)
+				}
+				other := request(t, root, "b", false)
+				other.Image = "r.example/app:2"
+				if err := n.Publish(within(t, time.Second), other); err != nil {
+					t.Errorf("a publish of another tree: %v", err)
+				}
+				began := time.Now()
+				if err := n.ReleaseUnused(within(t, time.Minute)); err != nil || time.Since(began) != 0 {
+					t.Errorf("the next sweep took %s: %v", time.Since(began), err)
+				}
+
+				published := make(chan error, 1)
+				go func() { published <- n.Publish(within(t, time.Minute), r) }()
+				synctest.Wait()
+				resume()
+				if err := <-published; err != nil || !w.pins["sha256:one"] {
+					t.Errorf("a publish when the unpin has ended: %v, pins %v", err, w.pins)
+				}
+				w.expectWhole(t)
+			})
+		})
+	}
+}
+
+// within is a context that ends after d.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestTheDiskIsFreedOnceASweepAfterAllUnpins(t *testing.T) {
+	w := newWorld()
+	n := w.node(t, t.TempDir())
+	for _, tree := range []string{"sha256:x", "sha256:y", "sha256:z"} {
+		w.pins[tree] = true
+	}
+	w.faults["collect"] = 1
+	if err := n.ReleaseUnused(t.Context()); !errors.Is(err, errInjected) {
+		t.Errorf("the runtime cannot free its disk: %v", err)
+	}
+	if want := []string{"unpin", "unpin", "unpin", "collect"}; !slices.Equal(slices.DeleteFunc(slices.Clone(w.calls), func(c string) bool {
+		return c == "leftovers"
+	}), want) {
+		t.Errorf("calls %v", w.calls)
+	}
+	for _, want := range []int{2, 2} {
+		if err := n.ReleaseUnused(t.Context()); err != nil || w.count("collect") != want {
+			t.Errorf("freed %d times, want %d: once more after a failure, and never for nothing (%v)", w.count("collect"), want, err)
+		}
+	}
+}
+
+func TestWhatAnUnpinFreesThatEndsAfterItsSweepIsFreedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		n := w.node(t, t.TempDir())
+		running(t, n)
+		w.mu.Lock()
+		w.pins["sha256:stray"] = true
+		w.mu.Unlock()
+		n.Wake()
+		resume := w.stall()
+		time.Sleep(sweepDelay + DefaultReleaseAfter + sweepTimeout + time.Second)
+		freed := w.count("collect")
+		resume()
+		time.Sleep(moment + sweepDelay)
+		if freed != 0 || w.count("collect") != 1 {
+			t.Errorf("freed %d times before the unpin ended, and %d times in all", freed, w.count("collect"))
+		}
+	})
+}
+
+func TestWhatDataLiesOnIsNotReleasedEvenIfItCameAfterTheLook(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	w.pins["sha256:one"] = true
+	// The sweep has listed the data; now a volume gets its directory, and its mount fails.
+	n.store = pinsHook{w, func() {
+		w.faults["mount"] = 1
+		if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+			t.Errorf("publish: %v", err)
+		}
+	}}
+	if err := n.ReleaseUnused(t.Context()); err != nil || !n.data.exists(r) || !w.pins["sha256:one"] {
+		t.Errorf("pins %v, data %v (%v)", w.pins, n.data.exists(r), err)
+	}
+}
+
+// pinsHook is a store of which a test is told when pins were listed.
+type pinsHook struct {
+	*world
+	listed func()
+}
+
+func (h pinsHook) Pins(ctx context.Context) ([]string, error) {
+	defer h.listed()
+	return h.world.Pins(ctx)
+}
+
+func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
+	for name, comesBack := range map[string]func(t *testing.T, n *Node, r Request){
+		"its directory is there": func(*testing.T, *Node, Request) {},
+		"its volume is mounted": func(t *testing.T, n *Node, r Request) {
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		},
+		"its volume is mounted, its directory cannot be seen": func(t *testing.T, n *Node, r Request) {
+			err := n.Publish(t.Context(), r)
+			if err := errors.Join(err, os.Rename(filepath.Join(n.data.pods, "static"), filepath.Join(n.data.pods, "other"))); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, root := newWorld(), t.TempDir()
+			n, r := w.node(t, root), request(t, root, "static", true)
+			request(t, root, "this-plugin", false)
+			if err := n.Publish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			w.reboot()
+			remove(t, filepath.Join(n.data.pods, "static"))
+			now := time.Now()
+			if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
+				t.Fatal(err)
+			}
+			n.mounter = &listHook{world: w, listed: func() {
+				request(t, root, "static", true)
+				comesBack(t, n, r)
+			}}
+			if _, err := n.sweep(t.Context(), now.Add(DefaultOrphanAfter), n.releaseAfter); err != nil || !n.data.exists(r) {
+				t.Errorf("the data is gone (%v)", err)
+			}
+		})
+	}
+}
+
+// listHook is a mounter of which a test is told once when a directory was listed.
+type listHook struct {
+	*world
+	listed func()
+}
+
+func (h *listHook) List(ctx context.Context, dir string) ([]string, error) {
+	names, err := h.world.List(ctx, dir)
+	if listed := h.listed; listed != nil {
+		h.listed = nil
+		listed()
+	}
+	return names, err
+}
