@@ -5,6 +5,7 @@ package imagestore
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // Form is what the layers of a tree are.
@@ -73,6 +74,30 @@ var (
 	// snapshotter whose layers are neither directories nor EROFS images.
 	ErrUnsupported = errors.New("image cannot be mounted")
 )
+
+// Refusal is an image that cannot be mounted, told in one sentence that names it.
+type Refusal struct {
+	Image  string
+	Reason error // ErrUnsupported or ErrOtherPlatform, and what else there is to say
+}
+
+func (r *Refusal) Error() string {
+	if reason, ok := strings.CutPrefix(r.Reason.Error(), ErrUnsupported.Error()+": "); ok {
+		return "image " + r.Image + " cannot be mounted: " + reason
+	}
+	return "image " + r.Image + ": " + r.Reason.Error()
+}
+
+// Unwrap returns the reason.
+func (r *Refusal) Unwrap() error { return r.Reason }
+
+// Refused makes an error about an image a Refusal if it is one.
+func Refused(image string, err error) error {
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrOtherPlatform) {
+		return &Refusal{Image: image, Reason: err}
+	}
+	return err
+}
 
 // MaxLayers is the number of layers that the kernel's overlay file system takes at most (OVL_MAX_STACK).
 const MaxLayers = 500

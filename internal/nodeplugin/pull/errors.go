@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 // Kind is why an image could not be had.
@@ -28,6 +30,7 @@ const (
 	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
 	OtherNodes   Kind = "OtherNodes"   // the registry has the image for other platforms only
 	Damaged      Kind = "Damaged"      // the runtime cannot make sense of what the registry holds
+	Unsupported  Kind = "Unsupported"  // the runtime does not take images of this form or name
 	TooLarge     Kind = "TooLarge"     // larger than the administrator's limit
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
@@ -56,6 +59,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
 	OtherNodes:  {codes.FailedPrecondition, "image %s exists, but not for this node's operating system and architecture; push it for that platform, or keep the pod off such nodes"},
 	Damaged:     {codes.FailedPrecondition, "image %s cannot be unpacked: what its registry holds is damaged or is no container image; build and push it again"},
+	Unsupported: {codes.FailedPrecondition, "this node's container runtime does not support image %s"},
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
@@ -82,7 +86,7 @@ func (e *Error) Error() string {
 // with returns the error with a hint.
 func (e *Error) with(hint string) *Error {
 	hinted := *e
-	hinted.hint = bounded(hint, maxCauseBytes)
+	hinted.hint = words.Shorten(hint, maxCauseBytes)
 	return &hinted
 }
 
@@ -113,8 +117,16 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 }{
 	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
 	{OtherNodes, []string{"no match for platform", "no image found in image index for architecture", "no image found in manifest list for architecture"}},
-	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected"}},
-	{Damaged, []string{"mount callback failed", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
+	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected", "failed size validation"}},
+	{Unsupported, nested},
+	{Unsupported, unnameable},
+	{Unsupported, []string{
+		"schema 1 ", "no longer supported", "unsupported schema version", "unsupported media type", "unsupported mediatype", "unexpected media type",
+		"unknown media type", "unrecognised mediatype", "media-type: ", "unsupported mime type", "unimplemented manifest", "unsupported ociv1 media type",
+		"unsupported docker v2s2 media type", "stream processor", "unsupported compression", "unsupported digest algorithm", "unsupported erofs layer",
+		"needed for decryption", "key unwrapper",
+	}},
+	{Damaged, []string{"failed to extract layer", "mount callback failed", "unpacking failed", "applylayer", "error processing tar file", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
 	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
 	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
@@ -124,6 +136,31 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
 	// Any other answer of a registry, in the words of containerd and of CRI-O.
 	{Failing, []string{"unexpected status", "unexpected http status", "failed with status code", "invalid status code from registry", "statuscode: ", "error parsing http"}},
+}
+
+// Words for an index within an index, and for a name that the runtime does not take.
+var (
+	nested     = []string{"received a manifest list instead of a manifest", "treating manifest lists as individual manifests"}        //nolint:gochecknoglobals // as above
+	unnameable = []string{"invalid reference format", "cannot parse input", "could not parse reference", "failed to parse reference"} //nolint:gochecknoglobals // as above
+)
+
+// advice is what to do about an image that a runtime does not support.
+func advice(message string) string {
+	switch {
+	case containsAny(message, nested):
+		return "it is an index within an index, which CRI-O does not read: name the inner index, or the image in it, by its digest"
+	case containsAny(message, unnameable):
+		return "it does not take this name: a registry that is named by an IPv6 address needs a host name"
+	default:
+		return "build it anew and push it as an OCI image"
+	}
+}
+
+// nodeTrouble are words of the node's own trouble in the midst of unpacking, of which the image has no fault.
+var nodeTrouble = []string{ //nolint:gochecknoglobals // as above
+	"context canceled", "context deadline exceeded", "input/output error", "cannot allocate memory", "too many open files",
+	"resource temporarily unavailable", "device or resource busy", "signal: ", "read-only file system", "stale file handle",
+	"permission denied", "operation not permitted", "operation not supported", "failed to mount", "failed to prepare", "structure needs cleaning",
 }
 
 // runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
@@ -136,18 +173,42 @@ func classify(ctx context.Context, image string, err error) *Error {
 	if ctx.Err() != nil {
 		return newError(RuntimeDown, image, err)
 	}
-	// A name may hold any of the words.
-	message := strings.ReplaceAll(strings.ToLower(status.Convert(err).Message()), strings.ToLower(repositoryOf(image)), "")
-	code := status.Code(err)
-	if code == codes.Unavailable && containsAny(message, runtimeAway) {
-		return newError(RuntimeDown, image, err)
+	message := withoutNames(strings.ToLower(status.Convert(err).Message()), strings.ToLower(image))
+	kind := kindOfWords(status.Code(err), message)
+	if kind == Unsupported {
+		return newError(kind, image, err).with(advice(message))
 	}
-	for _, h := range hints {
-		if containsAny(message, h.words) {
-			return newError(h.kind, image, err)
+	return newError(kind, image, err)
+}
+
+// encoded is a digest's hexadecimal part, at whose end may stand what looks like an HTTP status.
+var encoded = regexp.MustCompile(`[0-9a-f]{32,}`)
+
+// withoutNames takes names out of a message, which may hold any of the words.
+func withoutNames(message, image string) string {
+	repository := strings.ToLower(repositoryOf(image))
+	if tag := strings.TrimPrefix(image, repository+":"); tag != image {
+		for _, where := range []string{repository + ":%s", "reading manifest %s in", "/manifests/%s"} {
+			message = strings.ReplaceAll(message, fmt.Sprintf(where, tag), "")
 		}
 	}
-	return newError(kindOfCode(code), image, err)
+	return encoded.ReplaceAllString(strings.ReplaceAll(message, repository, ""), "")
+}
+
+func kindOfWords(code codes.Code, message string) Kind {
+	if code == codes.Unavailable && containsAny(message, runtimeAway) || code == codes.Unimplemented && strings.Contains(message, "unknown service") {
+		return RuntimeDown
+	}
+	for _, h := range hints {
+		switch {
+		case !containsAny(message, h.words):
+		case h.kind == Damaged && containsAny(message, nodeTrouble):
+			return Unknown
+		default:
+			return h.kind
+		}
+	}
+	return kindOfCode(code)
 }
 
 // kindOfCode is for errors whose words say nothing.
@@ -157,6 +218,8 @@ func kindOfCode(code codes.Code) Kind {
 		return NotFound
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return Denied
+	case codes.InvalidArgument, codes.Unimplemented:
+		return Unsupported // the same call gets the same answer
 	case codes.ResourceExhausted:
 		return NoSpace
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
@@ -167,8 +230,8 @@ func kindOfCode(code codes.Code) Kind {
 	}
 }
 
-func containsAny(s string, words []string) bool {
-	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(s, word) })
+func containsAny(s string, list []string) bool {
+	return slices.ContainsFunc(list, func(word string) bool { return strings.Contains(s, word) })
 }
 
 // queryPattern finds what may hold a signature or a password in the URLs that registries redirect to.
@@ -184,11 +247,12 @@ var wrapping = regexp.MustCompile(`^(failed to pull and unpack image "[^"]*": |f
 // afterthought is what CRI-O says of its second try, with the image as an artifact.
 const afterthought = "; artifact err: "
 
-// plain is the cause in the runtime's message, on one line and without what may be secret in a URL.
+// plain is the cause in the runtime's message, on one line, in the same words at every try, and without what may be secret in
+// a URL.
 func plain(err error) string {
 	message := strings.Join(strings.Fields(status.Convert(err).Message()), " ")
 	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)
-	return bounded(queryPattern.ReplaceAllString(message, "$1$3"), maxCauseBytes)
+	return words.Shorten(words.Steady(queryPattern.ReplaceAllString(message, "$1$3")), maxCauseBytes)
 }
 
 func bounded(s string, limit int) string {

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -53,6 +54,23 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `short read: expected 243 bytes but got 121: unexpected EOF`, Failing, codes.Unavailable},
 		{codes.Unknown, `parsing image configuration: Download config.json digest sha256:1 does not match expected sha256:2`, Corrupt, codes.DataLoss},
 		{codes.Unknown, `writing blob: storing blob to file "/var/tmp/storage1/1": flate: corrupt input before offset 589861`, Corrupt, codes.DataLoss},
+		{codes.InvalidArgument, `failed to pull and unpack image "r.example/app:1": schema 1 image manifests are no longer supported: invalid argument`, Unsupported, codes.FailedPrecondition},
+		{codes.Unimplemented, `not implemented: media type "application/vnd.docker.distribution.manifest.v1+prettyjws" is no longer supported since containerd v2.0, please rebuild the image as "a" or "b"`, Unsupported, codes.FailedPrecondition},
+		{codes.Unknown, `unable to pull image or OCI artifact: pull image err: copying system image from manifest list: Unexpectedly received a manifest list instead of a manifest for a single image; artifact err: x`, Unsupported, codes.FailedPrecondition},
+		{codes.NotFound, `unexpected media type text/html for sha256:1: not found`, Unsupported, codes.FailedPrecondition},
+		{codes.Unknown, `failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip+encrypted sha256:1) to overlayfs as "extract-1-x sha256:2": failed to get stream processor for application/vnd.oci.image.layer.v1.tar+gzip+encrypted: no processor for media-type: unknown`, Unsupported, codes.FailedPrecondition},
+		{codes.Unknown, `cannot parse input: "[::1]:5000/app:1": normalize image: parse reference: invalid reference format`, Unsupported, codes.FailedPrecondition},
+		{codes.InvalidArgument, `something that is not known yet`, Unsupported, codes.FailedPrecondition},
+		{codes.Unimplemented, `something else that is not known yet`, Unsupported, codes.FailedPrecondition},
+		{codes.Unimplemented, `unknown service runtime.v1.ImageService`, RuntimeDown, codes.Unavailable},
+		{codes.Unknown, `failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip sha256:1) to overlayfs as "extract-412513388-oPfv sha256:2": link /a /b: no such file or directory`, Damaged, codes.FailedPrecondition},
+		{codes.Unknown, `writing blob: adding layer with blob "sha256:1": unpacking failed (error: exit status 1; output: no such file or directory)`, Damaged, codes.FailedPrecondition},
+		{codes.Unknown, `writing blob: adding layer with blob "sha256:1": unpacking failed (error: exit status 1; output: unexpected EOF)`, Damaged, codes.FailedPrecondition},
+		{codes.Unknown, `writing blob: adding layer with blob "sha256:1": unpacking failed (error: signal: killed; output: )`, Unknown, codes.Unavailable},
+		{codes.Unknown, `failed to extract layer (x sha256:1) to overlayfs as "extract-1-x sha256:2": read /a: input/output error`, Unknown, codes.Unavailable},
+		{codes.Unknown, `failed to extract layer (x sha256:1) to overlayfs as "extract-1-x sha256:2": failed to mount /tmp/containerd-mount1: no space left on device`, NoSpace, codes.ResourceExhausted},
+		{codes.Canceled, `failed to extract layer (x sha256:1) to overlayfs as "extract-1-x sha256:2": context canceled`, Unknown, codes.Unavailable},
+		{codes.FailedPrecondition, `failed commit on ref "config-sha256:1": failed size validation: 5 != 6: failed precondition`, Corrupt, codes.DataLoss},
 		{codes.FailedPrecondition, `failed commit on ref "config-sha256:1": unexpected commit digest sha256:2, expected sha256:1: failed precondition`, Corrupt, codes.DataLoss},
 	}
 	for _, tt := range tests {
@@ -80,6 +98,52 @@ func TestANameWithTellingWordsTellsNothing(t *testing.T) {
 	const image = "r.example/denied/manifest-unknown/forbidden:1"
 	if e := classify(context.Background(), image, errors.New("pulling "+image+": something else")); e.Kind != Unknown {
 		t.Errorf("got %s", e.Kind)
+	}
+}
+
+func TestATagOrADigestWithTellingWordsTellsNothing(t *testing.T) {
+	for image, said := range map[string]string{
+		"r.example/app:manifest-unknown":                  "reading manifest manifest-unknown in r.example/app: something else",
+		"r.example/app:forbidden":                         `failed to pull "r.example/app:forbidden" from http://r.example/v2/app/manifests/forbidden: something else`,
+		"r.example/app@sha256:" + strings.Repeat("0", 64): "layer sha256:" + strings.Repeat("4", 61) + "429 : something else",
+		"r.example/app:1":                                 "layer sha256:" + strings.Repeat("4", 61) + "401 : something else",
+	} {
+		if e := classify(context.Background(), image, errors.New(said)); e.Kind != Unknown {
+			t.Errorf("%s: got %s", said, e.Kind)
+		}
+	}
+}
+
+func TestWhatWillNeverWorkComesWithAdvice(t *testing.T) {
+	for said, want := range map[string]string{
+		"Unexpectedly received a manifest list instead of a manifest for a single image": "name the inner index, or the image in it, by its digest",
+		`cannot parse input: "[::1]:5000/app:1": invalid reference format`:               "needs a host name",
+		"schema 1 image manifests are no longer supported: invalid argument":             "build it anew",
+		"unsupported MIME type for compression: \"a/b\"":                                 "build it anew",
+	} {
+		e := classify(context.Background(), "r.example/app:1", status.Error(codes.Unknown, said))
+		if text := e.Error(); e.Kind != Unsupported || !strings.Contains(text, want) || strings.Contains(text, "try again") {
+			t.Errorf("%s: %s, %s", said, e.Kind, text)
+		}
+	}
+}
+
+// The kubelet counts events of equal words, and makes others anew.
+func TestEachTryIsToldInTheSameWordsWithTheCause(t *testing.T) {
+	const extract = `failed to pull and unpack image "r.example/app:1": failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip sha256:%[1]s) to overlayfs ` +
+		`as "extract-%[2]d-oPfv sha256:%[1]s": link /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/%[2]d/fs/%[3]s ` +
+		`/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/%[2]d/fs/b: no such file or directory: unknown`
+	told := map[string]bool{}
+	for try := range 3 {
+		said := fmt.Sprintf(extract, strings.Repeat("0a", 32), 412513388+try, strings.Repeat("long/", 60))
+		text := classify(context.Background(), "r.example/app:1", status.Error(codes.Unknown, said)).Error()
+		told[text] = true
+		if !strings.HasSuffix(text, "no such file or directory: unknown)") || !strings.Contains(text, "failed to extract layer") {
+			t.Errorf("the cause is lost: %s", text)
+		}
+	}
+	if len(told) != 1 {
+		t.Errorf("told in %d ways: %v", len(told), told)
 	}
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"strings"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
@@ -13,6 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 // maxMessage keeps an error fit for an event of the pod; the API server takes 1024 bytes and the kubelet adds some.
@@ -22,8 +22,7 @@ const maxMessage = 900
 // Aborted, Unavailable, ResourceExhausted and DeadlineExceeded also tell it that the volume may be there, so that it
 // unpublishes it if the pod goes first.
 func toStatus(err error) error {
-	message := clip(strings.Join(strings.Fields(err.Error()), " "), maxMessage)
-	return status.Error(codeOf(err), message)
+	return status.Error(codeOf(err), words.Shorten(words.Steady(err.Error()), maxMessage))
 }
 
 func codeOf(err error) codes.Code {

@@ -121,6 +121,9 @@ func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestor
 	for {
 		unpins := n.unpins.Load()
 		tree, err := pin()
+		if refusal := (*imagestore.Refusal)(nil); errors.As(err, &refusal) {
+			return refusal // which is a sentence
+		}
 		if err != nil {
 			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
@@ -378,5 +379,22 @@ func TestACallMakesADirectoryAlone(t *testing.T) {
 	unlock()
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Error(err)
+	}
+}
+
+// refusing is a store that takes no image.
+type refusing struct{ *world }
+
+func (refusing) Pin(_ context.Context, reference string) (imagestore.Tree, error) {
+	return imagestore.Tree{}, fmt.Errorf("pinning image %s: %w", reference, imagestore.Refused(reference, fmt.Errorf("%w: it has no layers", imagestore.ErrUnsupported)))
+}
+
+func TestAnImageThatCannotBeMountedIsRefusedInOneSentence(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	n.store = refusing{w}
+	err := n.Publish(t.Context(), r)
+	if !errors.Is(err, imagestore.ErrUnsupported) || err.Error() != "image "+r.Image+" cannot be mounted: it has no layers" {
+		t.Errorf("got %v", err)
 	}
 }

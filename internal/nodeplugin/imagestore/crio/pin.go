@@ -37,26 +37,31 @@ func (s *Store) layerID(tree string) string {
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, error) {
 	return within(ctx, s, "pinning image "+reference+" in CRI-O's store", func() (imagestore.Tree, error) {
-		image, err := s.image(reference)
-		if err != nil {
-			return imagestore.Tree{}, err
-		}
-		tree, err := s.tree(image.TopLayer)
-		if err != nil {
-			return imagestore.Tree{}, err
-		}
-		if err := s.checkPlatform(image); err != nil {
-			return imagestore.Tree{}, err
-		}
-		layers, err := s.pinAndOpen(image, tree, reference)
-		if errors.Is(err, storage.ErrLayerUnknown) {
-			// An Unpin was killed when the container's layer was gone and the container was not.
-			if err = s.remove(tree); err == nil {
-				layers, err = s.pinAndOpen(image, tree, reference)
-			}
-		}
-		return imagestore.Tree{ID: tree, Layers: layers}, err
+		tree, err := s.pinNamed(reference)
+		return tree, imagestore.Refused(reference, err)
 	})
+}
+
+func (s *Store) pinNamed(reference string) (imagestore.Tree, error) {
+	image, err := s.image(reference)
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	tree, err := s.tree(image.TopLayer)
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	if err := s.checkPlatform(image); err != nil {
+		return imagestore.Tree{}, err
+	}
+	layers, err := s.pinAndOpen(image, tree, reference)
+	if errors.Is(err, storage.ErrLayerUnknown) {
+		// An Unpin was killed when the container's layer was gone and the container was not.
+		if err = s.remove(tree); err == nil {
+			layers, err = s.pinAndOpen(image, tree, reference)
+		}
+	}
+	return imagestore.Tree{ID: tree, Layers: layers}, err
 }
 
 func (s *Store) pinAndOpen(image *storage.Image, tree, reference string) ([]string, error) {

@@ -39,8 +39,8 @@ func (s *Store) image(ref string) (*storage.Image, error) {
 		}
 	}
 	if s.isArtifact(named.String()) {
-		return nil, fmt.Errorf("%w: %s is an OCI artifact, whose layers are no file system; push its files as a container image",
-			imagestore.ErrUnsupported, named)
+		return nil, fmt.Errorf("%w: it is an OCI artifact, whose layers are no file system; push its files as a container image",
+			imagestore.ErrUnsupported)
 	}
 	return nil, fmt.Errorf("%w: CRI-O has no %s", imagestore.ErrNotFound, named)
 }
