@@ -13,6 +13,7 @@ type Engine struct {
 	seLinux      bool // SELinux is enabled, so overlays get config.Context
 	appendLayers bool // the kernel takes lower layers one by one: lowerdir+
 
+	kernel        quotaCalls
 	quotaByDevice bool       // tests set it to do as on a kernel without quotactl_fd(2)
 	projects      sync.Mutex // held from the choice of a free project ID until it is in use
 
@@ -39,6 +40,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		clearing: pool{requests: make(chan request)},
 		closed:   make(chan struct{}),
 	}
+	e.kernel = quotaCalls{fileAttributesOf, setFileAttributesOf, e.quotactl}
 	if err := e.startThreads(); err != nil {
 		_ = e.Close()
 		return nil, err

@@ -39,6 +39,9 @@ var (
 	// ErrNoQuota says that a file system enforces no project quotas, so that nothing on it can be limited.
 	ErrNoQuota = errors.New("the file system enforces no project quotas")
 
+	// ErrLimitTooLarge says that a file system's quotas cannot hold a limit.
+	ErrLimitTooLarge = errors.New("the limit is larger than this file system's quotas can hold")
+
 	// ErrClosed says that the engine was closed.
 	ErrClosed = errors.New("the mount engine is closed")
 )

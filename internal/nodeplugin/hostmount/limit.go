@@ -2,11 +2,12 @@ package hostmount
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
+	"math"
+	"math/bits"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,33 +30,46 @@ const (
 // inodesFor is how many inodes go with a limit of bytes.
 func inodesFor(bytes int64) int64 { return spareInodes + bytes/bytesPerInode }
 
-// Limit is what a set of directories may hold together.
-type Limit struct {
-	Dirs  []string // absolute paths beneath the root, new and empty unless they are limited already
-	Bytes int64
-	Key   string // the project ID is derived from it
+// blocksFor is the smallest number of quotaBlocks that hold bytes, and no more than file systems count in bytes.
+func blocksFor(bytes int64) uint64 {
+	blocks := bytes / quotaBlock
+	if bytes%quotaBlock != 0 && blocks < math.MaxInt64/quotaBlock {
+		blocks++
+	}
+	return uint64(blocks)
 }
 
-// Limit has the kernel limit what is in directories, by a project quota (ext4, XFS). The directories carry the project
-// ID themselves, so one that has an ID keeps it. Errors: ErrNoQuota, ErrBadTarget, or the kernel's own.
+// Limit is what the upper and the work directory of a writable overlay may hold together. Both are absolute paths beneath
+// the root, new and empty unless they are limited already.
+type Limit struct {
+	// Work has the project ID that counts: no pod reaches this directory. Upper gets the same, whatever it has: the owner
+	// of the volume's root directory may have given it another one, through the overlay.
+	Work, Upper string
+
+	Bytes int64
+}
+
+// Limit has the kernel limit what is in two directories, by a project quota (ext4, XFS). The directories carry the project
+// ID themselves, so a work directory that has an ID keeps it. Errors: ErrNoQuota, ErrBadTarget, ErrLimitTooLarge, or the
+// kernel's own.
 func (e *Engine) Limit(ctx context.Context, l Limit) error {
-	err := e.onDirs(ctx, e.do, l.Dirs, func(dirs []int) error { return e.limit(dirs, l) })
+	err := e.onDirs(ctx, []string{l.Work, l.Upper}, func(dirs []int) error { return e.limit(dirs[0], dirs[1], l.Bytes) })
 	if err != nil {
-		return fmt.Errorf("limiting %s: %w", l.Dirs[0], err)
+		return fmt.Errorf("limiting %s: %w", l.Upper, err)
 	}
 	return nil
 }
 
-// Limited tells the limit of a directory and what is used of it; ok is false if it has none. Errors: the context's if the
-// file system does not answer in time, or the kernel's own.
-func (e *Engine) Limited(ctx context.Context, dir string) (bytes, inodes Capacity, ok bool, err error) {
+// Limited tells the limit of what a work directory belongs to, and what is used of it; ok is false if it has none. It looks
+// at nothing that a pod can reach, so no file system of a volume holds it up.
+func (e *Engine) Limited(ctx context.Context, work string) (bytes, inodes Capacity, ok bool, err error) {
 	var found limited
-	err = e.onDirs(ctx, e.look, []string{dir}, func(dirs []int) (err error) {
+	err = e.onDirs(ctx, []string{work}, func(dirs []int) (err error) {
 		found, err = e.limited(dirs[0])
 		return err
 	})
 	if err != nil {
-		return Capacity{}, Capacity{}, false, fmt.Errorf("asking for the limit of %s: %w", dir, err)
+		return Capacity{}, Capacity{}, false, fmt.Errorf("asking for the limit of %s: %w", work, err)
 	}
 	return found.bytes, found.inodes, found.ok, nil
 }
@@ -65,28 +79,28 @@ type limited struct {
 	ok            bool
 }
 
-// limited runs on the thread for looks.
-func (e *Engine) limited(dir int) (limited, error) {
-	quota, ok, err := e.quotaOf(dir)
+// limited runs on a mount thread.
+func (e *Engine) limited(work int) (limited, error) {
+	quota, ok, err := e.quotaOf(work)
 	if err != nil || !ok {
 		return limited{}, err
 	}
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(dir, &fs); err != nil {
+	if err := unix.Fstatfs(work, &fs); err != nil {
 		return limited{}, err
 	}
 	return limited{
-		bytes:  within(quota.bytesUsed, quota.blockLimit*quotaBlock, capacity(fs.Blocks, fs.Bfree, fs.Bavail, fs.Frsize)),
+		bytes:  within(quota.bytesUsed, times(quota.blockLimit, quotaBlock), capacity(fs.Blocks, fs.Bfree, fs.Bavail, fs.Frsize)),
 		inodes: within(quota.inodesUsed, quota.inodeLimit, capacity(fs.Files, fs.Ffree, fs.Ffree, 1)),
 		ok:     true,
 	}, nil
 }
 
-// Unlimit removes a directory's limit from the file system's records; the directory keeps its ID. A directory that
-// has none, or is not there, is success.
-func (e *Engine) Unlimit(ctx context.Context, dir string) error {
-	err := e.onDirs(ctx, e.do, []string{dir}, func(dirs []int) error {
-		attributes, err := fileAttributesOf(dirs[0])
+// Unlimit removes the limit of what a work directory belongs to from the file system's records; the directory keeps its ID.
+// One that has none, or is not there, is success.
+func (e *Engine) Unlimit(ctx context.Context, work string) error {
+	err := e.onDirs(ctx, []string{work}, func(dirs []int) error {
+		attributes, err := e.kernel.attributes(dirs[0])
 		if err != nil || !isOurs(attributes.project) {
 			return err
 		}
@@ -96,50 +110,53 @@ func (e *Engine) Unlimit(ctx context.Context, dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("removing the limit of %s: %w", dir, err)
+		return fmt.Errorf("removing the limit of %s: %w", work, err)
 	}
 	return nil
 }
 
 // limit runs on a mount thread.
-func (e *Engine) limit(dirs []int, l Limit) error {
+func (e *Engine) limit(work, upper int, bytes int64) error {
 	e.projects.Lock()
 	defer e.projects.Unlock()
-	first, err := fileAttributesOf(dirs[0])
+	first, err := e.kernel.attributes(work)
 	if err != nil {
 		return err
 	}
 	project := first.project
 	if !isOurs(project) {
-		if project, err = e.freeProject(dirs[0], l.Key); err != nil {
+		if project, err = e.freeProject(work); err != nil {
 			return err
 		}
 	}
 	// The directories come first: their ID leads Unlimit to the record of a process that is killed before it is done.
-	for _, dir := range dirs {
-		if err := setProject(dir, project); err != nil {
+	for _, dir := range []int{work, upper} {
+		if err := e.setProject(dir, project); err != nil {
 			return err
 		}
 	}
-	err = e.setQuota(dirs[0], project, quota{
-		blockLimit: uint64(l.Bytes+quotaBlock-1) / quotaBlock, inodeLimit: uint64(inodesFor(l.Bytes)),
-	})
+	err = e.setQuota(work, project, quota{blockLimit: blocksFor(bytes), inodeLimit: uint64(inodesFor(bytes))})
+	if errors.Is(err, unix.ERANGE) {
+		return fmt.Errorf("%w: %w", ErrLimitTooLarge, err)
+	}
 	if err != nil {
 		return err
 	}
-	return checkLimit(dirs[0], l.Bytes)
+	return checkLimit(work, bytes)
 }
 
-// freeProject derives a project ID from a key. An ID that is in use has inodes; a limit without any is a leftover.
-func (e *Engine) freeProject(dir int, key string) (uint32, error) {
-	for try := range projectTries {
-		sum := sha256.Sum256([]byte(key + "/" + strconv.Itoa(try)))
-		project := firstProject | binary.BigEndian.Uint32(sum[:])&projectMask
+// freeProject draws a project ID that nobody can foretell, so that no pod can give its files the ID of another one's volume.
+// An ID in use has inodes; a limit without any is a leftover, and another one is as good.
+func (e *Engine) freeProject(dir int) (uint32, error) {
+	for range projectTries {
+		var drawn [4]byte
+		_, _ = rand.Read(drawn[:]) // never fails
+		project := firstProject | binary.BigEndian.Uint32(drawn[:])&projectMask
 		found, err := e.getQuota(dir, project)
 		if err != nil {
 			return 0, err
 		}
-		if found.inodesUsed == 0 {
+		if found.inodesUsed == 0 && found.blockLimit == 0 {
 			return project, nil
 		}
 	}
@@ -153,7 +170,7 @@ func checkLimit(dir int, bytes int64) error {
 	if err := unix.Fstatfs(dir, &fs); err != nil {
 		return err
 	}
-	if int64(fs.Blocks)*fs.Frsize > bytes+quotaBlock {
+	if times(fs.Blocks, uint64(fs.Frsize)) > uint64(bytes)+quotaBlock {
 		return fmt.Errorf("%w: it counts only", ErrNoQuota)
 	}
 	return nil
@@ -163,14 +180,22 @@ func isOurs(project uint32) bool {
 	return project >= firstProject && project <= firstProject|projectMask
 }
 
+// times multiplies, and stays at the largest number where the product is larger.
+func times(n, unit uint64) uint64 {
+	if high, low := bits.Mul64(n, unit); high == 0 {
+		return low
+	}
+	return math.MaxUint64
+}
+
 // within narrows a file system's capacity to a limit.
 func within(used, limit uint64, fs Capacity) Capacity {
-	u, total := int64(used), min(int64(limit), fs.Total)
+	u, total := int64(min(used, math.MaxInt64)), int64(min(limit, uint64(fs.Total)))
 	return Capacity{Total: total, Used: u, Available: max(0, min(total-u, fs.Available))}
 }
 
-// onDirs runs f with the directories open, on a thread that run chooses.
-func (e *Engine) onDirs(ctx context.Context, run func(context.Context, func() error) error, dirs []string, f func(dirs []int) error) error {
+// onDirs runs f with directories of ours open, on a mount thread.
+func (e *Engine) onDirs(ctx context.Context, dirs []string, f func(dirs []int) error) error {
 	rels := make([]string, len(dirs))
 	for i, dir := range dirs {
 		var err error
@@ -178,7 +203,7 @@ func (e *Engine) onDirs(ctx context.Context, run func(context.Context, func() er
 			return err
 		}
 	}
-	return run(ctx, func() error {
+	return e.do(ctx, func() error {
 		root, err := e.openRoot()
 		if err != nil {
 			return err

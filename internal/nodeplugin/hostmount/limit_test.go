@@ -105,7 +105,7 @@ func (f *fixture) limited(t *testing.T, dir, name string, bytes int64) (Overlay,
 	if err := errors.Join(os.MkdirAll(o.Upper, 0o755), os.MkdirAll(o.Work, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	l := Limit{Dirs: []string{o.Upper, o.Work}, Bytes: bytes, Key: "key"}
+	l := Limit{Upper: o.Upper, Work: o.Work, Bytes: bytes}
 	if err := f.Limit(deadline(t), l); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func fill(path string, bytes int) error {
 func TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs(t *testing.T) {
 	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
 		full, _ := f.limited(t, dir, "full", 8*mega)
-		other, _ := f.limited(t, dir, "other", 8*mega) // of the same key
+		other, _ := f.limited(t, dir, "other", 8*mega)
 		writeFile(t, filepath.Join(full.Layers[0], "big"), string(make([]byte, 12*mega)))
 
 		err := fill(filepath.Join(full.Target, "file"), 16*mega)
@@ -135,7 +135,7 @@ func TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs(t *testing.T)
 		if err := errors.Join(fill(filepath.Join(other.Target, "file"), 6*mega), fill(filepath.Join(dir, "file"), 32*mega)); err != nil {
 			t.Errorf("beside a full volume: %v", err)
 		}
-		bytes, inodes, ok, err := f.Limited(deadline(t), full.Upper)
+		bytes, inodes, ok, err := f.Limited(deadline(t), full.Work)
 		// A new kernel writes up to 2 MiB to ext4 in one piece, which fits or does not.
 		if err != nil || !ok || bytes.Total != 8*mega || bytes.Used < 6*mega || bytes.Used > 8*mega || bytes.Available > 2*mega || inodes.Used < 3 {
 			t.Errorf("use of the full volume: %+v, %+v, %v, %v", bytes, inodes, ok, err)
@@ -173,10 +173,10 @@ func TestALimitKeepsItsProjectAndLeavesNothing(t *testing.T) {
 		if again := f.projectOf(t, o.Upper); again != project || f.projectOf(t, o.Work) != project {
 			t.Errorf("project %d became %d", project, again)
 		}
-		if bytes, _, ok, err := f.Limited(deadline(t), o.Upper); err != nil || !ok || bytes.Total != 16*mega {
+		if bytes, _, ok, err := f.Limited(deadline(t), o.Work); err != nil || !ok || bytes.Total != 16*mega {
 			t.Errorf("%+v, %v, %v", bytes, ok, err)
 		}
-		if err := errors.Join(f.Unmount(deadline(t), o.Target), f.Unlimit(deadline(t), o.Upper), os.RemoveAll(filepath.Dir(o.Upper)), f.Unlimit(deadline(t), o.Upper)); err != nil {
+		if err := errors.Join(f.Unmount(deadline(t), o.Target), f.Unlimit(deadline(t), o.Work), os.RemoveAll(filepath.Dir(o.Work)), f.Unlimit(deadline(t), o.Work)); err != nil {
 			t.Fatal(err)
 		}
 		inNamespace(t, f, func() error {
@@ -196,17 +196,17 @@ func TestALimitKeepsItsProjectAndLeavesNothing(t *testing.T) {
 // Whatever ends a process between the two, nothing but a directory leads to a quota.
 func TestALimitIsRecordedWhenItsDirectoriesLeadToIt(t *testing.T) {
 	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
-		upper, work := filepath.Join(dir, "upper"), f.dir(t, "tmpfs")
-		inNamespace(t, f, func() error { return unix.Mount("tmpfs", work, "tmpfs", 0, "") })
-		t.Cleanup(func() { inNamespace(t, f, func() error { return unix.Unmount(work, unix.MNT_DETACH) }) })
-		if err := os.Mkdir(upper, 0o755); err != nil {
+		work, upper := filepath.Join(dir, "work"), f.dir(t, "tmpfs")
+		inNamespace(t, f, func() error { return unix.Mount("tmpfs", upper, "tmpfs", 0, "") })
+		t.Cleanup(func() { inNamespace(t, f, func() error { return unix.Unmount(upper, unix.MNT_DETACH) }) })
+		if err := os.Mkdir(work, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		err := f.Limit(deadline(t), Limit{Dirs: []string{upper, work}, Bytes: mega, Key: "key"})
+		err := f.Limit(deadline(t), Limit{Work: work, Upper: upper, Bytes: mega})
 		if !errors.Is(err, ErrNoQuota) {
 			t.Errorf("a directory that can have no project: %v", err)
 		}
-		if bytes, _, ok, err := f.Limited(deadline(t), upper); ok || err != nil {
+		if bytes, _, ok, err := f.Limited(deadline(t), work); ok || err != nil {
 			t.Errorf("a limit was recorded all the same: %+v (%v)", bytes, err)
 		}
 	})
@@ -214,7 +214,7 @@ func TestALimitIsRecordedWhenItsDirectoriesLeadToIt(t *testing.T) {
 
 func (f *fixture) projectOf(t *testing.T, dir string) (project uint32) {
 	t.Helper()
-	err := f.onDirs(deadline(t), f.do, []string{dir}, func(dirs []int) error {
+	err := f.onDirs(deadline(t), []string{dir}, func(dirs []int) error {
 		attributes, err := fileAttributesOf(dirs[0])
 		project = attributes.project
 		return err
@@ -223,6 +223,45 @@ func (f *fixture) projectOf(t *testing.T, dir string) (project uint32) {
 		t.Fatalf("project %d, %v", project, err)
 	}
 	return project
+}
+
+// The owner of a volume's root directory may give that another project, as through the overlay.
+func TestAPodChoosesNoProject(t *testing.T) {
+	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
+		o, l := f.limited(t, dir, "attacker", 8*mega)
+		victim, _ := f.limited(t, dir, "victim", 16*mega)
+		mine, theirs := f.projectOf(t, o.Work), f.projectOf(t, victim.Work)
+		if mine == theirs {
+			t.Fatalf("two volumes have project %d", mine)
+		}
+		choose := func() {
+			inNamespace(t, f, func() error {
+				upper, err := unix.Open(o.Upper, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+				if err != nil {
+					return err
+				}
+				defer closeFD(upper)
+				return f.setProject(upper, theirs)
+			})
+		}
+		choose()
+		if bytes, _, ok, err := f.Limited(deadline(t), o.Work); err != nil || !ok || bytes.Total != 8*mega {
+			t.Errorf("statistics are those of another volume: %+v, %v, %v", bytes, ok, err)
+		}
+		if err := f.Limit(deadline(t), l); err != nil { // as after a reboot
+			t.Fatal(err)
+		}
+		if got := f.projectOf(t, o.Upper); got != mine {
+			t.Errorf("the upper directory is of project %d, and the volume of %d", got, mine)
+		}
+		choose()
+		if err := errors.Join(f.Unmount(deadline(t), o.Target), f.Unlimit(deadline(t), o.Work)); err != nil {
+			t.Fatal(err)
+		}
+		if bytes, _, ok, err := f.Limited(deadline(t), victim.Work); err != nil || !ok || bytes.Total != 16*mega {
+			t.Errorf("the limit of another volume: %+v, %v, %v", bytes, ok, err)
+		}
+	})
 }
 
 func TestWhatCannotBeLimitedIsToldApart(t *testing.T) {
@@ -247,7 +286,7 @@ func TestWhatCannotBeLimitedIsToldApart(t *testing.T) {
 				if err := os.Mkdir(dir, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				err := f.Limit(deadline(t), Limit{Dirs: []string{dir}, Bytes: mega, Key: "key"})
+				err := f.Limit(deadline(t), Limit{Work: dir, Upper: dir, Bytes: mega})
 				if !errors.Is(err, ErrNoQuota) {
 					t.Errorf("got %v", err)
 				}

@@ -53,17 +53,28 @@ func fileAttributesOf(fd int) (fileAttributes, error) {
 	return attributes, nil
 }
 
-func setProject(fd int, project uint32) error {
-	attributes, err := fileAttributesOf(fd)
+func setFileAttributesOf(fd int, attributes fileAttributes) error {
+	return ioctl(fd, setFileAttributes, unsafe.Pointer(&attributes)) //nolint:gosec // ioctl(2) takes a pointer
+}
+
+// setProject gives a directory, and what is made in it from now on, a project.
+func (e *Engine) setProject(fd int, project uint32) error {
+	attributes, err := e.kernel.attributes(fd)
 	if err != nil || attributes.project == project && attributes.flags&inheritProject != 0 {
 		return err
 	}
 	attributes.project, attributes.flags = project, attributes.flags|inheritProject
-	err = ioctl(fd, setFileAttributes, unsafe.Pointer(&attributes)) //nolint:gosec // ioctl(2) takes a pointer
-	if err != nil {
+	if err := e.kernel.setAttributes(fd, attributes); err != nil {
 		return noQuota("giving a directory its project", err)
 	}
 	return nil
+}
+
+// quotaCalls are the system calls about projects and their quotas. Tests put others in their place where the kernel has none.
+type quotaCalls struct {
+	attributes    func(fd int) (fileAttributes, error)
+	setAttributes func(fd int, attributes fileAttributes) error
+	quotactl      func(dir int, command uintptr, project uint32, q *quota) error
 }
 
 // KeepProject has an open directory keep its project to itself: what is moved or made there may be of another one.
@@ -73,8 +84,7 @@ func KeepProject(dir *os.File) error {
 		return err
 	}
 	attributes.flags &^= inheritProject
-	err = ioctl(int(dir.Fd()), setFileAttributes, unsafe.Pointer(&attributes)) //nolint:gosec // ioctl(2) takes a pointer
-	if err != nil {
+	if err := setFileAttributesOf(int(dir.Fd()), attributes); err != nil {
 		return fmt.Errorf("having a directory keep its project to itself: %w", err)
 	}
 	return nil
@@ -90,7 +100,7 @@ func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {
 
 // quotaOf reads the quota of a directory's project; ok is false if the project is not one of ours.
 func (e *Engine) quotaOf(dir int) (found quota, ok bool, err error) {
-	attributes, err := fileAttributesOf(dir)
+	attributes, err := e.kernel.attributes(dir)
 	if errors.Is(err, ErrNoQuota) || err == nil && !isOurs(attributes.project) {
 		return quota{}, false, nil
 	}
@@ -105,7 +115,7 @@ func (e *Engine) quotaOf(dir int) (found quota, ok bool, err error) {
 // no limit and uses nothing.
 func (e *Engine) getQuota(dir int, project uint32) (quota, error) {
 	var found quota
-	err := e.quotactl(dir, getQuota, project, &found)
+	err := e.kernel.quotactl(dir, getQuota, project, &found)
 	if errors.Is(err, unix.ENOENT) {
 		return quota{}, nil
 	}
@@ -117,7 +127,7 @@ func (e *Engine) getQuota(dir int, project uint32) (quota, error) {
 
 func (e *Engine) setQuota(dir int, project uint32, q quota) error {
 	q.valid = limitsAreSet
-	if err := e.quotactl(dir, setQuota, project, &q); err != nil {
+	if err := e.kernel.quotactl(dir, setQuota, project, &q); err != nil {
 		return noQuota("setting a project quota", err)
 	}
 	return nil

@@ -77,12 +77,8 @@ func TestVolumesThatHangKeepNoOthersFromBeingMounted(t *testing.T) {
 		looks.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
-			_, stat := f.Stat(ctx, hung)
-			_, _, _, limited := f.Limited(ctx, hung)
-			for _, err := range []error{stat, limited} {
-				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer") {
-					t.Errorf("of a volume that hangs: %v", err)
-				}
+			if _, err := f.Stat(ctx, hung); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer") {
+				t.Errorf("of a volume that hangs: %v", err)
 			}
 		})
 	}
@@ -92,6 +88,10 @@ func TestVolumesThatHangKeepNoOthersFromBeingMounted(t *testing.T) {
 	o := f.overlay(t, f.layers(t, 2)...)
 	if err := f.MountOverlay(ctx, o); err != nil {
 		t.Error(err)
+	}
+	// A limited volume is published again by a look at its own directory.
+	if _, _, _, err := f.Limited(ctx, f.dir(t, "rw/work")); err != nil {
+		t.Errorf("of another volume: %v", err)
 	}
 	end()
 	looks.Wait()

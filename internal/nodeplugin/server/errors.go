@@ -40,6 +40,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrNotAdoptable, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
 		{volume.ErrNoLimit, codes.FailedPrecondition},
+		{hostmount.ErrLimitTooLarge, codes.InvalidArgument},
 		{imagestore.ErrNotFound, codes.NotFound},
 		{imagestore.ErrUnsupported, codes.FailedPrecondition},
 		{imagestore.ErrOtherPlatform, codes.FailedPrecondition},

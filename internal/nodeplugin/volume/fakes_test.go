@@ -394,7 +394,7 @@ func (w *world) Limit(_ context.Context, l hostmount.Limit) error {
 		if w.limits == nil {
 			return hostmount.ErrNoQuota
 		}
-		for _, dir := range l.Dirs {
+		for _, dir := range []string{l.Work, l.Upper} {
 			inode, err := inodeOf(dir)
 			if err != nil {
 				return err
@@ -408,20 +408,26 @@ func (w *world) Limit(_ context.Context, l hostmount.Limit) error {
 func (w *world) Limited(_ context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if filepath.Base(dir) != "work" {
+		w.broken = append(w.broken, "a limit was read from "+dir+", which a pod may change")
+	}
 	inode, err := inodeOf(dir)
+	if err == nil {
+		err = w.act("limited", func() error { return nil })
+	}
 	limit, ok := w.limits[inode]
 	return hostmount.Capacity{Total: limit, Used: 1, Available: limit - 1}, hostmount.Capacity{Total: 10, Used: 1, Available: 9}, ok, err
 }
 
-// Unlimit takes the limit of the directory, and of its neighbour, which has the same project.
-func (w *world) Unlimit(_ context.Context, dir string) error {
+// Unlimit takes the limit of the work directory, and of the upper one, which has the same project.
+func (w *world) Unlimit(_ context.Context, work string) error {
 	if w.onUnlimit != nil {
 		w.onUnlimit()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.act("unlimit", func() error {
-		for _, d := range []string{dir, filepath.Join(filepath.Dir(dir), "work")} {
+		for _, d := range []string{work, filepath.Join(filepath.Dir(work), "upper")} {
 			if inode, err := inodeOf(d); err == nil {
 				delete(w.limits, inode)
 			}

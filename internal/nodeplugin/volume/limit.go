@@ -38,7 +38,7 @@ func ParseLimitFallback(text string) (LimitFallback, error) {
 // limit has the kernel hold what a writable volume's directory takes to the volume's size limit.
 func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	err := n.mounter.Limit(ctx, hostmount.Limit{
-		Dirs: []string{dir.upper(), dir.work()}, Bytes: r.SizeLimit, Key: directoryName(r.VolumeID, r.Target),
+		Work: dir.work(), Upper: dir.upper(), Bytes: r.SizeLimit,
 	})
 	size := resource.NewQuantity(r.SizeLimit, resource.BinarySI)
 	if errors.Is(err, hostmount.ErrNoQuota) {
@@ -60,7 +60,11 @@ func (n *Node) limitAgain(ctx context.Context, dir directory, r Request) error {
 	if r.SizeLimit == 0 {
 		return nil
 	}
-	if _, _, limited, err := n.mounter.Limited(ctx, dir.upper()); err == nil && !limited {
+	_, _, limited, err := n.mounter.Limited(ctx, dir.work())
+	if err != nil {
+		return fmt.Errorf("volume %q: %w", r.VolumeID, err)
+	}
+	if !limited {
 		n.log.Warn("a volume was written without a size limit and stays without one", "volume", r.VolumeID, "target", r.Target)
 		return nil
 	}
@@ -75,5 +79,5 @@ func (n *Node) discard(ctx context.Context, dir directory) error {
 			return err
 		}
 	}
-	return errors.Join(n.mounter.Unlimit(ctx, dir.upper()), removeTree(ctx, string(dir)))
+	return errors.Join(n.mounter.Unlimit(ctx, dir.work()), removeTree(ctx, string(dir)))
 }

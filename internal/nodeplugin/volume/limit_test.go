@@ -78,6 +78,25 @@ func TestDataWrittenWithoutALimitStaysWithoutOne(t *testing.T) {
 	}
 }
 
+// Whether data has a limit decides whether it can get one, so it has to be known.
+func TestALimitThatCannotBeReadIsNotSetAnew(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), limited(t, root, 0)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.mounts = map[string]hostmount.Mount{}
+	w.faults["limited"] = 1
+	r.SizeLimit = 1 << 20
+	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+		t.Errorf("got %v", err)
+	}
+	if len(w.limits) != 0 || len(w.mounts) != 0 {
+		t.Errorf("limits %v, mounts %v", w.limits, w.mounts)
+	}
+	w.expectWhole(t)
+}
+
 func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), limited(t, root, 1<<20)

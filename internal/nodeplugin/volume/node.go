@@ -65,8 +65,8 @@ type Mounter interface {
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
 	Attributes(ctx context.Context, layer string, form hostmount.Form) (hostmount.Attributes, error)
 	Limit(ctx context.Context, l hostmount.Limit) error
-	Limited(ctx context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error)
-	Unlimit(ctx context.Context, dir string) error
+	Limited(ctx context.Context, work string) (bytes, inodes hostmount.Capacity, ok bool, err error)
+	Unlimit(ctx context.Context, work string) error
 }
 
 // Images brings images to the node; *pull.Puller is one.

@@ -38,12 +38,11 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	if dir.inMemory() {
 		return stats, nil // of a file system of the volume's own
 	}
-	upper := dir.upper()
-	bytes, inodes, limited, err := n.mounter.Limited(ctx, upper)
+	bytes, inodes, limited, err := n.mounter.Limited(ctx, dir.work())
 	if err != nil || limited {
 		return Stats{Bytes: bytes, Inodes: inodes}, err
 	}
-	held, err := n.counter.count(ctx, upper, countFor)
+	held, err := n.counter.count(ctx, dir.upper(), countFor)
 	if err != nil {
 		return Stats{}, fmt.Errorf("counting what volume %q holds: %w", volumeID, err)
 	}
