@@ -25,11 +25,10 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	}
 	defer unlock()
 
-	if r.Policy == pull.Always || n.adoption.possible() {
-		// A mounted volume keeps its content, so asking the registry again would be for nothing.
-		if published, err := n.published(ctx, r); published || err != nil {
-			return err
-		}
+	// A mounted volume keeps its content, so nothing is asked of the registry or the runtime: they may hang, and the
+	// image's name may be gone or stand for something else.
+	if published, err := n.published(ctx, r); published || err != nil {
+		return err
 	}
 	if adopted, err := n.adopt(ctx, r); adopted || err != nil {
 		return err
@@ -45,32 +44,44 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	return failure
 }
 
-// published tells whether the volume is mounted. What this driver under another name, or the one that it replaces, has
-// mounted counts: the pod uses it, so it stays until the pod is gone. Anything else at the target is an error.
+// published reports whether the volume is mounted. What this driver under another name, or the legacy driver, has mounted
+// counts: the pod uses it, so it stays until the pod is gone. Anything else at the target is an error.
 func (n *Node) published(ctx context.Context, r Request) (bool, error) {
-	mounts, err := n.mounter.Mounts(ctx)
-	if err != nil {
+	m, err := n.mountAt(ctx, r.Target)
+	if err != nil || m == nil {
 		return false, err
 	}
-	for _, m := range mounts {
-		if m.Target != r.Target {
-			continue
-		}
-		_, ours := n.treeOf(m)
-		if !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.adoption.mayHaveMade(m)) {
-			n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
-			return true, nil
-		}
-		if !ours {
-			return true, fmt.Errorf("volume %q at %s: %w, of type %s from %q, which shows something else than the image; delete the pod, "+
-				"or unmount it on the node", r.VolumeID, r.Target, hostmount.ErrOccupied, m.FSType, m.Source)
-		}
-		if m.ReadOnly == r.Writable {
-			return true, fmt.Errorf("volume %q at %s: %w; unpublish it first", r.VolumeID, r.Target, ErrOtherAccess)
-		}
+	_, ours := n.treeOf(*m)
+	switch {
+	case !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.adoption.mayHaveMade(*m)):
+		n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
 		return true, nil
+	case !ours:
+		return true, fmt.Errorf("volume %q at %s: %w, of type %s from %q, which shows something else than the image; delete the pod, "+
+			"or unmount it on the node", r.VolumeID, r.Target, hostmount.ErrOccupied, m.FSType, m.Source)
+	case m.ReadOnly == r.Writable:
+		return true, fmt.Errorf("volume %q at %s: %w; unpublish it first", r.VolumeID, r.Target, ErrOtherAccess)
 	}
-	return false, nil
+	return true, nil
+}
+
+// targetLooker is a Mounter that finds the mount at one target at less cost than all of them; *hostmount.Engine is one.
+type targetLooker interface {
+	MountAt(ctx context.Context, target string) (*hostmount.Mount, error)
+}
+
+// mountAt returns the mount at a target, nil if there is none.
+func (n *Node) mountAt(ctx context.Context, target string) (*hostmount.Mount, error) {
+	if looker, ok := n.mounter.(targetLooker); ok {
+		return looker.MountAt(ctx, target)
+	}
+	mounts, err := n.mounter.Mounts(ctx)
+	for _, m := range mounts {
+		if m.Target == target {
+			return &m, err
+		}
+	}
+	return nil, err
 }
 
 // bringAndMount has the image on the node, then pinned, then mounted.

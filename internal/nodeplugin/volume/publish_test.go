@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,26 +161,48 @@ func TestARuntimeThatDoesNotAnswerIsNoReasonToLookForAnotherImage(t *testing.T) 
 	}
 }
 
-func TestAPublishedVolumeStaysPublishedWhateverItsImageDoes(t *testing.T) {
-	tests := map[string]func(w *world, r *Request){
-		"the tag moved":              func(w *world, r *Request) { w.tags[r.Image] = "sha256:two" },
-		"the image is gone":          func(w *world, r *Request) { delete(w.tags, r.Image) },
-		"the registry is away":       func(w *world, _ *Request) { w.faults["ensure IfNotPresent"] = 9 },
-		"pulls are asked for always": func(w *world, r *Request) { r.Policy = pull.Always; w.faults["ensure Always"] = 9 },
+func TestAPublishedVolumeCostsALookAtItsTargetWhateverItsImageAndItsPolicyAre(t *testing.T) {
+	for name, become := range map[string]func(w *world, image string){
+		"nothing":               func(*world, string) {},
+		"the name is collected": func(w *world, image string) { delete(w.tags, image) },
+		"the tag moves":         func(w *world, image string) { w.tags[image] = "sha256:two" },
+		"the registry refuses": func(w *world, _ string) {
+			w.faults["ensure Always"], w.faults["ensure IfNotPresent"], w.faults["ensure Never"] = 1, 1, 1
+		},
+		"the runtime is down": func(w *world, _ string) { w.faults["pin"], w.faults["pinned"], w.faults["leftovers"] = 1, 1, 1 },
+		"the pin is gone":     func(w *world, _ string) { clear(w.pins) },
+	} {
+		for _, policy := range []pull.Policy{pull.Always, pull.IfNotPresent, pull.Never} {
+			eachAccess(t, func(t *testing.T, writable bool) {
+				w, root := newWorld(), t.TempDir()
+				n, r := w.node(t, root), request(t, root, "a", writable)
+				n.mounter = lookingWorld{w}
+				r.Policy = policy
+				if err := n.Publish(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				become(w, r.Image)
+				w.calls = nil
+				if err := n.Publish(t.Context(), r); err != nil || !slices.Equal(w.calls, []string{"mount at"}) {
+					t.Errorf("%s, policy %s: calls %q, %v", name, policy, w.calls, err)
+				}
+			})
+		}
 	}
-	for name, change := range tests {
-		t.Run(name, func(t *testing.T) {
-			w, root := newWorld(), t.TempDir()
-			n, r := w.node(t, root), request(t, root, "a", false)
-			if err := n.Publish(t.Context(), r); err != nil {
-				t.Fatal(err)
-			}
-			change(w, &r)
-			if err := n.Publish(t.Context(), r); err != nil {
-				t.Errorf("republish: %v", err)
-			}
-		})
+}
+
+// lookingWorld finds the mount at one target, as the mount engine does.
+type lookingWorld struct{ *world }
+
+func (w lookingWorld) MountAt(ctx context.Context, target string) (*hostmount.Mount, error) {
+	stat, err := w.Stat(ctx, target)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, "mount at")
+	return stat.Mount, err
 }
 
 func TestOtherAccessIsRefused(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -193,13 +192,11 @@ func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 
 // isAbandoned reports whether nothing is mounted at a target and its pod is gone, now.
 func (n *Node) isAbandoned(ctx context.Context, target string) (bool, error) {
-	mounts, err := n.mounter.Mounts(ctx)
-	if err != nil {
-		return false, fmt.Errorf("reading the mount table: %w", err)
+	if mount, err := n.mountAt(ctx, target); mount != nil || err != nil {
+		return false, err
 	}
 	pods, err := n.mounter.List(ctx, n.data.pods)
-	isMounted := slices.ContainsFunc(mounts, func(m hostmount.Mount) bool { return m.Target == target })
-	return !isMounted && n.data.podIsGone(target, pods), err
+	return n.data.podIsGone(target, pods), err
 }
 
 // sweepDrafts drops the directories that a killed process left half-made. How long those lie there is counted here: the
