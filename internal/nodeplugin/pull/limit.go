@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 // ParseMaxImageSize reads a limit such as "20Gi" in bytes; "" is 0, which is none.
@@ -15,11 +16,11 @@ func ParseMaxImageSize(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	size, err := resource.ParseQuantity(s)
-	if err != nil || size.Value() <= 0 {
-		return 0, fmt.Errorf("%q is not a size greater than 0, such as 20Gi", bounded(s, 64))
+	size, err := quantity.Parse(s)
+	if err == nil && size == 0 {
+		err = errors.New("the size is not greater than 0; leave it out for no limit")
 	}
-	return size.Value(), nil
+	return size, err
 }
 
 // limit refuses an image that is larger than the limit. The size is the runtime's: containerd counts what it downloaded,

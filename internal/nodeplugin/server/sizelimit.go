@@ -1,20 +1,15 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
-const (
-	// minSizeLimit leaves room for what a file system needs to keep a few files.
-	minSizeLimit = 1 << 20
-
-	// maxQuantity is more than any quantity that people write.
-	maxQuantity = 64
-)
+// minSizeLimit leaves room for what a file system needs to keep a few files.
+const minSizeLimit = 1 << 20
 
 // SizeLimits are the driver's limits, in bytes, on what writable volumes hold; 0 is none.
 type SizeLimits struct {
@@ -36,20 +31,14 @@ func (s SizeLimits) of(attributes map[string]string) (int64, error) {
 }
 
 func (s SizeLimits) named(text string) (int64, error) {
-	if len(text) > maxQuantity {
-		return 0, invalid("volume attribute %s: %q is too long for a quantity such as 500Mi", contract.SizeLimitAttribute, clip(text, 80))
-	}
-	quantity, err := resource.ParseQuantity(text)
-	if err != nil {
-		return 0, invalid("volume attribute %s: %q is not a quantity such as 500Mi", contract.SizeLimitAttribute, text)
-	}
-	limit := quantity.Value() // rounded up, and cut to what an int64 holds
+	limit, err := quantity.Parse(text)
 	switch {
+	case errors.Is(err, quantity.ErrTooLarge) && s.Max > 0, err == nil && s.Max > 0 && limit > s.Max:
+		return 0, invalid("volume attribute %s: %s is more than the driver allows, %s", contract.SizeLimitAttribute, text, quantity.Format(s.Max))
+	case err != nil:
+		return 0, invalid("volume attribute %s: %v", contract.SizeLimitAttribute, err)
 	case limit < minSizeLimit:
 		return 0, invalid("volume attribute %s: %s is less than 1Mi", contract.SizeLimitAttribute, text)
-	case s.Max > 0 && limit > s.Max:
-		return 0, invalid("volume attribute %s: %s is more than the driver allows, %s", contract.SizeLimitAttribute, text,
-			resource.NewQuantity(s.Max, resource.BinarySI))
 	}
 	return limit, nil
 }
@@ -61,11 +50,14 @@ func ParseSizeLimits(byDefault, most string) (SizeLimits, error) {
 		if text == "" {
 			continue
 		}
-		quantity, err := resource.ParseQuantity(text)
-		if err != nil || quantity.Value() < minSizeLimit {
-			return s, fmt.Errorf("%q is not a quantity of at least 1Mi", text)
+		bytes, err := quantity.Parse(text)
+		switch {
+		case err != nil:
+			return s, err
+		case bytes < minSizeLimit:
+			return s, fmt.Errorf("%q is less than 1Mi", text)
 		}
-		*limit = quantity.Value()
+		*limit = bytes
 	}
 	if s.Max > 0 && s.Default > s.Max {
 		return s, fmt.Errorf("the default %s is more than the largest limit %s", byDefault, most)

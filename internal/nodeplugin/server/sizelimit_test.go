@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 func TestTheSizeLimitIsTheVolumesElseTheDrivers(t *testing.T) {
@@ -37,8 +39,9 @@ func TestABadSizeLimitIsRefusedInWords(t *testing.T) {
 	q := testRequests
 	q.limits = SizeLimits{Max: 9 << 20}
 	for named, words := range map[string]string{
-		"much": "500Mi", "-1Gi": "less than 1Mi", "0": "less than 1Mi", "1k": "less than 1Mi", "10Mi": "the driver allows, 9Mi",
-		"999999999999999999999Ei": "the driver allows", strings.Repeat("1", 100): "too long",
+		"much": "500Mi", "-1Gi": "has no sign", "0": "less than 1Mi", "1k": "less than 1Mi", "10Mi": "the driver allows, 9Mi",
+		"999999999999999999999Ei": "the driver allows", strings.Repeat("1", 100): "too long", "1e99": "the driver allows, 9Mi",
+		"1e-2147483647": "has no sign", "1e2147483647": "the driver allows",
 	} {
 		_, err := q.publish(inline("sizeLimit", named))
 		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "sizeLimit") {
@@ -56,14 +59,37 @@ func TestAReadOnlyVolumeHasNoSizeLimit(t *testing.T) {
 	}
 }
 
+func TestASizeLimitIsNeverMoreThanTheKernelCounts(t *testing.T) {
+	for _, named := range []string{"8Ei", "1e99", "9223372036854775807", "9223372036854775808", "1e2147483647"} {
+		_, err := testRequests.publish(inline("sizeLimit", named))
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "more than 1Ei") {
+			t.Errorf("%q: %v", named, err)
+		}
+	}
+}
+
+func TestTheDriversLimitsAreRefusedLikeAVolumes(t *testing.T) {
+	for text, words := range map[string]string{"1e-2147483647": "sign", "1e99": "1Ei", "8Ei": "1Ei", "1k": "less than 1Mi", "": ""} {
+		for _, pair := range [][2]string{{text, ""}, {"", text}} {
+			_, err := ParseSizeLimits(pair[0], pair[1])
+			if (err == nil) != (text == "") || err != nil && !strings.Contains(err.Error(), words) {
+				t.Errorf("%q: %v, want %q", pair, err, words)
+			}
+		}
+	}
+}
+
 func FuzzSizeLimit(f *testing.F) {
-	for _, seed := range []string{"1Gi", "1e3", "-5", "0.1", "1E", "999999999999999999999Ei", ""} {
+	for _, seed := range []string{"1Gi", "1e3", "-5", "0.1", "1E", "999999999999999999999Ei", "", "1e-2147483647", "1e2147483647", "1e-9999999"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		limit, err := SizeLimits{}.of(map[string]string{"sizeLimit": text})
-		if err == nil && text != "" && limit < minSizeLimit {
+		if err == nil && text != "" && (limit < minSizeLimit || limit > quantity.Max) {
 			t.Errorf("%q: %d", text, limit)
+		}
+		if err != nil && (status.Code(err) != codes.InvalidArgument || len(err.Error()) > maxMessage) {
+			t.Errorf("%q: %v", text, err)
 		}
 	})
 }

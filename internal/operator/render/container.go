@@ -12,6 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 const (
@@ -93,7 +94,8 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		{contract.FlagMaxSizeLimit, volumes.MaxSizeLimit},
 	} {
 		if size.set != nil {
-			args = append(args, option(size.flag, size.set.String()))
+			// In whole bytes: the library's own form may have fractions by a negative exponent, which the node plugin refuses.
+			args = append(args, option(size.flag, quantity.Format(size.set.Value())))
 		}
 	}
 	if volumes.MaxVolumesPerNode != nil {
