@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/containerd"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/crio"
@@ -18,7 +19,8 @@ var _ pull.Downloads = (*containerd.Store)(nil)
 func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 	switch o.runtime {
 	case contract.RuntimeContainerd:
-		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
+		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others,
+			ProvenOnly: o.verify == access.AlwaysVerify, Logger: log})
 	case contract.RuntimeCRIO:
 		return crio.Open(crio.Config{GraphRoot: o.storageRoot, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
 	default:

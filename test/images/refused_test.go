@@ -9,6 +9,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,9 +46,10 @@ type bad struct {
 	code  codes.Code
 	words string // what a person has to be told
 
-	crio      codes.Code // CRI-O's, where it tells another fault
-	layers    int        // where there are very many
-	crioShows bool       // CRI-O goes by the manifest's layers; such an image comes last, as its pin stays for a while
+	crio   codes.Code // CRI-O's, where it tells another fault
+	layers int        // where there are very many
+
+	crioShows, containerdShows bool // such images come last, as their pins stay for a while: CRI-O goes by the manifest's layers
 }
 
 // parts are what a registry is given, which need not fit together.
@@ -77,6 +79,53 @@ func TestBadImagesAreRefusedInOneSentenceAndLeaveNothing(t *testing.T) {
 	})
 }
 
+// claims are images whose configurations list the layer of another image, and whose own layer is another one. containerd
+// takes the layer that is listed where it has it; CRI-O looks at what it unpacked.
+var claims = []bad{
+	{name: "layers of another image", code: codes.FailedPrecondition, make: func() (parts, error) { return claim("layers") }},
+	{name: "layers of another image without unpacking", code: codes.FailedPrecondition, make: func() (parts, error) { return claim("x") }},
+}
+
+func claim(kind string) (parts, error) {
+	other, err := image.Numbered(1)
+	if err != nil {
+		return parts{}, err
+	}
+	layers, err := other.Layers()
+	if err != nil {
+		return parts{}, err
+	}
+	diff, err := layers[0].DiffID()
+	if err != nil {
+		return parts{}, err
+	}
+	own, err := image.Layer(image.File{Path: "/own", Content: []byte(kind)})
+	if err != nil {
+		return parts{}, err
+	}
+	return assemble(configOf(kind, diff.String()), own)
+}
+
+// With AlwaysVerify, which is for tenants who do not trust each other.
+func TestAnImageThatClaimsTheLayersOfAnotherIsRefused(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.Stop(t, syscall.SIGTERM)
+		p.Flags = []string{"--" + contract.FlagVerify + "=" + contract.AlwaysVerify}
+		p.Start(t)
+		other := publish(t, p, nodes.Volume{ID: "other", Image: nodes.Numbered(1), Inline: true, ReadOnly: true})
+		checkNumbered(t, other, 1)
+		for _, bad := range claims {
+			err := publishError(t, p, nodes.Volume{ID: "claim", Image: reference(bad.name), Inline: true, ReadOnly: true})
+			if status.Code(err) != bad.code || !strings.Contains(err.Error(), reference(bad.name)) {
+				t.Errorf("%s: got %v, want %s", bad.name, err, bad.code)
+			}
+			p.Unpublish(t, "claim")
+		}
+		p.Unpublish(t, "other")
+		leavesNothing(t, p)
+	})
+}
+
 // publishError publishes as the kubelet does until the pull is over.
 func publishError(t *testing.T, p *nodes.Plugin, v nodes.Volume) error {
 	t.Helper()
@@ -94,10 +143,11 @@ func publishError(t *testing.T, p *nodes.Plugin, v nodes.Volume) error {
 func (b bad) check(t *testing.T, p *nodes.Plugin, err error) {
 	t.Helper()
 	want := b.code
-	if p.Target.Runtime == contract.RuntimeCRIO {
-		if b.crioShows && err == nil {
-			return
-		}
+	crio := p.Target.Runtime == contract.RuntimeCRIO
+	if err == nil && (crio && b.crioShows || !crio && b.containerdShows) {
+		return
+	}
+	if crio {
 		if b.crio != codes.OK {
 			want = b.crio
 		}
@@ -153,7 +203,7 @@ func repository(name string) string {
 }
 
 func pushBad(ctx context.Context, c *cluster.Cluster) error {
-	for _, bad := range badImages {
+	for _, bad := range slices.Concat(badImages, claims) {
 		made, err := bad.make()
 		if err != nil {
 			return fmt.Errorf("%s: %w", bad.name, err)
@@ -196,7 +246,7 @@ var badImages = []bad{
 	{name: ofAnotherArchitecture, code: codes.FailedPrecondition, words: `built for "linux" on "` + otherArchitecture + `", and the node is linux`, make: func() (parts, error) {
 		return whole(ofArchitecture(otherArchitecture))
 	}},
-	{name: "artifact", code: codes.FailedPrecondition, words: "container image", make: func() (parts, error) {
+	{name: "artifact", code: codes.FailedPrecondition, words: "cannot be mounted: it is an OCI artifact, whose layers are no file system; push its files as a container image", make: func() (parts, error) {
 		return assemble(blob("{}", "application/vnd.oci.empty.v1+json"), blob("weights", "application/octet-stream"))
 	}},
 	{name: "layer that is no archive", code: codes.FailedPrecondition, words: "cannot be unpacked", make: func() (parts, error) {
@@ -221,6 +271,18 @@ var badImages = []bad{
 			return whole[:len(whole)/2]
 		})
 	}},
+	{name: "hard link to a file of a lower layer", code: codes.FailedPrecondition, words: "cannot be unpacked", make: func() (parts, error) {
+		upper, err := image.Layer(image.File{Path: "/linked", HardLink: "/file"})
+		if err != nil {
+			return parts{}, err
+		}
+		return whole(image.New(v1.Config{}, goodLayer(), upper))
+	}},
+	{name: "manifest of schema 1", code: codes.FailedPrecondition, words: "build it anew and push it as an OCI image", make: func() (parts, error) {
+		const kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+		content, err := json.Marshal(map[string]any{"schemaVersion": 1, "name": "bad", "tag": "1", "architecture": runtime.GOARCH, "fsLayers": []any{}, "history": []any{}})
+		return parts{manifest: raw{content, kind}}, err
+	}},
 	{name: "configuration missing", code: codes.NotFound, words: "does not exist in its registry", crio: codes.FailedPrecondition, make: func() (parts, error) {
 		made, err := assemble(config("sha256:"+strings.Repeat("f", 64)), goodLayer())
 		made.blobs = made.blobs[1:]
@@ -233,6 +295,15 @@ var badImages = []bad{
 		return assemble(blob("not JSON", types.OCIConfigJSON), goodLayer())
 	}},
 	{name: "configuration of fewer layers", code: codes.FailedPrecondition, words: "cannot be unpacked", crioShows: true, make: func() (parts, error) { return assemble(config(), goodLayer()) }},
+	{name: "index within an index", code: codes.FailedPrecondition, words: "name the inner index, or the image in it, by its digest", containerdShows: true, make: func() (parts, error) {
+		inner, err := image.Numbered(1)
+		if err != nil {
+			return parts{}, err
+		}
+		platform := v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}
+		index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: inner, Descriptor: platform})
+		return parts{manifest: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: index, Descriptor: platform})}, nil
+	}},
 }
 
 // whole is an image with everything it needs.
@@ -308,10 +379,12 @@ func blob(content string, kind types.MediaType) v1.Layer {
 }
 
 // config is an image's configuration that lists the given layers.
-func config(diffIDs ...string) v1.Layer {
+func config(diffIDs ...string) v1.Layer { return configOf("layers", diffIDs...) }
+
+func configOf(kind string, diffIDs ...string) v1.Layer {
 	file := map[string]any{
 		"os": "linux", "architecture": runtime.GOARCH, "config": map[string]any{},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": append([]string{}, diffIDs...)},
+		"rootfs": map[string]any{"type": kind, "diff_ids": append([]string{}, diffIDs...)},
 	}
 	content, err := json.Marshal(file)
 	if err != nil {

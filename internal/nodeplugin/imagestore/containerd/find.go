@@ -39,23 +39,17 @@ type found struct {
 }
 
 // look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
-// at once, and of any other the image and its layers; the answers are containerd's.
+// at once; of any other it reads what the image says of its layers, which it has to be right about. With an error that is
+// errUnmeasured it returns what it found.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.seen.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
-	var told criImage
 	var asking errgroup.Group
-	switch {
-	case pin.keeper != "":
+	if pin.keeper != "" {
 		asking.Go(func() error {
 			if tree, err := s.stillPinned(ctx, last, pin); err == nil {
 				f.pinned = &tree
 			}
-			return nil
-		})
-	case !known:
-		asking.Go(func() error {
-			told = s.criImage(ctx, ref)
 			return nil
 		})
 	}
@@ -64,7 +58,7 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	_ = asking.Wait()
 	if err == nil && (!known || last.image != f.image.Target().Digest) {
 		f.pinned = nil
-		f.tree, err = s.topLayer(ctx, f.image, told)
+		f.tree, err = s.topLayer(ctx, f.image)
 	}
 	return f, err
 }
@@ -89,7 +83,7 @@ func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
 	}
 	tree, err := f.store.pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", f.ref, err)
+		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", f.ref, imagestore.Refused(f.ref, err))
 	}
 	return tree, nil
 }

@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,8 +15,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -39,6 +36,10 @@ type Config struct {
 	// OtherPlatforms says what becomes of images that are not for the node's platform. Empty stands for RefuseOthers.
 	OtherPlatforms imagestore.OtherPlatforms
 
+	// ProvenOnly refuses images of whose layers containerd has not measured every one: where tenants do not trust each
+	// other, a layer that was not measured may be somebody else's.
+	ProvenOnly bool
+
 	// Logger receives what happened to pins; nil is silence.
 	Logger *slog.Logger
 }
@@ -46,12 +47,13 @@ type Config struct {
 // Store implements imagestore.Store. Its methods may be called at the same time. The connection is made with the
 // first call and made again after containerd was restarted.
 type Store struct {
-	client *client.Client
-	driver string
-	others imagestore.OtherPlatforms
-	logger *slog.Logger
-	trees  keyed.Lock
-	seen   memory
+	client     *client.Client
+	driver     string
+	others     imagestore.OtherPlatforms
+	provenOnly bool
+	logger     *slog.Logger
+	trees      keyed.Lock
+	seen       memory
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -69,7 +71,7 @@ func Open(config Config) (*Store, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{client: c, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger}, nil
+	return &Store{client: c, driver: config.Driver, others: config.OtherPlatforms, provenOnly: config.ProvenOnly, logger: config.Logger}, nil
 }
 
 // Close ends the connection. Pins stay.
@@ -79,6 +81,11 @@ func (s *Store) Close() error { return s.client.Close() }
 func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	found, err := s.look(ctx, ref)
+	if errors.Is(err, errUnmeasured) {
+		if err = s.unpackUnmeasured(ctx, found.image, found.tree, err); err == nil {
+			found, err = s.look(ctx, ref)
+		}
+	}
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
@@ -102,56 +109,53 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 	return client.NewImage(s.client, found), nil
 }
 
-// topLayer returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
-func (s *Store) topLayer(ctx context.Context, image client.Image, told criImage) (digest.Digest, error) {
-	if !images.IsIndexType(image.Target().MediaType) && !images.IsManifestType(image.Target().MediaType) {
-		return "", fmt.Errorf("%w: %s is not an image but %q", imagestore.ErrUnsupported, image.Name(),
-			image.Target().MediaType)
+// topLayer returns the chain ID of the image's top layer. With an error that is errUnmeasured it returns it, too.
+func (s *Store) topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
+	d, err := s.describe(ctx, image)
+	if err == nil {
+		err = s.others.Check(d.platform)
 	}
-	config, err := told.config, error(nil)
-	if !told.of(image.Target().Digest) {
-		config, err = s.config(ctx, image)
+	if err != nil {
+		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))
 	}
-	diffs := config.RootFS.DiffIDs
-	switch {
-	case errors.Is(err, errdefs.ErrNotFound):
-		return "", fmt.Errorf("%w: %s lacks its manifest or configuration for this platform: %w",
-			imagestore.ErrNotFound, image.Name(), err)
-	case err != nil:
-		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), err)
-	case len(diffs) == 0:
-		return "", fmt.Errorf("%w: %s has no layers", imagestore.ErrUnsupported, image.Name())
-	case len(diffs) > imagestore.MaxLayers:
-		// Before a costly unpack, although a snapshotter with full copies could show it.
-		return "", fmt.Errorf("%w: %s has %d layers, and the kernel stacks at most %d; flatten the image",
-			imagestore.ErrUnsupported, image.Name(), len(diffs), imagestore.MaxLayers)
+	if err := s.checkMeasured(ctx, d); err != nil {
+		return d.tree(), fmt.Errorf("comparing the layers of image %s with containerd's: %w", image.Name(), imagestore.Refused(image.Name(), err))
 	}
-	if err := s.others.Check(config.Platform); err != nil {
-		return "", fmt.Errorf("image %s: %w", image.Name(), err)
-	}
-	return identity.ChainID(diffs), nil
+	return d.tree(), nil
 }
 
-// config reads an image's configuration for this platform.
-func (s *Store) config(ctx context.Context, image client.Image) (config ocispec.Image, err error) {
+// describe reads an image's manifest and configuration for this platform.
+func (s *Store) describe(ctx context.Context, image client.Image) (described, error) {
 	conn, err := s.conn()
 	if err != nil {
-		return config, err
+		return described{}, err
 	}
+	kind := image.Target().MediaType
+	if !images.IsIndexType(kind) && !images.IsManifestType(kind) {
+		return described{}, fmt.Errorf("%w: it is no image but %.128q", imagestore.ErrUnsupported, kind)
+	}
+	var text []byte
 	manifest, err := images.Manifest(ctx, blobs{conn}, image.Target(), image.Platform())
+	if err == nil {
+		text, err = content.ReadBlob(ctx, blobs{conn}, manifest.Config)
+	}
 	if err != nil {
-		return config, err //nolint:wrapcheck // topLayer says what it means
+		return described{}, unread(ctx, err)
 	}
-	text, err := content.ReadBlob(ctx, blobs{conn}, manifest.Config)
-	if err != nil {
-		return config, err //nolint:wrapcheck // as above
+	return describe(manifest, text)
+}
+
+// unread gives its meaning to an error of reading an image's manifest or configuration. Unless containerd lacks them or does not
+// answer, it is the image's own fault: text that is no JSON, or sizes that are not those of the content.
+func unread(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, errdefs.ErrNotFound):
+		return fmt.Errorf("%w: its manifest or configuration for this platform is missing: %w", imagestore.ErrNotFound, err)
+	case errors.Is(err, errdefs.ErrUnavailable), ctx.Err() != nil, errors.Is(err, imagestore.ErrUnsupported):
+		return fmt.Errorf("reading its manifest and configuration: %w", err)
+	default:
+		return fmt.Errorf("%w: its manifest or configuration cannot be read (%.256s); build and push it again", imagestore.ErrUnsupported, err)
 	}
-	err = json.Unmarshal(text, &config)
-	if err == nil && len(config.RootFS.DiffIDs) == 0 && len(manifest.Layers) > 0 {
-		err = fmt.Errorf("%w: an OCI artifact, whose layers are no file system; push its files as a container image",
-			imagestore.ErrUnsupported)
-	}
-	return config, err
 }
 
 // conn is the connection to containerd, which offers more than its client does.
