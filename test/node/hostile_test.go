@@ -109,6 +109,7 @@ func TestHostileFieldsAreRefused(t *testing.T) {
 		"a secret of another kind":  secret("any", long),
 		"tokens of 1 MiB":           secret("csi.storage.k8s.io/serviceAccount.tokens", long),
 		"a group that is a name":    func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.GetMount().VolumeMountGroup = long },
+		"a mount option of 1 MiB":   func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.GetMount().MountFlags = []string{long} },
 		"10,000 attributes": func(r *csi.NodePublishVolumeRequest) {
 			for i := range 10_000 {
 				r.VolumeContext[fmt.Sprintf("attribute-%d", i)] = "value"

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -262,5 +263,33 @@ func setImmutable(t *testing.T, dir string, on bool) {
 	}
 	if err := unix.IoctlSetPointerInt(int(d.Fd()), unix.FS_IOC_SETFLAGS, flags); err != nil {
 		t.Fatalf("changing the immutable flag of %s: %v", dir, err)
+	}
+}
+
+// The mount option noatime holds in a pod, where a container runtime mounts the volume anew without it.
+func TestAReadOnlyOverlayRecordsNoAccessTimes(t *testing.T) {
+	for _, writable := range []bool{false, true} { // a writable one does, of what was written
+		f := newFixture(t)
+		o, old := f.overlay(t, f.layers(t, 2)...), time.Unix(1_000_000_000, 0)
+		read := filepath.Join(o.Layers[0], "top")
+		if writable {
+			o = f.writable(t, o)
+			read = filepath.Join(o.Upper, "top")
+			writeFile(t, read, "mine")
+		}
+		if err := errors.Join(os.Chtimes(read, old, time.Now()), f.MountOverlay(deadline(t), o)); err != nil {
+			t.Fatal(err)
+		}
+		anew := f.dir(t, "anew")
+		f.bind(t, o.Target, anew, 0)
+		t.Cleanup(func() { inNamespace(t, f, func() error { return unix.Unmount(anew, unix.MNT_DETACH) }) })
+		inNamespace(t, f, func() error {
+			return unix.Mount("", anew, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_STRICTATIME, "")
+		})
+		readFile(t, filepath.Join(anew, "top"))
+		var stat unix.Stat_t
+		if err := unix.Stat(filepath.Join(anew, "top"), &stat); err != nil || (stat.Atim.Sec != old.Unix()) != writable {
+			t.Errorf("writable %v: the time of access is %v (%v)", writable, time.Unix(stat.Atim.Unix()), err)
+		}
 	}
 }

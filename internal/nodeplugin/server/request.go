@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -59,9 +60,13 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		return volume.Request{}, invalid("the volume attributes have %d bytes, and %d are allowed", size, maxAttributes)
 	}
 	inline := attributes[contract.EphemeralAttribute] == "true"
-	writable, err := access(r.GetVolumeCapability(), inline, r.GetReadonly())
+	options := r.GetVolumeCapability().GetMount().GetMountFlags()
+	writable, err := access(r.GetVolumeCapability(), inline, r.GetReadonly() || slices.Contains(options, "ro"))
 	if err != nil {
 		return volume.Request{}, err
+	}
+	if err := contract.CheckMountOptions(options, writable); err != nil {
+		return volume.Request{}, invalid("%v", err)
 	}
 	image, err := parseReference(imageOf(r.GetVolumeId(), attributes, inline))
 	if err != nil {

@@ -59,6 +59,11 @@ func but(r *csi.NodePublishVolumeRequest, change func(*csi.NodePublishVolumeRequ
 	return r
 }
 
+// options gives a request mount options.
+func options(flags ...string) func(*csi.NodePublishVolumeRequest) {
+	return func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.GetMount().MountFlags = flags }
+}
+
 const (
 	many   = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 	single = csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY
@@ -82,6 +87,9 @@ func TestGoodRequests(t *testing.T) {
 		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
 		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: pull.Never}},
 		{"pod", inline("csi.storage.k8s.io/pod.namespace", "ns", "csi.storage.k8s.io/pod.name", "p"), volume.Request{Image: app, Writable: true, Pod: "ns/p"}},
+		{"inline with the option ro", but(inline(), options("ro")), volume.Request{Image: app}},
+		{"inline with an option that is the default", but(inline(), options("relatime")), volume.Request{Image: app, Writable: true}},
+		{"PV with options that hold", but(persistent(app, many), options("ro", "noatime,nodiratime")), volume.Request{VolumeID: app, Image: app}},
 		{"PV for many nodes", persistent(app, many), volume.Request{VolumeID: app, Image: app}},
 		{"PV for one node", persistent("busybox", single), volume.Request{VolumeID: "busybox", Image: "docker.io/library/busybox:latest"}},
 		{"PV with an attribute", persistent("unique-1", many, "image", "busybox:2"), volume.Request{VolumeID: "unique-1", Image: "docker.io/library/busybox:2"}},
@@ -137,6 +145,10 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		{"block volume", but(inline(), func(r *csi.NodePublishVolumeRequest) {
 			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 		}), "volumeMode: Filesystem"},
+		{"PV with an option that does not hold in a pod", but(persistent("busybox", many), options("ro", "noexec")), `mount options "noexec" would not hold`},
+		{"PV with no option", but(persistent("busybox", many), options("this-is-no-option")), `"this-is-no-option"`},
+		{"inline with an option", but(inline(), options("noatime")), `"noatime"`},
+		{"a long option", but(persistent("busybox", many), options(strings.Repeat("a", 1<<20))), "…"},
 		{"writable PV", persistent("busybox", csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER), errAccessMode},
 		{"writable PV for many", persistent("busybox", csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER), errAccessMode},
 		{"PV without access mode", but(persistent("busybox", many), func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability.AccessMode = nil }), errAccessMode},

@@ -42,6 +42,9 @@ func Volume(name string, claim *corev1.PersistentVolumeClaim, class *storagev1.S
 	if err := checkAccess(claim); err != nil {
 		return nil, err
 	}
+	if err := contract.CheckMountOptions(class.MountOptions, false); err != nil {
+		return nil, fmt.Errorf("StorageClass %s: %w", class.Name, err)
+	}
 	secret, err := secretOf(name, claim, class)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,8 @@ func imageOf(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass)
 	return image, nil
 }
 
-// checkAccess wants a claim that only reads: a PersistentVolume outlives its pods, and an image is nobody's to change.
+// checkAccess wants a claim that only reads: a PersistentVolume outlives its pods, and an image is nobody's to change. What
+// else a claim can ask for is refused, for a claim whose volume lacks it is never bound.
 func checkAccess(claim *corev1.PersistentVolumeClaim) error {
 	for _, mode := range claim.Spec.AccessModes {
 		if mode != corev1.ReadOnlyMany {
@@ -103,6 +107,10 @@ func checkAccess(claim *corev1.PersistentVolumeClaim) error {
 	}
 	if claim.Spec.DataSource != nil || claim.Spec.DataSourceRef != nil {
 		return errors.New("the claim names a data source, and the data of an image volume is its image; remove dataSource")
+	}
+	if attributes := claim.Spec.VolumeAttributesClassName; attributes != nil && *attributes != "" {
+		return fmt.Errorf("the claim names VolumeAttributesClass %s, and an image volume has no attributes to change; remove "+
+			"volumeAttributesClassName", *attributes)
 	}
 	if claim.Spec.Selector != nil {
 		return errors.New("the claim has a selector, which only volumes that exist can match; remove it or storageClassName")

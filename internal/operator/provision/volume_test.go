@@ -94,9 +94,10 @@ func TestAClaimThatCannotBeServedTellsWhy(t *testing.T) {
 		"writable": {func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{"ReadWriteOnce"}
 		}, nil, "access mode ReadWriteOnce"},
-		"a data source": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = &corev1.TypedLocalObjectReference{} }, nil, "remove dataSource"},
-		"a selector":    {func(c *corev1.PersistentVolumeClaim) { c.Spec.Selector = &metav1.LabelSelector{} }, nil, "has a selector"},
-		"half a secret": {nil, map[string]string{secretNameParameter: "x"}, "set both"},
+		"a data source":       {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = &corev1.TypedLocalObjectReference{} }, nil, "remove dataSource"},
+		"changing attributes": {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = ptr.To("fast") }, nil, "VolumeAttributesClass fast"},
+		"a selector":          {func(c *corev1.PersistentVolumeClaim) { c.Spec.Selector = &metav1.LabelSelector{} }, nil, "has a selector"},
+		"half a secret":       {nil, map[string]string{secretNameParameter: "x"}, "set both"},
 		"a secret's placeholder": {nil, map[string]string{secretNameParameter: "${pvc.annotations['missing']}", secretNamespaceParameter: "x"},
 			"${pvc.annotations['missing']} stands for nothing here"},
 		"a namespace of the claim's choice": {nil, map[string]string{secretNameParameter: "x", secretNamespaceParameter: "${pvc.annotations['" + contract.ImageAnnotation + "']}"},
@@ -112,5 +113,19 @@ func TestAClaimThatCannotBeServedTellsWhy(t *testing.T) {
 				t.Errorf("error %v does not tell %q", err, test.words)
 			}
 		})
+	}
+}
+
+func TestMountOptionsOfAClassAreTakenOrNamed(t *testing.T) {
+	images := class(nil)
+	images.MountOptions = []string{"ro", "noatime"}
+	got, err := Volume("pvc-1", claim(func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = ptr.To("") }), images)
+	if err != nil || !cmp.Equal(got.Spec.MountOptions, images.MountOptions) {
+		t.Errorf("volume %+v, %v", got, err)
+	}
+	images.MountOptions = []string{"ro", "noexec"}
+	_, err = Volume("pvc-1", claim(), images)
+	if err == nil || !strings.Contains(err.Error(), `StorageClass images: mount options "noexec"`) {
+		t.Errorf("got %v", err)
 	}
 }
