@@ -104,11 +104,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	ready := health.Checks{p.registrar, runtime}
 	operations := health.NewOperations(time.Now)
 
-	observe := func(method, code string, took time.Duration) {
-		observed.Operation(method, code, took)
-		operations.Observe(method, code)
-	}
-	if err := p.serveCSI(o, drivers, ready, observe, failures); err != nil {
+	if err := p.serveCSI(o, drivers, ready, observed, operations, failures); err != nil {
 		return nil, err
 	}
 	if err := p.serveHTTP(o, append(ready, operations), observed); err != nil {
@@ -172,8 +168,8 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 }
 
 // serveCSI serves every name on its own socket.
-func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check,
-	observe func(method, code string, took time.Duration), failures *metrics.WarmMetal) error {
+func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, observed *metrics.Metrics,
+	operations *health.Operations, failures *metrics.WarmMetal) error {
 	var volumes server.Volumes = p.node
 	if failures != nil {
 		volumes = countedVolumes{volumes, failures}
@@ -193,20 +189,23 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		MaxVolumes:  maxVolumes,
 		Volumes:     volumes,
 		Ready:       ready.Ready,
-		Observe:     observe,
+		Observe:     observed.Operation,
+		Outcome:     operations.Observe,
 		Logger:      p.log,
 	}
 	for _, d := range drivers {
 		if err := os.MkdirAll(filepath.Dir(d.Endpoint), 0o750); err != nil {
 			return fmt.Errorf("making the directory of driver %s: %w", d.Name, err)
 		}
-		listener, err := registration.Listen(d.Endpoint)
+		socket, err := registration.Listen(d.Endpoint)
 		if err != nil {
 			return fmt.Errorf("CSI socket of driver %s: %w", d.Name, err)
 		}
+		socket.LogTaken(p.log)
+		p.registrar.Keep(d.Name, socket)
 		s := server.New(d.Name, config)
 		p.servers = append(p.servers, s)
-		p.serve("the CSI socket of driver "+d.Name, func() error { return s.Serve(listener) })
+		p.serve("the CSI socket of driver "+d.Name, func() error { return s.Serve(socket) })
 	}
 	return nil
 }

@@ -99,10 +99,17 @@ func TestAPluginThatKeepsFailingByItsOwnFaultIsNotReadyUntilItWorksAgain(t *test
 		if err := os.Remove(empty); err != nil {
 			t.Fatal(err)
 		}
-		for range 3 {
-			publish("own", nodes.Numbered(1), codes.Internal)
+		for range 5 {
+			publish("own-0", nodes.Numbered(1), codes.Internal)
 		}
-		if err := p.Ready(t); err == nil || !strings.Contains(err.Error(), "503 not ready: 3 of the latest 3 calls of NodePublishVolume failed") {
+		if err := p.Ready(t); err != nil {
+			t.Errorf("readiness after what one volume met: %v", err)
+		}
+		own := []string{"own-0", "own-1", "own-2"}
+		for _, id := range own {
+			publish(id, nodes.Numbered(1), codes.Internal)
+		}
+		if err := p.Ready(t); err == nil || !strings.Contains(err.Error(), "503 not ready: NodePublishVolume failed for 3 of the latest 3 volumes") {
 			t.Errorf("readiness after faults of its own: %v", err)
 		}
 		p.Alive(t)
@@ -110,13 +117,15 @@ func TestAPluginThatKeepsFailingByItsOwnFaultIsNotReadyUntilItWorksAgain(t *test
 		if err := os.Mkdir(empty, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		for range 4 {
-			publish("own", nodes.Numbered(1), codes.OK)
+		for _, id := range own {
+			publish(id, nodes.Numbered(1), codes.OK)
 		}
 		if err := p.Ready(t); err != nil {
 			t.Errorf("readiness of a plugin that works again: %v", err)
 		}
-		p.Unpublish(t, "own")
+		for _, id := range own {
+			p.Unpublish(t, id)
+		}
 	})
 }
 

@@ -1,7 +1,9 @@
 package health
 
 import (
+	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,12 +14,22 @@ func TestReadinessEndsWhileOperationsKeepFailing(t *testing.T) {
 	type call struct {
 		method, code string
 		before       time.Duration // what passes before it
+		volume       string        // empty for one of its own
 	}
 	times := func(n int, method, code string) []call { return slices.Repeat([]call{{method: method, code: code}}, n) }
+	// tries are calls about the same volumes, again and again.
+	tries := func(n int, code string, volumes ...string) (calls []call) {
+		for range n {
+			for _, volume := range volumes {
+				calls = append(calls, call{publish, code, time.Second, volume})
+			}
+		}
+		return calls
+	}
 	// row is a row of publishes: F is an own fault, S a success, N an image that does not exist.
 	row := func(calls string, every time.Duration) (row []call) {
 		for _, c := range calls {
-			row = append(row, call{publish, map[rune]string{'F': ownFault, 'S': "OK", 'N': "NotFound"}[c], every})
+			row = append(row, call{publish, map[rune]string{'F': ownFault, 'S': "OK", 'N': "NotFound"}[c], every, ""})
 		}
 		return row
 	}
@@ -49,14 +61,20 @@ func TestReadinessEndsWhileOperationsKeepFailing(t *testing.T) {
 		"unmounting":                     {times(3, unpublish, ownFault), 0, false},
 		"two of each":                    {append(times(2, publish, ownFault), times(2, unpublish, ownFault)...), 0, true},
 		"a call that does not matter":    {times(9, "NodeGetVolumeStats", ownFault), 0, true},
+		"one volume, again and again":    {tries(99, ownFault, "a"), 0, true},
+		"two volumes, again and again":   {tries(99, ownFault, "a", "b"), 0, true},
+		"three volumes":                  {tries(9, ownFault, "a", "b", "c"), 0, false},
+		"three that work at last":        {append(tries(9, ownFault, "a", "b", "c"), tries(1, "OK", "a", "b")...), 0, true},
+		"three among many that work":     {append(times(7, publish, "OK"), tries(99, ownFault, "a", "b", "c")...), 0, true},
+		"one volume in and out":          {append(tries(9, "OK", "a"), tries(1, ownFault, "b", "c", "d")...), 0, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(1000, 0)
 			operations := NewOperations(func() time.Time { return now })
-			for _, call := range test.calls {
+			for i, call := range test.calls {
 				now = now.Add(call.before)
-				operations.Observe(call.method, call.code)
+				operations.Observe(call.method, call.code, cmp.Or(call.volume, strconv.Itoa(i)))
 			}
 			now = now.Add(test.then)
 			err := operations.Ready(t.Context())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -26,34 +27,43 @@ type Driver struct {
 	Endpoint string // the socket's path
 }
 
-// Registrar serves one registration socket for each driver and remembers what the kubelet answered.
+// Registrar serves one registration socket for each driver, remembers what the kubelet answered, and keeps the paths of
+// all sockets: one that is gone, or leads to another process, is taken back, and the driver registered anew.
 type Registrar struct {
 	drivers []Driver
 	log     *slog.Logger
+	pace    pace
 	servers []*grpc.Server
 	serving sync.WaitGroup
+	end     context.CancelFunc // of the watch; nil before Start
 
-	mu     sync.Mutex
-	states map[string]state
+	mu      sync.Mutex
+	states  map[string]state
+	csi     map[string]*Socket // by driver
+	keepers []*keeper
 }
 
-// state is the kubelet's last word on one driver.
+// state is the last word on one driver: the kubelet's, or of the loss of a socket.
 type state struct {
 	registered bool
 	problem    string
+	lost       string // what became of a socket that is not taken back yet
 }
 
 // New returns a Registrar that serves nothing yet.
 func New(drivers []Driver, log *slog.Logger) *Registrar {
-	r := &Registrar{drivers: drivers, log: log, states: map[string]state{}}
+	r := &Registrar{drivers: drivers, log: log, pace: defaultPace(), states: map[string]state{}, csi: map[string]*Socket{}}
 	for _, d := range drivers {
 		r.states[d.Name] = state{}
 	}
 	return r
 }
 
-// Start opens the sockets in dir, <kubeletRoot>/plugins_registry. The CSI sockets must be served already: the kubelet
-// calls NodeGetInfo as soon as it finds the registration.
+// Keep has the CSI socket of a driver watched along with its registration socket. It is called before Start.
+func (r *Registrar) Keep(driver string, socket *Socket) { r.csi[driver] = socket }
+
+// Start opens the sockets in dir, <kubeletRoot>/plugins_registry, and watches them until Stop. The CSI sockets must be
+// served already: the kubelet calls NodeGetInfo as soon as it finds the registration.
 func (r *Registrar) Start(dir string) error {
 	for _, d := range r.drivers {
 		if err := r.serve(dir, d); err != nil {
@@ -61,24 +71,65 @@ func (r *Registrar) Start(dir string) error {
 			return err
 		}
 	}
+	ctx, end := context.WithCancel(context.Background())
+	r.end = end
+	r.serving.Go(func() { r.watch(ctx) })
 	return nil
 }
 
 func (r *Registrar) serve(dir string, driver Driver) error {
 	path := filepath.Join(dir, driver.Name+"-reg.sock")
-	listener, err := Listen(path)
+	socket, err := Listen(path)
 	if err != nil {
 		return fmt.Errorf("registration socket of driver %s: %w", driver.Name, err)
 	}
+	socket.LogTaken(r.log)
 	server := grpc.NewServer(grpc.UnaryInterceptor(r.recovered))
 	registerapi.RegisterRegistrationServer(server, &service{driver: driver, registrar: r})
 	r.servers = append(r.servers, server)
+	r.mu.Lock()
+	r.keepers = append(r.keepers, &keeper{driver: driver.Name, csi: r.csi[driver.Name], registration: socket, pace: r.pace})
+	r.mu.Unlock()
 	r.serving.Go(func() {
-		if err := server.Serve(listener); err != nil {
+		if err := server.Serve(socket); err != nil {
 			r.record(driver.Name, state{problem: "its registration socket failed: " + err.Error()})
 		}
 	})
 	return nil
+}
+
+// watch looks after the sockets until ctx ends.
+func (r *Registrar) watch(ctx context.Context) {
+	ticker := time.NewTicker(r.pace.look)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, k := range r.keepers {
+				r.keep(ctx, k, now)
+			}
+		}
+	}
+}
+
+// keep takes back what one driver has lost. The kubelet's last word is forgotten before that, because its next may come as
+// soon as the socket is placed.
+func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
+	problem, due := k.look(ctx, now)
+	if problem != "" {
+		r.record(k.driver, state{lost: problem})
+	}
+	if !due {
+		return
+	}
+	r.record(k.driver, state{})
+	if err := k.takeBack(now); err != nil {
+		r.record(k.driver, state{lost: "a socket is lost and could not be taken back: " + err.Error()})
+		return
+	}
+	r.log.Info("listening again; the kubelet is to register the driver anew", "driver", k.driver)
 }
 
 // recovered turns a panic into an error of the kubelet's call that met it.
@@ -90,22 +141,36 @@ func (r *Registrar) recovered(ctx context.Context, request any, info *grpc.Unary
 	return response, err
 }
 
-// Stop removes the sockets, which tells the kubelet that the drivers are gone.
+// Stop removes the registration sockets as far as they are this process's, which tells the kubelet that the drivers are
+// gone.
 func (r *Registrar) Stop() {
+	if r.end != nil {
+		r.end()
+	}
 	for _, s := range r.servers {
 		s.Stop()
 	}
 	r.serving.Wait()
 }
 
-// Ready returns nil when the kubelet has registered every driver, and otherwise says which it has not, in the
-// kubelet's words where it gave any.
+// Ready returns nil when the kubelet has registered every driver and reaches this process by all of its sockets. Otherwise
+// it says which driver is not registered, in the kubelet's words where it gave any, or which socket is lost.
 func (r *Registrar) Ready(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var missing []string
+	unseen := map[string]string{} // lost since the last look
+	for _, k := range r.keepers {
+		if socket, what := k.lostSocket(); socket != nil {
+			unseen[k.driver] = fmt.Sprintf("its %s %s leads to this process no more", what, socket.path)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.states)) {
 		switch s := r.states[name]; {
+		case s.lost != "":
+			missing = append(missing, fmt.Sprintf("driver %s: %s", name, s.lost))
+		case unseen[name] != "":
+			missing = append(missing, fmt.Sprintf("driver %s: %s", name, unseen[name]))
 		case s.registered:
 		case s.problem != "":
 			missing = append(missing, fmt.Sprintf("the kubelet refused driver %s: %s", name, s.problem))
@@ -128,6 +193,10 @@ func (r *Registrar) record(driver string, s state) {
 	case !changed:
 	case s.registered:
 		r.log.Info("the kubelet registered the driver", "driver", driver)
+	case s.lost != "":
+		r.log.Warn("a socket is lost, and the driver registered no more", "driver", driver, "error", s.lost)
+	case s == state{}:
+		// The kubelet has not come yet.
 	default:
 		r.log.Error("the kubelet did not register the driver", "driver", driver, "error", s.problem)
 	}

@@ -4,39 +4,213 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// maxSocketPath is the kernel's bound for the path of a Unix socket: sun_path in unix(7) without its final zero byte.
-const maxSocketPath = 107
+const (
+	// maxSocketPath is the kernel's bound for the path of a Unix socket: sun_path in unix(7) without its final zero byte.
+	maxSocketPath = 107
 
-// Listen opens a Unix socket for root alone, in the place of one that a killed process left behind. Anything else at
-// the path is an error, and stays.
-func Listen(path string) (net.Listener, error) {
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path %s has %d bytes and the kernel takes %d; a shorter driver name or kubelet root helps",
-			path, len(path), maxSocketPath)
+	// draftDigits end the name of a draft; they are as many as the letters of ".sock" less the dot in front, so that the
+	// draft's path is as long as the socket's.
+	draftDigits = 4
+
+	// maxDrafts bounds the names that are tried; one is taken when another process is at the same step.
+	maxDrafts = 16
+)
+
+// Socket listens on a Unix socket in a directory that others write to as well, and knows whether the path still leads to
+// it. It is a net.Listener that goes on accepting after it was placed again.
+type Socket struct {
+	path string
+	took string // who listened at the path before, if anybody did
+
+	mu       sync.Mutex
+	listener *net.UnixListener // the latest
+	bound    inode             // what the path led to when it was placed
+	closed   bool
+}
+
+// inode is a file by itself, whatever its names are. The kernel gives its number to no other file while the socket is open.
+type inode struct{ device, number uint64 }
+
+// Listen opens a Unix socket for root alone, in the place of whatever socket is there. Anything else at the path is an
+// error, and stays. The socket is bound under a hidden name and renamed, so that the path never leads nowhere; the
+// kubelet's plugin watcher ignores names that start with a dot (pkg/kubelet/pluginmanager/pluginwatcher).
+func Listen(path string) (*Socket, error) {
+	s := &Socket{path: path}
+	if holder, alive := holderOf(path); alive {
+		s.took = holder
 	}
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if err := s.place(); err != nil {
 		return nil, err
-	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s exists and is not a socket; remove it", path)
-	default:
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("removing the socket of an earlier process: %w", err)
+	}
+	return s, nil
+}
+
+// LogTaken tells the log if the socket took the place of one that a living process listens at.
+func (s *Socket) LogTaken(log *slog.Logger) {
+	if s.took != "" {
+		log.Warn("a socket was taken over from a process that still listens; stop that one, or one of both takes the path from the other",
+			"socket", s.path, "holder", s.took)
+	}
+}
+
+// place puts a new socket at the path, and goes on accepting there. What was accepted before lives on.
+func (s *Socket) place() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	listener, bound, err := bind(s.path)
+	if err != nil {
+		return err
+	}
+	earlier := s.listener
+	s.listener, s.bound = listener, bound
+	if earlier != nil {
+		_ = earlier.Close()
+	}
+	return nil
+}
+
+// Accept waits for the next connection (net.Listener).
+func (s *Socket) Accept() (net.Conn, error) {
+	for {
+		s.mu.Lock()
+		listener := s.listener
+		s.mu.Unlock()
+		conn, err := listener.Accept()
+		if err == nil {
+			return conn, nil
+		}
+		s.mu.Lock()
+		replaced := s.listener != listener && !s.closed
+		s.mu.Unlock()
+		if !replaced {
+			return nil, err
 		}
 	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
+}
+
+// Addr is the socket's path (net.Listener).
+func (s *Socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
+
+// Close stops listening, and removes the path if it still leads to this socket. The kubelet is told by nothing but the
+// removal of that very name, and the kernel removes names and not inodes: a process that takes the path between the look
+// and the removal loses its socket, and has to look, too.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	s.closed = true
+	var err error
+	if s.holds() {
+		err = os.Remove(s.path)
+	}
+	// Last, because an open socket keeps its inode's number from being another's.
+	return errors.Join(err, s.listener.Close())
+}
+
+// Held reports whether the path leads to this socket.
+func (s *Socket) Held() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.holds()
+}
+
+func (s *Socket) holds() bool {
+	found, err := look(s.path)
+	return err == nil && found == s.bound
+}
+
+// bind listens at a hidden name beside the path and renames that into place.
+func bind(path string) (*net.UnixListener, inode, error) {
+	if len(path) > maxSocketPath {
+		return nil, inode{}, fmt.Errorf("the path %s has %d bytes and the kernel takes %d; a shorter driver name or kubelet root helps",
+			path, len(path), maxSocketPath)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, inode{}, fmt.Errorf("%s exists and is not a socket; remove it", path)
+	}
+	removeDrafts(path)
+	var err error
+	for range maxDrafts {
+		draft := fmt.Sprintf("%s%0*x", draftStem(path), draftDigits, rand.IntN(1<<(4*draftDigits)))
+		var listener *net.UnixListener
+		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
+		if errors.Is(err, unix.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		listener.SetUnlinkOnClose(false)
+		var bound inode
+		if bound, err = settle(draft, path); err == nil {
+			return listener, bound, nil
+		}
 		_ = listener.Close()
-		return nil, err
+		if !errors.Is(err, fs.ErrNotExist) { // else somebody took the draft for a leftover
+			_ = os.Remove(draft)
+			break
+		}
 	}
-	return listener, nil
+	return nil, inode{}, fmt.Errorf("listening at %s: %w", path, err)
+}
+
+// settle makes a bound draft the socket at the path.
+func settle(draft, path string) (inode, error) {
+	if err := os.Chmod(draft, 0o600); err != nil {
+		return inode{}, err
+	}
+	bound, err := look(draft)
+	if err != nil {
+		return inode{}, err
+	}
+	return bound, os.Rename(draft, path)
+}
+
+func look(path string) (inode, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return inode{}, err
+	}
+	return inode{device: stat.Dev, number: stat.Ino}, nil
+}
+
+// draftStem starts the hidden names of a path's drafts.
+func draftStem(path string) string {
+	dir, name := filepath.Split(path)
+	return dir + "." + strings.TrimSuffix(name, ".sock")
+}
+
+// removeDrafts removes what processes left behind that were killed between binding and renaming. One that somebody
+// listens at is at that step now.
+func removeDrafts(path string) {
+	stem := draftStem(path)
+	found, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return // binding will say why
+	}
+	for _, entry := range found {
+		draft := filepath.Join(filepath.Dir(path), entry.Name())
+		if digits, ok := strings.CutPrefix(draft, stem); !ok || len(digits) != draftDigits || entry.Type() != fs.ModeSocket {
+			continue
+		}
+		if _, alive := holderOf(draft); !alive {
+			_ = os.Remove(draft)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,12 +21,18 @@ const maxMessage = 900
 // Aborted, Unavailable, ResourceExhausted and DeadlineExceeded also tell it that the volume may be there, so that it
 // unpublishes it if the pod goes first.
 func toStatus(err error) error {
-	return status.Error(codeOf(err), words.Shorten(words.Steady(err.Error()), maxMessage))
+	message, most := words.Steady(err.Error()), maxMessage
+	advice := adviceOn(err)
+	if advice == "" || codeOf(err) != codeOfNode(err) {
+		return status.Error(codeOf(err), words.Shorten(message, most))
+	}
+	return status.Error(codeOf(err), words.Shorten(message, most-len(advice)-2)+"; "+advice)
 }
 
+// codeOf is Internal for nothing but a defect of the node plugin: enough of those make it unready.
 func codeOf(err error) codes.Code {
 	var failedPull *pull.Error
-	if errors.As(err, &failedPull) {
+	if errors.As(err, &failedPull) && failedPull.Code() != codes.Internal {
 		return failedPull.Code()
 	}
 	for _, known := range []struct {
@@ -55,8 +60,6 @@ func codeOf(err error) codes.Code {
 		{hostmount.ErrReadOnly, codes.FailedPrecondition},
 		{hostmount.ErrBadTarget, codes.InvalidArgument},
 		{hostmount.ErrClosed, codes.Unavailable},
-		{syscall.ENOSPC, codes.ResourceExhausted},
-		{syscall.EDQUOT, codes.ResourceExhausted},
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 	} {
@@ -67,7 +70,7 @@ func codeOf(err error) codes.Code {
 	if isAway(err) {
 		return codes.Unavailable
 	}
-	return codes.Internal
+	return codeOfNode(err)
 }
 
 // isAway tells whether an image store could not reach its runtime, which may be back at the next try. containerd's

@@ -24,6 +24,9 @@ func observe(c Config) grpc.UnaryServerInterceptor {
 		if c.Observe != nil {
 			c.Observe(method, code, took)
 		}
+		if r, ok := request.(interface{ GetTargetPath() string }); ok && c.Outcome != nil {
+			c.Outcome(method, code, r.GetTargetPath())
+		}
 		level := levelOf(request, err)
 		if c.Logger.Enabled(ctx, level) {
 			attributes := append([]slog.Attr{slog.String("method", method), slog.String("code", code), slog.String("took", took.String())},

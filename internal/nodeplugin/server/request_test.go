@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
@@ -228,6 +230,29 @@ func FuzzPublishFields(f *testing.F) {
 			delete(r.VolumeContext, "csi.storage.k8s.io/ephemeral")
 		}
 		checkPublish(t, r)
+	})
+}
+
+// FuzzPublishEntry wants no attribute, secret or group to be more than refused or let through: Internal would count against
+// the node plugin.
+func FuzzPublishEntry(f *testing.F) {
+	f.Add("sizeLimit", "1e-2147483647", "1000", ".dockerconfigjson", `{"auths":{"r.example":{"auth":"YTpi"}}}`, "")
+	f.Add("image", "r.example/app@sha256:0", "", ".dockercfg", `{"r.example":{}}`, `{"a":{"token":"x.e30.y"}}`)
+	f.Add("volumeHandle", strings.Repeat("a/", 500), "4294967295", "", strings.Repeat("[", 20_000), strings.Repeat(`{"a":`, 20_000))
+	f.Add("csi.storage.k8s.io/pod.name", "\x00\xff", "-1", ".dockerconfigjson", `{"auths":{"://":{"auth":"="}}}`, "null")
+	n := &node{volumes: volumes{}, requests: testRequests}
+	n.requests.log = slog.New(slog.DiscardHandler)
+	f.Fuzz(func(t *testing.T, key, value, group, secretKey, secret, tokens string) {
+		r := inline(key, value)
+		r.VolumeCapability.GetMount().VolumeMountGroup = group
+		r.Secrets = map[string]string{secretKey: secret, contract.TokensSecret: tokens}
+		_, err := n.NodePublishVolume(t.Context(), r)
+		if err == nil {
+			return
+		}
+		if said := status.Convert(err); said.Code() != codes.InvalidArgument || len(said.Message()) > 2*maxMessage {
+			t.Errorf("%d bytes: %v", len(said.Message()), err)
+		}
 	})
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	Volumes     Volumes
 	Ready       func(ctx context.Context) error               // nil is always ready
 	Observe     func(method, code string, took time.Duration) // nil observes nothing
+	Outcome     func(method, code, target string)             // of calls that mount or unmount at a target; nil hears nothing
 	Logger      *slog.Logger                                  // nil is silence
 	CallTimeout time.Duration                                 // 0 stands for DefaultCallTimeout
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -253,6 +256,9 @@ func TestErrorCodes(t *testing.T) {
 		{status.Error(codes.Unavailable, "containerd is away"), codes.Unavailable},
 		{away{errors.New("containerd is away")}, codes.Unavailable},
 		{errors.New("else"), codes.Internal},
+		{syscall.EINVAL, codes.Internal},
+		{syscall.EPERM, codes.Internal},
+		{&pull.Error{Kind: pull.Defect}, codes.Internal},
 	}
 	for _, tt := range tests {
 		got := toStatus(fmt.Errorf("image x:\n%w", tt.err))
@@ -262,5 +268,66 @@ func TestErrorCodes(t *testing.T) {
 	}
 	if long := toStatus(errors.New(strings.Repeat("x", 5000))); len(status.Convert(long).Message()) > maxMessage+4 {
 		t.Error("a long message was not cut")
+	}
+}
+
+// What a node's disks and memory bring about, and what somebody wrote where a volume was to be, is no defect of the node
+// plugin: it tells who can do something about it, and does not make the node plugin unready.
+func TestWhatTheNodeBringsAboutIsNotInternalAndComesWithAdvice(t *testing.T) {
+	for errno, want := range map[syscall.Errno]struct {
+		code  codes.Code
+		words string
+	}{
+		syscall.EROFS:     {codes.FailedPrecondition, "read-only"},
+		syscall.EIO:       {codes.Unavailable, "kernel's log"},
+		syscall.EUCLEAN:   {codes.Unavailable, "kernel's log"},
+		syscall.EBADMSG:   {codes.Unavailable, "kernel's log"},
+		syscall.ENXIO:     {codes.Unavailable, "kernel's log"},
+		syscall.ENODATA:   {codes.Unavailable, "kernel's log"},
+		syscall.ESHUTDOWN: {codes.Unavailable, "kernel's log"},
+		syscall.ESTALE:    {codes.Unavailable, "mount it again"},
+		syscall.ENOTCONN:  {codes.Unavailable, "mount it again"},
+		syscall.ENOMEM:    {codes.ResourceExhausted, "memory"},
+		syscall.EMFILE:    {codes.ResourceExhausted, "open files"},
+		syscall.ENFILE:    {codes.ResourceExhausted, "open files"},
+		syscall.ERANGE:    {codes.FailedPrecondition, "smaller sizeLimit"},
+		syscall.EOVERFLOW: {codes.FailedPrecondition, "smaller sizeLimit"},
+		syscall.ENOTEMPTY: {codes.FailedPrecondition, "the pod can end"},
+		syscall.EDQUOT:    {codes.ResourceExhausted, ""},
+	} {
+		met := fmt.Errorf("setting up the volume: %w", &os.PathError{Op: "open", Path: strings.Repeat("x", 2000), Err: errno})
+		got := status.Convert(toStatus(met))
+		if got.Code() != want.code || !strings.Contains(got.Message(), want.words) || len(got.Message()) > maxMessage+4 {
+			t.Errorf("%s: %d bytes, %v", errno, len(got.Message()), got)
+		}
+		// The same below a pull, whose records are on that disk.
+		defect := &pull.Error{Kind: pull.Defect}
+		if got := status.Code(toStatus(errors.Join(defect, met))); got != want.code {
+			t.Errorf("%s under a pull: %s", errno, got)
+		}
+	}
+}
+
+func TestTheOutcomeOfACallIsToldWithItsTarget(t *testing.T) {
+	type outcome struct{ method, code, target string }
+	var mu sync.Mutex
+	var seen []outcome
+	conn, _ := serve(t, Config{
+		Volumes: volumes{publish: func(context.Context, volume.Request) error { return errors.New("else") }},
+		Outcome: func(method, code, target string) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, outcome{method, code, target})
+		},
+	})
+	client := csi.NewNodeClient(conn)
+	_, _ = client.NodePublishVolume(t.Context(), inline())
+	_, _ = client.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: "csi-1", TargetPath: somewhere})
+	_, _ = client.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
+	mu.Lock()
+	defer mu.Unlock()
+	want := []outcome{{"NodePublishVolume", "Internal", somewhere}, {"NodeUnpublishVolume", "OK", somewhere}}
+	if !slices.Equal(seen, want) {
+		t.Errorf("%v, want %v", seen, want)
 	}
 }
