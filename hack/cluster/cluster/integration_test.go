@@ -278,7 +278,7 @@ func pids(c *cluster.Cluster) string {
 func wantNothingLeft(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	mark := "imagecsi-" + c.Name()
-	for _, pattern := range []string{"/run/netns/" + mark + "-*", "/sys/fs/cgroup/" + mark, "/sys/fs/cgroup/*/" + mark, c.StateDir()} {
+	for _, pattern := range []string{"/run/imagecsi-cluster/" + mark + "-*", "/sys/fs/cgroup/" + mark, "/sys/fs/cgroup/*/" + mark, c.StateDir()} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			t.Errorf("left: %v", found)
 		}

@@ -51,7 +51,7 @@ node_sees_its_group_as_root() {
 }
 
 nothing_left() {
-	! ls -d /sys/fs/cgroup/imagecsi-* /run/netns/imagecsi-* $clusters/* 2>/dev/null &&
+	! ls -d /sys/fs/cgroup/imagecsi-* /run/imagecsi-cluster/imagecsi-* $clusters/* 2>/dev/null &&
 		! grep imagecsi- /proc/self/mountinfo &&
 		! ps | grep -E '[i]magecsi-|[c]ontainerd|[c]rio|[k]ube|[c]onmon'
 }

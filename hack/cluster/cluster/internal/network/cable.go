@@ -6,7 +6,6 @@ import (
 	"net"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +67,7 @@ func (c Cable) connect() error {
 }
 
 func (c Cable) connectHub() error {
-	node, err := netns.GetFromName(c.Node)
+	node, err := open(c.Node)
 	if err != nil {
 		return err
 	}

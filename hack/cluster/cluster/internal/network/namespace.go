@@ -13,14 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// directory is where named network namespaces live; `ip netns` looks here too.
-const directory = "/run/netns"
+// directory is where the namespaces are mounted. It is not /run/netns: the first `ip netns add` on a machine binds that
+// directory, with all mounts in it, on top of itself. Each namespace that was there is then mounted twice, the lower mount
+// under the upper directory where no path leads to it, and its file cannot be removed any more (EBUSY).
+const directory = "/run/imagecsi-cluster"
 
-// Exists tells whether a network namespace has this name. A file of that name without a namespace, as a crash between
+func path(name string) string { return filepath.Join(directory, name) }
+
+// Exists reports whether a network namespace has this name. A file of that name without a namespace, as a crash between
 // two steps leaves it, does not count.
 func Exists(name string) bool {
 	var fsType unix.Statfs_t
-	err := unix.Statfs(filepath.Join(directory, name), &fsType)
+	err := unix.Statfs(path(name), &fsType)
 	return err == nil && fsType.Type == unix.NSFS_MAGIC
 }
 
@@ -33,11 +37,9 @@ func Ensure(name string) error {
 		return err
 	}
 	err := onLockedThread(func() error {
-		handle, err := netns.NewNamed(name)
-		if err != nil {
+		if err := create(path(name)); err != nil {
 			return err
 		}
-		defer handle.Close()
 		// /proc/sys/net shows the network namespace of the thread that looks.
 		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 			return err
@@ -50,13 +52,36 @@ func Ensure(name string) error {
 	return nil
 }
 
+// create moves the calling thread into a new network namespace and mounts that on a new file.
+func create(file string) error {
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount it on %s: %w", file, err)
+	}
+	return nil
+}
+
+// open opens the named network namespace.
+func open(name string) (netns.NsHandle, error) { return netns.GetFromPath(path(name)) }
+
 // Remove removes the named network namespace. Its links go once no process is left in it.
 func Remove(name string) error {
-	path := filepath.Join(directory, name)
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+	if err := unix.Unmount(path(name), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove network namespace %s: %w", name, err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove network namespace %s: %w", name, err)
 	}
 	return nil
@@ -65,7 +90,7 @@ func Remove(name string) error {
 // Within runs fn in the named network namespace. Processes that fn starts are in it, sockets that it opens stay in it.
 func Within(name string, fn func() error) error {
 	return onLockedThread(func() error {
-		handle, err := netns.GetFromName(name)
+		handle, err := open(name)
 		if err != nil {
 			return fmt.Errorf("open network namespace %s: %w", name, err)
 		}
