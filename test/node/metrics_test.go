@@ -56,9 +56,7 @@ func TestTheMetricsTellWhatIsOnTheNode(t *testing.T) {
 
 func wantMetrics(t *testing.T, p *nodes.Plugin, lines ...string) {
 	t.Helper()
-	if err := missingMetrics(t, p, lines...); err != nil {
-		t.Error(err)
-	}
+	poll.Until(t, "a scrape has the figures", 10*time.Second, func() error { return missingMetrics(t, p, lines...) })
 }
 
 // missingMetrics returns an error that names the lines which a scrape lacks.

@@ -42,6 +42,7 @@ func (c Checks) Ready(ctx context.Context) error {
 // NewServer returns the HTTP server for an address, with timeouts. Liveness says only that the process answers: what
 // another process lacks is not cured by restarting this one.
 func NewServer(address string, ready Check, metrics http.Handler) *http.Server {
+	ready = recently(ready)
 	mux := http.NewServeMux()
 	mux.Handle("GET "+contract.MetricsPath, metrics)
 	mux.HandleFunc("GET "+contract.LivenessPath, func(w http.ResponseWriter, _ *http.Request) {

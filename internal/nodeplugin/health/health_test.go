@@ -45,3 +45,21 @@ func TestReadinessSaysEverythingThatIsMissing(t *testing.T) {
 		})
 	}
 }
+
+func TestManyProbesAskTheRuntimeOnce(t *testing.T) {
+	asked := 0
+	server := NewServer("", CheckFunc(func(context.Context) error {
+		asked++
+		return errors.New("no runtime")
+	}), http.NotFoundHandler())
+	for range 100 {
+		answer := httptest.NewRecorder()
+		server.Handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		if answer.Code != http.StatusServiceUnavailable {
+			t.Errorf("code %d", answer.Code)
+		}
+	}
+	if asked > 2 {
+		t.Errorf("a hundred probes in a moment asked %d times", asked)
+	}
+}

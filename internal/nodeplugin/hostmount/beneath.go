@@ -122,7 +122,7 @@ func (e *Engine) reachesFurther(holder Mount, all nested) bool {
 		return false
 	}
 	// The process's own namespace does not show all that the node has.
-	hidden := e.config.NamespaceDir == "" && holder.Root != "/" && holder.device != all.volume.device
+	hidden := e.config.NamespaceDir == "" && holder.Root != "/" && holder.Device != all.volume.Device
 	return hidden || all.tied[holder.peers]
 }
 

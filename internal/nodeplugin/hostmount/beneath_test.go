@@ -295,7 +295,7 @@ func TestMountsInsideATargetAreToldFromOthers(t *testing.T) {
 			t.Errorf("mount %d reaches further: %v", id, got)
 		}
 	}
-	foreign := Mount{id: 13, peers: 12, Root: "/sub", device: 99}
+	foreign := Mount{id: 13, peers: 12, Root: "/sub", Device: 99}
 	if nsenter.reachesFurther(foreign, n) || !own.reachesFurther(foreign, n) {
 		t.Error("a directory of another file system in a namespace that does not show all")
 	}

@@ -26,11 +26,11 @@ type Mount struct {
 	Root     string // the directory of the file system that is mounted: "/" unless it is a bind
 	Upper    string // an overlay's upper directory as its mounter named it; empty for what is read-only for good
 	ReadOnly bool   // the mount or its file system is read-only
+	Device   uint64 // of the file system, as stat(2) tells it; equal for all mounts of one file system
 
 	id, parent int
-	peers      int    // the peer group to which what is mounted and unmounted beneath it propagates; 0 is none
-	master     int    // the peer group from which it receives that; 0 is none
-	device     uint64 // of the file system, as stat(2) tells it
+	peers      int // the peer group to which what is mounted and unmounted beneath it propagates; 0 is none
+	master     int // the peer group from which it receives that; 0 is none
 }
 
 // Mounts lists the mounts of the engine's namespace.
@@ -140,7 +140,7 @@ func parseMounts(table io.Reader) ([]Mount, error) {
 			parent:   info.Parent,
 			peers:    groupOf(info.Optional, "shared:"),
 			master:   groupOf(info.Optional, "master:"),
-			device:   unix.Mkdev(uint32(info.Major), uint32(info.Minor)),
+			Device:   unix.Mkdev(uint32(info.Major), uint32(info.Minor)),
 		})
 	}
 	return mounts, nil

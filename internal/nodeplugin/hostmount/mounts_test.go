@@ -22,7 +22,7 @@ func TestMountTableOfLongLines(t *testing.T) {
 	}
 	for _, m := range mounts {
 		want := Mount{Target: "/var/lib/kubelet/pods/a b/mount", Source: `imagecsi:d@sha256:0\#1`, FSType: "overlay",
-			Root: "/", ReadOnly: true, id: 61, parent: 29, peers: 7, device: 52}
+			Root: "/", ReadOnly: true, id: 61, parent: 29, peers: 7, Device: 52}
 		if m != want {
 			t.Errorf("%+v", m)
 		}
@@ -127,7 +127,7 @@ func FuzzMountLines(f *testing.F) {
 			}
 		}
 		want := Mount{Target: target, Source: source, FSType: "overlay", Root: root, Upper: upper, ReadOnly: readOnly,
-			peers: int(peers), master: int(master), id: int(id), parent: int(parent), device: 52}
+			peers: int(peers), master: int(master), id: int(id), parent: int(parent), Device: 52}
 		line := kernelLine(want, lowers)
 		mounts, err := parseMounts(strings.NewReader(line + line))
 		if err != nil || len(mounts) != 2 {

@@ -168,7 +168,7 @@ func deviceOf(dir int) (*byte, error) {
 	}
 	for _, m := range mounts {
 		var device unix.Stat_t
-		if m.device == stat.Dev && unix.Stat(m.Source, &device) == nil && device.Rdev == stat.Dev {
+		if m.Device == stat.Dev && unix.Stat(m.Source, &device) == nil && device.Rdev == stat.Dev {
 			return unix.BytePtrFromString(m.Source)
 		}
 	}

@@ -30,6 +30,12 @@ type Tree struct {
 	Form   Form
 }
 
+// Size is how much all layers of a tree hold together. A file that a higher layer replaces counts in each.
+type Size struct {
+	Bytes  int64
+	Inodes int64 // 0 where the runtime does not count them
+}
+
 // PinFunc pins an image as Store.Pin does, but as it was found, whatever its name stands for by now. What was pinned
 // when it was found is taken to be pinned still: callers see to it that nothing is unpinned meanwhile.
 type PinFunc func(ctx context.Context) (Tree, error)
@@ -52,6 +58,10 @@ type Store interface {
 
 	// Pins lists the IDs of the trees that this driver has pinned.
 	Pins(ctx context.Context) ([]string, error)
+
+	// Size returns how much the layers of a pinned tree hold, as the runtime measured them when it unpacked them. Errors:
+	// ErrNotFound when the runtime does not have them.
+	Size(ctx context.Context, treeID string) (Size, error)
 
 	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success. The end of ctx keeps
 	// it from beginning, and no longer ends it once it has begun: it returns when the runtime has answered or can answer

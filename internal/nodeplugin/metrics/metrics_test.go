@@ -73,3 +73,19 @@ func TestAScrapeSurvivesAMissingRuntime(t *testing.T) {
 		t.Errorf("scrape: %s", body)
 	}
 }
+
+func TestManyScrapesCostOneLook(t *testing.T) {
+	m, looks := New(), 0
+	m.CollectUsage(func(context.Context) (volume.Usage, error) {
+		looks++
+		return volume.Usage{Pins: 1}, nil
+	})
+	for range 50 {
+		if !strings.Contains(scrape(t, m), "imagecsi_pins 1") {
+			t.Error("a scrape lacks the pins")
+		}
+	}
+	if looks > 2 {
+		t.Errorf("fifty scrapes in a moment looked %d times", looks)
+	}
+}

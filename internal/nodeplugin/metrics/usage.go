@@ -6,13 +6,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recent"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// CollectUsage makes every scrape ask usage, so that the gauges say what is there and not what was counted.
+// CollectUsage has scrapes ask usage, so that the gauges show what is there and not what was counted. It is asked once in
+// usageAge at most: to ask reads the mount table and the runtime's snapshots, and whoever reaches the port may scrape.
 func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)) {
 	m.registry.MustRegister(&usageCollector{
-		usage:   usage,
+		usage: recent.New(usageAge, func(ctx context.Context) (volume.Usage, error) {
+			ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
+			defer cancel()
+			return usage(ctx)
+		}),
 		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
 		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
 			"memory, because their file system cannot limit them.", nil, nil),
@@ -27,12 +33,17 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 }
 
 type usageCollector struct {
-	usage                                            func(context.Context) (volume.Usage, error)
+	usage                                            *recent.Answer[volume.Usage]
 	volumes, memory, pins, adopted, orphans, removed *prometheus.Desc
 }
 
-// scrapeTimeout keeps a scrape from hanging with the container runtime.
-const scrapeTimeout = 3 * time.Second
+const (
+	// scrapeTimeout keeps a scrape from hanging with the container runtime.
+	scrapeTimeout = 3 * time.Second
+
+	// usageAge is how old the figures of a scrape may be. Scrapes are half a minute apart as a rule.
+	usageAge = 2 * time.Second
+)
 
 // Describe implements prometheus.Collector.
 func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -45,7 +56,7 @@ func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	usage, err := c.usage(ctx)
+	usage, err := c.usage.Get(ctx)
 	if err != nil {
 		return
 	}

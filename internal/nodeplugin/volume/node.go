@@ -127,6 +127,7 @@ type Node struct {
 	adoption     adoption
 	findings     findings
 	counter      counter
+	sizes        sizes
 
 	targets keyed.Lock // held by one call for a target
 	making  keyed.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name

@@ -19,9 +19,10 @@ type Problem struct {
 	Reason, Message string
 }
 
-// Stats tells how much a volume holds. A read-only volume is on the file system of its image's layers, so that file
-// system's figures are its own. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files
-// are counted; what is nested too deep, or takes too long, is left out. Errors: ErrNotPublished.
+// Stats returns how much a volume holds. A read-only volume is as large as its image and full, as a file system that was
+// made read-only is. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files are
+// counted; what is nested too deep, or takes too long, is left out. A volume that the legacy driver mounted has the figures of
+// its file system. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
 	if err != nil {
@@ -31,8 +32,12 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 		return Stats{}, notPublished(volumeID, target)
 	}
 	stats := Stats{Bytes: stat.Bytes, Inodes: stat.Inodes}
-	if _, ours := n.treeOf(*stat.Mount); !ours || stat.Mount.ReadOnly {
+	tree, ours := n.treeOf(*stat.Mount)
+	switch {
+	case !ours:
 		return stats, nil
+	case stat.Mount.ReadOnly:
+		return n.imageStats(ctx, volumeID, tree)
 	}
 	dir := n.data.of(volumeID, target)
 	if dir.inMemory() {
@@ -51,6 +56,18 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	}
 	stats.Bytes.Used, stats.Inodes.Used = held.bytes, held.wholeInodes()
 	return stats, nil
+}
+
+// imageStats are those of a volume that shows a tree and nothing else.
+func (n *Node) imageStats(ctx context.Context, volumeID, tree string) (Stats, error) {
+	size, err := n.sizes.of(ctx, n.store, tree)
+	if err != nil {
+		return Stats{}, fmt.Errorf("measuring volume %q: %w", volumeID, err)
+	}
+	return Stats{
+		Bytes:  hostmount.Capacity{Total: size.Bytes, Used: size.Bytes},
+		Inodes: hostmount.Capacity{Total: size.Inodes, Used: size.Inodes},
+	}, nil
 }
 
 // Health tells what keeps a volume from showing its content, nil if nothing does. Errors: ErrNotPublished.

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,15 +11,47 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
-func TestAReadOnlyVolumeHasItsLayersFileSystem(t *testing.T) {
+func TestAReadOnlyVolumeIsAsLargeAsItsImage(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", false)
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	stats, err := n.Stats(t.Context(), r.VolumeID, r.Target)
-	if err != nil || stats.Bytes != (hostmount.Capacity{Total: 1 << 30, Used: 1 << 29, Available: 1 << 28}) || stats.Inodes.Used != 600 {
-		t.Errorf("%+v, %v", stats, err)
+	w.faults["size"] = 1
+	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); !errors.Is(err, errInjected) {
+		t.Errorf("%+v, %v while the runtime does not answer", stats, err)
+	}
+	for range 3 {
+		stats, err := n.Stats(t.Context(), r.VolumeID, r.Target)
+		want := Stats{Bytes: hostmount.Capacity{Total: 3 << 20, Used: 3 << 20}, Inodes: hostmount.Capacity{Total: 40, Used: 40}}
+		if err != nil || stats != want {
+			t.Errorf("%+v, %v", stats, err)
+		}
+	}
+	if asked := strings.Count(strings.Join(w.calls, " "), "size"); asked != 2 {
+		t.Errorf("asked %d times for a size that never changes", asked)
+	}
+}
+
+func TestUsageCountsEachVolumeOnce(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n := w.node(t, root)
+	for name, writable := range map[string]bool{"a": false, "b": false, "c": true} {
+		if err := n.Publish(t.Context(), request(t, root, name, writable)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for target, mount := range maps.Clone(w.mounts) {
+		again := mount // as a node plugin on CRI-O sees it beneath its own root
+		again.Target = "/var/lib/containers/storage/overlay/0/merged" + target
+		w.mounts[again.Target] = again
+		part := mount // a container's subPath
+		part.Target, part.Root = target+"-subpath", "/etc"
+		w.mounts[part.Target] = part
+	}
+	usage, err := n.Usage(t.Context())
+	if err != nil || usage.ReadOnly != 2 || usage.Writable != 1 {
+		t.Errorf("%+v, %v", usage, err)
 	}
 }
 

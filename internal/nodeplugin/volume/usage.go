@@ -24,7 +24,9 @@ type findings struct {
 	removedData, removedLeftovers   atomic.Int64
 }
 
-// Usage counts what the mount table and the image store hold.
+// Usage counts what the mount table and the image store hold. A volume is one file system, which may be mounted at many
+// paths: a container's subPath is a mount of its own, and on CRI-O the node plugin sees every mount a second time, beneath its
+// own root in the image store.
 func (n *Node) Usage(ctx context.Context) (Usage, error) {
 	mounts, err := n.mounter.Mounts(ctx)
 	if err != nil {
@@ -42,10 +44,12 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 		RemovedData:       int(n.findings.removedData.Load()),
 		RemovedLeftovers:  int(n.findings.removedLeftovers.Load()),
 	}
+	counted := map[uint64]bool{}
 	for _, m := range mounts {
-		if _, ours := n.treeOf(m); !ours {
+		if _, ours := n.treeOf(m); !ours || counted[m.Device] {
 			continue
 		}
+		counted[m.Device] = true
 		if m.ReadOnly {
 			usage.ReadOnly++
 		} else {

@@ -30,6 +30,7 @@ func TestStore(t *testing.T) {
 	d := startDaemon(t)
 	for name, test := range map[string]func(*testing.T, *daemon){
 		"layers are topmost first":                    testLayers,
+		"a tree is as large as all its layers":        testTreeSize,
 		"an unpacked image is not unpacked again":     testUnpacked,
 		"images unpacked by another snapshotter":      testOtherSnapshotter,
 		"pinning again writes nothing":                testPinAgain,
@@ -66,6 +67,26 @@ func testLayers(t *testing.T, d *daemon) {
 				t.Errorf("layer %d from the top: %v", i, err)
 			}
 		}
+	}
+}
+
+func testTreeSize(t *testing.T, d *daemon) {
+	s := d.store(t, driver)
+	var one imagestore.Size
+	for _, n := range []int{1, 10} {
+		name := fmt.Sprintf("registry.example/size:%d", n)
+		d.load(t, name, n)
+		size, err := s.Size(testContext(t), pin(t, s, name).ID)
+		if n == 1 {
+			one = size
+		}
+		// Every layer is a directory with a small file.
+		if want := int64(n); err != nil || one.Bytes <= 0 || one.Inodes <= 0 || size.Bytes != want*one.Bytes || size.Inodes != want*one.Inodes {
+			t.Errorf("%d layers: %+v, %v; one layer: %+v", n, size, err, one)
+		}
+	}
+	if _, err := s.Size(testContext(t), digest.FromString("no tree").String()); !errors.Is(err, imagestore.ErrNotFound) {
+		t.Errorf("a tree that is not there: %v", err)
 	}
 }
 

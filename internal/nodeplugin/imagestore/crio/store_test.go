@@ -44,6 +44,26 @@ func TestLayersAreTopmostFirst(t *testing.T) {
 	}
 }
 
+func TestATreeIsAsLargeAsAllItsLayers(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(t, driver)
+	var one imagestore.Size
+	for _, n := range []int{1, 10} {
+		name := fmt.Sprintf("registry.example/size:%d", n)
+		f.image(t, name, n)
+		size, err := s.Size(testContext(t), pin(t, s, name).ID)
+		if n == 1 {
+			one = size
+		}
+		if err != nil || one.Bytes <= 0 || size.Bytes != int64(n)*one.Bytes {
+			t.Errorf("%d layers: %+v, %v; one layer: %+v", n, size, err, one)
+		}
+	}
+	if _, err := s.Size(testContext(t), digest.FromString("no tree").String()); !errors.Is(err, imagestore.ErrNotFound) {
+		t.Errorf("a tree that is not there: %v", err)
+	}
+}
+
 func TestAPinKeepsTheRuntimeFromRemovingTheImage(t *testing.T) {
 	f := newFixture(t)
 	image := f.image(t, "registry.example/keep:1", 3)

@@ -1,0 +1,25 @@
+package health
+
+import (
+	"context"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recent"
+)
+
+// readinessAge is how old the answer to a readiness probe may be; the kubelet probes less often.
+const readinessAge = time.Second
+
+// recently looks at ready at most once in readinessAge: whoever reaches the port may probe, and to look asks the container
+// runtime.
+func recently(ready Check) Check {
+	latest := recent.New(readinessAge, func(ctx context.Context) (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		return struct{}{}, ready.Ready(ctx)
+	})
+	return CheckFunc(func(ctx context.Context) error {
+		_, err := latest.Get(ctx)
+		return err
+	})
+}
