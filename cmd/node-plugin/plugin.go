@@ -91,7 +91,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	downloads, _ := store.(pull.Downloads) // not every runtime tells
 	p.puller = pull.New(runtime, pull.Config{
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
-		Downloads: downloads,
+		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
 	})
 	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ const (
 	Damaged      Kind = "Damaged"      // the runtime cannot make sense of what the registry holds
 	Unsupported  Kind = "Unsupported"  // the runtime does not take images of this form or name
 	TooLarge     Kind = "TooLarge"     // larger than the administrator's limit
-	Untrusted    Kind = "Untrusted"    // the runtime's signature policy refuses the image
+	Untrusted    Kind = "Untrusted"    // the runtime's signature policy or image verifier refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
 	Defect       Kind = "Defect"       // the node plugin cannot do its own part
@@ -61,7 +61,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	Damaged:     {codes.FailedPrecondition, "image %s cannot be unpacked: what its registry holds is damaged or is no container image; build and push it again"},
 	Unsupported: {codes.FailedPrecondition, "this node's container runtime does not support image %s"},
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
-	Untrusted:   {codes.FailedPrecondition, "the node's signature policy refuses image %s"},
+	Untrusted:   {codes.PermissionDenied, "image %s is not trusted: this node's policy for images refuses it; use an image that the policy allows, such as a signed one"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
 	Defect:      {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
 	Unknown:     {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
@@ -115,6 +115,10 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	kind  Kind
 	words []string
 }{
+	// First, because an image verifier gives its reason in any words (containerd, transfer service; cri-api, pkg/errors).
+	// One that fails has not refused.
+	{Untrusted, []string{" blocked pull of ", "signaturevalidationfailed", "signature validation failed", "source image rejected"}},
+	{Unknown, []string{"blocking pull of "}},
 	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
 	{OtherNodes, []string{"no match for platform", "no image found in image index for architecture", "no image found in manifest list for architecture"}},
 	{Corrupt, []string{"unexpected commit digest", "digest did not match", "digest mismatch", "does not match expected", "failed size validation"}},
@@ -128,7 +132,6 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	}},
 	{Damaged, []string{"failed to extract layer", "mount callback failed", "unpacking failed", "applylayer", "error processing tar file", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
-	{Untrusted, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
 	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
 	{Corrupt, []string{"corrupt input", "gzip: invalid"}},
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},

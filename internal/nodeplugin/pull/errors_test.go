@@ -34,7 +34,11 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial unix /run/x.sock: connect: connection refused"`, RuntimeDown, codes.Unavailable},
 		{codes.Unavailable, `error reading from server: EOF`, RuntimeDown, codes.Unavailable},
 		{codes.Unavailable, `connection error: desc = "error reading server preface: connection reset by peer"`, RuntimeDown, codes.Unavailable},
-		{codes.Unknown, `SignatureValidationFailed: Source image rejected: A signature was required`, Untrusted, codes.FailedPrecondition},
+		{codes.Unknown, `SignatureValidationFailed: Source image rejected: A signature was required`, Untrusted, codes.PermissionDenied},
+		{codes.Unknown, `SignatureValidationFailed: Source image rejected: Running image docker://r.example/app:1 is rejected by policy.`, Untrusted, codes.PermissionDenied},
+		{codes.Unknown, `image verifier io.containerd.image-verifier.v1.bindir blocked pull of r.example/app:1 with digest sha256:1 for reason: ` +
+			`verifier cosign rejected image (exit code 1): digest mismatch, no space left on device, not found`, Untrusted, codes.PermissionDenied},
+		{codes.Unknown, `blocking pull of r.example/app:1 with digest sha256:1: image verifier bindir returned error: context deadline exceeded`, Unknown, codes.Unavailable},
 		{codes.NotFound, `get image config descriptor: no match for platform in manifest sha256:92: not found`, OtherNodes, codes.FailedPrecondition},
 		{codes.Unknown, `choosing an image from manifest list docker://r.example/app:1: no image found in image index for architecture "amd64", variant "", OS "linux"`, OtherNodes, codes.FailedPrecondition},
 		{codes.Unknown, `failed to extract layer sha256:33: mount callback failed on /tmp/containerd-mount1: unexpected EOF: unknown`, Damaged, codes.FailedPrecondition},

@@ -26,6 +26,9 @@ type fakeCRI struct {
 	onPull func(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error
 	pulls  atomic.Int32
 
+	// refuse makes the runtime's own policy refuse images to pods of a namespace.
+	refuse func(namespace string) error
+
 	size      uint64 // of every image
 	otherName string // of every image
 
@@ -83,6 +86,11 @@ func (f *fakeCRI) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*r
 
 func (f *fakeCRI) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
 	f.pulls.Add(1)
+	if f.refuse != nil {
+		if err := f.refuse(r.GetSandboxConfig().GetMetadata().GetNamespace()); err != nil {
+			return nil, err
+		}
+	}
 	image := r.GetImage().GetImage()
 	if f.onPull != nil {
 		if err := f.onPull(ctx, image, r.GetAuth()); err != nil {
@@ -149,4 +157,14 @@ func kindOf(t *testing.T, err error) Kind {
 		t.Fatalf("not an *Error: %v", err)
 	}
 	return e.Kind
+}
+
+// eventually waits for something that other goroutines bring about.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come about")
+		}
+	}
 }

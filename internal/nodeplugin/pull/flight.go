@@ -17,6 +17,7 @@ import (
 type flightKey struct {
 	image     string // for people
 	reference string // what is pulled; by its digest where only the caller's right to the image is in question
+	namespace string // of the pod, where the runtime's answer depends on it
 	auths     [sha256.Size]byte
 	provided  string // to whom the providers' credentials are given; "-" where there are none
 }
@@ -29,7 +30,7 @@ func keyOf(r Request, reference string) flightKey {
 		fmt.Fprintf(hash, "%d:", len(encoded))
 		hash.Write(encoded)
 	}
-	key := flightKey{image: r.Image, reference: reference, provided: "-"}
+	key := flightKey{image: r.Image, reference: reference, namespace: r.Namespace, provided: "-"}
 	if r.Provided != nil {
 		key.provided = r.Provided.To
 	}

@@ -41,6 +41,11 @@ type Config struct {
 	MaxImageBytes    int64         // as the runtime counts an image's size; 0 is no limit
 	RefusalRetention time.Duration // of images larger than that; 0 stands for DefaultRefusalRetention
 
+	// Namespaced says that the runtime chooses signature policy and credentials by the pod's namespace, as CRI-O does
+	// (crio.conf(5), signature_policy_dir). To containerd the namespace makes no difference, so there pods of all
+	// namespaces share pulls.
+	Namespaced bool
+
 	Access *access.Records // who may have what is on the node already; nil is everybody
 	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
 }
@@ -53,6 +58,8 @@ type Request struct {
 
 	Provided *Provided // tried after Auths; nil is none
 	For      string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
+	Namespace string // the pod's; names it to a runtime whose policy differs by namespace (Config.Namespaced)
+
 	Held     bool      // the caller has found the image in the runtime's store: the runtime need not be asked for that
 }
 
@@ -127,6 +134,9 @@ func (p *Puller) Close() {
 
 // Ensure returns when the runtime holds the image and the caller may have it. Every error is an *Error.
 func (p *Puller) Ensure(ctx context.Context, r Request) error {
+	if !p.config.Namespaced {
+		r.Namespace = ""
+	}
 	if r.Policy != Always {
 		if r.Held && p.config.MaxImageBytes <= 0 && p.open(r) {
 			return nil
@@ -279,7 +289,7 @@ func withoutProviders(err, failed error) error {
 }
 
 func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.AuthConfig) error {
-	err := p.runtime.pull(ctx, key.reference, auth)
+	err := p.runtime.pull(ctx, key.reference, key.namespace, auth)
 	if err == nil {
 		return nil
 	}

@@ -84,11 +84,13 @@ func (r *Runtime) remove(ctx context.Context, image string) error {
 	return err
 }
 
-// pull blocks until the runtime has pulled the image.
-func (r *Runtime) pull(ctx context.Context, image string, auth *runtimeapi.AuthConfig) error {
-	_, err := r.images.PullImage(ctx, &runtimeapi.PullImageRequest{
-		Image: &runtimeapi.ImageSpec{Image: image},
-		Auth:  auth,
-	})
+// pull blocks until the runtime has pulled the image. The namespace is the pod's for whom it is pulled, by which CRI-O
+// chooses its signature policy and its credentials; empty names none.
+func (r *Runtime) pull(ctx context.Context, image, namespace string, auth *runtimeapi.AuthConfig) error {
+	request := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}, Auth: auth}
+	if namespace != "" {
+		request.SandboxConfig = &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Namespace: namespace}}
+	}
+	_, err := r.images.PullImage(ctx, request)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/util/validation"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -76,6 +77,10 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
+	namespace, err := namespaceOf(attributes)
+	if err != nil {
+		return volume.Request{}, err
+	}
 	tokens, secret, err := credentials.SplitTokens(r.GetSecrets())
 	if err != nil {
 		return volume.Request{}, invalid("%v", err)
@@ -104,6 +109,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Provided: q.providers.For(image, tokens),
 		Pod:      podOf(attributes),
 
+		Namespace: namespace,
 		SizeLimit: sizeLimit,
 		Group:     group,
 	}, nil
@@ -243,6 +249,15 @@ func podOf(attributes map[string]string) string {
 		return ""
 	}
 	return clip(namespace, 63) + "/" + clip(name, 253)
+}
+
+// namespaceOf is the pod's namespace; empty if the kubelet does not tell it. A runtime finds files by it.
+func namespaceOf(attributes map[string]string) (string, error) {
+	namespace := attributes[contract.PodNamespaceAttribute]
+	if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
+		return "", invalid("volume attribute %s: %q is not the name of a namespace", contract.PodNamespaceAttribute, clip(namespace, 80))
+	}
+	return namespace, nil
 }
 
 func sizeOf(attributes map[string]string) (bytes int) {

@@ -101,6 +101,8 @@ type Request struct {
 	Provided *pull.Provided           // further ones, which cost time; nil is none
 	Pod      string                   // namespace/name; may be empty
 
+	Namespace string // the pod's, which a runtime's policy may depend on; empty if the kubelet does not tell
+
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
 	Group     *uint32 // the pod's fsGroup, which gets the root directory of a new writable volume; nil is none
 }

@@ -105,7 +105,8 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	}
 	// Whether the caller may have the image is asked after it was found: what a pull brings meanwhile is not covered.
 	ensured := n.images.Ensure(ctx, pull.Request{
-		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Held: found != nil,
+		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
+		Held: found != nil,
 	})
 	if ensured != nil {
 		return ensured
