@@ -21,13 +21,6 @@ const (
 	extension = ".json"
 )
 
-// record is what a file holds.
-type record struct {
-	Repository string   `json:"repository"`       // "registry.example/team/app"
-	Anyone     bool     `json:"anyone,omitempty"` // pulled without credentials
-	Hashes     []string `json:"hashes,omitempty"` // of credentials that opened it, oldest first
-}
-
 // hash tells credentials apart, for one repository and on one node only.
 func (r *Records) hash(repository string, auth *runtimeapi.AuthConfig) string {
 	sum := hmac.New(sha256.New, r.key)
@@ -61,10 +54,32 @@ func readRecord(path string) (record, error) {
 	if err := json.Unmarshal(data, &found); err != nil {
 		return record{}, fmt.Errorf("the access record %s is damaged: %w", path, err)
 	}
+	if found.Version == 0 {
+		// An earlier release knew to whom the registry gave some image of the repository, and not which. Nothing of it
+		// is taken over, and what the node holds of the repository is not taken for preloaded either.
+		return record{Version: version, Repository: found.Repository, Closed: &closed{}}, nil
+	}
+	if found.Version != version {
+		return record{}, fmt.Errorf("the access record %s has the form %d, which this release does not know", path, found.Version)
+	}
 	return found, nil
 }
 
+// readOrClose is read where something is to be added. What cannot be read is begun anew, with everything closed.
+func (r *Records) readOrClose(repository string) record {
+	found, err := r.read(repository)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return record{Version: version, Repository: repository}
+	case err != nil:
+		return record{Version: version, Repository: repository, Closed: &closed{Since: r.now()}}
+	}
+	return found
+}
+
+// write replaces a repository's file.
 func (r *Records) write(w record) error {
+	w.bound(r.now())
 	data, err := json.Marshal(w)
 	if err != nil {
 		return err
@@ -72,19 +87,27 @@ func (r *Records) write(w record) error {
 	return replace(r.file(w.Repository), data)
 }
 
-// list returns the repositories that have a record. Damaged ones have no name and stay until their next Grant.
-func (r *Records) list() ([]string, error) {
+// keep writes a record, or removes one that says nothing.
+func (r *Records) keep(w record) error {
+	if w.empty() {
+		return os.Remove(r.file(w.Repository))
+	}
+	return r.write(w)
+}
+
+// list returns all records. Damaged ones have no name and stay until their next Grant.
+func (r *Records) list() ([]record, error) {
 	paths, err := filepath.Glob(filepath.Join(r.dir, "*"+extension))
 	if err != nil {
 		return nil, err
 	}
-	var repositories []string
+	var all []record
 	for _, path := range paths {
 		if found, err := readRecord(path); err == nil && path == r.file(found.Repository) {
-			repositories = append(repositories, found.Repository)
+			all = append(all, found)
 		}
 	}
-	return repositories, nil
+	return all, nil
 }
 
 // loadKey reads the node's key and makes it at the first start. With another key every caller is asked for proof

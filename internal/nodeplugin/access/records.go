@@ -8,35 +8,57 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// maxHashes bounds a record. Whoever falls out has the registry asked again.
-const maxHashes = 256
-
-// Verdict is what the records say about a caller and a repository.
+// Verdict is what the records say about a caller and an image.
 type Verdict int
 
 const (
-	// Unknown repositories were never pulled by this driver, or not since their images left the node.
+	// Unknown images did not come by a pull of this driver, as far as the records go.
 	Unknown Verdict = iota
 
-	// Proven says that the registry gave the repository's images to this caller's credentials, or to anyone.
+	// Proven says that the registry gave this image to this caller's credentials, or to anyone in the caller's scope.
 	Proven
 
-	// Unproven says that this driver needed credentials for the repository, and they were not the caller's.
+	// Unproven says that this driver brought the image, or may have, and that nothing shows the caller to have access.
 	Unproven
 )
+
+// Image names an image of a repository on the node.
+type Image struct {
+	Repository string // "registry.example/team/app"
+	Digest     string // of its manifest or index; empty where the runtime tells none
+}
+
+// Caller is who wants an image.
+type Caller struct {
+	// Scope is where a proof counts: empty for the whole node, else what the runtime's answer depends on, such as a
+	// namespace and its policy.
+	Scope string
+
+	Auths []*runtimeapi.AuthConfig
+}
 
 // Records are a node's, one file for each repository. Their methods may be called at the same time.
 type Records struct {
 	dir string
 	key []byte
+	now func() time.Time
 
 	mu      sync.Mutex
-	pulls   map[string]int // under way with credentials, by repository
-	changes uint64         // grows with everything that Prune must not miss
+	pulls   map[string]*pulls // under way with credentials, by repository
+	changes uint64            // grows with everything that Prune must not miss
+}
+
+// pulls are those of one repository that are under way.
+type pulls struct {
+	number int
+	left   bool // one ended without an answer, so the mark stays
+
+	earlier *time.Time // of the mark that was there before them, which stays as well
 }
 
 // Open opens the records in a directory of their own, which it makes.
@@ -48,28 +70,43 @@ func Open(dir string) (*Records, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the access records: %w", err)
 	}
-	return &Records{dir: dir, key: key, pulls: map[string]int{}}, nil
+	return &Records{dir: dir, key: key, now: time.Now, pulls: map[string]*pulls{}}, nil
 }
 
-// Verdict tells what is known of a caller with these credentials. A record that cannot be read proves nothing.
-func (r *Records) Verdict(repository string, auths []*runtimeapi.AuthConfig) Verdict {
+// Verdict returns what is known of a caller and an image. A record that cannot be read proves nothing.
+func (r *Records) Verdict(image Image, caller Caller) Verdict {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	found, err := r.read(repository)
+	found, err := r.read(image.Repository)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Unknown
 	case err != nil:
 		return Unproven
-	case found.Anyone:
+	}
+	grants, known := found.Images[image.Digest]
+	switch {
+	case !known && found.closes(image.Digest):
+		return Unproven
+	case !known:
+		return Unknown
+	}
+	hashes := []string{anyone}
+	for _, auth := range caller.Auths {
+		hashes = append(hashes, r.hash(image.Repository, auth))
+	}
+	if slices.ContainsFunc(grants, func(g grant) bool { return g.Scope == caller.Scope && slices.Contains(hashes, g.Hash) }) {
 		return Proven
 	}
-	for _, auth := range auths {
-		if slices.Contains(found.Hashes, r.hash(repository, auth)) {
-			return Proven
-		}
-	}
 	return Unproven
+}
+
+// Given reports whether the registry gave an image to any caller in a scope.
+func (r *Records) Given(image Image, scope string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, err := r.read(image.Repository)
+	return err == nil && slices.ContainsFunc(found.Images[image.Digest], func(g grant) bool { return g.Scope == scope })
 }
 
 // Served stands, in these records, for a service account to whose pods credential providers gave a credential. That
@@ -79,95 +116,139 @@ func Served(account string) *runtimeapi.AuthConfig {
 	return &runtimeapi.AuthConfig{ServerAddress: "service account " + account}
 }
 
-// Begin says that a pull with credentials begins. From here on the repository is not Unknown, so that a process that
-// is killed between the end of the pull and Grant leaves nothing open. The caller calls end when the pull has ended,
-// after Grant; undone tells that the pull certainly brought nothing to the node.
-func (r *Records) Begin(repository string) (end func(undone bool), err error) {
+// Begin says that a pull that may use credentials begins, and which digests of the repository the node holds; none where
+// that cannot be told. From here on any other digest is not Unknown, so that a process that is killed between the end
+// of the pull and Grant leaves nothing open. The caller calls one of the methods of what is returned when the pull has
+// ended, after Grant.
+func (r *Records) Begin(repository string, held []string) (*Pull, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.changes++
-	_, err = r.read(repository)
-	created := errors.Is(err, fs.ErrNotExist)
-	if created {
-		if err := r.write(record{Repository: repository}); err != nil {
-			return nil, fmt.Errorf("recording a pull with credentials: %w", err)
+	found := r.readOrClose(repository)
+	under := r.pulls[repository]
+	if under == nil {
+		under = &pulls{}
+		if found.Closed != nil {
+			since := found.Closed.Since
+			under.earlier = &since
 		}
 	}
-	r.pulls[repository]++
-	return func(undone bool) { r.end(repository, created && undone) }, nil
+	if found.Closed == nil {
+		found.Closed = &closed{Except: held}
+	} else {
+		found.Closed.Except = slices.DeleteFunc(found.Closed.Except, func(d string) bool { return !slices.Contains(held, d) })
+	}
+	found.Closed.Since = r.now()
+	if err := r.write(found); err != nil {
+		return nil, fmt.Errorf("recording a pull with credentials: %w", err)
+	}
+	under.number++
+	r.pulls[repository] = under
+	return &Pull{records: r, repository: repository}, nil
 }
 
-func (r *Records) end(repository string, remove bool) {
+// Pull is one that has begun.
+type Pull struct {
+	records    *Records
+	repository string
+}
+
+// Brought says that everything that the pull brought has been granted to somebody.
+func (p *Pull) Brought() { p.records.end(p.repository, func(*record, *pulls) {}) }
+
+// Failed says that the runtime answered with an error, and which digests of the repository the node holds after it. Any
+// that it did not hold before stays closed.
+func (p *Pull) Failed(held []string) {
+	p.records.end(p.repository, func(r *record, _ *pulls) { r.close(held) })
+}
+
+// Unanswered says that it is not known what the pull brought, or will bring.
+func (p *Pull) Unanswered() {
+	p.records.end(p.repository, func(_ *record, under *pulls) { under.left = true })
+}
+
+// end notes the end of a pull. The mark goes with the last one, unless it stands for another pull, too.
+func (r *Records) end(repository string, note func(*record, *pulls)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.changes++
-	if r.pulls[repository]--; r.pulls[repository] > 0 {
-		return // another pull may have counted on the record
+	under := r.pulls[repository]
+	if under.number--; under.number == 0 {
+		delete(r.pulls, repository)
 	}
-	delete(r.pulls, repository)
-	if !remove {
-		return
-	}
-	if found, err := r.read(repository); err == nil && !found.Anyone && len(found.Hashes) == 0 {
-		_ = os.Remove(r.file(repository)) // what stays is only stricter than need be
-	}
-}
-
-// Grant says that the registry gave an image of the repository to a credential; nil stands for anyone.
-func (r *Records) Grant(repository string, auth *runtimeapi.AuthConfig) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.changes++
 	found, err := r.read(repository)
 	if err != nil {
-		found = record{Repository: repository}
+		return // it proves nothing, or was removed by hand
 	}
-	if auth == nil {
-		if found.Anyone {
-			return nil
+	note(&found, under)
+	switch {
+	case under.number > 0 || under.left || found.Closed == nil:
+	case under.earlier != nil:
+		found.Closed.Since = *under.earlier
+	default:
+		found.Closed = nil
+	}
+	_ = r.keep(found) // what is not written is only stricter than need be
+}
+
+// Grant says that the registry gave an image to a credential in a scope; nil stands for anyone there. The digests are
+// those by which the node knows the image.
+func (r *Records) Grant(repository string, digests []string, scope string, auth *runtimeapi.AuthConfig) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+	found := r.readOrClose(repository)
+	given := grant{Scope: scope, Hash: anyone}
+	if auth != nil {
+		given.Hash = r.hash(repository, auth)
+	}
+	changed := false
+	for _, digest := range digests {
+		if digest != "" && !slices.Contains(found.Images[digest], given) {
+			found.add(digest, given)
+			changed = true
 		}
-		return r.write(record{Repository: repository, Anyone: true})
 	}
-	hash := r.hash(repository, auth)
-	if found.Anyone || slices.Contains(found.Hashes, hash) {
+	if !changed {
 		return nil
 	}
-	found.Hashes = append(found.Hashes, hash)
-	found.Hashes = found.Hashes[max(0, len(found.Hashes)-maxHashes):]
 	return r.write(found)
 }
 
-// Prune drops the records of repositories that have no image on the node. It drops nothing if anything happened
-// while held was asked, and nothing if the node seems to hold no image at all.
-func (r *Records) Prune(held func() (repositories map[string]bool, err error)) error {
-	before, busy := r.state()
-	if busy {
-		return nil
+// Refuse says that the registry refused a repository to a credential, or, for nil, to anyone in a scope. What it gave
+// before does not count any longer, whatever the digest: registries grant access by repository.
+func (r *Records) Refuse(repository, scope string, auth *runtimeapi.AuthConfig) error {
+	refused := func(g grant) bool { return g.Hash == anyone && g.Scope == scope }
+	if auth != nil {
+		hash := r.hash(repository, auth)
+		refused = func(g grant) bool { return g.Hash == hash }
 	}
-	repositories, err := held()
-	if err != nil || len(repositories) == 0 {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.changes != before {
-		return nil
-	}
-	all, err := r.list()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, repository := range all {
-		if !repositories[repository] {
-			errs = append(errs, os.Remove(r.file(repository)))
-		}
-	}
-	return errors.Join(errs...)
+	return r.takeBack(repository, refused)
 }
 
-func (r *Records) state() (changes uint64, busy bool) {
+// Distrust says that the runtime's policy refused an image of a repository in a scope.
+func (r *Records) Distrust(repository, scope string) error {
+	return r.takeBack(repository, func(g grant) bool { return g.Scope == scope })
+}
+
+// takeBack removes grants. An image without any stays closed.
+func (r *Records) takeBack(repository string, refused func(grant) bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.changes, len(r.pulls) > 0
+	found, err := r.read(repository)
+	if err != nil {
+		return nil //nolint:nilerr // there is none, or one that proves nothing
+	}
+	changed := false
+	for digest, grants := range found.Images {
+		if slices.ContainsFunc(grants, refused) {
+			found.Images[digest] = slices.DeleteFunc(grants, refused)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	r.changes++
+	return r.write(found)
 }

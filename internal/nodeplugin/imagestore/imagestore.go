@@ -28,6 +28,10 @@ type Tree struct {
 	// mounts. There is at least one.
 	Layers []string
 	Form   Form
+
+	// Digest is that of the manifest or index of the image that was pinned, as the runtime knows it under the reference;
+	// empty for a tree that was not pinned by an image's name.
+	Digest string
 }
 
 // Size is how much all layers of a tree hold together. A file that a higher layer replaces counts in each.
@@ -49,8 +53,8 @@ type Store interface {
 	Pin(ctx context.Context, reference string) (Tree, error)
 
 	// Find looks for an image that the runtime holds under reference, where that can be told at little cost, and
-	// returns what pins it. It writes nothing, and it may miss one: then it returns nil.
-	Find(ctx context.Context, reference string) PinFunc
+	// returns what pins it, and its digest. It writes nothing, and it may miss one: then it returns nil.
+	Find(ctx context.Context, reference string) (pin PinFunc, digest string)
 
 	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
 	// the tree is not pinned, or not wholly.

@@ -8,33 +8,50 @@ import (
 	"syscall"
 
 	"github.com/distribution/reference"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 )
 
-// authorize tells whether a caller may have an image that is on the node. Where the records do not say so, the runtime
-// pulls what it holds once more, with the caller's credentials: the layers are there, so that is a request for a
-// manifest, and mirrors and the node's own registry settings count as they do for any pull.
+// authorize returns nil if a caller may have an image that is on the node. Where the records do not say so, the runtime
+// pulls what it holds once more, with the caller's credentials and in the caller's namespace: the layers are there, so
+// that is a request for a manifest, and mirrors and the node's own registry settings count as they do for any pull.
 func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Image) error {
-	if p.open(r) {
+	shown := access.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}
+	if shown.Digest == "" {
+		shown.Digest = digestOf(r.Image, held)
+	}
+	if p.open(ctx, r, shown, held) {
 		return nil
 	}
 	if r.Policy == Never {
 		return newError(Unproven, r.Image, nil)
 	}
-	return unproven(p.wait(ctx, p.join(r, exactly(r.Image, repositoryOf(r.Image), held)))) //nolint:contextcheck // as in Ensure
+	reference := r.Image
+	if shown.Digest != "" {
+		// The name itself may mean something newer at the registry, which IfNotPresent must not bring.
+		reference = shown.Repository + "@" + shown.Digest
+	}
+	return unproven(p.wait(ctx, p.join(r, reference))) //nolint:contextcheck // as in Ensure
 }
 
-// open tells whether the records show that a caller may have an image that is on the node.
-func (p *Puller) open(r Request) bool {
+// open reports whether the records show that a caller may have an image that is on the node. held is nil where the
+// runtime was not asked for it, and then what depends on it is not open.
+func (p *Puller) open(ctx context.Context, r Request, shown access.Image, held *runtimeapi.Image) bool {
 	if p.config.Access == nil {
 		return true
 	}
-	known := r.Auths
+	caller := access.Caller{Scope: p.scope(ctx, r.Namespace), Auths: r.Auths}
 	if served := r.Provided.record(); served != nil {
-		known = append(slices.Clone(known), served)
+		caller.Auths = append(slices.Clone(r.Auths), served)
 	}
-	return p.config.Verify.Open(p.config.Access.Verdict(repositoryOf(r.Image), known))
+	return p.config.Verify.Open(p.config.Access.Verdict(shown, caller))
 }
+
+// scope is where a proof of access counts.
+func (p *Puller) scope(_ context.Context, namespace string) string { return namespace }
 
 // unproven says what the end of such a pull means for the image on the node.
 func unproven(err error) error {
@@ -43,7 +60,9 @@ func unproven(err error) error {
 	case !errors.As(err, &e) || e.Kind == StillPulling:
 		return err
 	case e.Kind == Denied:
-		return newError(NotYours, e.Image, e.cause).with(e.hint)
+		refused := *e
+		refused.Kind, refused.text = NotYours, newError(NotYours, e.Image, nil).text
+		return &refused
 	}
 	text := "image " + e.Image + " is on this node, but whether this volume may use it could not be verified: " + e.text
 	return &Error{Kind: e.Kind, Image: e.Image, text: text, cause: e.cause}
@@ -59,82 +78,151 @@ func repositoryOf(image string) string {
 	return named.Name()
 }
 
-// exactly is the reference, by digest, of what the runtime holds under an image's name. The name itself may mean
-// something newer at the registry, which IfNotPresent must not bring.
-func exactly(image, repository string, held *runtimeapi.Image) string {
-	if strings.Contains(image, "@") {
-		return image
+// digestOf is the digest, in an image's own repository, of what the runtime holds under its name; empty if it tells none.
+func digestOf(image string, held *runtimeapi.Image) string {
+	if _, digest, ok := strings.Cut(image, "@"); ok {
+		return digest
 	}
-	for _, digested := range held.GetRepoDigests() {
-		if strings.HasPrefix(digested, repository+"@") {
-			return digested
+	if digests := digestsIn(repositoryOf(image), held); len(digests) > 0 {
+		return digests[0]
+	}
+	return ""
+}
+
+// digestsIn are the digests by which the runtime knows an image in a repository.
+func digestsIn(repository string, held *runtimeapi.Image) []string {
+	var digests []string
+	for _, name := range held.GetRepoDigests() {
+		if in, digest, ok := strings.Cut(name, "@"); ok && in == repository {
+			digests = append(digests, digest)
 		}
 	}
-	return image
+	return digests
 }
 
 // note is what the access records were told when a pull began.
 type note struct {
-	repository string
-	end        func(undone bool)
+	repository, scope string
+
+	pull *access.Pull // nil where no credentials may be used
 }
 
 // noteBegin marks the repository before a pull that may need credentials brings anything.
-func (p *Puller) noteBegin(image string, credentials bool) (note, error) {
-	n := note{repository: repositoryOf(image), end: func(bool) {}}
-	if p.config.Access == nil || !credentials {
+func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool) (note, error) {
+	n := note{repository: repositoryOf(key.image), scope: p.scope(ctx, key.namespace)}
+	// Where the namespace counts, the runtime may have credentials for it that nobody here knows of.
+	if p.config.Access == nil || !credentials && !p.config.Namespaced {
 		return n, nil
 	}
-	end, err := p.config.Access.Begin(n.repository)
+	held, _ := p.repositories(ctx) // what is not known to be there was not
+	var err error
+	n.pull, err = p.config.Access.Begin(n.repository, held[n.repository])
 	if err != nil {
 		kind := Defect
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			kind = NoSpace
 		}
-		return note{}, &Error{Kind: kind, Image: image, text: "image " + image + " is not pulled: " + err.Error(), cause: err}
+		return note{}, &Error{Kind: kind, Image: key.image, text: "image " + key.image + " is not pulled: " + err.Error(), cause: err}
 	}
-	n.end = end
 	return n, nil
 }
 
-// noteEnd records which credential the registry took; nil is none, or one that everyone has.
-func (p *Puller) noteEnd(ctx context.Context, n note, taken *runtimeapi.AuthConfig, pullErr error) {
+// noteRefusal takes back what the records say of a credential that the registry refuses; nil is none.
+func (p *Puller) noteRefusal(n note, auth *runtimeapi.AuthConfig, refusal error) {
 	if p.config.Access == nil {
 		return
 	}
-	if pullErr != nil {
-		n.end(broughtNothing(pullErr))
+	var err error
+	switch {
+	case isKind(refusal, Denied):
+		err = p.config.Access.Refuse(n.repository, n.scope, auth)
+	case isKind(refusal, Untrusted):
+		err = p.config.Access.Distrust(n.repository, n.scope)
+	}
+	if err != nil {
+		p.config.Logger.Warn("a refused credential stays in the access records", "repository", n.repository, "error", err)
+	}
+}
+
+// noteBrought records which credential the registry took, and for which image; nil is none, or one that everyone has.
+// held is what the runtime holds now under the reference, nil if it does not tell.
+func (p *Puller) noteBrought(ctx context.Context, n note, key flightKey, taken *runtimeapi.AuthConfig, held *runtimeapi.Image) {
+	if p.config.Access == nil {
 		return
 	}
-	if err := p.config.Access.Grant(n.repository, taken); err != nil {
+	digests := digestsIn(n.repository, held)
+	if _, digest, ok := strings.Cut(key.reference, "@"); ok {
+		digests = append(digests, digest)
+	}
+	err := p.config.Access.Grant(n.repository, digests, n.scope, taken)
+	if err != nil {
 		p.config.Logger.Warn("the registry will be asked again for every volume", "repository", n.repository, "error", err)
 	}
-	n.end(false)
-	if err := p.config.Access.Prune(func() (map[string]bool, error) { return p.repositories(ctx) }); err != nil {
+	switch {
+	case n.pull == nil:
+	case err != nil || len(digests) == 0:
+		n.pull.Unanswered()
+	default:
+		n.pull.Brought()
+	}
+	p.prune(ctx)
+}
+
+// noteFailed records that a pull ended in an error.
+func (p *Puller) noteFailed(ctx context.Context, n note, failure error) {
+	if n.pull == nil {
+		return
+	}
+	held, err := map[string][]string(nil), error(nil)
+	if answered(failure) {
+		held, err = p.repositories(ctx)
+	}
+	if !answered(failure) || err != nil {
+		n.pull.Unanswered()
+	} else {
+		n.pull.Failed(held[n.repository])
+	}
+	p.prune(ctx)
+}
+
+// answered reports whether an error of a pull is the runtime's own answer. Where it did not answer, it may have gone on.
+func answered(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Kind == RuntimeDown {
+		return false
+	}
+	switch status.Code(e.cause) {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Internal:
+		return false // gRPC says these of a call that it gave up, too
+	}
+	return true
+}
+
+// prune drops what the records say about images that are gone.
+func (p *Puller) prune(ctx context.Context) {
+	if err := p.config.Access.Prune(func() (map[string][]string, error) { return p.repositories(ctx) }); err != nil {
 		p.config.Logger.Warn("access records of images that are gone stay", "error", err)
 	}
 }
 
-// broughtNothing tells whether a pull that failed certainly left no image. Where the runtime did not answer, it may
-// have gone on.
-func broughtNothing(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && (e.Kind == Denied || e.Kind == NotFound || e.Kind == Unreachable || e.Kind == RateLimited)
-}
-
-// repositories are those with an image on the node.
-func (p *Puller) repositories(ctx context.Context) (map[string]bool, error) {
+// repositories are those with an image on the node, with the digests of their images, empty where there is none.
+func (p *Puller) repositories(ctx context.Context) (map[string][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	images, err := p.runtime.all(ctx)
 	if err != nil {
 		return nil, err
 	}
-	held := map[string]bool{}
+	held := map[string][]string{}
 	for _, image := range images {
-		for _, names := range [][]string{image.GetRepoTags(), image.GetRepoDigests()} {
-			for _, name := range names {
-				held[repositoryOf(name)] = true
+		for _, name := range image.GetRepoTags() {
+			if repository := repositoryOf(name); len(digestsIn(repository, image)) == 0 {
+				held[repository] = append(held[repository], "")
+			}
+		}
+		for _, name := range image.GetRepoDigests() {
+			if repository, digest, ok := strings.Cut(name, "@"); ok {
+				held[repository] = append(held[repository], digest)
 			}
 		}
 	}

@@ -49,8 +49,8 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 }{
 	NotFound:    {codes.NotFound, "image %s does not exist in its registry; check the name and the tag"},
 	NotPresent:  {codes.NotFound, "image %s is not on this node and pullPolicy is Never; bring it to the node or use IfNotPresent"},
-	Denied:      {codes.PermissionDenied, "the registry refuses to give out image %s; check that the name is right and that nodePublishSecretRef names a secret with credentials for it"},
-	NotYours:    {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume; nodePublishSecretRef must name a secret with credentials for it"},
+	Denied:      {codes.PermissionDenied, "the registry refuses to give out image %s"},
+	NotYours:    {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume"},
 	Unproven:    {codes.PermissionDenied, "image %s is on this node, but this volume's credentials have not opened it here before, and pullPolicy Never forbids to ask the registry; use IfNotPresent"},
 	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
 	Failing:     {codes.Unavailable, "the registry of image %s fails to give it out; the kubelet will try again"},
@@ -74,13 +74,19 @@ type Error struct {
 	text  string
 	hint  string // what else the reader should know; may be empty
 	cause error
+
+	detail string // of a refusal: which credentials were refused, and what to do; then text does not tell the cause
 }
 
 func (e *Error) Error() string {
-	if e.hint == "" {
-		return e.text
+	text := e.text
+	if e.detail != "" {
+		text += "; " + e.detail + saying(e.cause)
 	}
-	return e.text + "; " + e.hint
+	if e.hint == "" {
+		return text
+	}
+	return text + "; " + e.hint
 }
 
 // with returns the error with a hint.
@@ -102,11 +108,15 @@ func (e *Error) Code() codes.Code {
 }
 
 func newError(kind Kind, image string, cause error) *Error {
-	text := fmt.Sprintf(kinds[kind].sentence, image)
-	if cause != nil {
-		text += " (the runtime says: " + plain(cause) + ")"
+	return &Error{Kind: kind, Image: image, text: fmt.Sprintf(kinds[kind].sentence, image) + saying(cause), cause: cause}
+}
+
+// saying is the runtime's own words, in brackets.
+func saying(cause error) string {
+	if cause == nil {
+		return ""
 	}
-	return &Error{Kind: kind, Image: image, text: text, cause: cause}
+	return " (the runtime says: " + plain(cause) + ")"
 }
 
 // hints are words by which runtimes tell why a pull failed, the most telling first: both containerd and CRI-O answer

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -32,8 +33,24 @@ type fakeCRI struct {
 	size      uint64 // of every image
 	otherName string // of every image
 
-	mu     sync.Mutex
-	images map[string]bool
+	mu      sync.Mutex
+	images  map[string]bool
+	digests map[string]string // of images; fakeDigest for any other
+	listing error             // ListImages fails with it
+}
+
+// held needs f.mu. It is how the runtime describes an image that it holds under a name.
+func (f *fakeCRI) held(name string) *runtimeapi.Image {
+	repository, digest, byDigest := strings.Cut(name, "@")
+	if !byDigest {
+		repository, _, _ = strings.Cut(name, ":")
+		digest = cmp.Or(f.digests[name], fakeDigest)
+	}
+	held := &runtimeapi.Image{Id: "sha256:1", Size: f.size, RepoDigests: []string{repository + "@" + digest}}
+	if !byDigest {
+		held.RepoTags = []string{name}
+	}
+	return held
 }
 
 func (f *fakeCRI) has(image string) bool {
@@ -59,13 +76,7 @@ func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusReques
 	if !f.images[r.GetImage().GetImage()] {
 		return &runtimeapi.ImageStatusResponse{}, nil
 	}
-	repository, _, _ := strings.Cut(r.GetImage().GetImage(), ":")
-	held := &runtimeapi.Image{
-		Id:          "sha256:1",
-		Size:        f.size,
-		RepoTags:    []string{r.GetImage().GetImage()},
-		RepoDigests: []string{repository + "@" + fakeDigest},
-	}
+	held := f.held(r.GetImage().GetImage())
 	if f.otherName != "" {
 		held.RepoTags = append(held.RepoTags, f.otherName)
 	}
@@ -75,10 +86,13 @@ func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusReques
 func (f *fakeCRI) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.listing != nil {
+		return nil, f.listing
+	}
 	answer := &runtimeapi.ListImagesResponse{}
 	for name, present := range f.images {
 		if present {
-			answer.Images = append(answer.Images, &runtimeapi.Image{RepoTags: []string{name}})
+			answer.Images = append(answer.Images, f.held(name))
 		}
 	}
 	return answer, nil

@@ -54,13 +54,17 @@ type Config struct {
 type Request struct {
 	Image  string                   // normalised: the same image always has the same name here
 	Policy Policy                   // empty stands for IfNotPresent
-	Auths  []*runtimeapi.AuthConfig // tried in this order; none is an anonymous pull
+	Auths  []*runtimeapi.AuthConfig // tried in this order, MaxCredentials at most; none is an anonymous pull
 
-	Provided *Provided // tried after Auths; nil is none
-	For      string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
-	Namespace string // the pod's; names it to a runtime whose policy differs by namespace (Config.Namespaced)
+	Sources   []string // where each of Auths comes from, for people, such as "secret registry"
+	Unmatched []string // what was looked into and has no credential for the image's registry, for people
 
-	Held     bool      // the caller has found the image in the runtime's store: the runtime need not be asked for that
+	Provided  *Provided // tried after Auths; nil is none
+	For       string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
+	Namespace string    // the pod's; names it to a runtime whose policy differs by namespace (Config.Namespaced)
+
+	Held   bool   // the caller has found the image in the runtime's store: the runtime need not be asked for that
+	Digest string // of what it has found, which is what it is going to show; empty if it does not know
 }
 
 // Provided are credentials that are asked for only when a registry is, because that takes time.
@@ -138,7 +142,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 		r.Namespace = ""
 	}
 	if r.Policy != Always {
-		if r.Held && p.config.MaxImageBytes <= 0 && p.open(r) {
+		if r.Held && p.config.MaxImageBytes <= 0 && p.open(ctx, r, access.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}, nil) {
 			return nil
 		}
 		held, err := p.held(ctx, r.Image)
@@ -153,6 +157,10 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 		}
 		if r.Policy == Never {
 			return newError(NotPresent, r.Image, nil)
+		}
+		if r.Held && r.Digest != "" {
+			// It is gone from under its name. What the name means at the registry now is not what the caller shows.
+			return p.wait(ctx, p.join(r, repositoryOf(r.Image)+"@"+r.Digest)) //nolint:contextcheck // as below
 		}
 	}
 	return p.wait(ctx, p.join(r, r.Image)) //nolint:contextcheck // a pull outlives the caller that began it
@@ -214,17 +222,19 @@ func (p *Puller) run(f *flight, r Request) error {
 
 	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
 	defer cancel()
-	noted, err := p.noteBegin(f.key.image, len(r.Auths) > 0 || r.Provided != nil)
+	noted, err := p.noteBegin(ctx, f.key, len(r.Auths) > 0 || r.Provided != nil)
 	if err != nil {
 		return err
 	}
 	before, known := p.heldBefore(ctx, f.key.reference)
-	taken, err := p.pullWithAny(ctx, f.key, r)
-	p.noteEnd(ctx, noted, taken, err)
+	tried := tries{puller: p, key: f.key, noted: noted}
+	taken, err := tried.pull(ctx, r)
 	if err != nil {
+		p.noteFailed(ctx, noted, tried.last)
 		return err
 	}
 	pulled, err := p.held(ctx, f.key.reference)
+	p.noteBrought(ctx, noted, f.key, taken, pulled)
 	if err != nil {
 		if p.config.MaxImageBytes > 0 {
 			return err
@@ -235,59 +245,7 @@ func (p *Puller) run(f *flight, r Request) error {
 	return p.limitPulled(ctx, f.key, before, pulled)
 }
 
-// pullWithAny tries every credential, then those of the providers, then none. It returns what the access records are
-// to know about the one that the registry took; nil for what is open to anyone.
-func (p *Puller) pullWithAny(ctx context.Context, key flightKey, r Request) (*runtimeapi.AuthConfig, error) {
-	taken, refused := p.pullWithEach(ctx, key, r.Auths)
-	if refused == nil && taken != nil || refused != nil && !denied(refused) {
-		return taken, refused
-	}
-	var failed error
-	if r.Provided != nil {
-		var auths []*runtimeapi.AuthConfig
-		auths, failed = r.Provided.Ask(ctx)
-		taken, err := p.pullWithEach(ctx, key, auths)
-		switch {
-		case err == nil && taken != nil:
-			return r.Provided.record(), nil
-		case err != nil && !denied(err):
-			return nil, err
-		case err != nil:
-			refused = err
-		}
-	}
-	err := p.pullOnce(ctx, key, nil)
-	if err != nil && refused != nil {
-		// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
-		// user can act on, so that one is returned.
-		err = refused
-	}
-	return nil, withoutProviders(err, failed)
-}
-
-// pullWithEach tries credentials until the registry takes one, and returns it. An error other than a refusal ends it.
-func (p *Puller) pullWithEach(ctx context.Context, key flightKey, auths []*runtimeapi.AuthConfig) (taken *runtimeapi.AuthConfig, err error) {
-	for _, auth := range auths {
-		err = p.pullOnce(ctx, key, auth)
-		if err == nil {
-			return auth, nil
-		}
-		if !denied(err) {
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-// withoutProviders adds to a refusal that credential providers failed: it may be the reason.
-func withoutProviders(err, failed error) error {
-	var e *Error
-	if failed == nil || !errors.As(err, &e) || e.Kind != Denied {
-		return err
-	}
-	return e.with("the node's credential providers were of no help: " + failed.Error())
-}
-
+// pullOnce has the runtime pull with one credential; nil is none.
 func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.AuthConfig) error {
 	err := p.runtime.pull(ctx, key.reference, key.namespace, auth)
 	if err == nil {
@@ -300,7 +258,9 @@ func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.A
 	return failed
 }
 
-func denied(err error) bool {
+func denied(err error) bool { return isKind(err, Denied) }
+
+func isKind(err error, kind Kind) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Kind == Denied
+	return errors.As(err, &e) && e.Kind == kind
 }

@@ -37,7 +37,8 @@ type world struct {
 	onEnsure  func()        // runs in Ensure
 	onUnlimit func()        // runs first in Unlimit, which is the first act of a removal
 	fallback  LimitFallback
-	held      bool // what the last Ensure was told
+	held      bool     // what the last Ensure was told
+	shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	broken    []string
 	gone      map[string]bool                // targets whose layers were removed
 	left      map[string]imagestore.Leftover // by name
@@ -81,6 +82,7 @@ func (w *world) Ensure(_ context.Context, r pull.Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held = r.Held
+	w.shown = append(w.shown, r.Digest)
 	return w.act("ensure "+string(r.Policy), func() error { return nil })
 }
 
@@ -107,26 +109,29 @@ func (w *world) pin(id string) (imagestore.Tree, error) {
 			return imagestore.ErrNotFound
 		}
 		w.pins[id] = true
-		tree = imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}
+		tree = imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}, Digest: digestOf(id)}
 		return nil
 	})
 	return tree, err
 }
 
+// digestOf is the digest of the image with a tree.
+func digestOf(tree string) string { return "digest of " + tree }
+
 // Find finds every image, and counts as a pin what pins one that was not pinned when it was found.
-func (w *world) Find(_ context.Context, reference string) imagestore.PinFunc {
+func (w *world) Find(_ context.Context, reference string) (imagestore.PinFunc, string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id, ok := w.tags[reference]
 	switch {
 	case !ok:
-		return nil
+		return nil, ""
 	case w.pins[id]:
 		return func(context.Context) (imagestore.Tree, error) {
-			return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}, nil
-		}
+			return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}, Digest: digestOf(id)}, nil
+		}, digestOf(id)
 	default:
-		return func(context.Context) (imagestore.Tree, error) { return w.pin(id) }
+		return func(context.Context) (imagestore.Tree, error) { return w.pin(id) }, digestOf(id)
 	}
 }
 

@@ -100,23 +100,41 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	}
 	unpins := n.unpins.Load()
 	var found imagestore.PinFunc
+	var digest string
 	if policy != pull.Always {
-		found = n.store.Find(ctx, r.Image)
+		found, digest = n.store.Find(ctx, r.Image)
 	}
 	// Whether the caller may have the image is asked after it was found: what a pull brings meanwhile is not covered.
-	ensured := n.images.Ensure(ctx, pull.Request{
-		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
-		Held: found != nil,
-	})
-	if ensured != nil {
-		return ensured
+	wanted := r.pull(policy)
+	wanted.Held, wanted.Digest = found != nil, digest
+	if err := n.images.Ensure(ctx, wanted); err != nil {
+		return err
 	}
 	return n.pinAndMount(ctx, r, func() (imagestore.Tree, error) {
+		pin := func(ctx context.Context) (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) }
 		if found != nil && n.unpins.Load() == unpins {
-			return found(ctx)
+			pin = found
 		}
-		return n.store.Pin(ctx, r.Image)
+		tree, err := pin(ctx)
+		if err != nil || tree.Digest == digest {
+			return tree, err
+		}
+		// The name leads elsewhere by now, or it was not known where. Nobody is shown what another brought under it.
+		digest = tree.Digest
+		exactly := r.pull(policy)
+		if policy == pull.Always {
+			exactly.Policy = pull.IfNotPresent
+		}
+		exactly.Held, exactly.Digest = true, digest
+		return tree, n.images.Ensure(ctx, exactly)
 	})
+}
+
+// pull is the request for the image of a volume.
+func (r Request) pull(policy pull.Policy) pull.Request {
+	return pull.Request{
+		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
+	}
 }
 
 // earlierData tells of a writable volume whose data is on the node already.
@@ -135,6 +153,9 @@ func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestor
 		tree, err := pin()
 		if refusal := (*imagestore.Refusal)(nil); errors.As(err, &refusal) {
 			return refusal // which is a sentence
+		}
+		if refusal := (*pull.Error)(nil); errors.As(err, &refusal) {
+			return refusal // which is another
 		}
 		if err != nil {
 			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)

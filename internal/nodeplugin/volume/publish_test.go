@@ -382,8 +382,39 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 		w.mounts = map[string]hostmount.Mount{}
 	}
 	w.tags[r.Image], r.Policy = "sha256:one", pull.Always
-	if err := n.Publish(t.Context(), r); err != nil || w.held {
-		t.Errorf("to be pulled always: said to be held %v, %v", w.held, err)
+	w.shown = nil
+	if err := n.Publish(t.Context(), r); err != nil || w.shown[0] != "" {
+		t.Errorf("to be pulled always: said to be held %q, %v", w.shown, err)
+	}
+}
+
+// Whoever moves a tag between the look at an image and its pin decides what is pinned, so that is asked for once more.
+func TestWhatIsPinnedIsWhatTheCallerWasShownToHave(t *testing.T) {
+	for _, policy := range []pull.Policy{pull.IfNotPresent, pull.Always, pull.Never} {
+		w, root := newWorld(), t.TempDir()
+		n, r := w.node(t, root), request(t, root, "a", false)
+		r.Policy = policy
+		w.onEnsure = func() { n.unpins.Add(1); w.tags[r.Image] = "sha256:moved" }
+		if err := n.Publish(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if last := w.shown[len(w.shown)-1]; len(w.shown) != 2 || last != digestOf("sha256:moved") {
+			t.Errorf("%s: asked for %q", policy, w.shown)
+		}
+
+		refusing := newWorld()
+		n, r = refusing.node(t, root), request(t, root, "b", false)
+		r.Policy = policy
+		refusing.onEnsure = func() {
+			n.unpins.Add(1)
+			refusing.tags[r.Image] = "sha256:moved"
+			if len(refusing.shown) == 1 {
+				refusing.faults["ensure IfNotPresent"], refusing.faults["ensure Never"] = 1, 1
+			}
+		}
+		if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) || len(refusing.mounts) != 0 {
+			t.Errorf("%s: %v, mounts %v", policy, err, refusing.mounts)
+		}
 	}
 }
 
@@ -413,6 +444,8 @@ func (refusing) Find(context.Context, string) imagestore.PinFunc { return nil }
 func (refusing) Pin(_ context.Context, reference string) (imagestore.Tree, error) {
 	return imagestore.Tree{}, fmt.Errorf("pinning image %s: %w", reference, imagestore.Refused(reference, fmt.Errorf("%w: it has no layers", imagestore.ErrUnsupported)))
 }
+
+func (refusing) Find(context.Context, string) (imagestore.PinFunc, string) { return nil, "" }
 
 func TestAnImageThatCannotBeMountedIsRefusedInOneSentence(t *testing.T) {
 	w, root := newWorld(), t.TempDir()

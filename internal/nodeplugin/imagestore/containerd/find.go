@@ -17,15 +17,15 @@ import (
 const findTimeout = 10 * time.Second
 
 // Find implements imagestore.Store.
-func (s *Store) Find(ctx context.Context, ref string) imagestore.PinFunc {
+func (s *Store) Find(ctx context.Context, ref string) (imagestore.PinFunc, string) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	found, err := s.look(ctx, ref)
 	if err != nil {
-		return nil
+		return nil, ""
 	}
-	return found.pin
+	return found.pin, found.digest()
 }
 
 // found is what containerd holds under a reference.
@@ -76,8 +76,17 @@ func (s *Store) stillPinned(ctx context.Context, last sight, pin kept) (imagesto
 	return tree, err
 }
 
+// digest is that of the manifest or index to which the reference leads.
+func (f found) digest() string { return f.image.Target().Digest.String() }
+
 // pin is an imagestore.PinFunc.
 func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
+	tree, err := f.pinTree(ctx)
+	tree.Digest = f.digest()
+	return tree, err
+}
+
+func (f found) pinTree(ctx context.Context) (imagestore.Tree, error) {
 	if f.pinned != nil && f.store.seen.keeps(f.tree) {
 		return *f.pinned, nil
 	}

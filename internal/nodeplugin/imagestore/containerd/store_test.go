@@ -413,10 +413,10 @@ func testFind(t *testing.T, d *daemon) {
 	image := d.load(t, ref, 2).Metadata()
 	other := d.load(t, "registry.example/find:other", 3).Metadata()
 	s, c := d.store(t, "find.example"), d.client(t)
-	if s.Find(testContext(t), "registry.example/find:none") != nil {
+	if pin, _ := s.Find(testContext(t), "registry.example/find:none"); pin != nil {
 		t.Error("found what is not there")
 	}
-	if s.Find(testContext(t), ref) == nil || len(pins(t, s)) != 0 {
+	if pin, _ := s.Find(testContext(t), ref); pin == nil || len(pins(t, s)) != 0 {
 		t.Errorf("the image was not found, or pinned: %q", pins(t, s))
 	}
 	move := func(to ocispec.Descriptor) {
@@ -437,7 +437,7 @@ func testFind(t *testing.T, d *daemon) {
 		if err := change(s.viewName(parse(t, before.ID))); err != nil {
 			t.Fatal(err)
 		}
-		after, err := s.Find(testContext(t), ref)(testContext(t))
+		after, err := find(t, s, ref)(testContext(t))
 		if err != nil || !reflect.DeepEqual(after, before) {
 			t.Errorf("%s: %+v became %+v, %v", when, before, after, err)
 		}
@@ -445,12 +445,12 @@ func testFind(t *testing.T, d *daemon) {
 			t.Errorf("%s: %+v is pinned, %v; want %+v", when, kept, err, after)
 		}
 	}
-	before, found := pin(t, s, ref), s.Find(testContext(t), ref)
+	before, found := pin(t, s, ref), find(t, s, ref)
 	move(other.Target)
 	if after, err := found(testContext(t)); err != nil || after.ID != before.ID {
 		t.Errorf("the name moved after the image was found: %s became %s, %v", before.ID, after.ID, err)
 	}
-	if after, err := s.Find(testContext(t), ref)(testContext(t)); err != nil || after.ID == before.ID {
+	if after, err := find(t, s, ref)(testContext(t)); err != nil || after.ID == before.ID {
 		t.Errorf("the name had moved when the image was found: %s, %v", after.ID, err)
 	}
 
@@ -464,8 +464,18 @@ func testFind(t *testing.T, d *daemon) {
 	removeImage(t, d, ref)
 	d.load(t, ref, 2)
 	fresh := pin(t, another, ref)
-	if after, err := s.Find(testContext(t), ref)(testContext(t)); err != nil || !reflect.DeepEqual(after, fresh) || reflect.DeepEqual(after, before) {
+	if after, err := find(t, s, ref)(testContext(t)); err != nil || !reflect.DeepEqual(after, fresh) || reflect.DeepEqual(after, before) {
 		t.Errorf("%+v was made anew as %+v and found as %+v, %v", before, fresh, after, err)
 	}
 	unpin(t, s, before.ID)
+}
+
+// find wants an image found.
+func find(t *testing.T, s *Store, ref string) imagestore.PinFunc {
+	t.Helper()
+	found, digest := s.Find(testContext(t), ref)
+	if found == nil || digest == "" {
+		t.Fatalf("%s was not found, or without a digest (%q)", ref, digest)
+	}
+	return found
 }

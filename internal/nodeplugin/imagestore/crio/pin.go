@@ -61,7 +61,7 @@ func (s *Store) pinNamed(reference string) (imagestore.Tree, error) {
 			layers, err = s.pinAndOpen(image, tree, reference)
 		}
 	}
-	return imagestore.Tree{ID: tree, Layers: layers}, err
+	return imagestore.Tree{ID: tree, Layers: layers, Digest: digestOf(image, reference)}, err
 }
 
 func (s *Store) pinAndOpen(image *storage.Image, tree, reference string) ([]string, error) {
@@ -160,7 +160,7 @@ func (s *Store) about(text string) (metadata, bool) {
 }
 
 // Find implements imagestore.Store. It finds nothing: whether CRI-O is there to run a pod, its files do not tell.
-func (s *Store) Find(context.Context, string) imagestore.PinFunc { return nil }
+func (s *Store) Find(context.Context, string) (imagestore.PinFunc, string) { return nil, "" }
 
 // Pinned implements imagestore.Store.
 func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, error) {

@@ -61,6 +61,14 @@ func (s *Store) imageByDigest(repository string, d digest.Digest) (*storage.Imag
 	return nil, nil
 }
 
+// digestOf is the digest by which an image was found, or that of its manifest.
+func digestOf(image *storage.Image, ref string) string {
+	if _, asked, ok := strings.Cut(ref, "@"); ok {
+		return asked
+	}
+	return image.Digest.String()
+}
+
 // tree names the stack of layers under and with top: the chain ID of their digests, as the OCI image specification
 // defines it ("Layer ChainID"), so that images with equal layers have equal trees.
 func (s *Store) tree(top string) (string, error) {

@@ -1,0 +1,99 @@
+package access
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// version is the form of a file. Without one it is of releases that knew repositories only.
+	version = 2
+
+	// anyone is the hash of no credentials.
+	anyone = ""
+
+	// maxGrants bounds what is kept of one image, and maxImages of one repository. Whoever falls out has the registry
+	// asked again.
+	maxGrants = 256
+	maxImages = 256
+)
+
+// record is what a file holds.
+type record struct {
+	Version    int    `json:"version"`
+	Repository string `json:"repository"` // "registry.example/team/app"
+
+	// Images holds, by digest, to whom the registry gave what this driver brought, the oldest first. One without
+	// grants is closed to all.
+	Images map[string][]grant `json:"images,omitempty"`
+
+	// Closed says that a digest without an entry may have come by a pull with credentials.
+	Closed *closed `json:"closed,omitempty"`
+}
+
+// grant is one proof of access.
+type grant struct {
+	Scope string `json:"scope,omitempty"`
+	Hash  string `json:"hash,omitempty"` // of the credential; empty is anyone
+}
+
+// closed is the mark of pulls of which it is not known what they brought.
+type closed struct {
+	Except []string  `json:"except,omitempty"` // digests that the node held before
+	Since  time.Time `json:"since"`            // when the last of them began
+}
+
+// closes reports whether a digest without an entry is closed to those who prove nothing. A runtime that tells no digest
+// may have any of the repository's images.
+func (r record) closes(digest string) bool {
+	if digest == "" {
+		return r.Closed != nil || len(r.Images) > 0
+	}
+	return r.Closed != nil && !slices.Contains(r.Closed.Except, digest)
+}
+
+// add notes a grant for a digest.
+func (r *record) add(digest string, given grant) {
+	if r.Images == nil {
+		r.Images = map[string][]grant{}
+	}
+	grants := append(r.Images[digest], given)
+	r.Images[digest] = grants[max(0, len(grants)-maxGrants):]
+}
+
+// close makes entries for those of the digests that may have come by a pull with credentials.
+func (r *record) close(digests []string) {
+	for _, digest := range digests {
+		if _, known := r.Images[digest]; digest == "" || known || !r.closes(digest) {
+			continue
+		}
+		if r.Images == nil {
+			r.Images = map[string][]grant{}
+		}
+		r.Images[digest] = nil
+	}
+}
+
+// settle replaces the mark by entries for what the node holds, where there is room for them.
+func (r *record) settle(held []string) {
+	if r.close(held); len(r.Images) <= maxImages {
+		r.Closed = nil
+	}
+}
+
+// bound drops images above the limit, and closes what has no entry, so that none of them opens.
+func (r *record) bound(now time.Time) {
+	if len(r.Images) <= maxImages {
+		return
+	}
+	for digest := range r.Images {
+		if len(r.Images) <= maxImages {
+			break
+		}
+		delete(r.Images, digest)
+	}
+	r.Closed = &closed{Since: now}
+}
+
+// empty reports whether a record says as much as none.
+func (r record) empty() bool { return len(r.Images) == 0 && r.Closed == nil }
