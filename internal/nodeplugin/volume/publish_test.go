@@ -439,8 +439,6 @@ func TestACallMakesADirectoryAlone(t *testing.T) {
 // refusing is a store that takes no image.
 type refusing struct{ *world }
 
-func (refusing) Find(context.Context, string) imagestore.PinFunc { return nil }
-
 func (refusing) Pin(_ context.Context, reference string) (imagestore.Tree, error) {
 	return imagestore.Tree{}, fmt.Errorf("pinning image %s: %w", reference, imagestore.Refused(reference, fmt.Errorf("%w: it has no layers", imagestore.ErrUnsupported)))
 }
