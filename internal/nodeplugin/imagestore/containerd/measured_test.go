@@ -91,7 +91,7 @@ func TestAnImageThatClaimsAnothersLayersIsNotShown(t *testing.T) {
 				if !errors.Is(err, imagestore.ErrUnsupported) || !strings.Contains(err.Error(), ref) || strings.Contains(err.Error(), "\n") {
 					t.Errorf("%s: pinned as %+v, %v", s.driver, tree, err)
 				}
-				if s.Find(testContext(t), ref) != nil {
+				if found, _ := s.Find(testContext(t), ref); found != nil {
 					t.Errorf("%s: found", s.driver)
 				}
 				if found := pins(t, s); len(found) != 0 {
