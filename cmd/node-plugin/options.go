@@ -30,6 +30,7 @@ type options struct {
 	nodeView         string
 	kubeletRoot      string
 	storageRoot      string
+	policyDir        string
 	httpAddress      string
 	pullPolicy       string
 	credentialsDir   string
@@ -94,6 +95,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.nodeView, contract.FlagNodeView, "", "mode Bidirectional: where the driver's directory is mounted once more to receive mounts from the node; the start-up check sees there that its own reach the node (default: it does not look)")
 	f.StringVar(&o.kubeletRoot, contract.FlagKubeletRoot, o.kubeletRoot, "the kubelet's root directory, at the same path here as on the host")
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
+	f.StringVar(&o.policyDir, contract.FlagPolicyDir, "", "cri-o: its directory of signature policies for namespaces, at the same path here as on the host (default: it is not seen, so every namespace may have one)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
@@ -153,6 +155,9 @@ func (o *options) complete() error {
 	}
 	if o.storageRoot != "" && !filepath.IsAbs(o.storageRoot) {
 		wrong(contract.FlagStorageRoot, "%q is not an absolute path", o.storageRoot)
+	}
+	if o.policyDir != "" && !filepath.IsAbs(o.policyDir) {
+		wrong(contract.FlagPolicyDir, "%q is not an absolute path", o.policyDir)
 	}
 	if o.credentialsDir != "" && !filepath.IsAbs(o.credentialsDir) {
 		wrong(contract.FlagCredentialsDir, "%q is not an absolute path", o.credentialsDir)

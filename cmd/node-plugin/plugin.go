@@ -24,6 +24,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/signaturepolicy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -92,6 +93,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p.puller = pull.New(runtime, pull.Config{
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
 		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
+		Policies: signaturepolicy.Open(o.policyDir, o.runtimeEndpoint),
 	})
 	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err

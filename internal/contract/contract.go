@@ -148,6 +148,9 @@ const (
 	SocketName = "csi.sock"
 )
 
+// CRIOPolicyDir is where CRI-O has its signature policies for namespaces by default (crio.conf(5), signature_policy_dir).
+const CRIOPolicyDir = "/etc/crio/policies"
+
 // Flags of the node plugin, as the DaemonSets pass them.
 const (
 	FlagDriverName       = "driver-name"        // the CSI driver name served
@@ -159,6 +162,7 @@ const (
 	FlagNodeView         = "node-view"          // a view of the driver's directory that shows what the node mounts
 	FlagKubeletRoot      = "kubelet-root"       // the kubelet's root directory
 	FlagStorageRoot      = "storage-root"       // the runtime's image store directory (cri-o: the graph root)
+	FlagPolicyDir        = "policy-dir"         // cri-o: its signature policies for namespaces
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node

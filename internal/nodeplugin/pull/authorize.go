@@ -27,14 +27,26 @@ func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Imag
 		return nil
 	}
 	if r.Policy == Never {
-		return newError(Unproven, r.Image, nil)
+		return p.withPolicy(ctx, r, newError(Unproven, r.Image, nil))
 	}
 	reference := r.Image
 	if shown.Digest != "" {
 		// The name itself may mean something newer at the registry, which IfNotPresent must not bring.
 		reference = shown.Repository + "@" + shown.Digest
 	}
-	return unproven(p.wait(ctx, p.join(r, reference))) //nolint:contextcheck // as in Ensure
+	return p.withPolicy(ctx, r, unproven(p.wait(ctx, p.join(r, reference)))) //nolint:contextcheck // as in Ensure
+}
+
+// withPolicy adds to an error that a namespace's policy may be why an image on the node has to be asked for.
+func (p *Puller) withPolicy(ctx context.Context, r Request, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Kind == StillPulling || e.Kind == Untrusted || e.Kind == NotYours {
+		return err
+	}
+	if _, policy := p.scope(ctx, r.Namespace); !policy {
+		return err
+	}
+	return e.with("the node has, or may have, a signature policy for namespace " + r.Namespace + ", which needs the registry's answer once")
 }
 
 // open reports whether the records show that a caller may have an image that is on the node. held is nil where the
@@ -43,15 +55,39 @@ func (p *Puller) open(ctx context.Context, r Request, shown access.Image, held *
 	if p.config.Access == nil {
 		return true
 	}
-	caller := access.Caller{Scope: p.scope(ctx, r.Namespace), Auths: r.Auths}
+	scope, policy := p.scope(ctx, r.Namespace)
+	if policy && !p.config.Access.Given(shown, scope) {
+		return false
+	}
+	caller := access.Caller{Scope: scope, Auths: r.Auths}
 	if served := r.Provided.record(); served != nil {
 		caller.Auths = append(slices.Clone(r.Auths), served)
 	}
 	return p.config.Verify.Open(p.config.Access.Verdict(shown, caller))
 }
 
-// scope is where a proof of access counts.
-func (p *Puller) scope(_ context.Context, namespace string) string { return namespace }
+// scope is where a proof of access counts: on the node, or in a namespace for as long as its policy stays the same. It
+// also reports whether the namespace has a policy of its own, or may have. Then the runtime has to judge an image that is
+// there already, too, and it does so at a pull only; that it may be run, it says when a container is made.
+func (p *Puller) scope(ctx context.Context, namespace string) (scope string, policy bool) {
+	if !p.config.Namespaced {
+		return "", false
+	}
+	id, err := "", error(nil)
+	if p.config.Policies != nil {
+		id, err = p.config.Policies.Of(ctx, namespace)
+	}
+	switch {
+	case err != nil:
+		p.config.Logger.Debug("a namespace may have a signature policy", "namespace", namespace, "error", err)
+		return namespace + "#?", true
+	case p.config.Policies == nil:
+		return namespace + "#?", true
+	case id == "":
+		return namespace, false
+	}
+	return namespace + "#" + id, true
+}
 
 // unproven says what the end of such a pull means for the image on the node.
 func unproven(err error) error {
@@ -109,7 +145,8 @@ type note struct {
 
 // noteBegin marks the repository before a pull that may need credentials brings anything.
 func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool) (note, error) {
-	n := note{repository: repositoryOf(key.image), scope: p.scope(ctx, key.namespace)}
+	n := note{repository: repositoryOf(key.image)}
+	n.scope, _ = p.scope(ctx, key.namespace)
 	// Where the namespace counts, the runtime may have credentials for it that nobody here knows of.
 	if p.config.Access == nil || !credentials && !p.config.Namespaced {
 		return n, nil

@@ -45,9 +45,17 @@ type Config struct {
 	// (crio.conf(5), signature_policy_dir). To containerd the namespace makes no difference, so there pods of all
 	// namespaces share pulls.
 	Namespaced bool
+	Policies   Policies // of the namespaces, where it does; nil where none of them can be seen
 
 	Access *access.Records // who may have what is on the node already; nil is everybody
 	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
+}
+
+// Policies are the runtime's own for the namespaces of pods.
+type Policies interface {
+	// Of returns what tells the policy of a namespace from any other, empty if it has none of its own. An error says that
+	// this cannot be told.
+	Of(ctx context.Context, namespace string) (id string, err error)
 }
 
 // Request is an image to have on the node.

@@ -67,6 +67,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 	if class.MountMode == contract.ModeBidirectional {
 		args = append(args, option(contract.FlagNodeView, contract.NodeViewPath))
 	}
+	if class.Runtime == contract.RuntimeCRIO {
+		args = append(args, option(contract.FlagPolicyDir, contract.CRIOPolicyDir))
+	}
 	volumes := driver.Spec.Volumes
 	args = append(args,
 		option(contract.FlagRuntime, class.Runtime),

@@ -28,11 +28,18 @@ type directories []hostDirectory
 // runtime and the node plugin.
 func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
 	// Connecting to a socket needs no writable mount, and without one nobody can put another socket in its place.
-	runtime := hostDirectory{name: "runtime", path: class.RuntimeDir(), kind: corev1.HostPathDirectory, readOnly: true}
-	if class.MountMode == contract.ModeBidirectional {
-		return append(bidirectionalDirectories(driver, class), runtime)
+	runtime := directories{{name: "runtime", path: class.RuntimeDir(), kind: corev1.HostPathDirectory, readOnly: true}}
+	if class.Runtime == contract.RuntimeCRIO {
+		// CRI-O makes it when it starts.
+		runtime = append(runtime, hostDirectory{
+			name: "signature-policies", path: contract.CRIOPolicyDir, kind: corev1.HostPathDirectoryOrCreate,
+			propagation: corev1.MountPropagationHostToContainer, readOnly: true,
+		})
 	}
-	return append(nsenterDirectories(driver, class), runtime)
+	if class.MountMode == contract.ModeBidirectional {
+		return append(bidirectionalDirectories(driver, class), runtime...)
+	}
+	return append(nsenterDirectories(driver, class), runtime...)
 }
 
 // nsenterDirectories: mounting itself needs no directory of the host, because it happens in the host's namespace.
