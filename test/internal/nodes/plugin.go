@@ -111,6 +111,7 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		"--" + contract.FlagMountMode + "=" + p.Target.Mode,
 		"--" + contract.FlagKubeletRoot + "=" + KubeletRoot,
 		"--" + contract.FlagCredentialsDir + "=" + p.CredentialsDir(),
+		"--" + contract.FlagPolicyDir + "=" + contract.CRIOPolicyDir,
 		"--" + contract.FlagHTTPAddress + "=" + p.httpAddress,
 		"--" + contract.FlagLogLevel + "=debug",
 	}, p.Flags...)
