@@ -34,7 +34,7 @@ func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Imag
 		// The name itself may mean something newer at the registry, which IfNotPresent must not bring.
 		reference = shown.Repository + "@" + shown.Digest
 	}
-	return p.withPolicy(ctx, r, unproven(p.wait(ctx, p.join(r, reference)))) //nolint:contextcheck // as in Ensure
+	return p.withPolicy(ctx, r, unproven(p.wait(ctx, p.join(r, reference, true), r.For))) //nolint:contextcheck // as in Ensure
 }
 
 // withPolicy adds to an error that a namespace's policy may be why an image on the node has to be asked for.

@@ -35,6 +35,7 @@ const (
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy or image verifier refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
+	Abandoned    Kind = "Abandoned"    // nobody asked for it any longer, and others waited
 	Defect       Kind = "Defect"       // the node plugin cannot do its own part
 	Unknown      Kind = "Unknown"      // anything else; the runtime's words tell
 )
@@ -63,6 +64,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.PermissionDenied, "image %s is not trusted: this node's policy for images refuses it; use an image that the policy allows, such as a signed one"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
+	Abandoned:   {codes.Aborted, "the pull of image %s was ended; the next try begins it anew"},
 	Defect:      {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
 	Unknown:     {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
 }

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -47,21 +48,34 @@ type flight struct {
 	err     error
 	bytes   int64 // of the image, where it was pulled and the runtime tells
 	isNew   bool  // it was pulled and was not on the node before
+	proof   bool  // the image was on the node when it began, so that it is a question about access
+
+	ctx    context.Context //nolint:containedctx // of the pull, which outlives its callers
+	cancel context.CancelFunc
+
+	// Guarded by Puller.mu.
+	askers  int             // who wait for it now
+	left    time.Time       // when the last one left
+	dropped bool            // it was ended because there were none
+	told    map[string]bool // pods that know of it
 }
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }
 
-// join returns the pull of a reference for a request, starting it when there is none.
-func (p *Puller) join(r Request, reference string) *flight {
+// join returns the pull of a reference for a request, starting it when there is none. The caller waits for it. A proof is
+// about an image that is on the node.
+func (p *Puller) join(r Request, reference string, proof bool) *flight {
 	key := keyOf(r, reference)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f, ok := p.flights[key]
 	if !ok {
-		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{})}
+		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{}), proof: proof, told: map[string]bool{}}
+		f.ctx, f.cancel = context.WithCancel(p.ctx)
 		p.flights[key] = f
 		p.done.Go(func() { p.fly(f, r) })
 	}
+	f.ask()
 	return f
 }
 
@@ -82,11 +96,12 @@ func (p *Puller) fly(f *flight, r Request) {
 	log := p.config.Logger.With("image", f.key.image, "pod", r.For) // the first that asked; others may join
 	log.Info("pulling image", "credentials", len(r.Auths), "providers", r.Provided != nil)
 	if panicked := defect.Guard(log, "a pull", func() error {
-		f.err = p.run(f, r)
+		f.err = p.abandonment(f, p.run(f, r))
 		return nil
 	}); panicked != nil {
 		f.err = &Error{Kind: Defect, Image: f.key.image, text: "image " + f.key.image + " could not be pulled: " + panicked.Error(), cause: panicked}
 	}
+	f.cancel()
 	now := time.Now()
 	took := now.Sub(f.queued)
 	p.observe(func(o Observer) { o.PullEnded(p.ending(f, now)) })

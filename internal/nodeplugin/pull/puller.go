@@ -20,9 +20,13 @@ const (
 	// DefaultTimeout ends a pull that hangs. The runtimes themselves give up a pull without progress much sooner.
 	DefaultTimeout = 2 * time.Hour
 
-	// DefaultRetention is how long the end of a pull that nobody waited for is kept for the next try. The kubelet
-	// tries again within about two minutes.
+	// DefaultRetention is how long the end of a pull that nobody waited for is kept for the next try, and how long a
+	// pull that nobody asks for goes on while others wait. The kubelet tries again within about two minutes.
 	DefaultRetention = 5 * time.Minute
+
+	// DefaultFirstWord is when a pod first hears that a pull goes on. It costs the pod one event more; after it the kubelet
+	// calls again at once, and that call waits as long as it may.
+	DefaultFirstWord = 10 * time.Second
 
 	// DefaultRefusalRetention is how long an image that was pulled and is too large is refused without a look at
 	// the registry, where its tag may have moved to a smaller one.
@@ -33,7 +37,8 @@ const (
 type Config struct {
 	MaxParallel int           // pulls at a time; 0 stands for DefaultMaxParallel
 	Timeout     time.Duration // for one pull; 0 stands for DefaultTimeout
-	Retention   time.Duration // of results nobody waited for; 0 stands for DefaultRetention
+	Retention   time.Duration // of pulls and results nobody waits for; 0 stands for DefaultRetention
+	FirstWord   time.Duration // until a pod hears that a pull goes on; 0 stands for DefaultFirstWord
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
 	Downloads   Downloads     // nil where the runtime does not tell
@@ -97,7 +102,8 @@ func (p *Provided) record() *runtimeapi.AuthConfig {
 type Puller struct {
 	runtime *Runtime
 	config  Config
-	turns   *turns
+	pulls   *queues
+	proofs  *queues // of access to what is on the node: a request for a manifest does not wait for downloads
 
 	ctx  context.Context //nolint:containedctx // of the pulls, which outlive their callers
 	stop context.CancelFunc
@@ -118,6 +124,9 @@ func New(runtime *Runtime, config Config) *Puller {
 	if config.Retention <= 0 {
 		config.Retention = DefaultRetention
 	}
+	if config.FirstWord <= 0 {
+		config.FirstWord = DefaultFirstWord
+	}
 	if config.RefusalRetention <= 0 {
 		config.RefusalRetention = DefaultRefusalRetention
 	}
@@ -131,7 +140,8 @@ func New(runtime *Runtime, config Config) *Puller {
 	return &Puller{
 		runtime: runtime,
 		config:  config,
-		turns:   newTurns(config.MaxParallel),
+		pulls:   newQueues(config.MaxParallel),
+		proofs:  newQueues(config.MaxParallel),
 		ctx:     ctx,
 		stop:    stop,
 		flights: map[flightKey]*flight{},
@@ -168,10 +178,10 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 		}
 		if r.Held && r.Digest != "" {
 			// It is gone from under its name. What the name means at the registry now is not what the caller shows.
-			return p.wait(ctx, p.join(r, repositoryOf(r.Image)+"@"+r.Digest)) //nolint:contextcheck // as below
+			return p.wait(ctx, p.join(r, repositoryOf(r.Image)+"@"+r.Digest, false), r.For) //nolint:contextcheck // as below
 		}
 	}
-	return p.wait(ctx, p.join(r, r.Image)) //nolint:contextcheck // a pull outlives the caller that began it
+	return p.wait(ctx, p.join(r, r.Image, false), r.For) //nolint:contextcheck // a pull outlives the caller that began it
 }
 
 // held returns what the runtime knows of the image, nil if it does not hold it.
@@ -185,11 +195,16 @@ func (p *Puller) held(ctx context.Context, image string) (*runtimeapi.Image, err
 	return held, nil
 }
 
-// wait returns how the pull ended, or StillPulling shortly before ctx ends: an answer in time reaches the pod's
-// events, a deadline only says that it passed.
-func (p *Puller) wait(ctx context.Context, f *flight) error {
+// wait returns how the pull ended, or StillPulling: to a pod that has not heard of it after Config.FirstWord, to any
+// other shortly before ctx ends. An answer in time reaches the pod's events, a deadline only says that it passed.
+func (p *Puller) wait(ctx context.Context, f *flight, pod string) error {
+	defer p.leave(f)
 	early, cancel := beforeDeadline(ctx)
 	defer cancel()
+	if !p.knows(f, pod) {
+		early, cancel = context.WithTimeout(early, p.config.FirstWord)
+		defer cancel()
+	}
 	select {
 	case <-f.ended:
 		return p.collect(f)
@@ -200,12 +215,22 @@ func (p *Puller) wait(ctx context.Context, f *flight) error {
 		return p.collect(f)
 	default:
 	}
+	p.mu.Lock()
+	f.told[pod] = true
+	p.mu.Unlock()
 	return &Error{
 		Kind:  StillPulling,
 		Image: f.key.image,
 		text:  fmt.Sprintf("image %s is %s; the kubelet will try again", f.key.image, p.describe(ctx, f)),
 		cause: ctx.Err(),
 	}
+}
+
+// knows reports whether a pod has heard of a pull.
+func (p *Puller) knows(f *flight, pod string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return f.told[pod]
 }
 
 // beforeDeadline is ctx with a deadline a little earlier: a tenth of what is left, five seconds at most.
@@ -220,15 +245,15 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // run is one pull, from its place in the queue to its end.
 func (p *Puller) run(f *flight, r Request) error {
-	err := p.turns.take(p.ctx, r.For)
+	give, err := p.takeTurn(f, r.For)
 	p.observe(Observer.PullStarted)
 	if err != nil {
 		return newError(RuntimeDown, f.key.image, errors.New("the node plugin is shutting down"))
 	}
-	defer p.turns.give()
+	defer give()
 	f.begin(time.Now())
 
-	ctx, cancel := context.WithTimeout(p.ctx, p.config.Timeout)
+	ctx, cancel := context.WithTimeout(f.ctx, p.config.Timeout)
 	defer cancel()
 	noted, err := p.noteBegin(ctx, f.key, len(r.Auths) > 0 || r.Provided != nil)
 	if err != nil {

@@ -16,7 +16,7 @@ type alert struct {
 const othersFault = "OK|Aborted|AlreadyExists|Canceled|DeadlineExceeded|InvalidArgument|NotFound|PermissionDenied|Unauthenticated"
 
 // othersPulls are the results of pulls that say the same.
-const othersPulls = "OK|NotFound|NotPresent|Denied|NotYours|Unproven|OtherNodes|Unsupported|TooLarge|Untrusted|StillPulling"
+const othersPulls = "OK|NotFound|NotPresent|Denied|NotYours|Unproven|OtherNodes|Unsupported|TooLarge|Untrusted|StillPulling|Abandoned"
 
 // alerts of a driver. Two replicas of the operator, or two scrapes of one, tell the same: hence the max.
 func alerts(driver string) []alert {

@@ -1,0 +1,97 @@
+package pull
+
+import (
+	"errors"
+	"time"
+)
+
+// A pull outlives the call that asked for it, and not those who ask: one that nobody has asked for in Config.Retention ends
+// when others wait for its turn. The kubelet asks again within about two minutes, for as long as the pod is there.
+
+// ask notes that somebody waits for a pull. It needs p.mu.
+func (f *flight) ask() { f.askers++ }
+
+// leave notes that somebody waits no longer.
+func (p *Puller) leave(f *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f.askers--
+	f.left = time.Now()
+}
+
+// abandoned reports whether nobody has asked for a pull for a while. It needs p.mu.
+func (p *Puller) abandoned(f *flight) bool {
+	return f.askers == 0 && time.Since(f.left) >= p.config.Retention
+}
+
+// errAbandoned is why a pull ended that nobody waited for.
+var errAbandoned = errors.New("no pod has asked for it for a while, and others wait")
+
+// takeTurn waits for the turn of a pull. Meanwhile it ends pulls, one at a time, that nobody asks for any longer.
+func (p *Puller) takeTurn(f *flight, who string) (give func(), err error) {
+	queue := p.pulls
+	if f.proof {
+		queue = p.proofs
+	}
+	type result struct {
+		give func()
+		err  error
+	}
+	taken := make(chan result, 1)
+	p.done.Go(func() {
+		give, err := queue.take(f.ctx, who)
+		taken <- result{give, err}
+	})
+	look := time.NewTicker(min(max(p.config.Retention/10, time.Millisecond), maxLookPause))
+	defer look.Stop()
+	for {
+		select {
+		case r := <-taken:
+			return r.give, r.err
+		case <-look.C:
+			p.endAbandoned(f)
+		}
+	}
+}
+
+// maxLookPause is how long an abandoned pull may keep others waiting beyond Config.Retention.
+const maxLookPause = 15 * time.Second
+
+// endAbandoned ends the pull that has been abandoned for the longest time, of those with turns of the same kind as one that
+// waits. Who asks for its image from here on begins another.
+func (p *Puller) endAbandoned(waiting *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var longest *flight
+	for _, f := range p.flights {
+		select {
+		case <-f.ended:
+			continue
+		default:
+		}
+		// One that waits itself keeps nobody waiting, and goes if it is this one.
+		runs := f.started.Load() != nil || f == waiting
+		if runs && f.proof == waiting.proof && p.abandoned(f) && (longest == nil || f.left.Before(longest.left)) {
+			longest = f
+		}
+	}
+	if longest == nil {
+		return
+	}
+	p.config.Logger.Info("ending a pull that no pod waits for", "image", longest.key.image)
+	p.forget(longest)
+	longest.dropped = true
+	longest.cancel()
+}
+
+// abandonment returns the error of a pull that was ended because it was abandoned, else the one that it had.
+func (p *Puller) abandonment(f *flight, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil || !f.dropped {
+		return err
+	}
+	ended := newError(Abandoned, f.key.image, nil)
+	ended.cause = errAbandoned
+	return ended
+}
