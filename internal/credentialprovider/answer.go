@@ -11,6 +11,7 @@ import (
 	providerv1 "k8s.io/kubelet/pkg/apis/credentialprovider/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/credentialprovider/api"
+	"github.com/image-csi/image-csi-operator/internal/imagepattern"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 
 // keyed is a credential with the images for which it counts.
 type keyed struct {
-	images pattern
+	images imagepattern.Pattern
 	auth   api.Auth
 }
 
@@ -56,7 +57,7 @@ func parseAnswer(data []byte, version string) (answer, error) {
 		a.during = &response.CacheDuration.Duration
 	}
 	for _, key := range slices.Sorted(maps.Keys(response.Auth)) {
-		images, err := parsePattern(key)
+		images, err := imagepattern.Parse(key)
 		if err != nil {
 			continue // it is no image's; the kubelet passes over it, too
 		}
@@ -71,19 +72,14 @@ func parseAnswer(data []byte, version string) (answer, error) {
 
 // matching returns the credentials that count for an image: the longest path first, and a host without globs before
 // one with. What comes from an earlier provider stays first.
-func matching(all []keyed, image pattern) []api.Auth {
+func matching(all []keyed, image imagepattern.Pattern) []api.Auth {
 	var found []keyed
 	for _, k := range all {
-		if k.images.opens(image) && k.auth != (api.Auth{}) {
+		if k.images.Opens(image) && k.auth != (api.Auth{}) {
 			found = append(found, k)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b keyed) int {
-		if longer := len(b.images.repository()) - len(a.images.repository()); longer != 0 {
-			return longer
-		}
-		return rank(a.images) - rank(b.images)
-	})
+	slices.SortStableFunc(found, func(a, b keyed) int { return a.images.Compare(b.images) })
 	var auths []api.Auth
 	for _, k := range found {
 		if !slices.Contains(auths, k.auth) {
@@ -91,11 +87,4 @@ func matching(all []keyed, image pattern) []api.Auth {
 		}
 	}
 	return auths
-}
-
-func rank(p pattern) int {
-	if p.globs() {
-		return 1
-	}
-	return 0
 }

@@ -3,6 +3,8 @@ package credentialprovider
 import (
 	"strings"
 	"testing"
+
+	"github.com/image-csi/image-csi-operator/internal/imagepattern"
 )
 
 // response is what a program prints.
@@ -34,7 +36,7 @@ func TestCredentialsAreForTheImagesOfTheirKeysTheBestFirst(t *testing.T) {
 		"a.registry.example/team/app":        "",
 	} {
 		var got []string
-		for _, auth := range matching(a.auths, mustParse(t, image)) {
+		for _, auth := range matching(a.auths, nameOf(t, image)) {
 			got = append(got, auth.Password)
 		}
 		if strings.Join(got, " ") != want {
@@ -81,10 +83,19 @@ func FuzzParseAnswer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, auth := range matching(a.auths, mustParse(t, "registry.example/team/app")) {
+		for _, auth := range matching(a.auths, nameOf(t, "registry.example/team/app")) {
 			if len(auth.Password) > maxFieldBytes {
 				t.Error("an unbounded password")
 			}
 		}
 	})
+}
+
+func nameOf(t testing.TB, image string) imagepattern.Pattern {
+	t.Helper()
+	p, err := imagepattern.Parse(image)
+	if err != nil {
+		t.Fatalf("parse %q: %v", image, err)
+	}
+	return p
 }

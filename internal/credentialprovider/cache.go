@@ -2,6 +2,7 @@ package credentialprovider
 
 import (
 	"crypto/sha256"
+	"strings"
 	"sync"
 	"time"
 )
@@ -78,4 +79,10 @@ func (c *cache) dropFirst() {
 		}
 	}
 	delete(c.answers, first)
+}
+
+// registry is the host and port of an image's name.
+func registry(image string) string {
+	host, _, _ := strings.Cut(image, "/")
+	return host
 }

@@ -13,6 +13,8 @@ import (
 
 	kubeletv1 "k8s.io/kubelet/config/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/image-csi/image-csi-operator/internal/imagepattern"
 )
 
 const (
@@ -41,7 +43,7 @@ var requestVersions = []string{ //nolint:gochecknoglobals // a table that nothin
 // provider is one entry of the configuration, checked.
 type provider struct {
 	kubeletv1.CredentialProvider
-	images []pattern
+	images []imagepattern.Pattern
 	id     [sha256.Size]byte // of everything above: what an entry answered before it was changed does not count
 }
 
@@ -151,7 +153,7 @@ func checkProvider(entry kubeletv1.CredentialProvider, version string) (provider
 		return p, fmt.Errorf("tokenAttributes needs apiVersion %s of the configuration", configV1)
 	}
 	for _, text := range entry.MatchImages {
-		image, err := parsePattern(text)
+		image, err := imagepattern.Parse(text)
 		if err != nil {
 			return p, fmt.Errorf("matchImages: %q is not a pattern of image names: %w", text, err)
 		}
@@ -187,6 +189,6 @@ func checkTokens(entry kubeletv1.CredentialProvider) error {
 }
 
 // serves tells whether the provider is for an image.
-func (p provider) serves(image pattern) bool {
-	return slices.ContainsFunc(p.images, func(entry pattern) bool { return entry.covers(image) })
+func (p provider) serves(image imagepattern.Pattern) bool {
+	return slices.ContainsFunc(p.images, func(entry imagepattern.Pattern) bool { return entry.Covers(image) })
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	providerv1 "k8s.io/kubelet/pkg/apis/credentialprovider/v1"
 )
@@ -59,12 +60,7 @@ func (p programs) run(ctx context.Context, entry provider, image, token string) 
 	for _, variable := range entry.Env {
 		command.Env = append(command.Env, variable.Name+"="+variable.Value) // the last one counts
 	}
-	// What a program has started ends with it.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
-	command.WaitDelay = exitDelay
-
-	err = command.Run()
+	err = runGroup(command)
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("it did not answer within %s", p.timeout)
@@ -81,6 +77,38 @@ func (p programs) run(ctx context.Context, entry provider, image, token string) 
 	p.log.Warn("a credential provider failed", "provider", entry.Name, "image", image, "error", err,
 		"stderr", without(complaint.content.String(), token))
 	return answer{}, err
+}
+
+// runGroup runs a program. What it has started ends with it, whether it ends by itself or in time.
+func runGroup(command *exec.Cmd) error {
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	command.WaitDelay = exitDelay
+	if err := command.Start(); err != nil {
+		return err
+	}
+	group := command.Process.Pid
+	// Until it is waited for, the ended program keeps its number, which is the group's, from any other (waitid(2)).
+	for errors.Is(unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
+	}
+	_ = syscall.Kill(-group, syscall.SIGKILL)
+	err := command.Wait()
+	reap(group)
+	return err
+}
+
+// reap waits for the processes of a group that was killed. In a container they are this process's own children when their
+// parent has ended, and would stay as zombies.
+func reap(group int) {
+	for range 50 {
+		switch pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return // there are none, or they are another's
+		case pid == 0:
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // reason says in a sentence why a program did not run or what it ended with.

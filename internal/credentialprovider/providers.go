@@ -15,6 +15,7 @@ import (
 	providerv1 "k8s.io/kubelet/pkg/apis/credentialprovider/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/credentialprovider/api"
+	"github.com/image-csi/image-csi-operator/internal/imagepattern"
 )
 
 // maxPrograms is how many programs run at a time.
@@ -63,7 +64,7 @@ func (p *Providers) Answer(ctx context.Context, q api.Question) api.Answer {
 	if err != nil {
 		return api.Answer{Problems: []string{err.Error()}}
 	}
-	image, err := parsePattern(q.Image)
+	image, err := imagepattern.Parse(q.Image)
 	if err != nil {
 		return api.Answer{Problems: []string{"the image's name cannot be matched with providers"}}
 	}

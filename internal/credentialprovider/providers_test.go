@@ -164,6 +164,37 @@ func TestAProviderThatFailsIsAProblemAndNoObstacle(t *testing.T) {
 	}
 }
 
+func TestWhatAProgramStartedEndsWithIt(t *testing.T) {
+	for name, args := range map[string][]string{
+		"ends well":     {"answer=" + response("Image", auths("r.example"))},
+		"ends badly":    {"exit=3"},
+		"never answers": {"sleep=1h"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noted := filepath.Join(t.TempDir(), "pid")
+			n := newNode(t, entry{name: "one", args: append([]string{"child=" + noted}, args...)})
+			n.programs.timeout = 2 * time.Second
+			began := time.Now()
+			got, problems := n.give(t, api.Question{Image: "r.example/app"})
+			if took := time.Since(began); (name == "ends well") != (got == "r.example") || took > n.programs.timeout+exitDelay {
+				t.Errorf("got %q, problems %q, after %s", got, problems, took)
+			}
+			pid, err := os.ReadFile(noted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 500 {
+				// One that has ended and is not waited for has no command line (proc_pid_cmdline(5)).
+				if line, err := os.ReadFile(filepath.Join("/proc", string(pid), "cmdline")); err != nil || len(line) == 0 {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("process %s still runs", pid)
+		})
+	}
+}
+
 func TestAProgramThatIsMissingOrNotExecutableIsExplained(t *testing.T) {
 	n := newNode(t, entry{name: "gone"}, entry{name: "closed"})
 	if err := os.Remove(filepath.Join(n.dir, "gone")); err != nil {

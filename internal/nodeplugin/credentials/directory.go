@@ -17,9 +17,15 @@ import (
 // every volume, so that a secret that changes counts from the next volume on.
 type Directory string
 
-// Match returns the credentials for an image from all secrets, as Keyring.Match does. Secrets that cannot be read are
-// left out; the error, which never holds what a secret holds, names them. The directory need not exist.
+// Match is Find without the sources.
 func (d Directory) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error) {
+	found, err := d.Find(image)
+	return auths(found), err
+}
+
+// Find returns the credentials for an image from all secrets, as Keyring.Find does. Secrets that cannot be read are
+// left out; the error, which never holds what a secret holds, names them. The directory need not exist.
+func (d Directory) Find(image reference.Named) ([]Credential, error) {
 	if d == "" {
 		return nil, nil
 	}
@@ -41,8 +47,8 @@ func (d Directory) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error
 		errs = append(errs, err)
 		all.entries = append(all.entries, keyring.entries...)
 	}
-	auths, err := all.Match(image)
-	return auths, errors.Join(append(errs, err)...)
+	found, err := all.Find(image)
+	return found, errors.Join(append(errs, err)...)
 }
 
 // read returns one secret's entries, none if they are of no use for the image.
@@ -66,7 +72,7 @@ func (d Directory) read(name string, image reference.Named) (Keyring, error) {
 		return Keyring{}, err
 	}
 	// One secret with an unusable entry must not hide the others.
-	if _, err := keyring.Match(image); err != nil {
+	if _, err := keyring.Find(image); err != nil {
 		return Keyring{}, err
 	}
 	return keyring, nil

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config/types"
+	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/imagepattern"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
 // Keys of the two kinds of Docker credential secrets.
@@ -23,8 +26,8 @@ const (
 // maxSecretBytes bounds what is parsed. The API server does not store larger secrets.
 const maxSecretBytes = 1 << 20
 
-// volumeSecret is what errors call a volume's own secret.
-const volumeSecret = "the secret of nodePublishSecretRef"
+// VolumeSecret is what errors call a volume's own secret.
+const VolumeSecret = "the secret of nodePublishSecretRef"
 
 // Keyring holds the entries of secrets. The zero value holds none.
 type Keyring struct {
@@ -35,8 +38,7 @@ type Keyring struct {
 // for may be broken without harm.
 type entry struct {
 	source string // what errors call the secret
-	host   string
-	path   string // "" for the whole registry
+	images imagepattern.Pattern
 	auth   types.AuthConfig
 }
 
@@ -46,7 +48,7 @@ func FromSecret(secret map[string]string) (Keyring, error) {
 	if len(secret) == 0 {
 		return Keyring{}, nil
 	}
-	return parse(volumeSecret, secret)
+	return parse(VolumeSecret, secret)
 }
 
 func parse(source string, secret map[string]string) (Keyring, error) {
@@ -86,11 +88,11 @@ func parseAuths(source, key, data string) (Keyring, error) {
 	}
 	keyring := Keyring{}
 	for _, registry := range slices.Sorted(maps.Keys(auths)) {
-		host, path := splitRegistry(registry)
-		if host == "" {
-			continue
+		images, err := imagepattern.Parse(registry)
+		if err != nil || images.Empty() {
+			continue // it is no image's; the kubelet passes over it, too
 		}
-		keyring.entries = append(keyring.entries, entry{source: source, host: host, path: path, auth: auths[registry]})
+		keyring.entries = append(keyring.entries, entry{source: source, images: images, auth: auths[registry]})
 	}
 	return keyring, nil
 }
@@ -105,35 +107,56 @@ func tooLarge(source, key string) error {
 	return fmt.Errorf("the key %q of %s is larger than %d bytes", key, source, maxSecretBytes)
 }
 
-// Match returns the credentials for an image, those with the longest matching path first. A host matches as a whole
-// or not at all, and a path only at a path boundary, so that a credential never reaches a registry it was not written
-// for. None is not an error.
+// Credential is one for an image.
+type Credential struct {
+	Source string // the secret, for people
+	Auth   *runtimeapi.AuthConfig
+}
+
+// Match is Find without the sources.
 func (k Keyring) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error) {
-	host, repository := strings.ToLower(reference.Domain(image)), reference.Path(image)
+	found, err := k.Find(image)
+	return auths(found), err
+}
+
+func auths(found []Credential) []*runtimeapi.AuthConfig {
+	var auths []*runtimeapi.AuthConfig
+	for _, credential := range found {
+		auths = append(auths, credential.Auth)
+	}
+	return auths
+}
+
+// Find returns the credentials for an image, pull.MaxCredentials at most and each once, those with the longest matching
+// path first and those with globs in their host last. A path matches at its end only, so that a credential never reaches
+// a repository it was not written for. None is not an error.
+func (k Keyring) Find(image reference.Named) ([]Credential, error) {
+	wanted, err := imagepattern.Parse(image.Name())
+	if err != nil {
+		return nil, fmt.Errorf("matching credentials with image %s: %w", image.Name(), err)
+	}
 	var matching []entry
 	for _, e := range k.entries {
-		if e.host == host && beneath(repository, e.path) {
+		if e.images.Opens(wanted) {
 			matching = append(matching, e)
 		}
 	}
-	slices.SortStableFunc(matching, func(a, b entry) int { return len(b.path) - len(a.path) })
+	slices.SortStableFunc(matching, func(a, b entry) int { return a.images.Compare(b.images) })
 
-	var auths []*runtimeapi.AuthConfig
+	var found []Credential
 	for _, e := range matching {
+		if len(found) == pull.MaxCredentials {
+			break
+		}
 		auth, err := toCRI(e.auth)
 		if err != nil {
-			return nil, fmt.Errorf("%s has an unusable entry for registry %q: %w", e.source, host, err)
+			return nil, fmt.Errorf("%s has an unusable entry for registry %q: %w", e.source, reference.Domain(image), err)
 		}
-		if auth != nil {
-			auths = append(auths, auth)
+		if auth != nil && !slices.ContainsFunc(found, func(c Credential) bool { return proto.Equal(c.Auth, auth) }) {
+			found = append(found, Credential{Source: e.source, Auth: auth})
 		}
 	}
-	return auths, nil
-}
-
-// beneath tells whether a repository is path or lies under it; every repository lies under "".
-func beneath(repository, path string) bool {
-	return path == "" || repository == path || strings.HasPrefix(repository, path+"/")
+	return found, nil
 }
 
 // errNotUserPassword is all that may be said about a value that is itself the secret.

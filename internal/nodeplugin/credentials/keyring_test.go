@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/distribution/reference"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
 func named(t testing.TB, image string) reference.Named {
@@ -52,6 +54,17 @@ func TestMatchPicksOnlyWhatBelongsToTheImage(t *testing.T) {
 		{"look-alike with the host as suffix", []string{"registry.example"}, "my-registry.example/app", nil},
 		{"look-alike with the host in the path", []string{"registry.example"}, "attacker.test/registry.example/app", nil},
 		{"host that is a part", []string{"example"}, "registry.example/app", nil},
+		{"globs", []string{"*.example"}, "registry.example/app", []string{"*.example"}},
+		{"globs with a port", []string{"*.example:5000", "*.example"}, "registry.example:5000/app", []string{"*.example:5000"}},
+		{"globs with a path", []string{"*.example/team", "*.example/other"}, "registry.example/team/app", []string{"*.example/team"}},
+		{"globs in several parts", []string{"*.dkr.ecr.*.amazonaws.com"}, "1.dkr.ecr.eu-west-1.amazonaws.com/app", []string{"*.dkr.ecr.*.amazonaws.com"}},
+		{"a host comes before globs", []string{"*.example", "registry.example"}, "registry.example/app", []string{"registry.example", "*.example"}},
+		{"globs cross no dot", []string{"*.example"}, "a.registry.example/app", nil},
+		{"globs cross no port", []string{"*.example"}, "registry.example:5000/app", nil},
+		{"a look-alike behind globs", []string{"*.example"}, "registry.example.attacker.test/app", nil},
+		{"globs in a path are none", []string{"registry.example/*"}, "registry.example/app", nil},
+		{"a broken glob", []string{"[a.example", "*.example"}, "b.example/app", []string{"*.example"}},
+		{"a key without end", []string{"*.example" + strings.Repeat("*", 5000)}, "registry.example/app", nil},
 		{"empty key", []string{""}, "registry.example/app", nil},
 		{"key of slashes", []string{"///"}, "registry.example/app", nil},
 	}
@@ -73,6 +86,28 @@ func TestMatchPicksOnlyWhatBelongsToTheImage(t *testing.T) {
 				t.Errorf("image %s got credentials of %q, want %q", tt.image, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestAFewCredentialsOfManyAreTriedAndEachOnce(t *testing.T) {
+	var entries []string
+	for i := range 10_000 { // any scheme makes a key of its own
+		entries = append(entries, fmt.Sprintf(`"s%05d://r.example":{"username":"u%d","password":"p"}`, i, i/2))
+	}
+	keyring, err := FromSecret(map[string]string{dockerConfigJSONKey: `{"auths":{` + strings.Join(entries, ",") + `}}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auths, err := keyring.Match(named(t, "r.example/app"))
+	if err != nil || len(auths) != pull.MaxCredentials {
+		t.Fatalf("%d credentials, %v", len(auths), err)
+	}
+	seen := map[string]bool{}
+	for _, auth := range auths {
+		if seen[auth.GetUsername()] {
+			t.Errorf("%s twice", auth.GetUsername())
+		}
+		seen[auth.GetUsername()] = true
 	}
 }
 
@@ -182,7 +217,7 @@ func FuzzFromSecret(f *testing.F) {
 			return
 		}
 		for _, e := range keyring.entries {
-			if e.host == "" {
+			if e.images.Empty() {
 				t.Errorf("an entry without a host was kept from %q", data)
 			}
 		}

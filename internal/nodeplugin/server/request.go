@@ -85,7 +85,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, invalid("%v", err)
 	}
-	auths, err := q.credentials(secret, image)
+	found, err := q.credentials(secret, image)
 	if err != nil {
 		return volume.Request{}, err
 	}
@@ -105,32 +105,48 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Image:    image.String(),
 		Writable: writable,
 		Policy:   policy,
-		Auths:    auths,
+		Auths:    found.auths,
 		Provided: q.providers.For(image, tokens),
 		Pod:      podOf(attributes),
 
 		Namespace: namespace,
+		Sources:   found.sources,
+		Unmatched: found.unmatched,
 		SizeLimit: sizeLimit,
 		Group:     group,
 	}, nil
 }
 
+// found are the credentials for an image, and where they come from.
+type found struct {
+	auths     []*runtimeapi.AuthConfig
+	sources   []string // of auths
+	unmatched []string // what has none
+}
+
 // credentials are the volume's own, then the driver's. A secret of the driver that is of no use is not the fault of the
 // volume, so only the log tells of it.
-func (q requests) credentials(secret map[string]string, image reference.Named) ([]*runtimeapi.AuthConfig, error) {
+func (q requests) credentials(secret map[string]string, image reference.Named) (found, error) {
 	keyring, err := credentials.FromSecret(secret)
 	if err != nil {
-		return nil, invalid("%v", err)
+		return found{}, invalid("%v", err)
 	}
-	own, err := keyring.Match(image)
+	own, err := keyring.Find(image)
 	if err != nil {
-		return nil, invalid("%v", err)
+		return found{}, invalid("%v", err)
 	}
-	shared, err := q.shared.Match(image)
+	shared, err := q.shared.Find(image)
 	if err != nil {
 		q.log.Warn("secrets of the driver are left out", "error", err)
 	}
-	return append(own, shared...), nil
+	var f found
+	if len(secret) > 0 && len(own) == 0 {
+		f.unmatched = []string{credentials.VolumeSecret}
+	}
+	for _, credential := range append(own, shared...) {
+		f.auths, f.sources = append(f.auths, credential.Auth), append(f.sources, credential.Source)
+	}
+	return f, nil
 }
 
 func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {

@@ -101,6 +101,9 @@ type Request struct {
 	Provided *pull.Provided           // further ones, which cost time; nil is none
 	Pod      string                   // namespace/name; may be empty
 
+	Sources   []string // where Auths come from, for people
+	Unmatched []string // secrets without credentials for the image, for people
+
 	Namespace string // the pod's, which a runtime's policy may depend on; empty if the kubelet does not tell
 
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit

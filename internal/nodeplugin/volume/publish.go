@@ -134,6 +134,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 func (r Request) pull(policy pull.Policy) pull.Request {
 	return pull.Request{
 		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
+		Sources: r.Sources, Unmatched: r.Unmatched,
 	}
 }
 

@@ -1,12 +1,14 @@
 // Command provider is a credential provider for tests. Its arguments are what to do: answer=TEXT prints TEXT with
 // TOKEN replaced by the token of the request, log=FILE notes the request in a file, sleep=DURATION, complain=TEXT
-// writes to standard error in the same way, exit=CODE, and flood=BYTES.
+// writes to standard error in the same way, exit=CODE, flood=BYTES, and child=FILE starts a
+// program that runs for an hour and notes its number in a file.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +52,12 @@ func do(verb, object, note string) error {
 			return err
 		}
 		time.Sleep(pause)
+	case "child":
+		child := exec.Command("sleep", "3600")
+		if err := child.Start(); err != nil {
+			return err
+		}
+		return os.WriteFile(object, []byte(strconv.Itoa(child.Process.Pid)), 0o666)
 	case "exit", "flood":
 		number, err := strconv.Atoi(object)
 		if err != nil {

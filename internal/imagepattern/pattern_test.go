@@ -1,13 +1,13 @@
-package credentialprovider
+package imagepattern
 
 import (
 	"strings"
 	"testing"
 )
 
-func mustParse(t testing.TB, text string) pattern {
+func mustParse(t testing.TB, text string) Pattern {
 	t.Helper()
-	p, err := parsePattern(text)
+	p, err := Parse(text)
 	if err != nil {
 		t.Fatalf("parse %q: %v", text, err)
 	}
@@ -46,10 +46,10 @@ func TestImagesMatchAsTheKubeletMatchesThem(t *testing.T) {
 	}
 	for _, tt := range tests {
 		p, image := mustParse(t, tt.pattern), mustParse(t, tt.image)
-		if got := p.covers(image); got != tt.covers {
+		if got := p.Covers(image); got != tt.covers {
 			t.Errorf("matchImages %q covers %q: %v", tt.pattern, tt.image, got)
 		}
-		if got := p.opens(image); got != tt.opens {
+		if got := p.Opens(image); got != tt.opens {
 			t.Errorf("a credential for %q opens %q: %v", tt.pattern, tt.image, got)
 		}
 	}
@@ -61,17 +61,17 @@ func FuzzMatch(f *testing.F) {
 	f.Add("https://index.docker.io/v1/", "docker.io/library/busybox")
 	f.Add("[a-z.example:5000", "a.example:5000/x")
 	f.Fuzz(func(t *testing.T, text, image string) {
-		p, err := parsePattern(text)
+		p, err := Parse(text)
 		if err != nil {
 			return
 		}
-		i, err := parsePattern(image)
+		i, err := Parse(image)
 		if err != nil {
 			return
 		}
-		if p.opens(i) && (len(p.parts) != len(i.parts) || p.port != i.port || !strings.HasPrefix(i.path, p.repository())) {
+		if p.Opens(i) && (len(p.parts) != len(i.parts) || p.port != i.port || !strings.HasPrefix(i.path, p.Repository())) {
 			t.Errorf("a credential for %q opens %q", text, image)
 		}
-		_ = p.covers(i)
+		_ = p.Covers(i)
 	})
 }
