@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
@@ -99,6 +101,9 @@ func (p *Plugin) Publish(t testing.TB, v Volume) (string, error) {
 func (p *Plugin) MustPublish(t testing.TB, v Volume) string {
 	t.Helper()
 	path, err := p.Publish(t, v)
+	for status.Code(err) == codes.Aborted && t.Context().Err() == nil { // as the kubelet does while a pull goes on
+		path, err = p.Publish(t, v)
+	}
 	if err != nil {
 		t.Fatalf("publish %s: %v", v.Image, err)
 	}
