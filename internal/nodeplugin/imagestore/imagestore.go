@@ -67,6 +67,10 @@ type Store interface {
 	// ErrNotFound when the runtime does not have them.
 	Size(ctx context.Context, treeID string) (Size, error)
 
+	// Repin pins a tree again that lost its pin while volumes use it, by its layers alone: whatever images there are. It
+	// is success where the tree is pinned. ErrNotFound when the runtime does not hold the layers any more.
+	Repin(ctx context.Context, treeID string) error
+
 	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success. The end of ctx keeps
 	// it from beginning, and no longer ends it once it has begun: it returns when the runtime has answered or can answer
 	// no more. After an error the tree may be pinned or not; nothing that was read before tells.

@@ -23,6 +23,10 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
 			"memory, because their file system cannot limit them.", nil, nil),
 		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
+		unpinned: prometheus.NewDesc("imagecsi_mounted_without_pin", "Image trees mounted on this node that nothing keeps from "+
+			"garbage collection. The next sweep pins them again, or logs which pods to delete because the layers are gone.", nil, nil),
+		repinned: prometheus.NewDesc("imagecsi_trees_repinned_total", "Image trees that volumes used without a pin and that were "+
+			"pinned again since the node plugin started.", nil, nil),
 		adopted: prometheus.NewDesc("imagecsi_adopted", "Snapshots (containerd) and storage containers (CRI-O) of the "+
 			"driver of before that pods on this node still need.", nil, nil),
 		orphans: prometheus.NewDesc("imagecsi_orphans", "Things found on this node that belong to no pod and are not "+
@@ -33,8 +37,9 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 }
 
 type usageCollector struct {
-	usage                                            *recent.Answer[volume.Usage]
-	volumes, memory, pins, adopted, orphans, removed *prometheus.Desc
+	usage *recent.Answer[volume.Usage]
+
+	volumes, memory, pins, unpinned, repinned, adopted, orphans, removed *prometheus.Desc
 }
 
 const (
@@ -47,7 +52,7 @@ const (
 
 // Describe implements prometheus.Collector.
 func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.volumes, c.memory, c.pins, c.adopted, c.orphans, c.removed} {
+	for _, desc := range []*prometheus.Desc{c.volumes, c.memory, c.pins, c.unpinned, c.repinned, c.adopted, c.orphans, c.removed} {
 		ch <- desc
 	}
 }
@@ -67,6 +72,8 @@ func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	tell(c.volumes, prometheus.GaugeValue, usage.Writable, "ReadWrite")
 	tell(c.memory, prometheus.GaugeValue, usage.InMemory)
 	tell(c.pins, prometheus.GaugeValue, usage.Pins)
+	tell(c.unpinned, prometheus.GaugeValue, usage.MountedWithoutPin)
+	tell(c.repinned, prometheus.CounterValue, usage.Repinned)
 	tell(c.adopted, prometheus.GaugeValue, usage.Adopted)
 	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")
 	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedLeftovers, "Leftover")

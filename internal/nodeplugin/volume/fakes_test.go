@@ -40,6 +40,7 @@ type world struct {
 	held      bool     // what the last Ensure was told
 	shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	broken    []string
+	lost      map[string]bool                // trees whose layers the runtime does not hold any more
 	gone      map[string]bool                // targets whose layers were removed
 	left      map[string]imagestore.Leftover // by name
 	memory    map[string]hostmount.Memory    // of the latest mount in memory, by target
@@ -53,6 +54,7 @@ func newWorld() *world {
 		pins:   map[string]bool{},
 		tags:   map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		faults: map[string]int{},
+		lost:   map[string]bool{},
 		gone:   map[string]bool{},
 		left:   map[string]imagestore.Leftover{},
 		memory: map[string]hostmount.Memory{},
@@ -175,6 +177,19 @@ func (w *world) later(ctx context.Context, effect func() error) error {
 
 func (w *world) Unpin(ctx context.Context, id string) error {
 	return w.later(ctx, func() error { return w.unpin(id) })
+}
+
+// Repin finds every tree but those whose layers were removed.
+func (w *world) Repin(_ context.Context, id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.act("repin", func() error {
+		if w.lost[id] {
+			return imagestore.ErrNotFound
+		}
+		w.pins[id] = true
+		return nil
+	})
 }
 
 func (w *world) Collect(context.Context) error {

@@ -125,8 +125,9 @@ type Node struct {
 
 	releaseAfter time.Duration
 	orphanAfter  time.Duration
-	sweeping     sync.Mutex // guards the grace periods
+	sweeping     sync.Mutex // guards the grace periods, and what sweeps found
 	idlePins     idle
+	lostTrees    map[string]bool // in use at the latest sweep, and neither pinned nor there
 	orphans      idle
 	drafts       idle
 	adoption     adoption

@@ -10,15 +10,16 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 )
 
-// sweepPins releases the pins of trees that have been out of use for long enough.
+// sweepPins pins again what volumes use and nothing pins, and releases the pins of trees that have been out of use for long
+// enough.
 func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Time, after time.Duration) error {
 	pins, err := n.store.Pins(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the pinned images: %w", err)
 	}
+	errs := []error{n.repin(ctx, used, pins)}
 	unused := slices.DeleteFunc(pins, func(tree string) bool { return used[tree] })
 	n.idlePins.update(unused, now)
-	var errs []error
 	for _, tree := range unused {
 		if n.idlePins.ripe(tree, now, after) {
 			errs = append(errs, n.release(ctx, tree))

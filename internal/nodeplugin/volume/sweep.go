@@ -70,8 +70,8 @@ func (n *Node) Wake() {
 	}
 }
 
-// Sweep takes back what nothing uses: pins that no volume shows, and data of writable volumes whose pod is gone. It
-// acts only on what was unused at an earlier sweep too, a grace period ago, and returns when to sweep again.
+// Sweep takes back what nothing uses: pins that no volume shows, and data of writable volumes whose pod is gone. And it
+// pins again what is used and has lost its pin. It takes back only on what was unused at an earlier sweep too, a grace period ago, and returns when to sweep again.
 func (n *Node) Sweep(ctx context.Context) (next time.Duration, err error) {
 	return n.sweep(ctx, time.Now(), n.releaseAfter)
 }
@@ -90,7 +90,7 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	return next, errors.Join(err, n.collect(ctx))
 }
 
-// compare compares what is on the node, and takes back what nothing uses.
+// compare compares what is on the node: it gives back pins that are missing, and takes back what nothing uses.
 func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
@@ -99,8 +99,8 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
 	}
 	trees, doubt, dataErr := n.sweepData(ctx, mounts, now)
-	if dataErr != nil && trees == nil {
-		return sweepEvery, dataErr
+	if trees == nil {
+		trees = map[string]bool{} // the mounts are known, and keep their pins
 	}
 	if doubt {
 		releaseAfter = never

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 )
 
@@ -15,6 +16,9 @@ type Usage struct {
 
 	OrphanedData, OrphanedLeftovers int // without a pod at the latest sweep, and not removed yet
 	RemovedData, RemovedLeftovers   int // since the process began
+
+	MountedWithoutPin int // trees that are mounted and not pinned
+	Repinned          int // trees that were in use and not pinned, and were pinned again, since the process began
 }
 
 // findings are those of the sweeps.
@@ -22,6 +26,7 @@ type findings struct {
 	adopted                         atomic.Int64
 	orphanedData, orphanedLeftovers atomic.Int64
 	removedData, removedLeftovers   atomic.Int64
+	repinned                        atomic.Int64
 }
 
 // Usage counts what the mount table and the image store hold. A volume is one file system, which may be mounted at many
@@ -43,10 +48,19 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 		OrphanedLeftovers: int(n.findings.orphanedLeftovers.Load()),
 		RemovedData:       int(n.findings.removedData.Load()),
 		RemovedLeftovers:  int(n.findings.removedLeftovers.Load()),
+		Repinned:          int(n.findings.repinned.Load()),
 	}
 	counted := map[uint64]bool{}
+	unpinned := map[string]bool{}
 	for _, m := range mounts {
-		if _, ours := n.treeOf(m); !ours || counted[m.Device] {
+		tree, ours := n.treeOf(m)
+		if !ours {
+			continue
+		}
+		if !slices.Contains(pins, tree) {
+			unpinned[tree] = true
+		}
+		if counted[m.Device] {
 			continue
 		}
 		counted[m.Device] = true
@@ -59,5 +73,6 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 			usage.InMemory++
 		}
 	}
+	usage.MountedWithoutPin = len(unpinned)
 	return usage, nil
 }

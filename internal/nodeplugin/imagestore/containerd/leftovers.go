@@ -30,7 +30,7 @@ func leftoverFilters() []string {
 // Leftovers implements imagestore.Adopter.
 func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	names, err := s.snapshotters(ctx)
+	names, err := s.working(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -13,43 +13,38 @@ import (
 )
 
 // locate finds the snapshotter that holds the tree's top layer. Where none does, it returns the one that images are
-// to be unpacked with. containerd tells which there are now, for it may have been restarted with others.
+// to be unpacked with. containerd tells which there are now, for it may have been restarted with others. One that fails, as
+// when its daemon is down, is an error only if no other has the layer: it may be there.
 func (s *Store) locate(ctx context.Context, tree digest.Digest) (name string, unpacked bool, err error) {
-	candidates, err := s.snapshotters(ctx)
+	candidates, err := s.working(ctx)
 	if err != nil {
 		return "", false, err
 	}
+	if len(candidates) == 0 {
+		return "", false, errors.New("containerd has no working snapshotter")
+	}
+	first, err := s.criSnapshotter(ctx)
+	errs := []error{err}
+	inOrder(candidates, first)
 	for _, candidate := range candidates {
 		_, err := s.snapshotter(candidate).Stat(ctx, tree.String())
 		switch {
 		case err == nil:
 			return candidate, true, nil
 		case !errors.Is(err, errdefs.ErrNotFound):
-			return "", false, fmt.Errorf("asking snapshotter %s for layer %s: %w", candidate, tree, err)
+			errs = append(errs, fmt.Errorf("asking snapshotter %s for layer %s: %w", candidate, tree, err))
 		}
 	}
-	return candidates[0], false, nil
+	return candidates[0], false, errors.Join(errs...)
 }
 
-// snapshotters lists the snapshotters that work on this node: first the one that CRI unpacks with, then containerd's
-// default, then the others. A node may unpack images for some runtime classes with another one.
-func (s *Store) snapshotters(ctx context.Context) ([]string, error) {
-	names, err := s.working(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		return nil, errors.New("containerd has no working snapshotter")
-	}
-	criName, err := s.criSnapshotter(ctx)
-	if err != nil {
-		return nil, err
-	}
+// inOrder sorts snapshotters: first the one that CRI unpacks with, then containerd's default, then the others. A node may
+// unpack images for some runtime classes with another one.
+func inOrder(names []string, cri string) {
 	rank := func(name string) int {
-		return slices.Index([]string{criName, defaults.DefaultSnapshotter, name}, name)
+		return slices.Index([]string{cri, defaults.DefaultSnapshotter, name}, name)
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
-	return names, nil
 }
 
 // working lists the snapshotters that work on this node, in no order.

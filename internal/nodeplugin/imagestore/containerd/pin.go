@@ -73,13 +73,15 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 }
 
 // viewAnywhere makes the view where the layers are, and unpacks them where they are nowhere. The snapshotter of the
-// latest pin is tried first: most likely it has them.
+// latest pin is tried first, for most likely it has them; if it does not answer with them, for whatever reason, the others
+// are asked as if there had been none.
 func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
 	if keeper = s.seen.latestKeeper(); keeper != "" {
 		made, err = s.view(ctx, image, tree, keeper)
-		if !errors.Is(err, errdefs.ErrNotFound) {
+		if err == nil || ctx.Err() != nil {
 			return made, keeper, err
 		}
+		s.seen.forget(keeper)
 	}
 	keeper, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
@@ -103,12 +105,7 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 // is how to ask for it: containerd writes nothing where there is one. One that was made and is of no use is taken away; what
 // a call without an answer has made, the sweep finds, for somebody may use it by now.
 func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, keeper string) (imagestore.Tree, error) {
-	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(id), id.String(), snapshots.WithLabels(map[string]string{
-		rootLabel:            s.driver,
-		contract.DriverLabel: s.driver,
-		treeLabel:            id.String(),
-		imageLabel:           image.Name(),
-	}))
+	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
 		return s.viewed(ctx, id, keeper)
 	}
@@ -123,6 +120,49 @@ func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, 
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", keeper)
 	return tree, nil
+}
+
+// labels are those of a tree's view. The image is the one it is made for; empty if that is not known.
+func (s *Store) labels(tree digest.Digest, image string) snapshots.Opt {
+	labels := map[string]string{rootLabel: s.driver, contract.DriverLabel: s.driver, treeLabel: tree.String()}
+	if image != "" {
+		labels[imageLabel] = image
+	}
+	return snapshots.WithLabels(labels)
+}
+
+// Repin implements imagestore.Store. Every snapshotter that has the layers makes a view of them: which one gave them to a
+// mount is not known.
+func (s *Store) Repin(ctx context.Context, treeID string) error {
+	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
+	tree, err := digest.Parse(treeID)
+	if err != nil {
+		return fmt.Errorf("pinning tree %q again: %w", treeID, err)
+	}
+	unlock, err := s.trees.Lock(ctx, treeID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	keepers, err := s.working(ctx)
+	if err != nil {
+		return err
+	}
+	held := false
+	var errs []error
+	for _, keeper := range keepers {
+		_, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), treeID, s.labels(tree, ""))
+		switch {
+		case err == nil, errors.Is(err, errdefs.ErrAlreadyExists):
+			held = true
+		case !errors.Is(err, errdefs.ErrNotFound):
+			errs = append(errs, fmt.Errorf("making a view of %s again with snapshotter %s: %w", treeID, keeper, err))
+		}
+	}
+	if !held && len(errs) == 0 {
+		return fmt.Errorf("%w: no snapshotter of containerd has the layers of tree %s", imagestore.ErrNotFound, treeID)
+	}
+	return errors.Join(errs...)
 }
 
 // unpack turns the image's stored archives into snapshots, which the image keeps. Archives that containerd threw away
@@ -152,14 +192,18 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
 	}
+	var errs []error
 	for _, keeper := range keepers {
 		found, err := s.viewed(ctx, tree, keeper)
 		switch {
 		case err == nil:
 			return found, nil
 		case !errors.Is(err, errdefs.ErrNotFound):
-			return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
+			errs = append(errs, err)
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
 	}
 	return imagestore.Tree{}, fmt.Errorf("%w: containerd holds no pin of tree %s", imagestore.ErrNotFound, treeID)
 }

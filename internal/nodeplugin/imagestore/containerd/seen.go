@@ -42,11 +42,20 @@ func (m *memory) of(ref string) (last sight, pin kept, ok bool) {
 	return last, m.pins[last.tree], ok
 }
 
-// latestKeeper is empty before the first pin.
+// latestKeeper is empty before the first pin, and after a failure of the one that it was.
 func (m *memory) latestKeeper() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.latest
+}
+
+// forget forgets a snapshotter that has failed.
+func (m *memory) forget(keeper string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.latest == keeper {
+		m.latest = ""
+	}
 }
 
 func (m *memory) pinned(ref string, s sight, pin kept) {

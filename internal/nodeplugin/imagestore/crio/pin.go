@@ -54,6 +54,12 @@ func (s *Store) pinNamed(reference string) (imagestore.Tree, error) {
 	if err := s.checkPlatform(image); err != nil {
 		return imagestore.Tree{}, err
 	}
+	layers, err := s.pinWhole(image, tree, reference)
+	return imagestore.Tree{ID: tree, Layers: layers, Digest: digestOf(image, reference)}, err
+}
+
+// pinWhole pins a tree and returns its layers.
+func (s *Store) pinWhole(image *storage.Image, tree, reference string) ([]string, error) {
 	layers, err := s.pinAndOpen(image, tree, reference)
 	if errors.Is(err, storage.ErrLayerUnknown) {
 		// An Unpin was killed when the container's layer was gone and the container was not.
@@ -61,7 +67,7 @@ func (s *Store) pinNamed(reference string) (imagestore.Tree, error) {
 			layers, err = s.pinAndOpen(image, tree, reference)
 		}
 	}
-	return imagestore.Tree{ID: tree, Layers: layers, Digest: digestOf(image, reference)}, err
+	return layers, err
 }
 
 func (s *Store) pinAndOpen(image *storage.Image, tree, reference string) ([]string, error) {
