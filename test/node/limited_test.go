@@ -158,6 +158,23 @@ func TestALimitedVolumeOnADiskOutlivesTheNode(t *testing.T) {
 	})
 }
 
+// What lies deep is moved up before it is removed, and the project of a volume is not that of the directory above.
+func TestADeepLimitedVolumeGoesBelowADirectoryThatIsLimitedToo(t *testing.T) {
+	limiting(t, func(t *testing.T, p *nodes.Plugin, inMemory bool) {
+		if inMemory {
+			t.Skip("the file system has no project quotas")
+		}
+		p.Target.SetProject(t, filepath.Join(nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes"), 7)
+		v := sizeLimited("deep")
+		path := p.MustPublish(t, v)
+		if err := os.MkdirAll(filepath.Join(path, strings.Repeat("d/", 200)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p.Unpublish(t, v.ID)
+		wantData(t, p, 0)
+	})
+}
+
 // change writes to a file of the image, which is copied up, and removes another one.
 func change(t *testing.T, path string) {
 	t.Helper()

@@ -55,6 +55,28 @@ func (t *Target) LimitedProjects(test testing.TB) []uint32 {
 	}
 }
 
+// SetProject gives a directory of the node a project, which what is made in it inherits, as an administrator does who limits
+// the directory.
+func (t *Target) SetProject(test testing.TB, path string, project uint32) {
+	test.Helper()
+	const get, set, inherit = 0x801c581f, 0x401c5820, 0x200 // FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_PROJINHERIT
+	dir, err := os.Open(filepath.Join(t.Root(), path))
+	if err != nil {
+		test.Fatal(err)
+	}
+	defer dir.Close()
+	var attributes struct { // struct fsxattr
+		flags, _, _, project, _ uint32
+		_                       [8]byte
+	}
+	for _, request := range []uintptr{get, set} {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), request, uintptr(unsafe.Pointer(&attributes))); errno != 0 {
+			test.Fatalf("the project of %s: %v", path, errno)
+		}
+		attributes.flags, attributes.project = attributes.flags|inherit, project
+	}
+}
+
 func (t *Target) quotactl(test testing.TB, command uintptr, project uint32, argument unsafe.Pointer) error {
 	test.Helper()
 	dir, err := os.Open(filepath.Join(t.Root(), KubeletRoot))

@@ -23,6 +23,7 @@ var quotaTests = []string{
 	"TestEmptyFilesAreLimitedToo",
 	"TestALimitKeepsItsProjectAndLeavesNothing",
 	"TestALimitIsRecordedWhenItsDirectoriesLeadToIt",
+	"TestAPodChoosesNoProject",
 }
 
 // withoutStackedFiles is for kernels that do not stack images which are files, and the tests named EROFS for the others.
