@@ -226,6 +226,40 @@ func TestWhatTheNodeMountedElsewhereStays(t *testing.T) {
 	}
 }
 
+// Bottlerocket mounts /local/var at /var as well, so that every mount in it is there twice.
+func TestMountsThatTheNodeShowsTwiceGoFromBothPlaces(t *testing.T) {
+	f := newFixture(t)
+	local, again := f.dir(t, "local"), f.dir(t, "var")
+	f.tmpfs(t, local)
+	f.share(t, local)
+	f.bind(t, local, again, 0)
+	o := f.writable(t, f.overlay(t, f.layers(t, 2)...))
+	const rel = "/kubelet/pods/uid/volumes/kubernetes.io~csi/v/mount"
+	o.Target = again + rel
+	config := f.config
+	config.Root = again + "/kubelet"
+	inNamespace(t, f, func() error { return os.Mkdir(local+"/kubelet", 0o755) })
+	e, err := Open(deadline(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	if err := e.MountOverlay(deadline(t), o); err != nil {
+		t.Fatal(err)
+	}
+	f.tmpfs(t, o.Target+"/more")
+	f.tmpfs(t, o.Target+"/more/d")
+	if there := f.targets(t, local+rel); len(there) != 3 {
+		t.Fatalf("at the other place there are %q", there)
+	}
+	if err := e.Unmount(deadline(t), o.Target); err != nil {
+		t.Error(err)
+	}
+	if left := append(f.targets(t, local+rel), f.targets(t, o.Target)...); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
 func TestAMountThatStaysIsNamed(t *testing.T) {
 	f := newFixture(t)
 	o := f.mountedWritable(t)

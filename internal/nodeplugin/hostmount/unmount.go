@@ -35,6 +35,7 @@ func (e *Engine) unmount(ctx context.Context, target string, then func(parent in
 	}
 	giveUp := time.NewTimer(busyPatience)
 	defer giveUp.Stop()
+	failed := func(errs ...error) error { return fmt.Errorf("unmounting %s: %w", target, errors.Join(errs...)) }
 	var busy error // of the try before: should time run out, it is what the caller needs to know
 	for {
 		err := e.do(ctx, func() error { return e.unmountBeneath(rel, then) })
@@ -48,21 +49,22 @@ func (e *Engine) unmount(ctx context.Context, target string, then func(parent in
 				continue
 			case errors.Is(stays, ErrBusy):
 				err = stays // and so is the target
+			case stays != nil && busy != nil:
+				err = busy // which names what this try had no time to find
 			default:
 				err = errors.Join(err, stays)
 			}
 		}
-		err = fmt.Errorf("unmounting %s: %w", target, err)
 		if !errors.Is(err, ErrBusy) {
-			return errors.Join(busy, err)
+			return failed(busy, err)
 		}
 		busy = err
 		select {
 		case <-time.After(busyPause):
 		case <-giveUp.C:
-			return err
+			return failed(err)
 		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
+			return failed(err, ctx.Err())
 		}
 	}
 }
