@@ -20,6 +20,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpulls"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
@@ -93,7 +94,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p.puller = pull.New(runtime, pull.Config{
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
 		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
-		Policies: signaturepolicy.Open(o.policyDir, o.runtimeEndpoint),
+		Policies: signaturepolicy.Open(o.policyDir, o.runtimeEndpoint), Kubelet: kubeletpulls.Open(engine, o.kubeletRoot),
 	})
 	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err

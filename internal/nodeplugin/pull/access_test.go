@@ -236,3 +236,34 @@ func TestWhatANamespaceWasGivenIsNotGivenToAnother(t *testing.T) {
 		t.Error("red is asked again:", err)
 	}
 }
+
+// kubelet says of images by their repository whether they are open; any other is unreadable.
+type kubelet map[string]bool
+
+func (k kubelet) Open(_ context.Context, repository string, refs []string) (bool, error) {
+	open, ok := k[repository]
+	if !ok || len(refs) != 2 || refs[0] != "sha256:1" {
+		return false, fmt.Errorf("cannot read the record of %q", refs)
+	}
+	return open, nil
+}
+
+func TestWhatTheKubeletPulledForOneTenantIsNotPreloadedForAnother(t *testing.T) {
+	users := []string{"alice"}
+	held := map[string]bool{"r.example/public:1": true, "r.example/private:1": true, "r.example/unreadable:1": true}
+	p := newPuller(t, &fakeCRI{onPull: openTo(&users), images: held},
+		Config{Access: records(t), Kubelet: kubelet{"r.example/public": true, "r.example/private": false}})
+	for _, found := range []bool{true, false} {
+		for name, want := range map[string]Kind{"public": "", "private": NotYours, "unreadable": NotYours} {
+			r := Request{Image: "r.example/" + name + ":1", Auths: bob}
+			if found {
+				r.Held, r.Digest = true, fakeDigest
+			}
+			err := p.Ensure(within(t, 10*time.Second), r)
+			if want == "" && err != nil || want != "" && (err == nil || kindOf(t, err) != want) {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+	}
+	have(t, p, "r.example/private:1", "", alice, "")
+}

@@ -63,7 +63,25 @@ func (p *Puller) open(ctx context.Context, r Request, shown access.Image, held *
 	if served := r.Provided.record(); served != nil {
 		caller.Auths = append(slices.Clone(r.Auths), served)
 	}
-	return p.config.Verify.Open(p.config.Access.Verdict(shown, caller))
+	verdict := p.config.Access.Verdict(shown, caller)
+	return p.config.Verify.Open(verdict) && (verdict == access.Proven || p.config.Verify == access.NeverVerify || p.preloaded(ctx, shown, held))
+}
+
+// preloaded reports whether an image of which the records know nothing came with the node, or may be had by all, as far as
+// the kubelet knows: what it pulled with one tenant's secret is not for another.
+func (p *Puller) preloaded(ctx context.Context, shown access.Image, held *runtimeapi.Image) bool {
+	if p.config.Kubelet == nil {
+		return true
+	}
+	if held == nil {
+		return false // by what names the kubelet knows it, only the runtime can tell
+	}
+	refs := append([]string{held.GetId()}, held.GetRepoDigests()...)
+	open, err := p.config.Kubelet.Open(ctx, shown.Repository, refs)
+	if err != nil {
+		p.config.Logger.Warn("the registry is asked for an image that may have been preloaded", "image", shown.Repository, "error", err)
+	}
+	return open
 }
 
 // scope is where a proof of access counts: on the node, or in a namespace for as long as its policy stays the same. It

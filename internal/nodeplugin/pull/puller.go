@@ -52,8 +52,18 @@ type Config struct {
 	Namespaced bool
 	Policies   Policies // of the namespaces, where it does; nil where none of them can be seen
 
+	Kubelet Kubelet // what the kubelet knows of its own pulls; nil where that cannot be read
+
 	Access *access.Records // who may have what is on the node already; nil is everybody
 	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
+}
+
+// Kubelet knows what the kubelet pulled.
+type Kubelet interface {
+	// Open reports whether the kubelet would give an image of a repository to any pod: it did not pull the image, or
+	// without anybody's credentials. refs are the names by which the runtime knows the image, its ID among them. An error
+	// says that this cannot be told.
+	Open(ctx context.Context, repository string, refs []string) (bool, error)
 }
 
 // Policies are the runtime's own for the namespaces of pods.
