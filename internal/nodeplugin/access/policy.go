@@ -15,7 +15,7 @@ const (
 	// NeverVerify asks for no proof.
 	NeverVerify Policy = contract.NeverVerify
 
-	// NeverVerifyPreloadedImages asks for proof where this driver pulled with credentials.
+	// NeverVerifyPreloadedImages asks for proof where this driver, or the kubelet, pulled with credentials.
 	NeverVerifyPreloadedImages Policy = contract.NeverVerifyPreloadedImages
 
 	// AlwaysVerify asks for proof for every image, whoever brought it to the node.
