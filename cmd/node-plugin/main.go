@@ -39,6 +39,10 @@ func command() *cobra.Command {
 			}
 			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}))
 			p, err := start(cmd.Context(), o, log)
+			if err != nil && cmd.Context().Err() != nil {
+				log.Info("stopped before it served", "cause", err.Error())
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("starting: %w", err)
 			}

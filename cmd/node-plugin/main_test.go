@@ -75,7 +75,7 @@ func TestAFailedStartSaysWhatItLacksAndTakesItselfApart(t *testing.T) {
 	if _, err := os.Stat(contract.HostNamespacePath); err == nil {
 		t.Skip("the host's namespaces are mounted here")
 	}
-	o, err := parse(t, "--kubelet-root="+t.TempDir())
+	o, err := parse(t, "--kubelet-root="+t.TempDir(), "--http-address=")
 	if err != nil {
 		t.Fatal(err)
 	}

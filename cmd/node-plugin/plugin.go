@@ -26,6 +26,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/signaturepolicy"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/singleton"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -43,6 +44,8 @@ const (
 // plugin is the running process: what start has made, in the order in which stop takes it apart.
 type plugin struct {
 	log       *slog.Logger
+	ready     readiness
+	alone     *singleton.Lock // held until the process ends
 	registrar *registration.Registrar
 	servers   []*grpc.Server
 	http      *http.Server
@@ -63,6 +66,13 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 			p.stop()
 		}
 	}()
+	observed := metrics.New()
+	if err := p.serveHTTP(o, &p.ready, observed); err != nil {
+		return nil, err
+	}
+	if err := p.waitForOthers(ctx, o); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
@@ -81,7 +91,6 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.closers = append(p.closers, runtime.Close)
 
-	observed := metrics.New()
 	var failures *metrics.WarmMetal
 	if o.warmMetalMetrics {
 		failures = observed.WarmMetal()
@@ -110,9 +119,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err := p.serveCSI(o, drivers, ready, observed, operations, failures); err != nil {
 		return nil, err
 	}
-	if err := p.serveHTTP(o, append(ready, operations), observed); err != nil {
-		return nil, err
-	}
+	p.ready.follow(append(ready, operations))
 	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil {
 		return nil, err
 	}
