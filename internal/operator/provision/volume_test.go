@@ -129,3 +129,25 @@ func TestMountOptionsOfAClassAreTakenOrNamed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// FuzzVolume wants of every claim and class either a volume that can be mounted or a sentence.
+func FuzzVolume(f *testing.F) {
+	f.Add(image, "", "", "")
+	f.Add("", "busybox", "${pvc.name}-pull", "${pvc.namespace}")
+	f.Add("A B", "registry.example/default:1", "${pvc.annotations['"+contract.ImageAnnotation+"']}", "x")
+	f.Add(strings.Repeat("a/", 300), "", "${", "}$")
+	f.Fuzz(func(t *testing.T, annotation, parameter, secret, namespace string) {
+		c := claim(func(c *corev1.PersistentVolumeClaim) { c.Annotations[contract.ImageAnnotation] = annotation })
+		got, err := Volume("pvc-1", c, class(map[string]string{"image": parameter, secretNameParameter: secret, secretNamespaceParameter: namespace}))
+		if err != nil {
+			return
+		}
+		shown := got.Spec.CSI.VolumeAttributes["image"]
+		if !got.Spec.CSI.ReadOnly || len(shown) > maxReference || shown != annotation && shown != parameter {
+			t.Errorf("%+v", got.Spec.CSI)
+		}
+		if ref := got.Spec.CSI.NodePublishSecretRef; (ref == nil) != (secret == "" && namespace == "") {
+			t.Errorf("secret %v of %q in %q", ref, secret, namespace)
+		}
+	})
+}
