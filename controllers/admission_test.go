@@ -220,6 +220,9 @@ func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
 		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:           "to set mountMode",
 		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:                "to set mountMode",
 		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                      "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "runRoot": "/etc/x"}]}}`:                          "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "imageStore": "/etc/x"}]}}`:                       "to set mountMode",
+		`{"spec": {"nodeClasses": [{"name": "crio", "additionalImageStores": ["/etc/x"]}]}}`:          "to set mountMode",
 		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`:       "to set mountMode",
 		`{"spec": {"credentials": {"providers": {"configPath": "/etc/p.yaml", "binDir": "/opt/p"}}}}`: "to set spec.credentials.providers",
 	}

@@ -39,6 +39,23 @@ type NodeClass struct {
 	// of an added class: /var/lib/containerd for containerd, /var/lib/containers/storage for cri-o.
 	// +optional
 	StorageRoot HostPath `json:"storageRoot,omitempty"`
+
+	// runRoot is the directory of the image store's run-time state (runroot in CRI-O's configuration). Only for cri-o.
+	// Default: /run/containers/storage.
+	// +optional
+	RunRoot HostPath `json:"runRoot,omitempty"`
+
+	// imageStore is the directory in which CRI-O keeps images apart from storageRoot (imagestore in its configuration).
+	// Only for cri-o. Default: images are kept in storageRoot.
+	// +optional
+	ImageStore HostPath `json:"imageStore,omitempty"`
+
+	// additionalImageStores are further image stores, which CRI-O only reads (additionalimagestores in storage.conf, or
+	// its storage option overlay.imagestore). Only for cri-o. Default: none.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	AdditionalImageStores []HostPath `json:"additionalImageStores,omitempty"`
 }
 
 // NodeMatch says which nodes belong to a class: those for which everything that is set holds.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -31,6 +32,9 @@ type options struct {
 	kubeletRoot      string
 	storageRoot      string
 	policyDir        string
+	runRoot          string
+	imageStore       string
+	additionalStores []string
 	httpAddress      string
 	pullPolicy       string
 	credentialsDir   string
@@ -96,6 +100,9 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.kubeletRoot, contract.FlagKubeletRoot, o.kubeletRoot, "the kubelet's root directory, at the same path here as on the host")
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
 	f.StringVar(&o.policyDir, contract.FlagPolicyDir, "", "cri-o: its directory of signature policies for namespaces, at the same path here as on the host (default: it is not seen, so every namespace may have one)")
+	f.StringVar(&o.runRoot, contract.FlagRunRoot, "", "cri-o: the directory of its image store's run-time state (default: the one in its configuration)")
+	f.StringVar(&o.imageStore, contract.FlagImageStore, "", "cri-o: where it keeps images apart from its root directory (default: as it tells)")
+	f.StringArrayVar(&o.additionalStores, contract.FlagAdditionalStore, nil, "cri-o: an additional image store that it reads; may be repeated (default: those that it tells and that are seen here)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
@@ -153,8 +160,15 @@ func (o *options) complete() error {
 	if !filepath.IsAbs(o.kubeletRoot) || filepath.Clean(o.kubeletRoot) == "/" {
 		wrong(contract.FlagKubeletRoot, "%q is not an absolute path to a directory of the kubelet's own", o.kubeletRoot)
 	}
-	if o.storageRoot != "" && !filepath.IsAbs(o.storageRoot) {
-		wrong(contract.FlagStorageRoot, "%q is not an absolute path", o.storageRoot)
+	for flag, paths := range map[string][]string{
+		contract.FlagStorageRoot: {o.storageRoot}, contract.FlagRunRoot: {o.runRoot}, contract.FlagImageStore: {o.imageStore},
+		contract.FlagAdditionalStore: o.additionalStores,
+	} {
+		for _, path := range paths {
+			if path != "" && !filepath.IsAbs(path) || strings.Contains(path, ",") {
+				wrong(flag, "%q is not an absolute path without commas", path)
+			}
+		}
 	}
 	if o.policyDir != "" && !filepath.IsAbs(o.policyDir) {
 		wrong(contract.FlagPolicyDir, "%q is not an absolute path", o.policyDir)

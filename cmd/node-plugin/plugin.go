@@ -114,6 +114,9 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.registrar = registration.New(drivers, log)
 	ready := health.Checks{p.registrar, runtime}
+	if check, ok := store.(health.Check); ok { // of how the node's store is set up
+		ready = append(ready, check)
+	}
 	operations := health.NewOperations(time.Now)
 
 	if err := p.serveCSI(o, drivers, ready, observed, operations, failures); err != nil {

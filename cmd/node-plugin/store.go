@@ -22,7 +22,9 @@ func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others,
 			ProvenOnly: o.verify == access.AlwaysVerify, Logger: log})
 	case contract.RuntimeCRIO:
-		return crio.Open(crio.Config{GraphRoot: o.storageRoot, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
+		return crio.Open(crio.Config{
+			GraphRoot: o.storageRoot, RunRoot: o.runRoot, ImageStore: o.imageStore, AdditionalStores: o.additionalStores,
+			Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others, Logger: log})
 	default:
 		return nil, fmt.Errorf("there is no image store for runtime %q", o.runtime)
 	}

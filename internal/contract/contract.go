@@ -163,6 +163,9 @@ const (
 	FlagKubeletRoot      = "kubelet-root"       // the kubelet's root directory
 	FlagStorageRoot      = "storage-root"       // the runtime's image store directory (cri-o: the graph root)
 	FlagPolicyDir        = "policy-dir"         // cri-o: its signature policies for namespaces
+	FlagRunRoot          = "run-root"           // cri-o: the directory of the image store's run-time state
+	FlagImageStore       = "image-store"        // cri-o: where images are kept apart from the graph root
+	FlagAdditionalStore  = "additional-store"   // cri-o: an additional image store; may be repeated
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // Table finds the class of a node.
@@ -96,6 +97,9 @@ func change(class Class, in v1alpha1.NodeClass) Class {
 	}
 	if in.StorageRoot != "" {
 		class.StorageRoot = string(in.StorageRoot)
+	}
+	if in.RunRoot != "" && class.Runtime == contract.RuntimeCRIO {
+		class.RunRoot = string(in.RunRoot)
 	}
 	return class
 }

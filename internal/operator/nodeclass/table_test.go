@@ -176,10 +176,10 @@ func TestAnAddedClassMatchesTheRuntimesVersion(t *testing.T) {
 }
 
 func TestAnOverrideKeepsWhatItDoesNotSet(t *testing.T) {
-	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage"}})
+	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage", RunRoot: "/data/run"}})
 	got, err := table.Class(node("cri-o://1.36.3"))
 	want := Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
-		"/data/kubelet", "/data/storage", "/run/containers/storage"}
+		"/data/kubelet", "/data/storage", "/data/run"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}

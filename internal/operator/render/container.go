@@ -57,6 +57,22 @@ func logLevel(driver *v1alpha1.ImageCSIDriver) string {
 	return option(contract.FlagLogLevel, strings.ToLower(string(cmp.Or(driver.Spec.NodePlugin.LogLevel, v1alpha1.LogInfo))))
 }
 
+// stores are the arguments about CRI-O's image store, as far as they are not what every node has.
+func stores(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string {
+	var args []string
+	if class.RunRoot != "" {
+		args = append(args, option(contract.FlagRunRoot, class.RunRoot))
+	}
+	set := storesOf(driver, class)
+	if set.ImageStore != "" {
+		args = append(args, option(contract.FlagImageStore, set.ImageStore))
+	}
+	for _, store := range set.AdditionalImageStores {
+		args = append(args, option(contract.FlagAdditionalStore, store))
+	}
+	return args
+}
+
 // arguments of the node plugin.
 func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string {
 	names := Names(driver)
@@ -85,6 +101,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
 		logLevel(driver),
 	)
+	args = append(args, stores(driver, class)...)
 	if driver.Spec.NodePlugin.CompatibilityMetrics == v1alpha1.CompatibilityMetricsEnabled {
 		args = append(args, option(contract.FlagWarmMetalMetrics, true))
 	}

@@ -72,10 +72,32 @@ func bidirectionalDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.C
 		},
 		{name: "storage", path: class.StorageRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer},
 	}
+	set := storesOf(driver, class)
+	if set.ImageStore != "" { // whose locks have to be written
+		out = append(out, hostDirectory{
+			name: "image-store", path: string(set.ImageStore), kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer,
+		})
+	}
+	for i, store := range set.AdditionalImageStores {
+		out = append(out, hostDirectory{
+			name: fmt.Sprintf("additional-store-%d", i), path: string(store), kind: corev1.HostPathDirectory,
+			propagation: corev1.MountPropagationHostToContainer, readOnly: true,
+		})
+	}
 	if class.RunRoot != "" {
 		out = append(out, hostDirectory{name: "storage-run", path: class.RunRoot, kind: corev1.HostPathDirectoryOrCreate})
 	}
 	return out
+}
+
+// storesOf returns what the administrator says of where CRI-O keeps the images of a class, beside its root.
+func storesOf(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) v1alpha1.NodeClass {
+	for _, in := range driver.Spec.NodeClasses {
+		if in.Name == class.Name && class.Runtime == contract.RuntimeCRIO {
+			return in
+		}
+	}
+	return v1alpha1.NodeClass{}
 }
 
 // split returns the directories as a pod's volumes and its container's mounts.

@@ -18,6 +18,7 @@ const (
 
 	roleIsolated = "isolated" // runs the tests in a mount namespace of its own
 	roleRuntime  = "runtime"  // adds an image to the store in dirEnv, as CRI-O would
+	roleFill     = "fill"     // adds an image to a store of another setup
 )
 
 // TestMain runs the tests in a private mount namespace: the storage library tries mounts when it opens a store.
@@ -28,6 +29,12 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case roleRuntime:
 		if err := runtimeAddsImage(os.Getenv(dirEnv)); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case roleFill:
+		if err := fillStore(os.Getenv(dirEnv)); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

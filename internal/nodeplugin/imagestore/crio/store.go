@@ -1,11 +1,14 @@
 package crio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+	"sync/atomic"
 
 	"go.podman.io/storage"
 	"go.podman.io/storage/types"
@@ -30,9 +33,13 @@ const (
 
 // Config says which store to use and in whose name.
 type Config struct {
-	// GraphRoot and RunRoot are CRI-O's storage directories, at the same paths as on the host. Empty stands for
-	// DefaultGraphRoot and DefaultRunRoot.
-	GraphRoot, RunRoot string
+	// GraphRoot, RunRoot, ImageStore and AdditionalStores are CRI-O's storage directories (see Setup), at the same paths as
+	// on the host. An empty GraphRoot and RunRoot stand for DefaultGraphRoot and DefaultRunRoot.
+	GraphRoot, RunRoot, ImageStore string
+	AdditionalStores               []string
+
+	// Endpoint is CRI-O's socket, as a path or a unix:// URL, where it is asked for its setup. Empty asks nobody.
+	Endpoint string
 
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
@@ -55,6 +62,10 @@ type Store struct {
 	others  imagestore.OtherPlatforms
 	logger  *slog.Logger
 	calls   chan struct{} // holds one for each call of the library that runs
+
+	setup    Setup
+	endpoint string
+	agreed   atomic.Bool // CRI-O told the same setup
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -73,27 +84,42 @@ func Open(config Config) (*Store, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	for _, dir := range []string{config.GraphRoot, config.RunRoot} {
+	setup := Setup{config.GraphRoot, config.RunRoot, config.ImageStore, config.AdditionalStores}
+	if config.Endpoint != "" {
+		setup = setup.completed(config.Endpoint, config.Logger)
+	}
+	for _, dir := range append([]string{setup.GraphRoot, setup.RunRoot, cmp.Or(setup.ImageStore, setup.GraphRoot)}, setup.AdditionalStores...) {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			return nil, fmt.Errorf("opening CRI-O's image store: %s is not a directory here (%w); mount the host's "+
 				"directory at the same path, and see that it is the one CRI-O uses", dir, err)
 		}
 	}
-	if err := repairLinks(config.GraphRoot); err != nil {
-		return nil, fmt.Errorf("opening CRI-O's image store in %s: repairing the names of its layers: %w", config.GraphRoot, err)
+	for _, root := range []string{setup.GraphRoot, setup.ImageStore} {
+		if root == "" {
+			continue
+		}
+		if err := repairLinks(root); err != nil {
+			return nil, fmt.Errorf("opening CRI-O's image store in %s: repairing the names of its layers: %w", root, err)
+		}
+	}
+	// Without skip_mount_home the library binds the layers' directory onto itself and makes that mount private, which in a
+	// pod with Bidirectional propagation would reach the host. Nothing is mounted through this handle.
+	options := []string{"overlay.skip_mount_home=true"}
+	if len(setup.AdditionalStores) > 0 {
+		options = append(options, "overlay.imagestore="+strings.Join(setup.AdditionalStores, ","))
 	}
 	s, err := storage.GetStore(types.StoreOptions{
-		GraphRoot:       config.GraphRoot,
-		RunRoot:         config.RunRoot,
-		GraphDriverName: driverName,
-		// Without this the library binds the layers' directory onto itself and makes that mount private, which in a
-		// pod with Bidirectional propagation would reach the host. Nothing is mounted through this handle.
-		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
+		GraphRoot:          setup.GraphRoot,
+		RunRoot:            setup.RunRoot,
+		ImageStore:         setup.ImageStore,
+		GraphDriverName:    driverName,
+		GraphDriverOptions: options,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", config.GraphRoot, err)
+		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", setup.GraphRoot, err)
 	}
-	return &Store{storage: s, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger, calls: make(chan struct{}, maxCalls)}, nil
+	return &Store{storage: s, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger, calls: make(chan struct{}, maxCalls),
+		setup: setup, endpoint: config.Endpoint}, nil
 }
 
 // Close forgets the handle. Pins stay, and so does everything else: the store is CRI-O's, so it is never shut down.

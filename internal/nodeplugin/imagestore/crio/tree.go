@@ -1,6 +1,7 @@
 package crio
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func (s *Store) image(ref string) (*storage.Image, error) {
 		return nil, fmt.Errorf("%w: it is an OCI artifact, whose layers are no file system; push its files as a container image",
 			imagestore.ErrUnsupported)
 	}
-	return nil, fmt.Errorf("%w: CRI-O has no %s", imagestore.ErrNotFound, named)
+	return nil, s.lacks(context.Background(), named.String())
 }
 
 // imageByDigest finds an image of a repository by its manifest's digest.
