@@ -24,8 +24,10 @@ const (
 	// configTimeout bounds the question to CRI-O, which answers from memory.
 	configTimeout = 5 * time.Second
 
-	// configAge is how long the answer counts: CRI-O may be restarted with another configuration.
+	// configAge is how long the answer counts: CRI-O may be restarted with another configuration. errorAge is how long
+	// there is no other question after one without an answer, for those who wait for it ask one after the other.
 	configAge = 10 * time.Second
+	errorAge  = time.Second
 
 	// maxBytes bounds a policy and CRI-O's configuration.
 	maxBytes = 1 << 20
@@ -140,7 +142,7 @@ func identify(path string) (id string, err error) {
 func (p *Policies) directory(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.asked) > configAge || p.err != nil {
+	if age := time.Since(p.asked); age > configAge || p.err != nil && age > errorAge {
 		p.used, p.err = p.ask(ctx)
 		p.asked = time.Now()
 	}
