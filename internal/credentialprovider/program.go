@@ -12,10 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	providerv1 "k8s.io/kubelet/pkg/apis/credentialprovider/v1"
 )
@@ -77,38 +75,6 @@ func (p programs) run(ctx context.Context, entry provider, image, token string) 
 	p.log.Warn("a credential provider failed", "provider", entry.Name, "image", image, "error", err,
 		"stderr", without(complaint.content.String(), token))
 	return answer{}, err
-}
-
-// runGroup runs a program. What it has started ends with it, whether it ends by itself or in time.
-func runGroup(command *exec.Cmd) error {
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
-	command.WaitDelay = exitDelay
-	if err := command.Start(); err != nil {
-		return err
-	}
-	group := command.Process.Pid
-	// Until it is waited for, the ended program keeps its number, which is the group's, from any other (waitid(2)).
-	for errors.Is(unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
-	}
-	_ = syscall.Kill(-group, syscall.SIGKILL)
-	err := command.Wait()
-	reap(group)
-	return err
-}
-
-// reap waits for the processes of a group that was killed. In a container they are this process's own children when their
-// parent has ended, and would stay as zombies.
-func reap(group int) {
-	for range 50 {
-		switch pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil); {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return // there are none, or they are another's
-		case pid == 0:
-			time.Sleep(time.Millisecond)
-		}
-	}
 }
 
 // reason says in a sentence why a program did not run or what it ended with.

@@ -166,17 +166,19 @@ func TestAProviderThatFailsIsAProblemAndNoObstacle(t *testing.T) {
 
 func TestWhatAProgramStartedEndsWithIt(t *testing.T) {
 	for name, args := range map[string][]string{
-		"ends well":     {"answer=" + response("Image", auths("r.example"))},
-		"ends badly":    {"exit=3"},
-		"never answers": {"sleep=1h"},
+		"child ends well":     {"answer=" + response("Image", auths("r.example"))},
+		"child ends badly":    {"exit=3"},
+		"child never answers": {"sleep=1h"},
+		"stray ends well":     {"answer=" + response("Image", auths("r.example"))},
+		"stray never answers": {"sleep=1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noted := filepath.Join(t.TempDir(), "pid")
-			n := newNode(t, entry{name: "one", args: append([]string{"child=" + noted}, args...)})
+			n := newNode(t, entry{name: "one", args: append([]string{name[:len("child")] + "=" + noted}, args...)})
 			n.programs.timeout = 2 * time.Second
 			began := time.Now()
 			got, problems := n.give(t, api.Question{Image: "r.example/app"})
-			if took := time.Since(began); (name == "ends well") != (got == "r.example") || took > n.programs.timeout+exitDelay {
+			if took := time.Since(began); strings.HasSuffix(name, "ends well") != (got == "r.example") || took > n.programs.timeout+exitDelay {
 				t.Errorf("got %q, problems %q, after %s", got, problems, took)
 			}
 			pid, err := os.ReadFile(noted)

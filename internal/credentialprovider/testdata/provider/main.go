@@ -1,7 +1,7 @@
 // Command provider is a credential provider for tests. Its arguments are what to do: answer=TEXT prints TEXT with
 // TOKEN replaced by the token of the request, log=FILE notes the request in a file, sleep=DURATION, complain=TEXT
 // writes to standard error in the same way, exit=CODE, flood=BYTES, and child=FILE starts a
-// program that runs for an hour and notes its number in a file.
+// program that runs for an hour and notes its number in a file; stray=FILE the same in a session of its own.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -52,8 +53,9 @@ func do(verb, object, note string) error {
 			return err
 		}
 		time.Sleep(pause)
-	case "child":
+	case "child", "stray":
 		child := exec.Command("sleep", "3600")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: verb == "stray"}
 		if err := child.Start(); err != nil {
 			return err
 		}
