@@ -19,7 +19,8 @@ func mountsInsideAVolume(t *testing.T, s *suite) {
 		s.apply(t, nested)
 		s.waitReady(t, name)
 		for _, at := range []string{"/image/more", "/image/more/d", "/image/message"} {
-			if _, err := s.exec(t, name, "grep", fmt.Sprintf(" %s ", at), "/proc/self/mountinfo"); err != nil {
+			wait := fmt.Sprintf("for i in $(seq 20); do grep -q ' %s ' /proc/self/mountinfo && exit 0; sleep 1; done; exit 1", at)
+			if _, err := s.exec(t, name, "sh", "-c", wait); err != nil {
 				t.Errorf("%s: nothing is mounted at %s: %v", class, at, err)
 			}
 		}

@@ -34,7 +34,7 @@ func TestWhatAContainerMountedInItsVolumeGoesWithItsPod(t *testing.T) {
 	containers := map[string]string{
 		"a file system": "mkdir -p more/inner; mount -t tmpfs inner more; mkdir more/inner; mount -t tmpfs inner more/inner",
 		// The runtime binds the file of terminationMessagePath.
-		"its termination message":  "echo said >/tmp/message; touch log.txt; mount --bind /tmp/message log.txt",
+		"its termination message":  "echo said >/run/message; touch log.txt; mount --bind /run/message log.txt",
 		"a directory of the node":  "mkdir host; mount --bind /proc host",
 		"a sub path of the volume": "mkdir from to; mount --bind from to; mkdir to/more; mount -t tmpfs inner to/more",
 	}
