@@ -90,7 +90,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	if data, ok := n.earlierData(r); ok {
 		// The node restarted under the pod. Its data lies on top of the image it started from, which its pin keeps
 		// whatever the image's name stands for now.
-		err := n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.store.Pinned(ctx, data.Tree) })
+		err := n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.keptTree(ctx, data.Tree) })
 		if !errors.Is(err, imagestore.ErrNotFound) {
 			return err
 		}
@@ -136,6 +136,19 @@ func (r Request) pull(policy pull.Policy) pull.Request {
 		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
 		Sources: r.Sources, Unmatched: r.Unmatched,
 	}
+}
+
+// keptTree returns a tree that data lies on. Its pin may be lost while its layers are there still: then it gets one again.
+func (n *Node) keptTree(ctx context.Context, id string) (imagestore.Tree, error) {
+	tree, err := n.store.Pinned(ctx, id)
+	if !errors.Is(err, imagestore.ErrNotFound) {
+		return tree, err
+	}
+	if err := n.store.Repin(ctx, id); err != nil {
+		return imagestore.Tree{}, err
+	}
+	n.findings.repinned.Add(1)
+	return n.store.Pinned(ctx, id)
 }
 
 // earlierData tells of a writable volume whose data is on the node already.

@@ -112,6 +112,7 @@ func TestDataStaysOnItsImageWhateverTheNameStandsForNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(){
+		"the pin is lost":      func() { w.tags[r.Image] = "sha256:two"; clear(w.pins) },
 		"the tag moved":        func() { w.tags[r.Image] = "sha256:two" },
 		"the image is gone":    func() { delete(w.tags, r.Image) },
 		"the registry is away": func() { w.faults["ensure IfNotPresent"] = 9 },
@@ -136,6 +137,7 @@ func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
 	w.mounts = map[string]hostmount.Mount{}
 	w.tags[r.Image] = "sha256:two"
 	delete(w.pins, "sha256:one")
+	w.lost["sha256:one"] = true
 	err := n.Publish(t.Context(), r)
 	if !errors.Is(err, ErrImageChanged) || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("got %v", err)
