@@ -101,6 +101,27 @@ func TestANodeKeepsItsClassWhileAPodUsesAVolume(t *testing.T) {
 	c.Expect(c.exists(c.daemonSet("crio"))()).To(BeTrue())
 }
 
+// The kubelet writes containerd://Unknown while containerd does not answer it.
+func TestARuntimeThatDoesNotAnswerCostsNothing(t *testing.T) {
+	f := served(newCluster(t).start(), 1)
+	f.Eventually(f.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	daemonSet := f.daemonSet("containerd")
+	f.Expect(f.exists(daemonSet)()).To(BeTrue())
+	f.user("web", "n0", driverName)
+
+	f.runtime("n0", "containerd://Unknown")
+	f.Eventually(f.problems(driverName), soon).Should(Equal([]string{"n0 RuntimeNotAnswering"}))
+	f.Consistently(f.classOf("n0"), "2s").Should(Equal("containerd"))
+	f.Expect(f.counts(driverName)()).To(Equal(v1alpha1.NodeCounts{Summary: "0/1", Total: 1, Eligible: 1}))
+	same := f.daemonSet("containerd")
+	f.Expect(f.exists(same)()).To(BeTrue())
+	f.Expect(same.UID).To(Equal(daemonSet.UID))
+
+	f.runtime("n0", "containerd://2.1.4")
+	f.Eventually(f.problems(driverName), soon).Should(BeEmpty())
+	f.Eventually(f.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+}
+
 func TestANodeOutsideTheSelectionKeepsItsClassWhileAClaimIsInUse(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")

@@ -255,6 +255,8 @@ const (
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
 	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
 	ProblemWaiting ProblemReason = "WaitingForVolumes"
+	// ProblemRuntimeSilent: the container runtime of a node that has a class does not answer the kubelet.
+	ProblemRuntimeSilent ProblemReason = "RuntimeNotAnswering"
 	// ProblemNotRegistered: the node's kubelet has not registered the driver yet.
 	ProblemNotRegistered ProblemReason = "NotRegistered"
 	// ProblemAliasMissing: the driver is registered, but not under every alias.

@@ -24,29 +24,59 @@ type match struct {
 	labels         map[string]v1alpha1.LabelValue
 }
 
-func (r rule) fits(runtime RuntimeVersion, node *corev1.Node) bool {
+// fit is an answer to the question whether a node fits a match.
+type fit int
+
+// The answers. What a node does not tell at present proves nothing.
+const (
+	no fit = iota
+	maybe
+	yes
+)
+
+func (r rule) fits(runtime RuntimeVersion, node *corev1.Node) fit {
+	best := no
 	for _, m := range r.anyOf {
-		if m.fits(runtime, node) {
-			return true
-		}
+		best = max(best, m.fits(runtime, node))
 	}
-	return false
+	return best
 }
 
-func (m match) fits(runtime RuntimeVersion, node *corev1.Node) bool {
-	if m.hasLabel != "" {
-		if _, has := node.Labels[m.hasLabel]; !has {
-			return false
-		}
+func (m match) fits(runtime RuntimeVersion, node *corev1.Node) fit {
+	if string(m.runtime) != runtime.Name || !HasLabels(node.Labels, m.labels) {
+		return no
 	}
-	return string(m.runtime) == runtime.Name &&
-		strings.Contains(runtime.Version, m.runtimeVersion) &&
-		strings.Contains(node.Status.NodeInfo.OSImage, m.osImage) &&
-		strings.Contains(node.Status.NodeInfo.KubeletVersion, m.kubeletVersion) &&
-		HasLabels(node.Labels, m.labels)
+	info := node.Status.NodeInfo
+	return min(
+		contains(runtime.Version, m.runtimeVersion),
+		contains(info.OSImage, m.osImage),
+		contains(info.KubeletVersion, m.kubeletVersion),
+		marked(node, m.hasLabel),
+	)
 }
 
-// HasLabels says whether a node's labels have every one of those that are wanted. Wanting none takes every node.
+// contains reports whether a text of a node's status has a part. The kubelet writes nothing, or the word Unknown, for what
+// it cannot find out.
+func contains(told, part string) fit {
+	switch {
+	case strings.Contains(told, part):
+		return yes
+	case told == "" || strings.EqualFold(told, "unknown"):
+		return maybe
+	}
+	return no
+}
+
+// marked reports whether a node has the label by which a distribution marks its nodes. A mark that is missing may have been
+// lost; the labels of an administrator's match have not, they are theirs to give and to take.
+func marked(node *corev1.Node, label string) fit {
+	if _, has := node.Labels[label]; has || label == "" {
+		return yes
+	}
+	return maybe
+}
+
+// HasLabels reports whether a node's labels have every one of those that are wanted. Wanting none takes every node.
 func HasLabels(have map[string]string, want map[string]v1alpha1.LabelValue) bool {
 	for key, value := range want {
 		if got, has := have[key]; !has || got != string(value) {

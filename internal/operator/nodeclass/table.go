@@ -1,6 +1,8 @@
 package nodeclass
 
 import (
+	"errors"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -28,18 +30,36 @@ func NewTable(custom []v1alpha1.NodeClass) Table {
 	return Table{rules: append(added, table...)}
 }
 
-// Class returns the class of a node, or why it has none: then the error is an *Unsupported.
+// Class returns the class of a node. Not knowing changes nothing: a node keeps the class in its label for as long as
+// nothing that it tells speaks against that class. The error is an *Unsupported if the node can have no class, and an
+// *Unknown if it keeps its class although its runtime does not answer.
 func (t Table) Class(node *corev1.Node) (Class, error) {
+	has := node.Labels[contract.NodeClassLabel]
 	runtime, err := supportedRuntime(node)
+	var unknown *Unknown
+	if errors.As(err, &unknown) && (has == "" || !t.mayHave(has, runtime)) {
+		return Class{}, unknown.unsupported()
+	}
 	if err != nil {
 		return Class{}, err
 	}
 	for _, r := range t.rules {
-		if r.fits(runtime, node) {
+		switch r.fits(runtime, node) {
+		case yes:
 			return r.class, nil
+		case maybe:
+			if r.class.Name == has {
+				return r.class, nil
+			}
 		}
 	}
 	return Class{}, unmatched(runtime)
+}
+
+// mayHave reports whether a class can be that of a node of which no more is known than the runtime's name, or not even that.
+func (t Table) mayHave(name string, runtime RuntimeVersion) bool {
+	class, found := t.Lookup(name)
+	return !found || runtime.Name == "" || runtime.Name == string(class.Runtime)
 }
 
 // Names returns the names of the built-in classes, in the table's order.

@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 func node(runtime string, edits ...func(*corev1.Node)) *corev1.Node {
@@ -116,6 +118,8 @@ func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
 		"an unknown runtime": {node("youki://1.0"), v1alpha1.ProblemRuntimeUnsupported, "youki"},
 		"Windows": {node("containerd://2.1.4", func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }),
 			v1alpha1.ProblemOSUnsupported, "windows"},
+		"a virtual node that says Linux": {node("", func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "Linux" }),
+			v1alpha1.ProblemRuntimeUnknown, "container runtime"},
 		"an old containerd":            {node("containerd://1.5.18"), v1alpha1.ProblemRuntimeTooOld, "1.5.18"},
 		"an old CRI-O":                 {node("cri-o://1.20.9"), v1alpha1.ProblemRuntimeTooOld, "1.20.9"},
 		"a CRI-O without version":      {node("cri-o://"), v1alpha1.ProblemRuntimeUnknown, "version"},
@@ -139,6 +143,62 @@ func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
 			}
 			if unsupported.Remedy == "" {
 				t.Error("no remedy")
+			}
+		})
+	}
+}
+
+// What the kubelet cannot find out for a moment is no proof of anything.
+func TestNotKnowingKeepsTheClassThatANodeHas(t *testing.T) {
+	has := func(class string) func(*corev1.Node) { return label(contract.NodeClassLabel, class) }
+	table := NewTable([]v1alpha1.NodeClass{{
+		Name: "pool", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/vendor/containerd.sock",
+		Match: &v1alpha1.NodeMatch{Runtime: "containerd", KubeletVersionContains: "-vendor", NodeLabels: map[string]v1alpha1.LabelValue{"pool": "a"}},
+	}})
+	const unknown, unsupported = "unknown", "unsupported"
+	for name, test := range map[string]struct {
+		node *corev1.Node
+		want string
+	}{
+		"containerd does not answer":            {node("containerd://Unknown", has("containerd")), unknown},
+		"containerd tells an empty version":     {node("containerd://", has("containerd")), unknown},
+		"containerd tells what is no version":   {node("containerd://main", has("containerd")), unknown},
+		"CRI-O does not answer":                 {node("cri-o://Unknown", has("openshift")), unknown},
+		"k3s' containerd does not answer":       {node("containerd://Unknown", has("k3s")), unknown},
+		"the status is empty":                   {&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{contract.NodeClassLabel: "crio"}}}, unknown},
+		"the version has no form":               {node("containerd", has("containerd")), unknown},
+		"the version is endless":                {node("containerd://"+strings.Repeat("1", 500), has("containerd")), unknown},
+		"a class that the table has lost":       {node("containerd://Unknown", has("gone")), unknown},
+		"no class yet":                          {node("containerd://Unknown"), unsupported},
+		"another runtime that does not answer":  {node("cri-o://Unknown", has("containerd")), unsupported},
+		"Docker":                                {node("docker://Unknown", has("containerd")), unsupported},
+		"too old":                               {node("containerd://1.5.18", has("containerd")), unsupported},
+		"Windows":                               {node("containerd://Unknown", has("containerd"), func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "windows" }), unsupported},
+		"the OS image is not told":              {node("containerd://1.7.27", has(Bottlerocket), osImage("")), Bottlerocket},
+		"the OS image is Unknown":               {node("containerd://1.7.27", has(Talos), osImage("Unknown")), Talos},
+		"the OS image is told":                  {node("containerd://1.7.27", has(Bottlerocket)), Containerd},
+		"the OS image of a node without class":  {node("containerd://1.7.27", osImage("")), Containerd},
+		"the OS image of a plain node":          {node("containerd://1.7.27", has(Containerd), osImage("")), Containerd},
+		"the kubelet's version is not told":     {node("containerd://1.7.27", has(K0s), kubelet("")), K0s},
+		"the kubelet's version is told":         {node("containerd://1.7.27", has(K0s)), Containerd},
+		"MicroK8s' mark is lost":                {node("containerd://1.6.36", has(MicroK8s)), MicroK8s},
+		"MicroK8s' mark, another runtime":       {node("cri-o://1.36.3", has(MicroK8s)), CRIO},
+		"OpenShift's mark is lost":              {node("cri-o://1.34.0", has(OpenShift), osImage("CentOS Stream CoreOS 9")), OpenShift},
+		"no mark, another class":                {node("cri-o://1.34.0", has(CRIO), osImage("CentOS Stream CoreOS 9")), CRIO},
+		"an administrator took the label away":  {node("containerd://1.7.27", has("pool"), kubelet("v1.36.2-vendor")), Containerd},
+		"an added class, and a silent kubelet":  {node("containerd://1.7.27", has("pool"), label("pool", "a"), kubelet("")), "pool"},
+		"a runtime of another class is another": {node("cri-o://1.36.3", has(Containerd)), CRIO},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := table.Class(test.node)
+			is := got.Name
+			if errors.As(err, new(*Unknown)) {
+				is = unknown
+			} else if errors.As(err, new(*Unsupported)) {
+				is = unsupported
+			}
+			if is != test.want {
+				t.Errorf("%s (error %v), want %s", is, err, test.want)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package nodeclass
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -30,10 +31,10 @@ type Unsupported struct {
 // Error returns the message and the remedy.
 func (u *Unsupported) Error() string { return u.Message + ". " + u.Remedy }
 
-// supportedRuntime returns the node's runtime, or an *Unsupported.
+// supportedRuntime returns the node's runtime, with an *Unsupported or an *Unknown.
 func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 	info := node.Status.NodeInfo
-	if info.OperatingSystem != "" && info.OperatingSystem != string(corev1.Linux) {
+	if info.OperatingSystem != "" && !strings.EqualFold(info.OperatingSystem, string(corev1.Linux)) {
 		return RuntimeVersion{}, &Unsupported{
 			Reason:  v1alpha1.ProblemOSUnsupported,
 			Message: fmt.Sprintf("The node runs the operating system %s; images can be mounted on Linux nodes only", quoted(info.OperatingSystem)),
@@ -42,10 +43,9 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 	}
 	runtime, err := ParseRuntimeVersion(info.ContainerRuntimeVersion)
 	if err != nil {
-		return RuntimeVersion{}, &Unsupported{
-			Reason:  v1alpha1.ProblemRuntimeUnknown,
+		return RuntimeVersion{}, &Unknown{
 			Message: fmt.Sprintf("The node's status tells no container runtime (containerRuntimeVersion is %s)", quoted(info.ContainerRuntimeVersion)),
-			Remedy:  "If the node is real, check its kubelet; leave virtual nodes out with spec.nodePlugin.nodeSelector.",
+			remedy:  "If the node is real, check its kubelet; leave virtual nodes out with spec.nodePlugin.nodeSelector.",
 		}
 	}
 	switch runtime.Name {
@@ -57,14 +57,14 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 	return runtime, nil
 }
 
-// old returns an *Unsupported for a runtime that is older than the least version or does not tell its own.
+// old returns an *Unsupported for a runtime that is older than the least version, and an *Unknown for one that does not tell
+// its own.
 func old(runtime RuntimeVersion, name, least string) error {
 	found, err := version.ParseGeneric(runtime.Version)
 	if err != nil {
-		return &Unsupported{
-			Reason:  v1alpha1.ProblemRuntimeUnknown,
-			Message: fmt.Sprintf("The node's %s does not tell its version (it says %s)", name, quoted(runtime.Version)),
-			Remedy:  fmt.Sprintf("Use a released %s, version %s or later.", name, least),
+		return &Unknown{
+			Message: fmt.Sprintf("The node's %s does not tell its version (it says %s): it does not answer the kubelet, or is no release", name, quoted(runtime.Version)),
+			remedy:  fmt.Sprintf("If it does not answer, restart it; else use a released %s, version %s or later.", name, least),
 		}
 	}
 	if !found.AtLeast(version.MustParseGeneric(least)) {

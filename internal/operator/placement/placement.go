@@ -50,6 +50,9 @@ type Node struct {
 	Selected bool
 	// Unsupported tells why a selected node has no class; nil if it has one.
 	Unsupported *nodeclass.Unsupported
+	// Unknown tells what a selected node does not tell at present, so that it keeps the class that it has; nil if it tells
+	// everything.
+	Unknown *nodeclass.Unknown
 	// Current is the class in the node's label; empty without a label.
 	Current string
 	// Wanted is the class that the label should have; empty for no label.
@@ -80,7 +83,11 @@ func (p Plan) Of(node *corev1.Node) Node {
 	if p.Table != nil && nodeclass.HasLabels(node.Labels, p.Selector) {
 		out.Selected = true
 		class, err := p.Table.Class(node)
-		if !errors.As(err, &out.Unsupported) {
+		switch {
+		case errors.As(err, &out.Unsupported):
+		case errors.As(err, &out.Unknown):
+			out.Wanted = out.Current
+		default:
 			out.Wanted = class.Name
 		}
 	}

@@ -48,6 +48,12 @@ func TestWantedLabel(t *testing.T) {
 			Node{Selected: true, Current: "containerd", Wanted: "crio"}},
 		"runtime became unsupported": {[]v1alpha1.ImageCSIDriver{managed}, "", node("docker://28.0", "containerd", nil),
 			Node{Selected: true, Current: "containerd", Wanted: ""}},
+		"runtime does not answer": {[]v1alpha1.ImageCSIDriver{managed}, "", node("containerd://Unknown", "containerd", nil),
+			Node{Selected: true, Current: "containerd", Wanted: "containerd"}},
+		"runtime does not answer, no class yet": {[]v1alpha1.ImageCSIDriver{managed}, "", node("containerd://Unknown", "", nil),
+			Node{Selected: true}},
+		"the only driver leaves while the runtime does not answer": {[]v1alpha1.ImageCSIDriver{driver("a", v1alpha1.Removed, nil)}, "a",
+			node("containerd://Unknown", "containerd", nil), Node{Current: "containerd", Wanted: ""}},
 		"fell out of the selection": {
 			[]v1alpha1.ImageCSIDriver{driver("a", v1alpha1.Managed, map[string]v1alpha1.LabelValue{"pool": "b"})}, "",
 			node("containerd://2.1.4", "containerd", nil), Node{Current: "containerd", Wanted: ""}},
@@ -61,10 +67,20 @@ func TestWantedLabel(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := PlanOf(claims.Cluster{Drivers: test.drivers}, test.without).Of(test.node)
-			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Name", "RuntimeVersion", "Unsupported")); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Name", "RuntimeVersion", "Unsupported", "Unknown")); diff != "" {
 				t.Error("(-want +got):\n" + diff)
 			}
 		})
+	}
+}
+
+func TestANodeWhoseRuntimeDoesNotAnswerStaysEligible(t *testing.T) {
+	all := driver("a", v1alpha1.Managed, nil)
+	if got := ByDriver(&all, false).Of(node("containerd://Unknown", "containerd", nil)); got.Unknown == nil || !got.Eligible() {
+		t.Errorf("%+v: want eligible, and told as unknown", got)
+	}
+	if got := ByDriver(&all, false).Of(node("containerd://Unknown", "", nil)); got.Unknown != nil || got.Eligible() {
+		t.Errorf("%+v has no class to keep, and is eligible", got)
 	}
 }
 

@@ -47,7 +47,7 @@ type Rule struct {
 func (r Rule) Of(node *corev1.Node, registered sets.Set[string], pods []*corev1.Pod) (Kind, bool) {
 	place := r.Plan.Of(node)
 	switch {
-	case !place.Settled() || place.Tainted || place.Unsupported != nil:
+	case !place.Settled() || place.Tainted || place.Unsupported != nil || place.Unknown != nil:
 		return Kind{}, false
 	case place.Selected:
 		serves := len(pods) == 1 && registered.HasAll(r.Names...) && r.works(pods[0], place.Current)

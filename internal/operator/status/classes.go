@@ -43,7 +43,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	}
 	for _, node := range seen.Nodes {
 		ready := int32(0)
-		if node.Registered.Has(seen.Driver.Name) {
+		if node.serves(seen.Driver.Name) {
 			ready = 1
 		}
 		add(node.Current, node.RuntimeVersion, 1, ready)

@@ -74,5 +74,8 @@ type Node struct {
 	Ignored string
 }
 
+// serves reports whether a node serves a driver: its kubelet has registered it, and its container runtime answers.
+func (n Node) serves(driver string) bool { return n.Unknown == nil && n.Registered.Has(driver) }
+
 // waiting says that the node's class or the driver's removal waits for a pod.
 func (n Node) waiting() bool { return n.UsedBy != "" }

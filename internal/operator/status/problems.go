@@ -25,7 +25,7 @@ func severity(reason v1alpha1.ProblemReason) int {
 	case v1alpha1.ProblemImagePull, v1alpha1.ProblemCrashing, v1alpha1.ProblemCannotStart,
 		v1alpha1.ProblemUnschedulable:
 		return failure
-	case v1alpha1.ProblemWaiting, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
+	case v1alpha1.ProblemWaiting, v1alpha1.ProblemRuntimeSilent, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
 		v1alpha1.ProblemTaintStays:
 		return delay
 	}
@@ -89,6 +89,8 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin.nodeSelector leaves it out, so it keeps the taint. Take the taint away, or let the selector take the node.", contract.StartupTaint)
 	case !node.Eligible():
 		return v1alpha1.NodeProblem{}, false
+	case node.Unknown != nil:
+		return problem(v1alpha1.ProblemRuntimeSilent, "%s", node.Unknown.Error())
 	case !node.Registered.Has(seen.Driver.Name):
 		return problem(v1alpha1.ProblemNotRegistered, "The kubelet has not registered the driver yet. If this stays, look at the node plugin's pod on the node.")
 	case !node.Registered.HasAll(seen.Names...):

@@ -56,7 +56,7 @@ func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes
 		}
 		_, fails := failing[node.Name]
 		left := deadline - max(0, now.Sub(began))
-		if fails || left <= 0 || !node.Eligible() || node.Registered.Has(seen.Driver.Name) {
+		if fails || left <= 0 || !node.Eligible() || node.serves(seen.Driver.Name) {
 			continue
 		}
 		if nodes++; next == 0 || left < next {

@@ -76,7 +76,7 @@ func count(seen Observation) v1alpha1.NodeCounts {
 			continue
 		}
 		counts.Eligible++
-		if node.Registered.Has(seen.Driver.Name) {
+		if node.serves(seen.Driver.Name) {
 			counts.Ready++
 		}
 	}

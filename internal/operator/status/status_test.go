@@ -240,6 +240,21 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+func TestANodeWhoseRuntimeDoesNotAnswerIsEligibleAndNotReady(t *testing.T) {
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), ready("b"), func(s *Observation) {
+		s.Nodes[1].Unknown = &nodeclass.Unknown{Message: "It says nothing"}
+	}), early)
+	if diff := cmp.Diff(v1alpha1.NodeCounts{Summary: "1/2", Total: 2, Eligible: 2, Ready: 1}, got.Nodes); diff != "" {
+		t.Error("counts (-want +got):\n" + diff)
+	}
+	if len(got.Problems) != 1 || got.Problems[0].Reason != v1alpha1.ProblemRuntimeSilent || got.Problems[0].Node != "b" {
+		t.Errorf("problems %+v", got.Problems)
+	}
+	if class := got.NodeClasses[0]; class.Nodes != 2 || class.Ready != 1 {
+		t.Errorf("class %+v", class)
+	}
+}
+
 func TestProblemsAreSortedBoundedAndSayWhatToDo(t *testing.T) {
 	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(unsupported("a"), withNode("c"), withNode("b"), waiting("d"), withNode("e"),
 		pod("e", "CrashLoopBackOff", "")), early).Problems
