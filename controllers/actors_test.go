@@ -81,6 +81,15 @@ func (c *cluster) runtime(name, runtime string) {
 	}, soon).Should(Succeed())
 }
 
+// ready plays a kubelet that reports, or the node lifecycle controller where none does.
+func (c *cluster) ready(name string, status corev1.ConditionStatus) {
+	c.Helper()
+	node := &corev1.Node{}
+	c.Expect(c.Get(c.ctx, client.ObjectKey{Name: name}, node)).To(Succeed())
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, LastTransitionTime: metav1.Now(), LastHeartbeatTime: metav1.Now()}}
+	c.Expect(c.Status().Update(c.ctx, node)).To(Succeed())
+}
+
 // register plays a kubelet that has registered CSI drivers.
 func (c *cluster) register(node string, drivers ...string) {
 	c.Helper()

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -34,8 +33,9 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	output := render.Render(render.Input{
 		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
 		Existing: seen.existing, Settings: r.Settings,
+		Lacking: r.served.lacks(ctx),
 	})
-	seen.Seccomp = output.Seccomp
+	seen.Seccomp, seen.Costs = output.Seccomp, output.Costs
 	plan, err := r.planRollout(ctx, seen, output.Apply)
 	if err != nil {
 		return 0, err
@@ -48,7 +48,10 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	for _, object := range output.Delete {
 		failures = append(failures, r.delete(ctx, seen, object))
 	}
-	if err := errors.Join(failures...); err != nil {
+	seen.Contests = r.contestsOf(seen)
+	// A node plugin that is replaced takes its form from the DaemonSet, which somebody else may have changed.
+	complete := !slices.ContainsFunc(failures, func(err error) bool { return err != nil })
+	if err := told(failures); err != nil || !complete {
 		return 0, err
 	}
 	return plan.Next, r.replacePods(ctx, plan.Replace)
@@ -56,16 +59,23 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 
 // classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.
 func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []string) {
-	names := sets.New[string]()
+	policies := map[string]sets.Set[nodeclass.SELinuxPolicy]{}
+	add := func(class string, policy nodeclass.SELinuxPolicy) {
+		if policies[class] == nil {
+			policies[class] = sets.New[nodeclass.SELinuxPolicy]()
+		}
+		policies[class].Insert(policy)
+	}
 	for _, node := range seen.Nodes {
-		names.Insert(node.Current)
+		add(node.Current, node.Policy)
 	}
 	for kind := range seen.Quiet {
-		names.Insert(kind.Class)
+		add(kind.Class, kind.Policy)
 	}
-	for name := range names.Delete("") {
+	delete(policies, "")
+	for name, of := range policies {
 		if class, known := seen.Table.Lookup(name); known {
-			classes = append(classes, class)
+			classes = append(classes, class.On(of))
 		} else {
 			unresolved = append(unresolved, name)
 		}
@@ -83,13 +93,22 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 	if live != nil && holds(live, want) {
 		return nil
 	}
+	contents, err := contentsOf(want)
+	if err != nil {
+		return err
+	}
+	if r.putOff(seen, object, live, contents) {
+		return errPutOff
+	}
 	if _, isDaemonSet := live.(*appsv1.DaemonSet); isDaemonSet {
 		// What the rollout decided rests on this version: from an older one, it could take back what it did since.
 		want.SetResourceVersion(live.GetResourceVersion())
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
+		r.served.forget(err)
 		return fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
 	}
+	r.noteApplied(seen, object, live, contents, want)
 	log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
 	return keepDaemonSet(seen, want)
 }

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,6 +52,32 @@ func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
 		c.Expect(c.Delete(c.ctx, daemonSet, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 		c.Eventually(func() bool { return c.exists(daemonSet)() && daemonSet.UID != uid }, soon).Should(BeTrue())
 	})
+}
+
+// Another program that wants the same field is not answered at the speed of the API server.
+func TestAContestedFieldIsPutBackEverMoreSlowlyAndNamesWhoChangesIt(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	fight := func() {
+		daemonSet := daemonSet.DeepCopy()
+		for c.Get(c.ctx, client.ObjectKeyFromObject(daemonSet), daemonSet) == nil {
+			if daemonSet.Spec.Template.Spec.PriorityClassName == "mirrored" {
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			_ = c.Patch(c.ctx, daemonSet, mergePatch(`{"spec": {"template": {"spec": {"priorityClassName": "mirrored"}}}}`), client.FieldOwner("mirror-controller"))
+		}
+	}
+	go fight()
+	c.Eventually(c.condition(driverName, "Degraded"), 4*soon).Should(Equal("True FieldContested"))
+	degraded := meta.FindStatusCondition(c.statusOf(driverName).Conditions, v1alpha1.ConditionDegraded)
+	c.Expect(degraded.Message).To(And(ContainSubstring("mirror-controller"), ContainSubstring(driverName+"-containerd")))
+	before := c.writes.Load()
+	time.Sleep(3 * time.Second)
+	c.Expect(c.writes.Load() - before).To(BeNumerically("<", 6))
 }
 
 func TestFieldsOfOtherOwnersSurvive(t *testing.T) {

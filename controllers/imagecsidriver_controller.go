@@ -60,12 +60,15 @@ type ImageCSIDriverReconciler struct {
 
 	roster   *roster.Roster
 	optional *optionalKinds
+	served   *servedFields
 	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
 	sightings map[string]rollout.Sightings
 	// users of volumes that something waits for.
 	users usersSeen
 	// conflicts in a row, by driver.
 	conflicts map[string]int
+	// contests about the drivers' objects.
+	contests map[objectKey]*contested
 }
 
 var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
@@ -120,7 +123,7 @@ func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
 func (r *ImageCSIDriverReconciler) carryOut(ctx context.Context, seen *observation) (ctrl.Result, error) {
 	switch {
 	case claims.Gone(seen.Driver) && len(seen.existing) == 0:
-		seen.Removal = status.RemovalDone
+		seen.Removal, seen.Lingering = status.RemovalDone, status.Linger(seen.Observation, r.Clock.Now())
 		return ctrl.Result{}, nil
 	case claims.Leaving(seen.Driver):
 		return r.remove(ctx, seen)
@@ -139,7 +142,7 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (
 	labelErr := r.label(ctx, seen)
 	next, applyErr := r.applyObjects(ctx, seen)
 	_, starting := status.Starting(seen.Driver.Status.Conditions, seen.Observation, r.Clock.Now())
-	for _, other := range []time.Duration{seen.recheck, seen.pending, starting} {
+	for _, other := range []time.Duration{seen.recheck, seen.pending, seen.contest, starting} {
 		next = sooner(next, other)
 	}
 	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))

@@ -57,7 +57,7 @@ func (o *observation) take(of roster.Facts) {
 	}
 	o.nodes = append(o.nodes, *of.Node)
 	o.Nodes = append(o.Nodes, status.Node{Node: o.plan.Of(of.Node), Registered: of.Registered,
-		Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)})
+		Silent: status.SilentSince(of.Node), Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)})
 }
 
 // revisions of the driver's DaemonSets, by class.

@@ -21,7 +21,7 @@ func holdsUntyped(live, want *unstructured.Unstructured) bool {
 }
 
 // appliedFields are the fields that the operator has applied, by the server's record; nil if there is none.
-func appliedFields(object *unstructured.Unstructured) *fieldpath.Set {
+func appliedFields(object metav1.Object) *fieldpath.Set {
 	for _, entry := range object.GetManagedFields() {
 		if entry.Manager != string(FieldOwner) || entry.Operation != metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue

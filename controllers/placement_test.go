@@ -101,6 +101,48 @@ func TestANodeKeepsItsClassWhileAPodUsesAVolume(t *testing.T) {
 	c.Expect(c.exists(c.daemonSet("crio"))()).To(BeTrue())
 }
 
+func TestNodesThatRunNoDaemonSetsAndThoseTakenOutNeedNoNodePlugin(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("machine", "containerd://2.1.4")
+	c.node("fargate", "containerd://1.7.27", func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "eks.amazonaws.com/compute-type", Value: "fargate", Effect: corev1.TaintEffectNoSchedule}}
+	})
+	c.node("virtual", "", func(n *corev1.Node) {
+		n.Labels = map[string]string{"type": "virtual-kubelet"}
+		n.Status.NodeInfo.OperatingSystem = "Linux"
+	})
+	c.node("out", "containerd://2.1.4", func(n *corev1.Node) { n.Labels = map[string]string{contract.ExcludeLabel: "true"} })
+	c.node("gpu", "containerd://2.1.4", func(n *corev1.Node) { n.Labels = map[string]string{"pool": "gpu"} })
+	c.register("machine", driverName)
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodePlugin.NodeSelectorTerms = []v1alpha1.NodeSelectorTerm{{MatchExpressions: []v1alpha1.NodeSelectorRequirement{
+			{Key: "pool", Operator: v1alpha1.NodeSelectorNotIn, Values: []v1alpha1.LabelValue{"gpu"}}}}}
+	})
+	c.Eventually(c.counts(driverName), soon).Should(Equal(v1alpha1.NodeCounts{Summary: "1/1", Total: 5, Eligible: 1, Ready: 1, Unsupported: 2}))
+	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
+	c.Expect(c.statusOf(driverName).Unsupported).To(ConsistOf(And(
+		HaveField("Reason", v1alpha1.ProblemNoDaemonSets), HaveField("Nodes", BeEquivalentTo(2)), HaveField("Node", "fargate"))))
+	for _, node := range []string{"fargate", "virtual", "out", "gpu"} {
+		c.Expect(c.classOf(node)()).To(BeEmpty(), node)
+	}
+}
+
+// The operating system's policy counts, not the name of the class that an administrator adds.
+func TestAnAddedClassHasTheSELinuxTypeOfItsNodes(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("rocket", "containerd://1.7.27+bottlerocket", func(n *corev1.Node) {
+		n.Labels = map[string]string{"pool": "gpu"}
+		n.Status.NodeInfo.OSImage = "Bottlerocket OS 1.40.0"
+	})
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodeClasses = []v1alpha1.NodeClass{{Name: "gpu", MountMode: contract.ModeNsenter, RuntimeEndpoint: "unix:///run/containerd/containerd.sock",
+			Match: &v1alpha1.NodeMatch{Runtime: contract.RuntimeContainerd, NodeLabels: map[string]v1alpha1.LabelValue{"pool": "gpu"}}}}
+	})
+	daemonSet := c.daemonSet("gpu")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	c.Expect(daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.SELinuxOptions).To(BeNil())
+}
+
 // The kubelet writes containerd://Unknown while containerd does not answer it.
 func TestARuntimeThatDoesNotAnswerCostsNothing(t *testing.T) {
 	f := served(newCluster(t).start(), 1)

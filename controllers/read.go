@@ -42,6 +42,8 @@ type observation struct {
 	volumes volumeIndex
 	// recheck is when to look again whether pods still use volumes; 0 if nothing waits for that.
 	recheck time.Duration
+	// contest is when an object that somebody else changes again and again has its turn; 0 if there is none.
+	contest time.Duration
 	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
 	byAlias map[string]string
 }

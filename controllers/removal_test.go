@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,6 +60,43 @@ func TestDeletionWaitsAndGoesInOrder(t *testing.T) {
 	}, soon).Should(Equal([]string{metav1.FinalizerDeleteDependents}))
 	c.change(driver, func() { driver.Finalizers = nil }) // The garbage collector's part of a foreground deletion.
 	c.Eventually(c.exists(driver), soon).Should(BeFalse())
+}
+
+// The kubelet alone ends a pod, so on a dead node a node plugin's never ends.
+func TestARemovalNamesADeadNodeAndIgnorePassesOverIt(t *testing.T) {
+	c := newCluster(t).start()
+	for _, name := range []string{"dead", "slow"} {
+		c.node(name, "containerd://2.1.4")
+	}
+	c.ready("slow", corev1.ConditionTrue)
+	c.ready("dead", corev1.ConditionUnknown)
+	c.driver(driverName, impatient)
+	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
+	ours := map[string]string{contract.DriverLabel: driverName}
+	dead := c.pod(namespace, "plugin-dead", "dead", corev1.VolumeSource{}, ours)
+	slow := c.pod(namespace, "plugin-slow", "slow", corev1.VolumeSource{}, ours)
+	for _, plugin := range []*corev1.Pod{dead, slow} {
+		c.Expect(c.Delete(c.ctx, plugin, client.GracePeriodSeconds(1))).To(Succeed()) // The garbage collector's part.
+	}
+	c.deleteDriver(driverName)
+	c.Eventually(c.condition(driverName, "Progressing"), soon).Should(Equal("True StoppingPlugins"))
+	progressing := meta.FindStatusCondition(c.statusOf(driverName).Conditions, v1alpha1.ConditionProgressing)
+	c.Expect(progressing.Message).To(ContainSubstring("2 nodes: dead, slow"))
+	c.Eventually(c.problems(driverName), "30s").Should(Equal([]string{"dead NodePluginNotEnding", "slow NodePluginNotEnding"}))
+	c.Expect(c.statusOf(driverName).Problems[0].Message).To(And(ContainSubstring("kubectl delete node dead"), ContainSubstring("delete pod plugin-dead --force")))
+	c.Expect(c.statusOf(driverName).Problems[1].Message).To(ContainSubstring("kubelet's log"))
+	c.Expect(c.condition(driverName, "Degraded")()).To(Equal("True NodePluginNotEnding"))
+
+	driver := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.VolumesInUse = v1alpha1.VolumesIgnore })
+	c.Eventually(c.problems(driverName), 2*soon).Should(Equal([]string{"slow NodePluginNotEnding"}))
+	c.Consistently(c.exists(driver), quiet).Should(BeTrue(), "while a node plugin ends whose node reports")
+
+	c.endPod(slow)
+	c.Eventually(c.exists(driver), 2*soon).Should(BeFalse())
+	c.Expect(c.exists(csiDriver(driverName))()).To(BeFalse())
+	c.Expect(c.classOf("dead")()).To(BeEmpty())
+	c.Expect(c.exists(dead)()).To(BeTrue())
 }
 
 // Nodes on which all is well are only counted, until it matters which they are.

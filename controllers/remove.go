@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,9 +46,10 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 		return ctrl.Result{RequeueAfter: sooner(seen.recheck, seen.pending)}, errors.Join(err, r.keepUp(ctx, seen))
 	}
 	seen.Removal = status.RemovalStopping
+	seen.Lingering = status.Linger(seen.Observation, r.Clock.Now())
 	stopped, err := r.stop(ctx, seen)
 	if err != nil || !stopped {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: seen.Lingering.Next}, err
 	}
 	if more, err := r.hasPlugins(ctx, seen); err != nil || more {
 		return ctrl.Result{RequeueAfter: r.RecheckPeriod}, err
@@ -100,11 +102,12 @@ func stageOf(driver *v1alpha1.ImageCSIDriver) status.Removal {
 	}
 }
 
-// stop deletes the DaemonSets and says whether they and their pods are gone. Their deletion events lead here again.
+// stop deletes the DaemonSets and reports whether they and their pods are gone, but for the pods that are passed over. Their
+// deletion events lead here again.
 func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (stopped bool, err error) {
 	ctx, span := r.phase(ctx, "stop")
 	defer end(span, &err)
-	stopped = len(seen.DaemonSets) == 0 && len(seen.Pods) == 0
+	stopped = len(seen.DaemonSets) == 0 && len(seen.Pods) == seen.Lingering.Abandoned.Len()
 	var failures []error
 	for _, object := range seen.existing {
 		if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
@@ -117,16 +120,21 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) 
 // hasPlugins asks the API server itself whether a driver has DaemonSets or pods of them. What the cache lacks, it may only
 // not have seen; after this, nobody looks for them again.
 func (r *ImageCSIDriverReconciler) hasPlugins(ctx context.Context, seen *observation) (bool, error) {
-	for _, list := range []client.ObjectList{&appsv1.DaemonSetList{}, &corev1.PodList{}} {
+	var (
+		daemonSets appsv1.DaemonSetList
+		pods       corev1.PodList
+	)
+	// One more than what is passed over is enough to know.
+	most := int64(seen.Lingering.Abandoned.Len() + 1)
+	for _, list := range []client.ObjectList{&daemonSets, &pods} {
 		if err := r.Direct.List(ctx, list, client.InNamespace(r.Settings.Namespace),
-			client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}, client.Limit(1)); err != nil {
+			client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}, client.Limit(most)); err != nil {
 			return false, fmt.Errorf("make sure that the node plugins have ended (%T): %w", list, err)
 		}
-		if meta.LenList(list) > 0 {
-			return true, nil
-		}
 	}
-	return false, nil
+	return len(daemonSets.Items) > 0 || slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
+		return !seen.Lingering.Abandoned.Has(pod.Name)
+	}), nil
 }
 
 // cleanUp removes everything but the finalizer.

@@ -1,6 +1,9 @@
 package controllers_test
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -64,6 +67,9 @@ func TestValidation(t *testing.T) {
 		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
+	terms := func(text string) string {
+		return "spec: {nodePlugin: {nodeSelectorTerms: [{matchExpressions: [" + text + "]}]}}"
+	}
 	providers := func(text string) string { return "spec: {credentials: {providers: {" + text + "}}}" }
 	tests := map[string]struct {
 		name    string // of the object; default: a good one
@@ -86,6 +92,14 @@ func TestValidation(t *testing.T) {
 		"selector":                  {text: "spec: {nodePlugin: {nodeSelector: {pool: a}}}"},
 		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
 		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
+
+		"selector that says not": {text: terms("{key: pool, operator: NotIn, values: [gpu, edge]}, {key: type, operator: DoesNotExist}")},
+		"not in nothing":         {text: terms("{key: pool, operator: NotIn}"), refused: "operators In and NotIn need values"},
+		"in an empty list":       {text: terms("{key: pool, operator: In, values: []}"), refused: "operators In and NotIn need values"},
+		"exists with a value":    {text: terms("{key: pool, operator: Exists, values: [a]}"), refused: "Exists and DoesNotExist take none"},
+		"greater than":           {text: terms("{key: pool, operator: Gt, values: ['1']}"), refused: "Unsupported value"},
+		"term on our own label":  {text: terms("{key: imagecsi.dev/node-class, operator: Exists}"), refused: "labels under imagecsi.dev/ are set by the operator"},
+		"term of nothing":        {text: terms(""), refused: "should have at least 1 items"},
 
 		"allowed images":         {text: "spec: {security: {allowedImages: [docker.io/library/busybox, localhost/a, r.example:5000/x/, r.example/]}}"},
 		"an image's tag":         {text: "spec: {security: {allowedImages: ['docker.io/library/busybox:1']}}", refused: allowedRule},
@@ -183,4 +197,26 @@ func TestValidation(t *testing.T) {
 			g.Expect(err.Error()).To(ContainSubstring(test.refused))
 		})
 	}
+}
+
+// The page has settings to paste for distributions whose paths are elsewhere.
+func TestTheSettingsOfTheOperatorsPageAreAccepted(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "operator.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	c := newCluster(t)
+	classes := 0
+	for _, block := range blocks {
+		if !strings.HasPrefix(strings.TrimSpace(block[1]), "spec:") {
+			continue
+		}
+		if strings.Contains(block[1], "nodeClasses:") {
+			classes++
+		}
+		c.Expect(c.create("page.example.com", block[1])).To(Succeed(), block[1])
+		c.deleteDriver("page.example.com")
+	}
+	c.Expect(classes).To(BeNumerically(">=", 6), "blocks with node classes")
 }

@@ -40,6 +40,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
 	}
+	r.served = newServedFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock)
 	controller, err := ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
 		WithOptions(backoff()).

@@ -48,6 +48,14 @@ type NodePlugin struct {
 	// +optional
 	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 
+	// nodeSelectorTerms restricts the nodes further: to those that fit at least one of these terms. It can say "not", as in
+	// key: pool, operator: NotIn, values: [gpu]. What holds for nodeSelector holds for it, too. To leave out one node, set its
+	// label imagecsi.dev/exclude.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=atomic
+	// +optional
+	NodeSelectorTerms []NodeSelectorTerm `json:"nodeSelectorTerms,omitempty"`
+
 	// priorityClassName of the node plugin's pods.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -74,6 +82,47 @@ type NodePlugin struct {
 	// +optional
 	CompatibilityMetrics CompatibilityMetrics `json:"compatibilityMetrics,omitempty"`
 }
+
+// NodeSelectorTerm is a set of requirements on a node, as in the node affinity of pods.
+type NodeSelectorTerm struct {
+	// matchExpressions are requirements on the node's labels, all of which have to hold.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	MatchExpressions []NodeSelectorRequirement `json:"matchExpressions"`
+}
+
+// NodeSelectorRequirement is a requirement on one label of a node.
+// +kubebuilder:validation:XValidation:rule="self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0",message="operators In and NotIn need values, Exists and DoesNotExist take none"
+type NodeSelectorRequirement struct {
+	// key of the label.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('imagecsi.dev/')",message="labels under imagecsi.dev/ are set by the operator and cannot select nodes"
+	Key string `json:"key"`
+
+	// operator says what has to hold. In: the label has one of the values. NotIn: it has none of them, or is not there.
+	// Exists, DoesNotExist: whether it is there.
+	Operator NodeSelectorOperator `json:"operator"`
+
+	// values of the label, for In and NotIn.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	Values []LabelValue `json:"values,omitempty"`
+}
+
+// NodeSelectorOperator says what has to hold for a label.
+// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
+type NodeSelectorOperator string
+
+// The operators.
+const (
+	NodeSelectorIn           NodeSelectorOperator = "In"
+	NodeSelectorNotIn        NodeSelectorOperator = "NotIn"
+	NodeSelectorExists       NodeSelectorOperator = "Exists"
+	NodeSelectorDoesNotExist NodeSelectorOperator = "DoesNotExist"
+)
 
 // SeccompProfile says which system calls the node plugin may make.
 // +kubebuilder:validation:Enum=RuntimeDefault;Narrow

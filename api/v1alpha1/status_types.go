@@ -68,7 +68,7 @@ type NodeCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Total int32 `json:"total"`
 
-	// eligible is the number of nodes that can serve the driver: spec.nodePlugin.nodeSelector selects them and
+	// eligible is the number of nodes that can serve the driver: spec.nodePlugin's selectors take them and
 	// their container runtime is supported. A node that the driver has left in a removal does not count.
 	// +kubebuilder:validation:Minimum=0
 	Eligible int32 `json:"eligible"`
@@ -253,6 +253,8 @@ const (
 	ProblemNotReady ProblemReason = "NodePluginNotReady"
 	// ProblemUnschedulable: the node plugin's pod does not fit on the node.
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
+	// ProblemNotEnding: the node plugin's pod, for which a removal waits, does not end.
+	ProblemNotEnding ProblemReason = "NodePluginNotEnding"
 	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
 	ProblemWaiting ProblemReason = "WaitingForVolumes"
 	// ProblemRuntimeSilent: the container runtime of a node that has a class does not answer the kubelet.
@@ -269,6 +271,8 @@ const (
 	ProblemRuntimeUnsupported ProblemReason = "RuntimeUnsupported"
 	// ProblemRuntimeUnknown: the node does not say which container runtime it has.
 	ProblemRuntimeUnknown ProblemReason = "RuntimeUnknown"
+	// ProblemNoDaemonSets: the node runs no pods of DaemonSets: AWS Fargate, virtual kubelets.
+	ProblemNoDaemonSets ProblemReason = "NodeRunsNoDaemonSets"
 	// ProblemOSUnsupported: the node does not run Linux.
 	ProblemOSUnsupported ProblemReason = "OSUnsupported"
 )

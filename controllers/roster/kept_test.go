@@ -23,7 +23,8 @@ func fatNode() *corev1.Node {
 			ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24", ProviderID: "x", Taints: []corev1.Taint{
-			{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}, {Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute}}},
+			{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}, {Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute},
+			{Key: "virtual-kubelet.io/provider", Value: "azure", Effect: corev1.TaintEffectNoSchedule}}},
 		Status: corev1.NodeStatus{
 			Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")},
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
@@ -38,7 +39,8 @@ func TestOfANodeOnlyWhatIsReadIsKept(t *testing.T) {
 	got, err := KeepNode(fatNode())
 	want := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}, CreationTimestamp: metav1.Unix(1000, 0)},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute}}},
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute},
+			{Key: "virtual-kubelet.io/provider", Value: "azure", Effect: corev1.TaintEffectNoSchedule}}},
 		Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(2000, 0)}},
 			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.1.4", OSImage: "Debian"},

@@ -10,9 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
-// node is a node's name, age, labels, taints of ours and software, and whether its kubelet reports.
+// node is a node's name, age, labels, the taints that are ours or mark it as virtual, software, and whether its kubelet reports.
 type node struct {
 	kept
 	taints []corev1.Taint
@@ -35,7 +36,7 @@ func KeepNode(object any) (any, error) {
 	})}
 	out.Labels, out.CreationTimestamp = internedLabels(in.Labels, in.Name), in.CreationTimestamp
 	for _, taint := range in.Spec.Taints {
-		if strings.HasPrefix(taint.Key, contract.Prefix) {
+		if strings.HasPrefix(taint.Key, contract.Prefix) || nodeclass.IsVirtualTaint(taint.Key) {
 			out.taints = append(out.taints, taint)
 		}
 	}

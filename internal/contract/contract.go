@@ -17,6 +17,10 @@ const (
 	// NodeClassLabel is the node label whose value is the node's class; the DaemonSets select it.
 	NodeClassLabel = Prefix + "node-class"
 
+	// ExcludeLabel is the node label by which an administrator leaves a node out, whatever the selectors say; with any value
+	// but "false". The operator never sets it.
+	ExcludeLabel = Prefix + "exclude"
+
 	// StartupTaint is the key of the taint that an administrator may give new nodes, so that no pod arrives before the
 	// drivers do. The operator takes it away, and never adds it.
 	StartupTaint = Prefix + "driver-not-ready"

@@ -123,14 +123,15 @@ func (c Cluster) checkPlacement(driver, other *v1alpha1.ImageCSIDriver) *Refusal
 	}
 	return &Refusal{
 		Reason: ReasonPlacementConflict,
-		Message: fmt.Sprintf("spec.nodeClasses or spec.nodePlugin.nodeSelector differs from that of the older ImageCSIDriver %s, "+
+		Message: fmt.Sprintf("spec.nodeClasses, spec.nodePlugin.nodeSelector or nodeSelectorTerms differs from that of the older ImageCSIDriver %s, "+
 			"but a node has one class for all drivers. Give both objects the same values; until then nothing of this driver is changed.", other.Name),
 	}
 }
 
 func samePlacement(a, b *v1alpha1.ImageCSIDriver) bool {
 	return equality.Semantic.DeepEqual(a.Spec.NodeClasses, b.Spec.NodeClasses) &&
-		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelector, b.Spec.NodePlugin.NodeSelector)
+		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelector, b.Spec.NodePlugin.NodeSelector) &&
+		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelectorTerms, b.Spec.NodePlugin.NodeSelectorTerms)
 }
 
 // places says that a driver is managed and not refused. It looks at older drivers only, so it ends.

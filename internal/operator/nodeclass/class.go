@@ -24,6 +24,8 @@ type Class struct {
 	StorageRoot string
 	// RunRoot is the directory of the image store's run-time state; empty when the runtime has none of its own.
 	RunRoot string
+	// Policy is whose SELinux policy the nodes have.
+	Policy SELinuxPolicy
 }
 
 // RuntimeDir is the directory of the runtime's socket. Mounting the directory, not the socket, lets the node plugin
@@ -48,7 +50,7 @@ const (
 
 // builtin returns a class of this package's table with the values that hold for most nodes with the runtime.
 func builtin(name string, runtime v1alpha1.Runtime) Class {
-	class := Class{Name: name, Runtime: runtime, KubeletRoot: defaultKubeletRoot}
+	class := Class{Name: name, Runtime: runtime, KubeletRoot: defaultKubeletRoot, Policy: PolicyCommon}
 	if runtime == contract.RuntimeCRIO {
 		class.MountMode = contract.ModeBidirectional
 		class.RuntimeEndpoint = crioEndpoint
@@ -95,6 +97,11 @@ func builtins() []rule {
 		class.Name = name
 		return class
 	}
+	confined := func(name string) Class {
+		class := named(name)
+		class.Policy = PolicyOwn
+		return class
+	}
 	return []rule{
 		{
 			class: builtin(OpenShift, contract.RuntimeCRIO),
@@ -108,8 +115,8 @@ func builtins() []rule {
 			anyOf: []match{{runtime: contract.RuntimeCRIO}},
 		},
 		{
-			class: named(Bottlerocket),
-			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Bottlerocket"}},
+			class: confined(Bottlerocket),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: bottlerocketOS}},
 		},
 		{
 			class: named(RKE2).with(rancherEndpoint, defaultKubeletRoot, "/var/lib/rancher/rke2/agent/containerd"),
@@ -121,7 +128,7 @@ func builtins() []rule {
 		},
 		{
 			class: named(K0s).with("/run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd"),
-			anyOf: []match{{runtime: contract.RuntimeContainerd, kubeletVersion: "+k0s"}},
+			anyOf: []match{{runtime: contract.RuntimeContainerd, plain: true, kubeletVersion: "+k0s"}},
 		},
 		{
 			class: named(MicroK8s).with("/var/snap/microk8s/common/run/containerd.sock",
@@ -129,8 +136,8 @@ func builtins() []rule {
 			anyOf: []match{{runtime: contract.RuntimeContainerd, hasLabel: "microk8s.io/cluster"}},
 		},
 		{
-			class: named(Talos),
-			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: "Talos ("}},
+			class: confined(Talos),
+			anyOf: []match{{runtime: contract.RuntimeContainerd, osImage: talosOS}},
 		},
 		{
 			class: named(Flatcar),

@@ -1,6 +1,7 @@
 package nodeclass
 
 import (
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,11 +19,15 @@ type rule struct {
 type match struct {
 	runtime        v1alpha1.Runtime
 	runtimeVersion string // text in the version of status.nodeInfo.containerRuntimeVersion
+	plain          bool   // that version is a release's, without what a packager adds
 	osImage        string // text in status.nodeInfo.osImage
 	kubeletVersion string // text in status.nodeInfo.kubeletVersion
 	hasLabel       string // a label key, whatever its value
 	labels         map[string]v1alpha1.LabelValue
 }
+
+// unknownText is what the kubelet writes for what it cannot find out.
+const unknownText = "Unknown"
 
 // fit is an answer to the question whether a node fits a match.
 type fit int
@@ -49,6 +54,7 @@ func (m match) fits(runtime RuntimeVersion, node *corev1.Node) fit {
 	info := node.Status.NodeInfo
 	return min(
 		contains(runtime.Version, m.runtimeVersion),
+		released(runtime.Version, m.plain),
 		contains(info.OSImage, m.osImage),
 		contains(info.KubeletVersion, m.kubeletVersion),
 		marked(node, m.hasLabel),
@@ -61,7 +67,23 @@ func contains(told, part string) fit {
 	switch {
 	case strings.Contains(told, part):
 		return yes
-	case told == "" || strings.EqualFold(told, "unknown"):
+	case told == "" || strings.EqualFold(told, unknownText):
+		return maybe
+	}
+	return no
+}
+
+// release is a version as a project itself gives it. Those who package a runtime append theirs: 1.7.27-0ubuntu1~22.04.1,
+// 1.6.20~ds1.
+var release = regexp.MustCompile(`^v?[0-9]+([.][0-9]+)+(-(alpha|beta|rc)[.0-9]*)?$`)
+
+// released reports whether a version is a release's, if that is asked for. k0s builds the containerd that it brings from
+// the project's own tags.
+func released(version string, asked bool) fit {
+	switch {
+	case !asked || release.MatchString(version):
+		return yes
+	case version == "" || strings.EqualFold(version, unknownText):
 		return maybe
 	}
 	return no

@@ -101,7 +101,9 @@ func add(in v1alpha1.NodeClass) rule {
 	if in.Match != nil {
 		m = *in.Match
 	}
-	return rule{class: change(builtin(in.Name, m.Runtime), in), anyOf: []match{customMatch(m)}}
+	class := change(builtin(in.Name, m.Runtime), in)
+	class.Policy = policyOf(customMatch(m))
+	return rule{class: class, anyOf: []match{customMatch(m)}}
 }
 
 // change sets in a class what the administrator has set.

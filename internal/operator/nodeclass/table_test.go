@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -39,18 +40,80 @@ func label(key, value string) func(*corev1.Node) {
 	return func(n *corev1.Node) { n.Labels[key] = value }
 }
 
+func taint(key, value string) func(*corev1.Node) {
+	return func(n *corev1.Node) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoSchedule})
+	}
+}
+
+// Other values of the same keys are those of machines.
+func TestMachinesAreNotTakenForVirtualNodes(t *testing.T) {
+	for name, edit := range map[string]func(*corev1.Node){
+		"EKS Auto Mode":   label("eks.amazonaws.com/compute-type", "auto"),
+		"EKS hybrid node": label("eks.amazonaws.com/compute-type", "hybrid"),
+		"a label type":    label("type", "worker"),
+		"an instance":     label("node.kubernetes.io/instance-type", "m5.large"),
+		"another taint":   taint("dedicated", "fargate"),
+		"a taint of Auto": taint("eks.amazonaws.com/compute-type", "auto"),
+	} {
+		if got, err := NewTable(nil).Class(node("containerd://2.1.4", edit)); err != nil || got.Name != Containerd {
+			t.Errorf("%s: class %q, error %v", name, got.Name, err)
+		}
+	}
+}
+
+func TestTheSELinuxPolicyFollowsTheOperatingSystem(t *testing.T) {
+	for image, want := range map[string]SELinuxPolicy{
+		"Bottlerocket OS 1.40.0 (aws-k8s-1.33)":              PolicyOwn,
+		"Bottlerocket (EKS Auto, Standard) 2025.9.1":         PolicyOwn,
+		"Talos (v1.12.1)":                                    PolicyOwn,
+		"Fedora Linux 43":                                    PolicyCommon,
+		"Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)": PolicyCommon,
+		"":        PolicyUnknown,
+		"Unknown": PolicyUnknown,
+	} {
+		if got := PolicyOf(node("containerd://2.1.4", osImage(image))); got != want {
+			t.Errorf("%q: %q, want %q", image, got, want)
+		}
+	}
+	added := func(image string) Class {
+		return NewTable([]v1alpha1.NodeClass{{Name: "gpu", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/containerd/containerd.sock",
+			Match: &v1alpha1.NodeMatch{Runtime: "containerd", OSImageContains: image}}}).mustLookup(t, "gpu")
+	}
+	for image, want := range map[string]SELinuxPolicy{"": PolicyCommon, "Bottlerocket": PolicyOwn, "Bottlerocket OS 1.40": PolicyOwn, "Talos": PolicyOwn, "Fedora": PolicyCommon} {
+		if got := added(image).Policy; got != want {
+			t.Errorf("a class for %q has policy %q, want %q", image, got, want)
+		}
+	}
+	for name, test := range map[string]struct {
+		nodes sets.Set[SELinuxPolicy]
+		want  SELinuxPolicy
+	}{
+		"no node tells":     {sets.New(PolicyUnknown), PolicyCommon},
+		"one of them":       {sets.New(PolicyUnknown, PolicyCommon, PolicyOwn), PolicyOwn},
+		"nodes of the kind": {sets.New(PolicyCommon), PolicyCommon},
+	} {
+		if got := added("").On(test.nodes).Policy; got != test.want {
+			t.Errorf("%s: policy %q, want %q", name, got, test.want)
+		}
+	}
+	if got := NewTable(nil).mustLookup(t, Bottlerocket).On(sets.New(PolicyUnknown)).Policy; got != PolicyOwn {
+		t.Errorf("Bottlerocket that does not tell its name has policy %q", got)
+	}
+}
+
 func TestNodesFindTheirBuiltInClass(t *testing.T) {
 	tests := map[string]struct {
 		node *corev1.Node
 		want Class
 	}{
 		"kubeadm with containerd": {node("containerd://2.1.4"), Class{"containerd", "containerd", "Nsenter",
-			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyCommon}},
 		"Bottlerocket": {node("containerd://1.7.27+bottlerocket", osImage("Bottlerocket OS 1.40.0 (aws-k8s-1.33)")),
 			Class{"bottlerocket", "containerd", "Nsenter",
-				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyOwn}},
 		"k3s": {node("containerd://2.1.4-k3s1", kubelet("v1.34.1+k3s1")), Class{"k3s", "containerd", "Nsenter",
-			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", ""}},
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", "", PolicyCommon}},
 		"k3s whose containerd is of a branch": {node("containerd://2.0.5-k3s1.32", kubelet("v1.32.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
 		"k3s that hides its kubelet's name":   {node("containerd://2.1.4-k3s1"), NewTable(nil).mustLookup(t, K3s)},
 		"k3s with a containerd of its own":    {node("containerd://2.1.4", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, Containerd)},
@@ -58,30 +121,32 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 			osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")), NewTable(nil).mustLookup(t, Flatcar)},
 		"k3s with CRI-O": {node("cri-o://1.34.0", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, CRIO)},
 		"RKE2": {node("containerd://2.1.4-k3s2", kubelet("v1.34.1+rke2r1")), Class{"rke2", "containerd", "Nsenter",
-			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/rke2/agent/containerd", ""}},
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/rke2/agent/containerd", "", PolicyCommon}},
 		"RKE2 with a containerd of its own": {node("containerd://2.1.4", kubelet("v1.34.1+rke2r1")), NewTable(nil).mustLookup(t, Containerd)},
 		"k0s": {node("containerd://1.7.27", kubelet("v1.33.2+k0s")), Class{"k0s", "containerd", "Nsenter",
-			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", ""}},
+			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", "", PolicyCommon}},
+		"k0s with Ubuntu's containerd": {node("containerd://1.7.27-0ubuntu1~22.04.1", kubelet("v1.33.2+k0s")), NewTable(nil).mustLookup(t, Containerd)},
+		"k0s of a release candidate":   {node("containerd://2.1.0-rc.1", kubelet("v1.33.2+k0s")), NewTable(nil).mustLookup(t, K0s)},
 		"Talos": {node("containerd://2.1.4", osImage("Talos (v1.12.1)")), Class{"talos", "containerd", "Nsenter",
-			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", ""}},
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyOwn}},
 		"Flatcar": {node("containerd://2.0.4", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")),
 			Class{"flatcar", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
-				"/var/lib/containerd", ""}},
+				"/var/lib/containerd", "", PolicyCommon}},
 		"k3s on Flatcar": {node("containerd://2.1.4-k3s1", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)"),
 			kubelet("v1.33.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
 		"GKE": {node("containerd://2.0.6", osImage("Container-Optimized OS from Google"), kubelet("v1.33.5-gke.1080000")),
 			Class{"cos", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
-				"/var/lib/containerd", ""}},
+				"/var/lib/containerd", "", PolicyCommon}},
 		"MicroK8s": {node("containerd://1.6.36", label("microk8s.io/cluster", "true")), Class{"microk8s", "containerd",
 			"Nsenter", "unix:///var/snap/microk8s/common/run/containerd.sock",
-			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", ""}},
+			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", "", PolicyCommon}},
 		"CRI-O": {node("cri-o://1.36.3"), Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
-			"/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage"}},
+			"/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", PolicyCommon}},
 		"OpenShift by label": {node("cri-o://1.34.0", label("node.openshift.io/os_id", "rhel")), Class{"openshift", "cri-o",
-			"Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage"}},
+			"Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", PolicyCommon}},
 		"OpenShift by OS image": {node("cri-o://1.34.0", osImage("Red Hat Enterprise Linux CoreOS 9.6.20250826-1 (Plow)")),
 			Class{"openshift", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet",
-				"/var/lib/containers/storage", "/run/containers/storage"}},
+				"/var/lib/containers/storage", "/run/containers/storage", PolicyCommon}},
 		"the oldest CRI-O":    {node("cri-o://1.21.0"), NewTable(nil).mustLookup(t, CRIO)},
 		"CRI-O in the making": {node("cri-o://1.37.0-dev"), NewTable(nil).mustLookup(t, CRIO)},
 		"a release candidate": {node("containerd://v2.3.0-rc.1"), NewTable(nil).mustLookup(t, Containerd)},
@@ -120,6 +185,20 @@ func TestUnsupportedNodesTellWhyAndWhatToDo(t *testing.T) {
 			v1alpha1.ProblemOSUnsupported, "windows"},
 		"a virtual node that says Linux": {node("", func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "Linux" }),
 			v1alpha1.ProblemRuntimeUnknown, "container runtime"},
+		"AWS Fargate by its label": {node("containerd://1.7.27", label("eks.amazonaws.com/compute-type", "fargate")),
+			v1alpha1.ProblemNoDaemonSets, "AWS Fargate"},
+		"AWS Fargate by its taint": {node("containerd://1.7.27", taint("eks.amazonaws.com/compute-type", "fargate")),
+			v1alpha1.ProblemNoDaemonSets, "AWS Fargate"},
+		"an AKS virtual node": {node("", label("type", "virtual-kubelet"), func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "Linux" }),
+			v1alpha1.ProblemNoDaemonSets, "type=virtual-kubelet"},
+		"a virtual kubelet by its taint": {node("containerd://1.7.27", taint("virtual-kubelet.io/provider", "azure")),
+			v1alpha1.ProblemNoDaemonSets, "virtual-kubelet.io/provider=azure"},
+		"a virtual Windows node": {node("", label("type", "virtual-kubelet"), func(n *corev1.Node) { n.Status.NodeInfo.OperatingSystem = "Windows" }),
+			v1alpha1.ProblemNoDaemonSets, "virtual kubelet"},
+		"Liqo":                         {node("containerd://1.7.27", label("liqo.io/type", "virtual-node")), v1alpha1.ProblemNoDaemonSets, "Liqo"},
+		"Alibaba Cloud":                {node("containerd://1.7.27", taint("k8s.aliyun.com/vnode", "true")), v1alpha1.ProblemNoDaemonSets, "Alibaba"},
+		"Tencent Cloud":                {node("containerd://1.7.27", taint("eks.tke.cloud.tencent.com/eklet", "")), v1alpha1.ProblemNoDaemonSets, "Tencent"},
+		"Oracle":                       {node("containerd://1.7.27", label("node-role.kubernetes.io/virtual-node", "")), v1alpha1.ProblemNoDaemonSets, "Oracle"},
 		"an old containerd":            {node("containerd://1.5.18"), v1alpha1.ProblemRuntimeTooOld, "1.5.18"},
 		"an old CRI-O":                 {node("cri-o://1.20.9"), v1alpha1.ProblemRuntimeTooOld, "1.20.9"},
 		"a CRI-O without version":      {node("cri-o://"), v1alpha1.ProblemRuntimeUnknown, "version"},
@@ -214,7 +293,7 @@ func TestAnAddedClassComesBeforeTheBuiltInOnes(t *testing.T) {
 
 	got, err := table.Class(node("containerd://2.0.4", fedora, label("pool", "a")))
 	want := Class{"fedora", "containerd", "Nsenter", "unix:///run/docker/libcontainerd/containerd.sock",
-		"/var/lib/kubelet", "/var/lib/containerd", ""}
+		"/var/lib/kubelet", "/var/lib/containerd", "", PolicyCommon}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}
@@ -239,7 +318,7 @@ func TestAnOverrideKeepsWhatItDoesNotSet(t *testing.T) {
 	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage", RunRoot: "/data/run"}})
 	got, err := table.Class(node("cri-o://1.36.3"))
 	want := Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
-		"/data/kubelet", "/data/storage", "/data/run"}
+		"/data/kubelet", "/data/storage", "/data/run", PolicyCommon}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}

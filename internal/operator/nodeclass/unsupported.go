@@ -33,6 +33,9 @@ func (u *Unsupported) Error() string { return u.Message + ". " + u.Remedy }
 
 // supportedRuntime returns the node's runtime, with an *Unsupported or an *Unknown.
 func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
+	if err := virtual(node); err != nil {
+		return RuntimeVersion{}, err
+	}
 	info := node.Status.NodeInfo
 	if info.OperatingSystem != "" && !strings.EqualFold(info.OperatingSystem, string(corev1.Linux)) {
 		return RuntimeVersion{}, &Unsupported{
@@ -45,7 +48,7 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 	if err != nil {
 		return RuntimeVersion{}, &Unknown{
 			Message: fmt.Sprintf("The node's status tells no container runtime (containerRuntimeVersion is %s)", quoted(info.ContainerRuntimeVersion)),
-			remedy:  "If the node is real, check its kubelet; leave virtual nodes out with spec.nodePlugin.nodeSelector.",
+			remedy:  "If the node is real, check its kubelet; leave a virtual node out with the label " + contract.ExcludeLabel + ".",
 		}
 	}
 	switch runtime.Name {

@@ -16,8 +16,8 @@ import (
 type Plan struct {
 	// Table finds a node's class; nil if no driver wants node plugins.
 	Table *nodeclass.Table
-	// Selector restricts the nodes to those with these labels.
-	Selector map[string]v1alpha1.LabelValue
+	// Selector is a spec.nodePlugin, whose selectors restrict the nodes.
+	Selector v1alpha1.NodePlugin
 	// Hold keeps a label that no driver wants any more, because another driver's node plugins stay for now.
 	Hold bool
 }
@@ -39,7 +39,7 @@ func PlanOf(all claims.Cluster, without string) Plan {
 // ByDriver returns the plan of a single driver.
 func ByDriver(driver *v1alpha1.ImageCSIDriver, hold bool) Plan {
 	table := nodeclass.NewTable(driver.Spec.NodeClasses)
-	return Plan{Table: &table, Selector: driver.Spec.NodePlugin.NodeSelector, Hold: hold}
+	return Plan{Table: &table, Selector: driver.Spec.NodePlugin, Hold: hold}
 }
 
 // Node is a node's place.
@@ -59,6 +59,8 @@ type Node struct {
 	Wanted string
 	// Tainted says that the node has the startup taint.
 	Tainted bool
+	// Policy is whose SELinux policy the node has.
+	Policy nodeclass.SELinuxPolicy
 	// RuntimeVersion is the node's status.nodeInfo.containerRuntimeVersion.
 	RuntimeVersion string
 }
@@ -78,9 +80,10 @@ func (p Plan) Of(node *corev1.Node) Node {
 		Name:           node.Name,
 		Current:        node.Labels[contract.NodeClassLabel],
 		Tainted:        slices.ContainsFunc(node.Spec.Taints, IsStartupTaint),
+		Policy:         nodeclass.PolicyOf(node),
 		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
 	}
-	if p.Table != nil && nodeclass.HasLabels(node.Labels, p.Selector) {
+	if p.Table != nil && selects(p.Selector, node) {
 		out.Selected = true
 		class, err := p.Table.Class(node)
 		switch {

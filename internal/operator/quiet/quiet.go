@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
@@ -16,6 +17,8 @@ type Kind struct {
 	Class string
 	// RuntimeVersion of a node with a class: its status.nodeInfo.containerRuntimeVersion.
 	RuntimeVersion string
+	// Policy is whose SELinux policy a node with a class has.
+	Policy nodeclass.SELinuxPolicy
 }
 
 // Counts are the numbers of quiet nodes.
@@ -51,7 +54,7 @@ func (r Rule) Of(node *corev1.Node, registered sets.Set[string], pods []*corev1.
 		return Kind{}, false
 	case place.Selected:
 		serves := len(pods) == 1 && registered.HasAll(r.Names...) && r.works(pods[0], place.Current)
-		return Kind{Class: place.Current, RuntimeVersion: place.RuntimeVersion}, serves
+		return Kind{Class: place.Current, RuntimeVersion: place.RuntimeVersion, Policy: place.Policy}, serves
 	}
 	return Kind{}, place.Current == "" && len(pods) == 0
 }

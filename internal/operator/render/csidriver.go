@@ -14,10 +14,13 @@ import (
 const ephemeralProfileLabel = "security.openshift.io/csi-ephemeral-volume-profile"
 
 // csiDriver tells the kubelet how to treat the volumes of one of the driver's names.
-func csiDriver(driver *v1alpha1.ImageCSIDriver, name string) *storagev1.CSIDriver {
+func csiDriver(driver *v1alpha1.ImageCSIDriver, name string, lacking Lacking) *storagev1.CSIDriver {
 	objectLabels := labels(driver)
 	objectLabels[ephemeralProfileLabel] = "restricted"
 	requests := tokenRequests(driver)
+	if lacking.Has(TokensInSecrets()) {
+		requests = nil // The tokens would come among the volume's attributes, which are logged.
+	}
 	var inSecrets *bool // may be set with token requests only
 	if len(requests) > 0 {
 		// Among the secrets, tokens stay out of logs, and no user can put one there in the kubelet's name.
@@ -30,10 +33,9 @@ func csiDriver(driver *v1alpha1.ImageCSIDriver, name string) *storagev1.CSIDrive
 			AttachRequired: ptr.To(false),
 			PodInfoOnMount: ptr.To(true),
 			// With true, two pods with different SELinux levels could not share a volume on one node.
-			SELinuxMount:  ptr.To(false),
-			FSGroupPolicy: ptr.To(storagev1.NoneFSGroupPolicy),
-			TokenRequests: requests,
-			// See KEP-5538; an API server that does not know it leaves it out.
+			SELinuxMount:                 ptr.To(false),
+			FSGroupPolicy:                ptr.To(storagev1.NoneFSGroupPolicy),
+			TokenRequests:                requests,
 			ServiceAccountTokenInSecrets: inSecrets,
 			VolumeLifecycleModes:         []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral},
 		},

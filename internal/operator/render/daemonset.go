@@ -42,11 +42,20 @@ func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
 					Labels:      classLabels(driver, class.Name),
-					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": ContainerName},
+					Annotations: podAnnotations(),
 				},
 				Spec: podSpec(driver, class, settings, seccompFile),
 			},
 		},
+	}
+}
+
+func podAnnotations() map[string]string {
+	return map[string]string{
+		"kubectl.kubernetes.io/default-container": ContainerName,
+		// An autoscaler that empties a node must not evict the node plugin before the pods whose volumes it unmounts
+		// (Cluster Autoscaler, FAQ, on DaemonSet pods).
+		"cluster-autoscaler.kubernetes.io/enable-ds-eviction": "false",
 	}
 }
 

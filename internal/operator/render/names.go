@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
+
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
@@ -28,8 +30,36 @@ const (
 	partOf    = "image-csi-operator"
 )
 
-// DaemonSetName returns the name of a driver's DaemonSet for a node class.
-func DaemonSetName(driver, class string) string { return bounded(driver + "-" + class) }
+// DaemonSetName returns the name of a driver's DaemonSet for a node class. No two pairs have the same: image.example.com with
+// class x-containerd and image.example.com-x with class containerd would. A class has no dots, so of all drivers that could
+// give one name, only one has no dash after its last dot; the others' names end with a dot and a hash of the pair, as no
+// class can.
+func DaemonSetName(driver, class string) string {
+	if !strings.Contains(driver[strings.LastIndex(driver, ".")+1:], "-") {
+		return plainName(driver, class)
+	}
+	name := driver + "-" + class
+	sum := sha256.Sum256([]byte(driver + "/" + class))
+	if most := maxName - hashDigits - 1; len(name) > most {
+		name = strings.TrimRight(name[:most], "-.")
+	}
+	return name + "." + hex.EncodeToString(sum[:])[:hashDigits]
+}
+
+// plainName is what DaemonSets of all drivers were called by earlier releases.
+func plainName(driver, class string) string { return bounded(driver + "-" + class) }
+
+// nameFor returns the name of a DaemonSet among a driver's objects. One that has the name of an earlier release keeps it: under
+// another, it would be another, and all its node plugins would be replaced at once.
+func nameFor(driver, class string, existing []Object) string {
+	plain := plainName(driver, class)
+	for _, object := range existing {
+		if _, is := object.(*appsv1.DaemonSet); is && object.GetName() == plain && object.GetLabels()[contract.NodeClassLabel] == class {
+			return plain
+		}
+	}
+	return DaemonSetName(driver, class)
+}
 
 // ServiceAccountName returns the name of a driver's service account.
 func ServiceAccountName(driver string) string { return bounded(driver + "-node-plugin") }

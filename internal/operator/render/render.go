@@ -39,6 +39,8 @@ type Input struct {
 	Kinds []OptionalKind
 	// Unclear are the optional kinds of which it is not clear yet whether the cluster has them.
 	Unclear []OptionalKind
+	// Lacking are fields that the API server does not know.
+	Lacking Lacking
 	// Existing are the driver's objects in the cluster.
 	Existing []Object
 	// Settings are the operator's.
@@ -53,6 +55,8 @@ type Output struct {
 	Delete []Object
 	// Seccomp tells of the node plugin's own seccomp profile.
 	Seccomp security.Seccomp
+	// Costs are fields that the driver asks for and goes without, because the API server does not know them.
+	Costs []ServedField
 }
 
 // Render returns the objects of a driver: a CSIDriver for each of its names, a service account, a DaemonSet for each
@@ -60,17 +64,19 @@ type Output struct {
 func Render(in Input) Output {
 	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+2)
 	for _, name := range Names(in.Driver) {
-		apply = append(apply, csiDriver(in.Driver, name))
+		apply = append(apply, csiDriver(in.Driver, name, in.Lacking))
 	}
 	apply = append(apply, serviceAccount(in.Driver, in.Settings))
 	classes := slices.Clone(in.Classes)
 	slices.SortFunc(classes, func(a, b nodeclass.Class) int { return strings.Compare(a.Name, b.Name) })
 	profile := seccomp(in)
 	for _, class := range classes {
-		apply = append(apply, daemonSet(in.Driver, class, in.Settings, profile.File))
+		object := daemonSet(in.Driver, class, in.Settings, profile.File)
+		object.Name = nameFor(in.Driver.Name, class.Name, in.Existing)
+		apply = append(apply, object)
 	}
 	apply = append(apply, optional(in, apply)...)
-	return Output{Apply: apply, Delete: surplus(in, apply), Seccomp: profile}
+	return Output{Apply: apply, Delete: surplus(in, apply), Seccomp: profile, Costs: costs(in)}
 }
 
 // Names returns every CSI driver name that a driver serves, its own first and its aliases sorted.

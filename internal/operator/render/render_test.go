@@ -8,7 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
@@ -71,6 +74,68 @@ func TestLongNamesAreCutAndStayApart(t *testing.T) {
 			t.Errorf("name %q for class %q: %d characters, seen before: %v", name, class, len(name), seen[name])
 		}
 		seen[name] = true
+	}
+}
+
+func TestNoTwoPairsOfDriverAndClassHaveOneName(t *testing.T) {
+	seen := map[string]string{}
+	for _, pair := range [][2]string{
+		{"image.example.com", "x-containerd"}, {"image.example.com-x", "containerd"}, {"image.example.com-x", "y-containerd"},
+		{"image.example.com-x-y", "containerd"}, {"a", "b-c-d"}, {"a-b", "c-d"}, {"a-b-c", "d"},
+		{strings.Repeat("a", 55) + "-x", "containerd"}, {strings.Repeat("a", 55), "x-containerd"}, {strings.Repeat("a", 55) + "-x", "crio"},
+	} {
+		name := DaemonSetName(pair[0], pair[1])
+		if other, has := seen[name]; has {
+			t.Errorf("%v and %s are both %q", pair, other, name)
+		}
+		seen[name] = strings.Join(pair[:], " ")
+		if len(name) > 63 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			t.Errorf("%v has name %q (%d characters)", pair, name, len(name))
+		}
+	}
+	for pair, want := range map[[2]string]string{
+		{"container-image.csi.k8s.io", "gpu-pool"}:  "container-image.csi.k8s.io-gpu-pool",
+		{"csi-image.warm-metal.tech", "containerd"}: "csi-image.warm-metal.tech-containerd",
+	} {
+		if got := DaemonSetName(pair[0], pair[1]); got != want {
+			t.Errorf("%v has name %q, and had %q in earlier releases", pair, got, want)
+		}
+	}
+}
+
+func TestADaemonSetOfAnEarlierReleaseKeepsItsName(t *testing.T) {
+	driver := minimal()
+	driver.Name = "image-csi"
+	old := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: settings.Namespace, Name: "image-csi-containerd", Labels: classLabels(driver, "containerd")}}
+	in := Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Existing: []Object{old}}
+	out := Render(in)
+	if Find(out.Apply, old) == nil || len(out.Delete) > 0 {
+		t.Errorf("applied %q, deleted %q", names(out.Apply), names(out.Delete))
+	}
+	in.Existing = nil
+	if Find(Render(in).Apply, old) != nil {
+		t.Error("a new one has the name that another driver's class could have")
+	}
+}
+
+func TestWhatTheAPIServerLacksIsLeftOutAndTold(t *testing.T) {
+	in := Input{Driver: full(), Settings: settings, Lacking: sets.New(TokensInSecrets())}
+	out := Render(in)
+	for _, object := range out.Apply {
+		if csiDriver, is := object.(*storagev1.CSIDriver); is && (csiDriver.Spec.ServiceAccountTokenInSecrets != nil || csiDriver.Spec.TokenRequests != nil) {
+			t.Errorf("%s has %+v", csiDriver.Name, csiDriver.Spec)
+		}
+	}
+	if len(out.Costs) != 1 {
+		t.Errorf("costs %v", out.Costs)
+	}
+	in.Driver.Spec.Credentials.Providers.TokenAudiences = nil
+	if costs := Render(in).Costs; len(costs) != 0 {
+		t.Errorf("it costs %v what nobody asks for", costs)
+	}
+	in = Input{Driver: full(), Settings: settings}
+	if csiDriver := Render(in).Apply[0].(*storagev1.CSIDriver); csiDriver.Spec.TokenRequests == nil || len(Render(in).Costs) != 0 {
+		t.Errorf("a server that has the field gets %+v", csiDriver.Spec)
 	}
 }
 

@@ -78,11 +78,9 @@ func capabilities() []corev1.Capability {
 	}
 }
 
-// seLinux returns the label of the container. On Fedora's and Red Hat's policies container_t may not mount, and spc_t
-// may. Bottlerocket's policy lets container_t mount where the node plugin needs it and advises against any other
-// label, so there the runtime's own choice stays. Talos has a policy of its own, too, without an spc_t.
+// seLinux returns the label of the container. On an operating system with a policy of its own, the runtime's choice stays.
 func seLinux(class nodeclass.Class) *corev1.SELinuxOptions {
-	if class.Name == nodeclass.Bottlerocket || class.Name == nodeclass.Talos {
+	if class.Policy == nodeclass.PolicyOwn {
 		return nil
 	}
 	return &corev1.SELinuxOptions{Type: "spc_t", Level: "s0"}

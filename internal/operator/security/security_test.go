@@ -43,6 +43,10 @@ func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
 			t.Errorf("%s: SELinux options %+v", name, got.SELinuxOptions)
 		}
 	}
+	gpu := nodeclass.Class{Name: "gpu", MountMode: contract.ModeNsenter, Policy: nodeclass.PolicyOwn}
+	if got := Context(gpu, RuntimeDefault()); got.SELinuxOptions != nil {
+		t.Errorf("an added class: SELinux options %+v", got.SELinuxOptions)
+	}
 	if got := context(nodeclass.K3s, contract.ModeNsenter); got.SELinuxOptions == nil || got.SELinuxOptions.Type != "spc_t" {
 		t.Errorf("SELinux options %+v", got.SELinuxOptions)
 	}

@@ -2,10 +2,13 @@ package status
 
 import (
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
@@ -24,6 +27,7 @@ const (
 	ReasonApplyFailed      = "ApplyFailed"
 	ReasonNodePluginFailed = "NodePluginFailing"
 	ReasonSeccompFailed    = "SeccompProfileNotInEffect"
+	ReasonFieldNotServed   = "FieldNotServed"
 	ReasonAsExpected       = "AsExpected"
 )
 
@@ -49,9 +53,9 @@ func available(seen Observation, nodes v1alpha1.NodeCounts, starting int32) meta
 	case seen.Removal != "" && nodes.Eligible == 0:
 		return condition(kind, false, ReasonNodesNotReady, "The driver has left every node.")
 	case nodes.Eligible == 0 && nodes.Unsupported == 0:
-		return condition(kind, false, ReasonNoEligibleNodes, "spec.nodePlugin.nodeSelector selects none of the cluster's %s.", nodesOf(nodes.Total))
+		return condition(kind, false, ReasonNoEligibleNodes, "None of the cluster's %s is selected, by spec.nodePlugin.nodeSelector and nodeSelectorTerms and without the label "+contract.ExcludeLabel+".", nodesOf(nodes.Total))
 	case nodes.Eligible == 0:
-		return condition(kind, false, ReasonNoEligibleNodes, "The container runtime or operating system of every selected node (%d) is unsupported; status.unsupported tells why.", nodes.Unsupported)
+		return condition(kind, false, ReasonNoEligibleNodes, "None of the selected nodes (%d) can serve the driver; status.unsupported tells why.", nodes.Unsupported)
 	case nodes.Ready < nodes.Eligible && nodes.Ready > 0 && nodes.Ready+starting >= nodes.Eligible:
 		return condition(kind, true, ReasonNodesReady, "%d of %s that can serve the driver do; the others, or their node plugins, began less than %s ago.%s",
 			nodes.Ready, nodesOf(nodes.Eligible), rollout.Deadline(seen.Driver.Spec.Rollout), besides(nodes))
@@ -86,11 +90,11 @@ func progressing(seen Observation, ignored []v1alpha1.IgnoredPod) metav1.Conditi
 	}
 	switch seen.Removal {
 	case RemovalWaiting:
-		return condition(kind, true, string(RemovalWaiting), "The driver leaves each node when no pod there uses its volumes, and is removed with the last; status.problems names such pods. It is checked again every half minute.")
+		return condition(kind, true, string(RemovalWaiting), "The driver leaves each node when no pod there uses its volumes, and is removed with the last; %s It is checked again every half minute.", waitingOn(seen))
 	case RemovalStopping:
-		return condition(kind, true, string(RemovalStopping), "The node plugins are ending.%s", inSpiteOf(ignored))
+		return condition(kind, true, string(RemovalStopping), "%s%s%s", ending(seen), abandoned(seen), inSpiteOf(ignored))
 	case RemovalDone:
-		return condition(kind, false, string(RemovalDone), "The driver has no object left in the cluster.%s", inSpiteOf(ignored))
+		return condition(kind, false, string(RemovalDone), "The driver has no object left in the cluster.%s%s", abandoned(seen), inSpiteOf(ignored))
 	}
 	return rollingOut(seen.Rollout)
 }
@@ -129,10 +133,16 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 	if seen.Refusal != nil && seen.Removal == "" {
 		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)
 	}
+	if len(seen.Contests) > 0 {
+		return contestedFields(seen.Contests)
+	}
 	if seen.Rollout != nil && seen.Rollout.Failure != nil {
 		failure := seen.Rollout.Failure
 		return condition(kind, true, ReasonRolloutFailed, "The change failed on node %s, and the nodes return to the node plugin that worked before. Any change of the spec tries again. What happened on the node (%s): %s",
 			failure.Node, failure.Reason, failure.Message)
+	}
+	if at := slices.IndexFunc(problems, func(p v1alpha1.NodeProblem) bool { return p.Reason == v1alpha1.ProblemNotEnding }); at >= 0 {
+		return condition(kind, true, string(v1alpha1.ProblemNotEnding), "The removal waits for a node plugin that does not end, on node %s: %s", problems[at].Node, problems[at].Message)
 	}
 	failing := 0
 	for _, problem := range problems {
@@ -144,7 +154,16 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 		return condition(kind, true, ReasonNodePluginFailed, "The node plugin fails on %s. On node %s: %s",
 			nodesOf(int32(failing)), problems[0].Node, problems[0].Message)
 	}
+	if len(seen.Costs) > 0 {
+		return unserved(seen.Costs)
+	}
 	return seccomp(seen.Seccomp)
+}
+
+// unserved is the condition Degraded of a driver that asks for what the API server does not have.
+func unserved(costs []render.ServedField) metav1.Condition {
+	return condition(v1alpha1.ConditionDegraded, true, ReasonFieldNotServed, "spec.credentials.providers.tokenAudiences has no effect, and credential providers get no service account tokens: "+
+		"the API server does not know the field %s of CSIDriver, which Kubernetes has since %s. Upgrade the cluster, or remove tokenAudiences.", costs[0].Property, costs[0].Since)
 }
 
 // seccomp is the condition Degraded of a driver on whose nodes all is well.

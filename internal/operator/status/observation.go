@@ -12,6 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
@@ -35,6 +36,12 @@ type Observation struct {
 	DaemonSets []appsv1.DaemonSet
 	// Pods of the driver's DaemonSets.
 	Pods []corev1.Pod
+	// Lingering are the node plugins that keep a removal from its end.
+	Lingering Lingering
+	// Costs are fields that the driver asks for and goes without, because the API server does not know them.
+	Costs []render.ServedField
+	// Contests are about objects that somebody else changes again and again.
+	Contests []Contest
 	// Rollout of the latest change; nil if the driver's state lets nothing roll out.
 	Rollout *v1alpha1.RolloutStatus
 	// Seccomp is the node plugin's own seccomp profile; without a name if none is asked for.
@@ -66,6 +73,8 @@ type Node struct {
 	Registered sets.Set[string]
 	// Joined is when the node joined the cluster, and Began when it or its node plugin last began.
 	Joined, Began time.Time
+	// Silent is since when the node's kubelet has not reported that it is ready; zero if it does.
+	Silent time.Time
 	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
 	// driver there, as it is; empty if nothing has to wait.
 	UsedBy string

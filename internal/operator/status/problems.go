@@ -25,7 +25,7 @@ func severity(reason v1alpha1.ProblemReason) int {
 	case v1alpha1.ProblemImagePull, v1alpha1.ProblemCrashing, v1alpha1.ProblemCannotStart,
 		v1alpha1.ProblemUnschedulable:
 		return failure
-	case v1alpha1.ProblemWaiting, v1alpha1.ProblemRuntimeSilent, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
+	case v1alpha1.ProblemNotEnding, v1alpha1.ProblemWaiting, v1alpha1.ProblemRuntimeSilent, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
 		v1alpha1.ProblemTaintStays:
 		return delay
 	}
@@ -50,9 +50,15 @@ func podProblems(pods []corev1.Pod) map[string]v1alpha1.NodeProblem {
 
 // findProblems returns at most one problem for each node, the worst first, then by node name.
 func findProblems(seen Observation) []v1alpha1.NodeProblem {
-	failing := podProblems(seen.Pods)
+	failing, lingering := podProblems(seen.Pods), lingeringProblems(seen)
 	var out []v1alpha1.NodeProblem
+	for _, problem := range lingering {
+		out = append(out, problem) // Also of a node that is gone.
+	}
 	for _, node := range seen.Nodes {
+		if _, has := lingering[node.Name]; has {
+			continue
+		}
 		if problem, has := failing[node.Name]; has {
 			out = append(out, problem)
 		} else if problem, has := nodeProblem(seen, node); has {
@@ -71,7 +77,7 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 	}
 	switch {
 	case node.waiting() && seen.Removal != "":
-		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume of the driver. The driver stays on the node until no pod there does.", node.UsedBy)
+		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume of the driver. The driver stays on the node until no pod there does.%s", node.UsedBy, unanswered(node))
 	case node.waiting() && node.Settled():
 		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume by an alias that spec.aliases does not list any more. The alias is served until no pod uses one.", node.UsedBy)
 	case node.waiting():
@@ -86,7 +92,7 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil:
 		return v1alpha1.NodeProblem{}, false
 	case node.Tainted && !node.Selected:
-		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin.nodeSelector leaves it out, so it keeps the taint. Take the taint away, or let the selector take the node.", contract.StartupTaint)
+		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin's selectors, or the label "+contract.ExcludeLabel+", leave it out, so it keeps the taint. Take the taint away, or let the node in.", contract.StartupTaint)
 	case !node.Eligible():
 		return v1alpha1.NodeProblem{}, false
 	case node.Unknown != nil:

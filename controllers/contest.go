@@ -1,0 +1,132 @@
+package controllers
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/contest"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// errPutOff says that an object is not applied yet, because somebody else has changed it back too often.
+var errPutOff = errors.New("somebody else changes the object again and again")
+
+// objectKey tells the objects of all drivers apart.
+type objectKey struct{ driver, kind, name string }
+
+func keyOf(seen *observation, object render.Object) objectKey {
+	return objectKey{seen.Driver.Name, render.KindOf(object), object.GetName()}
+}
+
+// contested is what is remembered of an object that the operator applied. It needs no lock, because one driver is looked at
+// after the other.
+type contested struct {
+	contest.History
+
+	// version of the object after it.
+	version string
+	// owned are the fields that the operator owned after it.
+	owned *fieldpath.Set
+	// managers are those who had taken fields of them when it was applied again.
+	managers []string
+}
+
+// putOff reports whether an object that does not hold what is wanted has to wait for its turn, and notes until when.
+func (r *ImageCSIDriverReconciler) putOff(seen *observation, object, live render.Object, contents string) bool {
+	known := r.contests[keyOf(seen, object)]
+	if known == nil {
+		return false
+	}
+	if live != nil && known.Applied == contents {
+		known.managers = managersOf(live, known.owned, known.managers)
+	}
+	wait := known.Wait(contents, r.Clock.Now())
+	seen.contest = sooner(seen.contest, wait)
+	return wait > 0
+}
+
+// noteApplied remembers that an object was applied, by the server's answer. Where the server held it already, and the cache
+// had only not seen that yet, nobody has changed anything.
+func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live render.Object, contents string, answer *unstructured.Unstructured) {
+	if r.contests == nil {
+		r.contests = map[objectKey]*contested{}
+	}
+	key := keyOf(seen, object)
+	known := r.contests[key]
+	if known == nil {
+		known = &contested{}
+		r.contests[key] = known
+	}
+	version := answer.GetResourceVersion()
+	if lags := version == known.version && (live == nil || live.GetResourceVersion() != version); !lags || known.Applied != contents {
+		known.History = known.Apply(contents, r.Clock.Now())
+	}
+	known.version = version
+	known.owned = appliedFields(answer)
+	if known.Repairs == 0 {
+		known.managers = nil
+	}
+}
+
+// contestsOf returns what is contested of a driver's objects, and forgets what is not there any more.
+func (r *ImageCSIDriverReconciler) contestsOf(seen *observation) []status.Contest {
+	var out []status.Contest
+	now := r.Clock.Now()
+	for key, known := range r.contests {
+		if key.driver != seen.Driver.Name {
+			continue
+		}
+		if left := contest.Forgotten - now.Sub(known.Last); left <= 0 {
+			delete(r.contests, key)
+		} else if known.IsContested(now) {
+			out = append(out, status.Contest{Kind: key.kind, Name: key.name, Managers: known.managers})
+			seen.contest = sooner(seen.contest, left)
+		}
+	}
+	return out
+}
+
+// contentsOf identifies what is to be applied.
+func contentsOf(want *unstructured.Unstructured) (string, error) {
+	text, err := json.Marshal(want.Object)
+	if err != nil {
+		return "", fmt.Errorf("encode %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text)), nil
+}
+
+// managersOf returns who has taken fields that were the operator's, by the server's record, besides those who had before.
+func managersOf(live metav1.Object, owned *fieldpath.Set, before []string) []string {
+	if owned == nil {
+		return before
+	}
+	out := sets.New(before...)
+	for _, entry := range live.GetManagedFields() {
+		if entry.Manager == string(FieldOwner) && entry.Operation == metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
+			continue
+		}
+		fields := fieldpath.NewSet()
+		if fields.FromJSON(entry.FieldsV1.GetRawReader()) == nil && !fields.Intersection(owned).Empty() {
+			out.Insert(entry.Manager)
+		}
+	}
+	names := sets.List(out)
+	return names[:min(len(names), mostManagers)]
+}
+
+// mostManagers bounds how many names are told.
+const mostManagers = 4
+
+// told leaves out what is no failure.
+func told(failures []error) error {
+	return errors.Join(slices.DeleteFunc(failures, func(err error) bool { return errors.Is(err, errPutOff) })...)
+}

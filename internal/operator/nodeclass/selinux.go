@@ -1,0 +1,61 @@
+package nodeclass
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// SELinuxPolicy says whose SELinux policy a node has, as far as its operating system tells.
+type SELinuxPolicy string
+
+// The policies.
+const (
+	// PolicyUnknown: the node does not tell its operating system at present.
+	PolicyUnknown SELinuxPolicy = ""
+	// PolicyCommon is Fedora's and Red Hat's, or none. There, container_t may not mount and spc_t may.
+	PolicyCommon SELinuxPolicy = "Common"
+	// PolicyOwn is the operating system's own. Bottlerocket's lets container_t mount where the node plugin needs it, and
+	// its documentation advises against any other label. Talos' knows no spc_t.
+	PolicyOwn SELinuxPolicy = "Own"
+)
+
+// Parts of the osImage of nodes.
+const (
+	bottlerocketOS = "Bottlerocket"
+	talosOS        = "Talos ("
+)
+
+// PolicyOf returns whose SELinux policy a node has.
+func PolicyOf(node *corev1.Node) SELinuxPolicy {
+	image := node.Status.NodeInfo.OSImage
+	switch best := max(contains(image, bottlerocketOS), contains(image, talosOS)); best {
+	case yes:
+		return PolicyOwn
+	case no:
+		return PolicyCommon
+	}
+	return PolicyUnknown
+}
+
+// policyOf returns the policy of the nodes that a match takes, as far as the match tells.
+func policyOf(m match) SELinuxPolicy {
+	// Also "Talos", which is less than the table asks for.
+	if strings.Contains(m.osImage, bottlerocketOS) || m.osImage != "" && strings.HasPrefix(m.osImage, strings.TrimSuffix(talosOS, " (")) {
+		return PolicyOwn
+	}
+	return PolicyCommon
+}
+
+// On returns the class for nodes with some policies. One operating system with a policy of its own decides: the type that
+// others need does not exist there. Where no node tells, the class stays as the table has it.
+func (c Class) On(policies sets.Set[SELinuxPolicy]) Class {
+	switch {
+	case policies.Has(PolicyOwn):
+		c.Policy = PolicyOwn
+	case policies.Has(PolicyCommon):
+		c.Policy = PolicyCommon
+	}
+	return c
+}
