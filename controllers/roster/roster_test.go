@@ -109,7 +109,7 @@ func serving(t *testing.T, nodes int) *cluster {
 		c.set(aCSINode(name, "driver"))
 		c.set(aPod("pod-"+name, name, "driver"))
 	}
-	c.expect("1", fmt.Sprintf("\nmap[{a }:%d]", nodes))
+	c.expect("1", fmt.Sprintf("\nmap[{a  }:%d]", nodes))
 	c.judged = 0
 	return c
 }
@@ -123,20 +123,20 @@ func (c *cluster) expect(basis, want string) {
 
 func TestOnlyWhatChangedIsJudgedAgain(t *testing.T) {
 	c := serving(t, 100)
-	c.expect("1", "\nmap[{a }:100]")
+	c.expect("1", "\nmap[{a  }:100]")
 	if c.judged != 0 {
 		t.Errorf("%d nodes were judged though nothing had changed", c.judged)
 	}
 	c.set(aNode("n7", "b"))
 	c.set(aCSINode("n8"))
 	c.set(aPod("more", "n9", "driver"))
-	c.expect("1", "n8map[pool:a] [] pod-n8\nn9map[pool:a] [driver] more pod-n9\nmap[{a }:97 {b }:1]")
+	c.expect("1", "n8map[pool:a] [] pod-n8\nn9map[pool:a] [driver] more pod-n9\nmap[{a  }:97 {b  }:1]")
 	if c.judged != 3 {
 		t.Errorf("%d nodes were judged for 3 that changed", c.judged)
 	}
 	c.set(aCSINode("n8", "driver"))
 	c.remove("*v1.Pod/more")
-	c.expect("1", "\nmap[{a }:99 {b }:1]")
+	c.expect("1", "\nmap[{a  }:99 {b  }:1]")
 }
 
 func TestAHeartbeatChangesNothingButWhatIsKept(t *testing.T) {
@@ -156,7 +156,7 @@ func TestAHeartbeatChangesNothingButWhatIsKept(t *testing.T) {
 
 func TestAnotherBasisJudgesEveryNodeAgain(t *testing.T) {
 	c := serving(t, 5)
-	c.expect("2", "\nmap[{a }:5]")
+	c.expect("2", "\nmap[{a  }:5]")
 	if c.judged != 5 {
 		t.Errorf("%d of 5 nodes were judged", c.judged)
 	}
@@ -165,10 +165,10 @@ func TestAnotherBasisJudgesEveryNodeAgain(t *testing.T) {
 func TestANodeThatIsGoneIsCountedNoMore(t *testing.T) {
 	c := serving(t, 2)
 	c.remove("*v1.Node/n0")
-	c.expect("1", "no node pod-n0\nmap[{a }:1]")
+	c.expect("1", "no node pod-n0\nmap[{a  }:1]")
 	c.remove("*v1.Pod/pod-n0")
 	c.remove("*v1.CSINode/n0")
-	c.expect("1", "\nmap[{a }:1]")
+	c.expect("1", "\nmap[{a  }:1]")
 	if open := c.accounts["driver"].open; len(c.places) != 1 || len(open) != 0 {
 		t.Errorf("%d places are kept of 1 node, and %v are to be looked at", len(c.places), open)
 	}
@@ -180,7 +180,7 @@ func TestANodeThatIsGoneIsCountedNoMore(t *testing.T) {
 func TestAPodOfAnotherDriverIsNotOurs(t *testing.T) {
 	c := serving(t, 1)
 	c.set(aPod("other", "n0", "another"))
-	c.expect("1", "\nmap[{a }:1]")
+	c.expect("1", "\nmap[{a  }:1]")
 	c.set(aPod("pod-n0", "n0", "another"))
 	c.expect("1", "n0map[pool:a] [driver] \nmap[]")
 }
