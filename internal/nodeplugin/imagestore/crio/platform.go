@@ -8,16 +8,21 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
 // checkPlatform returns imagestore.ErrOtherPlatform for an image that is refused. Its configuration tells the platform, and
-// CRI-O keeps that by its digest. Where there is none, the image is for every node.
+// CRI-O keeps that by its digest. Where there is none, the image is for every node. Whoever made the image wrote both.
 func (s *Store) checkPlatform(image *storage.Image) error {
 	var manifest ocispec.Manifest
-	var config ocispec.Image
+	var platform ocispec.Platform
 	err := s.read(image, storage.ImageDigestBigDataKey, &manifest)
-	if err == nil && manifest.Config.Digest != "" {
-		err = s.read(image, manifest.Config.Digest.String(), &config)
+	if config := manifest.Config.Digest; err == nil && config != "" {
+		if config.Validate() != nil {
+			return fmt.Errorf("%w: its manifest names the configuration %.80q, which is no digest; build and push it again", imagestore.ErrUnsupported, config)
+		}
+		err = s.read(image, config.String(), &platform)
 	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -25,17 +30,18 @@ func (s *Store) checkPlatform(image *storage.Image) error {
 	case err != nil:
 		return err
 	}
-	return s.others.Check(config.Platform)
+	return s.others.Check(platform)
 }
 
 // read reads what the store keeps with an image under a key, which is JSON. os.ErrNotExist if there is nothing.
 func (s *Store) read(image *storage.Image, key string, into any) error {
 	content, err := s.storage.ImageBigData(image.ID, key)
-	if err == nil {
-		err = json.Unmarshal(content, into)
-	}
 	if err != nil {
 		return fmt.Errorf("reading %q of image %s: %w", key, image.ID, err)
+	}
+	if err := json.Unmarshal(content, into); err != nil {
+		return fmt.Errorf("%w: its manifest or configuration is not as the OCI image specification has it (%.128s); build and push it again",
+			imagestore.ErrUnsupported, err) // which may quote it
 	}
 	return nil
 }
