@@ -416,7 +416,7 @@ func TestThePodOfALeftoverMayComeBackUntilTheLastMoment(t *testing.T) {
 	if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
 		t.Fatal(err)
 	}
-	n.mounter = &listHook{world: w, listed: func() {
+	n.mounter = &listingTold{world: w, listed: func() {
 		request(t, root, "static", true)
 		if err := n.Publish(t.Context(), b.request); err != nil {
 			t.Error(err)

@@ -130,7 +130,7 @@ func TestWhatDataLiesOnIsNotReleasedEvenIfItCameAfterTheLook(t *testing.T) {
 	n, r := w.node(t, root), request(t, root, "a", true)
 	w.pins["sha256:one"] = true
 	// The sweep has listed the data; now a volume gets its directory, and its mount fails.
-	n.store = pinsHook{w, func() {
+	n.store = pinsTold{w, func() {
 		w.faults["mount"] = 1
 		if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
 			t.Errorf("publish: %v", err)
@@ -141,13 +141,13 @@ func TestWhatDataLiesOnIsNotReleasedEvenIfItCameAfterTheLook(t *testing.T) {
 	}
 }
 
-// pinsHook is a store of which a test is told when pins were listed.
-type pinsHook struct {
+// pinsTold is a store of which a test is told when pins were listed.
+type pinsTold struct {
 	*world
 	listed func()
 }
 
-func (h pinsHook) Pins(ctx context.Context) ([]string, error) {
+func (h pinsTold) Pins(ctx context.Context) ([]string, error) {
 	defer h.listed()
 	return h.world.Pins(ctx)
 }
@@ -180,7 +180,7 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 			if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
 				t.Fatal(err)
 			}
-			n.mounter = &listHook{world: w, listed: func() {
+			n.mounter = &listingTold{world: w, listed: func() {
 				request(t, root, "static", true)
 				comesBack(t, n, r)
 			}}
@@ -191,13 +191,13 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 	}
 }
 
-// listHook is a mounter of which a test is told once when a directory was listed.
-type listHook struct {
+// listingTold is a mounter of which a test is told once when a directory was listed.
+type listingTold struct {
 	*world
 	listed func()
 }
 
-func (h *listHook) List(ctx context.Context, dir string) ([]string, error) {
+func (h *listingTold) List(ctx context.Context, dir string) ([]string, error) {
 	names, err := h.world.List(ctx, dir)
 	if listed := h.listed; listed != nil {
 		h.listed = nil

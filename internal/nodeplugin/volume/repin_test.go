@@ -70,7 +70,7 @@ func TestNothingIsPinnedAgainThatIsOutOfUseOrBeingUnpinned(t *testing.T) {
 		t.Errorf("while an unpin is under way: calls %v (%v)", w.calls, err)
 	}
 	unlock()
-	n.store = pinsHook{w, func() {
+	n.store = pinsTold{w, func() {
 		if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
 			t.Error(err)
 		}
