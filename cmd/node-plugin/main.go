@@ -41,7 +41,7 @@ func command() *cobra.Command {
 			p, err := start(cmd.Context(), o, log)
 			if err != nil && cmd.Context().Err() != nil {
 				log.Info("stopped before it served", "cause", err.Error())
-				return nil
+				return nil //nolint:nilerr // it was asked to stop
 			}
 			if err != nil {
 				return fmt.Errorf("starting: %w", err)

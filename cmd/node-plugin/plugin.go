@@ -123,7 +123,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		return nil, err
 	}
 	p.ready.follow(append(ready, operations))
-	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil {
+	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil { //nolint:contextcheck // it serves until Stop
 		return nil, err
 	}
 	log.Info("serving", "drivers", o.names(), "node", o.nodeName, "runtime", o.runtime, "mountMode", o.mountMode, "version", buildVersion())

@@ -57,8 +57,10 @@ func (r *record) add(digest string, given grant) {
 	if r.Images == nil {
 		r.Images = map[string][]grant{}
 	}
-	grants := append(r.Images[digest], given)
-	r.Images[digest] = grants[max(0, len(grants)-maxGrants):]
+	r.Images[digest] = append(r.Images[digest], given)
+	if surplus := len(r.Images[digest]) - maxGrants; surplus > 0 {
+		r.Images[digest] = r.Images[digest][surplus:]
+	}
 }
 
 // close makes entries for those of the digests that may have come by a pull with credentials.

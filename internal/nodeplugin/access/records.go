@@ -237,7 +237,7 @@ func (r *Records) takeBack(repository string, refused func(grant) bool) error {
 	defer r.mu.Unlock()
 	found, err := r.read(repository)
 	if err != nil {
-		return nil //nolint:nilerr // there is none, or one that proves nothing
+		return nil // there is none, or one that proves nothing
 	}
 	changed := false
 	for digest, grants := range found.Images {

@@ -34,7 +34,7 @@ func describe(manifest ocispec.Manifest, text []byte) (described, error) {
 	}
 	if err := json.Unmarshal(text, &config); err != nil {
 		return described{}, fmt.Errorf("%w: its configuration is not as the OCI image specification has it (%.128s); build and push it again",
-			imagestore.ErrUnsupported, err) // which may quote it
+			imagestore.ErrUnsupported, err.Error()) // which may quote it
 	}
 	d := described{platform: config.Platform, diffs: config.RootFS.DiffIDs}
 	for _, layer := range manifest.Layers {

@@ -154,7 +154,7 @@ func unread(ctx context.Context, err error) error {
 	case errors.Is(err, errdefs.ErrUnavailable), ctx.Err() != nil, errors.Is(err, imagestore.ErrUnsupported):
 		return fmt.Errorf("reading its manifest and configuration: %w", err)
 	default:
-		return fmt.Errorf("%w: its manifest or configuration cannot be read (%.256s); build and push it again", imagestore.ErrUnsupported, err)
+		return fmt.Errorf("%w: its manifest or configuration cannot be read (%.256s); build and push it again", imagestore.ErrUnsupported, err.Error())
 	}
 }
 
