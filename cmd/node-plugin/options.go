@@ -39,6 +39,7 @@ type options struct {
 	pullPolicy       string
 	credentialsDir   string
 	providerSocket   string
+	imageRules       string
 	verifyCached     string
 	maxParallelPulls int
 	defaultSizeLimit string
@@ -107,6 +108,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
 	f.StringVar(&o.providerSocket, contract.FlagProviderSocket, "", "the socket of the container that runs the node's credential providers; empty for none")
+	f.StringVar(&o.imageRules, contract.FlagImageRules, "", "the file with the images that may be volumes, read for every volume; while it cannot be read, no image may; empty for all images")
 	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
 	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
@@ -178,6 +180,9 @@ func (o *options) complete() error {
 	}
 	if o.providerSocket != "" && !filepath.IsAbs(o.providerSocket) {
 		wrong(contract.FlagProviderSocket, "%q is not an absolute path", o.providerSocket)
+	}
+	if o.imageRules != "" && !filepath.IsAbs(o.imageRules) {
+		wrong(contract.FlagImageRules, "%q is not an absolute path", o.imageRules)
 	}
 	if o.maxParallelPulls < 1 {
 		wrong(contract.FlagMaxParallelPulls, "%d is less than 1", o.maxParallelPulls)

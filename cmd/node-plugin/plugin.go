@@ -19,6 +19,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpulls"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
@@ -113,7 +114,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		drivers = append(drivers, registration.Driver{Name: name, Endpoint: filepath.Join(o.pluginDir(name), contract.SocketName)})
 	}
 	p.registrar = registration.New(drivers, log)
-	ready := health.Checks{p.registrar, runtime}
+	ready := health.Checks{p.registrar, runtime, imagerules.File(o.imageRules)}
 	if check, ok := store.(health.Check); ok { // of how the node's store is set up
 		ready = append(ready, check)
 	}
@@ -197,6 +198,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		KubeletRoot: o.kubeletRoot,
 		Credentials: credentials.Directory(o.credentialsDir),
 		Providers:   credentials.NewProviders(o.providerSocket),
+		Images:      imagerules.File(o.imageRules),
 		Policy:      o.policy,
 		SizeLimits:  o.limits,
 		MaxVolumes:  maxVolumes,

@@ -1,5 +1,5 @@
 // Package contract holds the names on which the operator and the node plugin must agree: labels, flags, volume
-// attributes, paths and ports. It holds constants only.
+// attributes, paths, ports and files. It holds constants, and the form of files, only.
 package contract
 
 // DefaultDriverName is the CSI driver name of the ImageCSIDriver in the samples: the name under which the existing
@@ -114,6 +114,20 @@ const (
 	OtherPlatformsMount  = "Mount"  // it is mounted like any other
 )
 
+// ImageRules is the JSON object in the file at ImageRulesPath: what the driver's administrator asks of images.
+type ImageRules struct {
+	// AllowedImages are repositories in full, or paths of them that end with a slash. An empty list allows every image.
+	AllowedImages []string `json:"allowedImages,omitempty"`
+	// ImagePinning is PinningOptional or PinningDigest; empty stands for the former.
+	ImagePinning string `json:"imagePinning,omitempty"`
+}
+
+// Whether volumes have to name their image by digest.
+const (
+	PinningOptional = "Optional" // no
+	PinningDigest   = "Digest"   // yes
+)
+
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
 // means the same in both namespaces.
 const (
@@ -126,6 +140,12 @@ const (
 
 	// CredentialsPath is where the driver's own secrets are mounted: <CredentialsPath>/<name of the secret>/<key>.
 	CredentialsPath = "/etc/imagecsi/credentials" //nolint:gosec // a path, no credential
+
+	// ImageRulesDir is where the ConfigMap with the driver's rules for images is mounted, ImageRulesKey its key and
+	// ImageRulesPath the file.
+	ImageRulesDir  = "/etc/imagecsi/images"
+	ImageRulesKey  = "rules.json"
+	ImageRulesPath = ImageRulesDir + "/" + ImageRulesKey
 
 	// ProviderDir is shared by the node plugin's container and that of the credential providers, and ProviderSocket
 	// is where the latter answers.
@@ -184,6 +204,7 @@ const (
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted
 	FlagProviderSocket   = "provider-socket"    // where credential providers are asked
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
+	FlagImageRules       = "image-rules"        // the file with the rules for images
 	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the driver of before as well
 	FlagLogLevel         = "log-level"          // error, info or debug
 )

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -39,6 +40,8 @@ func codeOf(err error) codes.Code {
 		err  error
 		code codes.Code
 	}{
+		{imagerules.ErrRefused, codes.PermissionDenied},
+		{imagerules.ErrUnknown, codes.Unavailable},
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
@@ -45,6 +46,7 @@ type requests struct {
 	limits      SizeLimits
 	shared      credentials.Directory
 	providers   *credentials.Providers
+	images      imagerules.File
 	log         *slog.Logger
 }
 
@@ -114,6 +116,8 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Unmatched: found.unmatched,
 		SizeLimit: sizeLimit,
 		Group:     group,
+
+		Refused: q.images.Check(image),
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	KubeletRoot string
 	Credentials credentials.Directory  // of the driver, tried after a volume's own; empty for none
 	Providers   *credentials.Providers // tried after those; nil for none
+	Images      imagerules.File        // the driver's rules for images; empty allows every image
 	Policy      pull.Policy            // of volumes that name none
 	SizeLimits  SizeLimits
 	MaxVolumes  int64 // max_volumes_per_node of NodeGetInfo; 0 leaves it to Kubernetes
@@ -64,7 +66,7 @@ func New(name string, c Config) *grpc.Server {
 		nodeID:     c.NodeID,
 		maxVolumes: c.MaxVolumes,
 		volumes:    c.Volumes,
-		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, providers: c.Providers, log: c.Logger},
+		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, providers: c.Providers, images: c.Images, log: c.Logger},
 	})
 	return server
 }

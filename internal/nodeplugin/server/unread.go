@@ -1,11 +1,13 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 )
 
 // unreadSecret is for whoever names a volume's secret by attributes, as samples of the driver of before do. Its releases
@@ -19,7 +21,7 @@ func namesUnreadSecret(attributes map[string]string) bool {
 
 // withUnreadSecret adds to a refusal what may be its reason.
 func withUnreadSecret(err error, attributes map[string]string) error {
-	if !namesUnreadSecret(attributes) || codeOf(err) != codes.PermissionDenied {
+	if !namesUnreadSecret(attributes) || codeOf(err) != codes.PermissionDenied || errors.Is(err, imagerules.ErrRefused) {
 		return err
 	}
 	return fmt.Errorf("%w; %s", err, unreadSecret)

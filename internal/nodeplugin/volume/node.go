@@ -108,6 +108,8 @@ type Request struct {
 
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
 	Group     *uint32 // the pod's fsGroup, which gets the root directory of a new writable volume; nil is none
+
+	Refused error // why the image may not be a volume; a volume that is published already stays; nil if it may
 }
 
 // Node publishes image volumes on this node.

@@ -30,6 +30,9 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	if published, err := n.published(ctx, r); published || err != nil {
 		return err
 	}
+	if r.Refused != nil {
+		return r.Refused
+	}
 	if adopted, err := n.adopt(ctx, r); adopted || err != nil {
 		return err
 	}

@@ -207,6 +207,35 @@ func (w lookingWorld) MountAt(ctx context.Context, target string) (*hostmount.Mo
 	return stat.Mount, err
 }
 
+// A rule that comes later ends no volume that pods use, and nothing is asked for that a rule forbids.
+func TestARefusedImageIsNeitherPulledNorTakenFromAPod(t *testing.T) {
+	for _, writable := range []bool{false, true} {
+		w, root := newWorld(), t.TempDir()
+		n := w.node(t, root)
+		used, fresh := request(t, root, "a", writable), request(t, root, "b", writable)
+		if err := n.Publish(t.Context(), used); err != nil {
+			t.Fatal(err)
+		}
+		w.calls = nil
+		refusal := errors.New("not allowed")
+		used.Refused, fresh.Refused = refusal, refusal
+		if err := n.Publish(t.Context(), used); err != nil {
+			t.Error("a published volume:", err)
+		}
+		if err := n.Publish(t.Context(), fresh); !errors.Is(err, refusal) {
+			t.Error(err)
+		}
+		for _, call := range w.calls {
+			if strings.HasPrefix(call, "ensure") || strings.HasPrefix(call, "pin") || call == "mount" {
+				t.Error("a refused image led to", w.calls)
+			}
+		}
+		if err := n.Unpublish(t.Context(), used.VolumeID, used.Target); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestOtherAccessIsRefused(t *testing.T) {
 	for _, writable := range []bool{false, true} {
 		w, root := newWorld(), t.TempDir()

@@ -1,0 +1,58 @@
+package imagerules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/distribution/reference"
+)
+
+// ErrUnknown says that the rules cannot be read, so that no image is known to be allowed.
+var ErrUnknown = errors.New("the driver's rules for images cannot be read")
+
+// File is where the driver's rules are mounted. It is read for every volume, so that a change counts from the next
+// volume on. The empty path allows every image.
+type File string
+
+// Check returns nil if an image may be a volume. Other errors wrap ErrRefused or ErrUnknown.
+func (f File) Check(image reference.Named) error {
+	rules, err := f.read()
+	if err != nil {
+		return fmt.Errorf("image %s may not be a volume while %w", image, err)
+	}
+	return rules.Check(image)
+}
+
+// Ready returns nil if the rules can be read.
+func (f File) Ready(context.Context) error {
+	_, err := f.read()
+	return err
+}
+
+func (f File) read() (Rules, error) {
+	if f == "" {
+		return Rules{}, nil
+	}
+	text, err := readBounded(string(f))
+	if err != nil {
+		return Rules{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	rules, err := Parse(text)
+	if err != nil {
+		return Rules{}, fmt.Errorf("%w: %s holds %w; the operator writes it from spec.security of the ImageCSIDriver", ErrUnknown, f, err)
+	}
+	return rules, nil
+}
+
+// readBounded reads no more than shows that a file is too large.
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxBytes+1))
+}

@@ -1,0 +1,58 @@
+package server
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+)
+
+// Every kind of volume is held to the driver's rules, by the image that is mounted and not by the words that name it.
+func TestImagesThatTheDriverDoesNotAllowAreRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	rules := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, _ := serve(t, Config{Images: imagerules.File(path), Volumes: volumes{
+		publish: func(_ context.Context, r volume.Request) error { return r.Refused },
+	}})
+	node := csi.NewNodeClient(conn)
+	rules(`{"allowedImages": ["docker.io/library/busybox"]}`)
+	for _, request := range []*csi.NodePublishVolumeRequest{
+		inline("image", "evil"), inline("image", "BUSYBOX/busybox"), inline("image", "busybox", "volumeHandle", "evil"),
+		persistent("evil", many), persistent("busybox", single, "image", "evil"),
+	} {
+		_, err := node.NodePublishVolume(t.Context(), request)
+		if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "allowed are docker.io/library/busybox") {
+			t.Errorf("%v: %v", request, err)
+		}
+	}
+	_, err := node.NodePublishVolume(t.Context(), inline("image", "evil", "secret", "s"))
+	if err == nil || strings.Contains(err.Error(), unreadSecret) {
+		t.Error("a secret is said to be missing:", err)
+	}
+	for _, request := range []*csi.NodePublishVolumeRequest{inline("image", "busybox:1"), persistent("index.docker.io/busybox", many)} {
+		if _, err := node.NodePublishVolume(t.Context(), request); err != nil {
+			t.Error(err)
+		}
+	}
+	rules(`{"allowedImages": ["docker.io/library/evil"]}`)
+	if _, err := node.NodePublishVolume(t.Context(), inline("image", "evil")); err != nil {
+		t.Error("after a change:", err)
+	}
+	rules(``)
+	if _, err := node.NodePublishVolume(t.Context(), inline("image", "evil")); status.Code(err) != codes.Unavailable {
+		t.Error("with rules that cannot be read:", err)
+	}
+}
