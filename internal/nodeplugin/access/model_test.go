@@ -12,8 +12,16 @@ import (
 // model is what the records promise, in the plainest form: who proved what, and what came by a pull of ours.
 type model struct {
 	node   map[string]bool            // digests on the node
+	came   map[string]bool            // digests that somebody else has brought at some time
 	ours   map[string]bool            // of those, what came by a pull that may have used credentials, or was granted
 	proofs map[string]map[string]bool // digest -> "scope/credential"
+}
+
+// brought notes that a pull which ends badly has an image on the node. What the node may have held when it began is not told
+// apart from what the pull brought, so only what nobody else ever brought is the pull's for certain.
+func (m model) brought(digest string) {
+	m.node[digest] = true
+	m.ours[digest] = m.ours[digest] || !m.came[digest]
 }
 
 // FuzzRecords does what a byte says, on records and on a model. The records may be stricter than the model wherever a
@@ -25,105 +33,110 @@ func FuzzRecords(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	f.Fuzz(play)
+}
+
+// play does what each of the steps says, and looks at every verdict after each.
+func play(t *testing.T, steps []byte) {
 	creds := []*runtimeapi.AuthConfig{nil, alice, bob}
 	names := []string{"anyone", "alice", "bob"}
 	digests := []string{one, two, "sha256:3333"}
 	scopes := []string{"", "red"}
-	f.Fuzz(func(t *testing.T, steps []byte) {
-		if len(steps) > 40 {
-			t.Skip()
+	if len(steps) > 40 {
+		t.Skip()
+	}
+	dir := t.TempDir()
+	r := open(t, dir)
+	now := time.Unix(1e9, 0)
+	clock := func() time.Time { return now }
+	r.now = clock
+	m := model{node: map[string]bool{}, came: map[string]bool{}, ours: map[string]bool{}, proofs: map[string]map[string]bool{}}
+	var running []*Pull
+	held := func() (here []string) {
+		for digest := range m.node {
+			here = append(here, digest)
 		}
-		dir := t.TempDir()
-		r := open(t, dir)
-		now := time.Unix(1e9, 0)
-		clock := func() time.Time { return now }
-		r.now = clock
-		m := model{node: map[string]bool{}, ours: map[string]bool{}, proofs: map[string]map[string]bool{}}
-		var running []*Pull
-		held := func() (here []string) {
-			for digest := range m.node {
-				here = append(here, digest)
+		slices.Sort(here)
+		return here
+	}
+	for _, step := range steps {
+		digest, cred, scope := digests[int(step>>4)%3], int(step>>6)%3, scopes[int(step>>5)%2]
+		switch step & 0x0f {
+		case 0, 1: // a pull begins
+			pull, err := r.Begin(repository, held())
+			if err != nil {
+				t.Fatal(err)
 			}
-			slices.Sort(here)
-			return here
-		}
-		for _, step := range steps {
-			digest, cred, scope := digests[int(step>>4)%3], int(step>>6)%3, scopes[int(step>>5)%2]
-			switch step & 0x0f {
-			case 0, 1: // a pull begins
-				pull, err := r.Begin(repository, held())
-				if err != nil {
-					t.Fatal(err)
-				}
-				running = append(running, pull)
-			case 2: // a pull brings an image
-				if len(running) == 0 {
-					continue
-				}
-				m.node[digest], m.ours[digest] = true, true
-			case 3, 4: // it ends well
-				if len(running) == 0 {
-					continue
-				}
-				m.node[digest], m.ours[digest] = true, true
-				if err := r.Grant(repository, []string{digest}, scope, creds[cred]); err != nil {
-					t.Fatal(err)
-				}
-				if m.proofs[digest] == nil {
-					m.proofs[digest] = map[string]bool{}
-				}
-				m.proofs[digest][scope+"/"+names[cred]] = true
-				// What another pull brought meanwhile it would have granted itself; here nobody does.
+			running = append(running, pull)
+		case 2: // a pull brings an image
+			if len(running) == 0 {
+				continue
+			}
+			m.brought(digest)
+		case 3, 4: // it ends well
+			if len(running) == 0 {
+				continue
+			}
+			m.node[digest], m.ours[digest] = true, true
+			if err := r.Grant(repository, []string{digest}, scope, creds[cred]); err != nil {
+				t.Fatal(err)
+			}
+			if m.proofs[digest] == nil {
+				m.proofs[digest] = map[string]bool{}
+			}
+			m.proofs[digest][scope+"/"+names[cred]] = true
+			// What another pull brought meanwhile it would have granted itself; here nobody does.
+			running[0].Failed(held())
+			running = running[1:]
+		case 5: // it ends with an error
+			if len(running) > 0 {
 				running[0].Failed(held())
 				running = running[1:]
-			case 5: // it ends with an error
-				if len(running) > 0 {
-					running[0].Failed(held())
-					running = running[1:]
-				}
-			case 6: // it ends without an answer, and may bring something later
-				if len(running) > 0 {
-					running[0].Unanswered()
-					running = running[1:]
-					m.node[digest], m.ours[digest] = true, true
-				}
-			case 7: // the process is killed
-				r, running = open(t, dir), nil
-				r.now = clock
-			case 8: // a registry refuses
-				if err := r.Refuse(repository, scope, creds[cred]); err != nil {
-					t.Fatal(err)
-				}
-				for _, proofs := range m.proofs {
-					for _, s := range scopes {
-						if cred > 0 || s == scope {
-							delete(proofs, s+"/"+names[cred])
-						}
-					}
-				}
-			case 9: // somebody else brings an image that is not there
-				if !m.node[digest] && len(running) == 0 {
-					m.node[digest] = true
-				}
-			case 10: // an image leaves the node
-				delete(m.node, digest)
-				delete(m.ours, digest)
-				delete(m.proofs, digest)
-				prune(t, r, map[string][]string{repository: held(), "r.example/pause": {"sha256:0"}})
-			case 11:
-				now = now.Add(settleAfter / 2)
-			case 12:
-				prune(t, r, map[string][]string{repository: held(), "r.example/pause": {"sha256:0"}})
-			case 13: // a file is damaged
-				if _, err := os.Stat(r.file(repository)); err == nil {
-					if err := os.WriteFile(r.file(repository), []byte(`{"version":2,`), 0o600); err != nil {
-						t.Fatal(err)
+			}
+		case 6: // it ends without an answer, and may bring something later
+			if len(running) > 0 {
+				running[0].Unanswered()
+				running = running[1:]
+				m.brought(digest)
+			}
+		case 7: // the process is killed
+			r, running = open(t, dir), nil
+			r.now = clock
+		case 8: // a registry refuses
+			if err := r.Refuse(repository, scope, creds[cred]); err != nil {
+				t.Fatal(err)
+			}
+			for _, proofs := range m.proofs {
+				for _, s := range scopes {
+					if cred > 0 || s == scope {
+						delete(proofs, s+"/"+names[cred])
 					}
 				}
 			}
-			check(t, r, m, digests, scopes, creds, names)
+		case 9: // somebody else brings an image that is not there
+			if !m.node[digest] && len(running) == 0 {
+				m.node[digest], m.came[digest] = true, true
+			}
+		case 10: // an image leaves the node
+			delete(m.node, digest)
+			delete(m.ours, digest)
+			if len(running) == 0 { // until then nobody knows whether it comes back
+				delete(m.proofs, digest)
+			}
+			prune(t, r, map[string][]string{repository: held(), "r.example/pause": {"sha256:0"}})
+		case 11:
+			now = now.Add(settleAfter / 2)
+		case 12:
+			prune(t, r, map[string][]string{repository: held(), "r.example/pause": {"sha256:0"}})
+		case 13: // a file is damaged
+			if _, err := os.Stat(r.file(repository)); err == nil {
+				if err := os.WriteFile(r.file(repository), []byte(`{"version":2,`), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
-	})
+		check(t, r, m, digests, scopes, creds, names)
+	}
 }
 
 // check holds the one promise: nobody has an image that came by a pull of ours without a proof that still counts.
