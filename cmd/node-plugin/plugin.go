@@ -81,7 +81,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(o, log)
+	store, err := openStore(o, log) //nolint:contextcheck // the one call in it has a time limit of its own
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ func (s *Store) layerID(tree string) string {
 
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, reference string) (imagestore.Tree, error) {
+	//nolint:contextcheck // the library knows no context, and the question for CRI-O's setup has a time limit of its own
 	return within(ctx, s, "pinning image "+reference+" in CRI-O's store", func() (imagestore.Tree, error) {
 		tree, err := s.pinNamed(reference)
 		return tree, imagestore.Refused(reference, err)

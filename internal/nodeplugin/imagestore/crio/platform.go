@@ -41,7 +41,7 @@ func (s *Store) read(image *storage.Image, key string, into any) error {
 	}
 	if err := json.Unmarshal(content, into); err != nil {
 		return fmt.Errorf("%w: its manifest or configuration is not as the OCI image specification has it (%.128s); build and push it again",
-			imagestore.ErrUnsupported, err) // which may quote it
+			imagestore.ErrUnsupported, err.Error()) // which may quote it
 	}
 	return nil
 }
