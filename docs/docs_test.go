@@ -155,3 +155,24 @@ func TestTheOperatorsPageTellsEveryAlertAndNoOther(t *testing.T) {
 		t.Errorf("operator.md tells %q, alerts are %q", told, names)
 	}
 }
+
+// The policy that warns of unknown attributes has a list of the known ones.
+func TestThePolicyThatWarnsKnowsEveryVolumeAttribute(t *testing.T) {
+	policy := page(t, "../config/admission/volume_attributes.yaml")
+	list := regexp.MustCompile(`name: known\n +expression: "\[(.*)\]"`).FindStringSubmatch(policy)
+	if list == nil {
+		t.Fatal("the policy has no list of known attributes")
+	}
+	known := strings.Split(strings.ReplaceAll(list[1], "'", ""), ", ")
+	var want []string
+	for _, key := range constants(t, "../internal/contract", "Attribute$") {
+		if !strings.Contains(key, "/") {
+			want = append(want, key)
+		}
+	}
+	slices.Sort(known)
+	slices.Sort(want)
+	if !slices.Equal(known, want) {
+		t.Errorf("the policy knows %q, the node plugin %q", known, want)
+	}
+}
