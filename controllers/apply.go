@@ -40,21 +40,23 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	if err != nil {
 		return 0, err
 	}
-	seen.Rollout = plan.Status
+	seen.Rollout, seen.Stopped, seen.Absent = plan.Status, plan.Stopped, plan.Absent
 	var failures []error
+	complete := true // All that a node plugin's pod needs is there, so that another one can take its place.
 	for _, object := range output.Apply {
-		failures = append(failures, r.apply(ctx, seen, object))
+		err := r.apply(ctx, seen, object)
+		failures = append(failures, err)
+		complete = complete && (err == nil || !render.NeededByPods(object))
 	}
 	for _, object := range output.Delete {
 		failures = append(failures, r.delete(ctx, seen, object))
 	}
 	seen.Contests = r.contestsOf(seen)
 	// A node plugin that is replaced takes its form from the DaemonSet, which somebody else may have changed.
-	complete := !slices.ContainsFunc(failures, func(err error) bool { return err != nil })
-	if err := told(failures); err != nil || !complete {
-		return 0, err
+	if complete {
+		failures = append(failures, r.replacePods(ctx, plan.Replace))
 	}
-	return plan.Next, r.replacePods(ctx, plan.Replace)
+	return sooner(plan.Next, plan.Recheck), told(failures)
 }
 
 // classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.

@@ -83,7 +83,7 @@ var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 // +kubebuilder:rbac:groups=apps,namespace=image-csi-system,resources=daemonsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=list;watch;delete
-// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=events,verbs=list;create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update
 
 // Reconcile brings the cluster to what one ImageCSIDriver asks for, and its status to what is so.

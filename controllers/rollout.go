@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
@@ -39,6 +41,10 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 		return rollout.Decision{}, err
 	}
 	decision, err := rollout.Decide(in)
+	if err == nil && len(decision.Absent) > 0 {
+		r.askWhy(ctx, in.Classes, decision.Absent)
+		decision, err = rollout.Decide(in)
+	}
 	if err != nil {
 		return decision, err
 	}
@@ -48,6 +54,32 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 	}
 	return decision, nil
 }
+
+// askWhy finds out what the DaemonSet controller says of pods that it could not create. Events are read only while there are
+// such pods, and without an answer the words are less helpful, but no decision is another.
+func (r *ImageCSIDriverReconciler) askWhy(ctx context.Context, classes []rollout.Class, absent []rollout.Absent) {
+	for i := range classes {
+		live := classes[i].Live
+		if live == nil || !slices.ContainsFunc(absent, func(a rollout.Absent) bool { return a.DaemonSet == live.Name }) {
+			continue
+		}
+		var events corev1.EventList
+		err := r.Direct.List(ctx, &events, client.InNamespace(live.Namespace), client.Limit(mostEvents),
+			client.MatchingFields{"involvedObject.uid": string(live.UID), "reason": failedCreate})
+		if err != nil {
+			log.FromContext(ctx).Error(err, "Cannot read why a DaemonSet creates no pod", "daemonSet", live.Name)
+			continue
+		}
+		classes[i].Refused = pluginpod.Refusal(events.Items)
+	}
+}
+
+// failedCreate is the reason of the DaemonSet controller's event about a pod that the API server refused (Kubernetes,
+// pkg/controller/controller_utils.go). The same message again is counted in the same event.
+const failedCreate = "FailedCreate"
+
+// mostEvents bounds what is read.
+const mostEvents = 500
 
 // remember keeps what a decision saw for the next one about the same driver.
 func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sightings) {

@@ -140,7 +140,7 @@ type RolloutStatus struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 
-	// nodes is the number of nodes that have a node plugin.
+	// nodes is the number of nodes that have a node plugin or are to have one.
 	// +kubebuilder:validation:Minimum=0
 	Nodes int32 `json:"nodes"`
 
@@ -255,6 +255,8 @@ const (
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"
 	// ProblemNotEnding: the node plugin's pod, for which a removal waits, does not end.
 	ProblemNotEnding ProblemReason = "NodePluginNotEnding"
+	// ProblemNotCreated: the API server has refused the node plugin's pod, so there is none.
+	ProblemNotCreated ProblemReason = "NodePluginNotCreated"
 	// ProblemWaiting: the node's class cannot change while a pod uses a volume.
 	ProblemWaiting ProblemReason = "WaitingForVolumes"
 	// ProblemRuntimeSilent: the container runtime of a node that has a class does not answer the kubelet.

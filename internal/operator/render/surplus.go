@@ -24,6 +24,16 @@ func KindOf(object Object) string {
 	return reflect.TypeOf(object).Elem().Name()
 }
 
+// NeededByPods reports whether node plugins' pods depend on an object: they run with it, or the kubelet asks for it. Others
+// only watch them.
+func NeededByPods(object Object) bool {
+	switch kind := object.GetObjectKind().GroupVersionKind(); kind {
+	case PodMonitor().GroupVersionKind, PrometheusRule().GroupVersionKind:
+		return false
+	}
+	return true
+}
+
 // Same tells whether two are the same object of the cluster.
 func Same(a, b Object) bool { return identify(a) == identify(b) }
 

@@ -1,12 +1,14 @@
 package rollout
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
@@ -18,16 +20,17 @@ type class struct {
 	record record
 	// wanted is what the spec asks for, good what worked last, live what the DaemonSet has, target what it gets.
 	wanted, good, live, target form
-	// plugins by node name, at most one for each node.
+	stage                      stage
+	// plugins by node name, at most one for each node; also of a node for which the DaemonSet is to make a pod.
 	plugins []plugin
-	// missing is the number of nodes whose node plugin is about to be created.
-	missing int
+	// chosen are those that are replaced now.
+	chosen []*plugin
 	// deadline of the spec.
 	deadline time.Duration
 }
 
 func evaluate(in Input, c *Class) (*class, error) {
-	out := &class{in: c, deadline: Deadline(in.Spec)}
+	out := &class{in: c, deadline: Deadline(in.Spec), stage: canary}
 	var err error
 	if out.wanted, err = stamped(&c.Rendered.Spec.Template); err != nil {
 		return nil, err
@@ -37,10 +40,8 @@ func evaluate(in Input, c *Class) (*class, error) {
 			return nil, err
 		}
 	}
+	out.target = out.wanted
 	out.plugins = plugins(in, c, out.wanted.revision)
-	if c.Live != nil {
-		out.missing = max(0, int(c.Live.Status.DesiredNumberScheduled)-len(out.plugins))
-	}
 	return out, nil
 }
 
@@ -59,12 +60,9 @@ func (c *class) recall(live *appsv1.DaemonSet) error {
 	return nil
 }
 
-// plugins finds the pod of every node. A node that is to get a new one may have two for a moment; the older one counts.
+// plugins finds the node plugin of every node, sorted by the nodes' names. A node that is to get a new pod may have two for
+// a moment; the older one counts.
 func plugins(in Input, c *Class, wanted string) []plugin {
-	nodes := make(map[string]*Node, len(c.Nodes))
-	for i := range c.Nodes {
-		nodes[c.Nodes[i].Name] = &c.Nodes[i]
-	}
 	oldest := make(map[string]*corev1.Pod, len(c.Pods))
 	for _, pod := range c.Pods {
 		node := pluginpod.NodeOf(pod)
@@ -72,14 +70,43 @@ func plugins(in Input, c *Class, wanted string) []plugin {
 			oldest[node] = pod
 		}
 	}
-	out := make([]plugin, 0, len(oldest))
-	for name, pod := range oldest {
-		if node := nodes[name]; node != nil {
-			out = append(out, examine(in, node, pod, wanted))
+	out := make([]plugin, 0, len(c.Nodes))
+	var without []*Node
+	for i := range c.Nodes {
+		if node := &c.Nodes[i]; oldest[node.Name] != nil {
+			out = append(out, examine(in, node, oldest[node.Name], wanted))
+		} else {
+			without = append(without, node)
 		}
+	}
+	for _, node := range awaited(in.Seen, c, without, len(out)) {
+		out = append(out, missed(in, node, c.Live, c.Refused))
 	}
 	slices.SortFunc(out, func(a, b plugin) int { return strings.Compare(a.node.Name, b.node.Name) })
 	return out
+}
+
+// awaited returns those nodes without a pod for which the DaemonSet is to make one. With spec.nodePlugin.tolerations it may
+// leave out some, and only says how many it wants. Then those count that had a node plugin last.
+func awaited(seen Sightings, c *Class, without []*Node, with int) []*Node {
+	if c.Live == nil {
+		return nil
+	}
+	had := func(node *Node) int {
+		switch {
+		case seen.has(onNode(node.Name)):
+			return 0
+		case node.Serves:
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(without, func(a, b *Node) int {
+		return cmp.Or(cmp.Compare(had(a), had(b)), strings.Compare(a.Name, b.Name))
+	})
+	status := c.Live.Status
+	wanted := int(status.DesiredNumberScheduled+status.NumberMisscheduled) - with - c.Quiet
+	return without[:min(max(0, wanted), len(without))]
 }
 
 func older(a, b *corev1.Pod) bool {
@@ -89,13 +116,17 @@ func older(a, b *corev1.Pod) bool {
 	return a.Name < b.Name
 }
 
-// updated says that a node plugin has the target form.
+// updated reports whether a node plugin has the target form.
 func (c *class) updated(p *plugin) bool { return p.revision == c.target.revision }
 
-// counts says that a node plugin tells something about the change. On a node that joined since the change began it does
-// not: nothing worked there before.
+// counts reports whether a node was there when the change began. On one that joined since, nothing worked before.
 func (c *class) counts(p *plugin) bool {
 	return c.record.Youngest.IsZero() || !p.node.Joined.After(c.record.Youngest)
+}
+
+// made reports whether a node plugin has been made, or is to be, since the DaemonSet's template last changed.
+func (c *class) made(p *plugin) bool {
+	return p.pod == nil || p.pod.CreationTimestamp.After(c.record.Newest)
 }
 
 // youngest returns when the last of the class's nodes joined.
@@ -109,16 +140,15 @@ func (c *class) youngest() time.Time {
 	return last
 }
 
-// count returns how many node plugins have the target form and a state.
-func (c *class) count(states ...state) int {
-	n := 0
-	for i := range c.plugins {
-		p := &c.plugins[i]
-		if c.updated(p) && slices.Contains(states, p.state) && c.counts(p) {
-			n++
+// newest returns when the last of the class's pods was made.
+func (c *class) newest() time.Time {
+	var last metav1.Time
+	for _, pod := range c.in.Pods {
+		if last.Before(&pod.CreationTimestamp) {
+			last = pod.CreationTimestamp
 		}
 	}
-	return n
+	return last.Time
 }
 
 // working returns how many node plugins of another form work.
@@ -132,51 +162,38 @@ func (c *class) working() int {
 	return n
 }
 
-// leaving returns how many pods are being deleted on nodes that report.
-func (c *class) leaving() int {
-	n := 0
-	for i := range c.plugins {
-		if c.plugins[i].state == ending {
-			n++
-		}
-	}
-	return n
-}
-
-// observed says that the DaemonSet controller makes new pods in the target form.
+// observed reports whether the DaemonSet controller makes new pods in the target form.
 func (c *class) observed() bool {
 	live := c.in.Live
 	return live != nil && c.live.revision == c.target.revision && live.Status.ObservedGeneration == live.Generation &&
 		live.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
 }
 
-// settled says that nothing is to be proved any more: the target is the last good form.
+// settled reports whether nothing is to be proved any more: the target is the last good form.
 func (c *class) settled() bool { return c.good.known() && c.target.revision == c.good.revision }
 
-// protects says that something that works is at stake.
+// protects reports whether something that works is at stake.
 func (c *class) protects() bool { return !c.settled() && c.working() > 0 }
-
-// arrived says that the wanted form is on every node on which another one worked, and works there. Nodes that do not
-// report are not waited for, nor, without a form to return to, those on which the first one fails.
-func (c *class) arrived() bool {
-	return c.observed() && c.target.revision == c.wanted.revision &&
-		c.working() == 0 && c.leaving() == 0 && c.missing == 0 &&
-		c.count(settling, pending) == 0 && (c.count(failing) == 0 || !c.good.known() || c.settled())
-}
 
 // failed finds the first node on which the wanted form fails, if there is a form to return to.
 func (c *class) failed(generation int64) *failure {
 	if !c.good.known() || c.good.revision == c.wanted.revision || c.live.revision != c.wanted.revision {
 		return nil
 	}
-	for i := range c.plugins {
-		p := &c.plugins[i]
-		if p.state != failing || p.revision != c.wanted.revision || !c.counts(p) {
-			continue
-		}
-		reason, message := p.words(c.deadline)
-		return &failure{Generation: generation, RolloutFailure: v1alpha1.RolloutFailure{
-			Revision: p.revision, Node: p.node.Name, Reason: reason, Message: message}}
+	found := c.having(fails)
+	if len(found) == 0 && !c.worksSomewhere() {
+		found = c.having(doubts)
 	}
-	return nil
+	if len(found) == 0 {
+		return nil
+	}
+	reason, message := found[0].words(c.deadline)
+	return &failure{Generation: generation, RolloutFailure: v1alpha1.RolloutFailure{
+		Revision: found[0].revision, Node: found[0].node.Name, Reason: reason, Message: message}}
+}
+
+// worksSomewhere reports whether the target form works on a node. Then one on which it fails, and nothing worked before, is
+// more likely to be at fault itself.
+func (c *class) worksSomewhere() bool {
+	return slices.ContainsFunc(c.plugins, func(p plugin) bool { return c.updated(&p) && p.works() })
 }

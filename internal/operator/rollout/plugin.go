@@ -3,6 +3,7 @@ package rollout
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
@@ -23,15 +24,18 @@ type state int
 const (
 	healthy  state = iota // ready and registered for long enough
 	settling              // ready and registered, but not for long enough yet
-	pending               // not ready, within the deadline
-	failing               // not ready beyond the deadline
+	pending               // not ready, or without a pod, within the deadline
+	failing               // the same beyond the deadline
 	ending                // its pod is being deleted
 	away                  // its node's kubelet does not report
+	lost                  // the same beyond the deadline
+	states
 )
 
 // plugin is a node plugin on a node.
 type plugin struct {
-	node     *Node
+	node *Node
+	// pod is nil while the DaemonSet has none for the node.
 	pod      *corev1.Pod
 	revision string
 	state    state
@@ -39,13 +43,18 @@ type plugin struct {
 	wait time.Duration
 	// sighting is what to remember of it; nil while nothing can be said about it.
 	sighting *Sighting
+	// absence tells, of one without a pod, what the DaemonSet's controller says about that.
+	absence pluginpod.Absence
 }
 
-// works says that pods on the node can get volumes.
+// works reports whether pods on the node can get volumes.
 func (p *plugin) works() bool { return p.state == healthy || p.state == settling }
 
-// broken says that the node plugin does not work, though its node does.
-func (p *plugin) broken() bool { return p.state == pending || p.state == failing }
+// unheard reports whether the node does not report.
+func (p *plugin) unheard() bool { return p.state == away || p.state == lost }
+
+// absent reports whether the node reports and has no pod.
+func (p *plugin) absent() bool { return p.pod == nil && !p.unheard() }
 
 // examine finds a node plugin's state. The present form has to be registered under every name, an earlier one may not
 // know them all.
@@ -57,14 +66,42 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 	}
 	switch {
 	case node.Away:
-		p.state = away
+		p.unseen(in)
 		return p
 	case pod.DeletionTimestamp != nil:
 		p.state = ending
+		p.sighting = in.Seen.still(node.Name, p.revision, node.Back)
 		return p
 	}
 	ready, turned := pluginpod.Ready(pod)
-	p.sighting = in.Seen.look(pod.UID, Sighting{serves: ready && registered, turned: turned.Unix(), back: node.Back.Unix(), since: in.Now})
+	now := Sighting{revision: p.revision, serves: ready && registered, turned: turned.Unix(), back: node.Back.Unix(), since: in.Now}
+	if before := in.Seen.still(node.Name, p.revision, node.Back); before != nil && !now.serves && !in.Seen.has(pod.UID) {
+		now.since = before.since // Another pod that does not work in place of one that did not.
+	}
+	p.sighting = in.Seen.look(pod.UID, now)
+	p.judge(in)
+	return p
+}
+
+// missed is a node for which a DaemonSet, whose template has a revision, has no pod. Its controller cannot be blamed
+// before it has seen the template.
+func missed(in Input, node *Node, live *appsv1.DaemonSet, refused string) plugin {
+	p := plugin{node: node, revision: live.Spec.Template.Labels[contract.RevisionLabel],
+		absence: pluginpod.Absence{DaemonSet: live.Name, Namespace: live.Namespace, Refusal: refused}}
+	if node.Away {
+		p.unseen(in)
+		return p
+	}
+	p.sighting = in.Seen.look(onNode(node.Name), Sighting{revision: p.revision, back: node.Back.Unix(), since: in.Now})
+	p.judge(in)
+	if p.state == failing && live.Status.ObservedGeneration != live.Generation {
+		p.state = pending
+	}
+	return p
+}
+
+// judge finds the state from how long it has been so.
+func (p *plugin) judge(in Input) {
 	lasted := in.Now.Sub(p.sighting.since)
 	minReady := seconds(in.Spec.MinReadySeconds, defaultMinReady)
 	deadline := Deadline(in.Spec)
@@ -78,7 +115,15 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 	default:
 		p.state = failing
 	}
-	return p
+}
+
+// unseen is the state of a node plugin whose node does not report.
+func (p *plugin) unseen(in Input) {
+	p.sighting = in.Seen.look(onNode(p.node.Name), Sighting{away: true, since: in.Now})
+	p.state = lost
+	if left := Deadline(in.Spec) - in.Now.Sub(p.sighting.since); left > 0 {
+		p.state, p.wait = away, left
+	}
 }
 
 // Deadline is how long a node plugin may go without serving.
@@ -92,6 +137,9 @@ func seconds(set *int32, otherwise int32) time.Duration {
 
 // words of a failing node plugin.
 func (p *plugin) words(deadline time.Duration) (v1alpha1.ProblemReason, string) {
+	if p.pod == nil {
+		return v1alpha1.ProblemNotCreated, p.absence.Words(deadline)
+	}
 	if reason, message := pluginpod.Problem(p.pod); reason != "" {
 		return reason, message
 	}

@@ -23,9 +23,17 @@ type record struct {
 	// Youngest is when the last of those nodes joined that were there when the DaemonSet got the template that the spec
 	// asks for. It tells nodes that joined later, by the clock that told when they joined.
 	Youngest time.Time `json:"youngest,omitzero"`
+	// Newest is when the newest of those pods was made that were there when the DaemonSet's template last changed. It tells pods
+	// that were made since, by the clock that told when they were made.
+	Newest time.Time `json:"newest,omitzero"`
+	// Broken are nodes on which the earlier form failed when they got the present one; at most maxBroken.
+	Broken []string `json:"broken,omitempty"`
 	// Failed is why the template that the spec asks for was taken back.
 	Failed *failure `json:"failed,omitempty"`
 }
+
+// maxBroken bounds the record, which is an annotation. Nodes beyond it count as those on which the earlier form worked.
+const maxBroken = 16
 
 type failure struct {
 	v1alpha1.RolloutFailure `json:",inline"`

@@ -13,11 +13,11 @@ import (
 func (d *driver) status() *v1alpha1.RolloutStatus {
 	out := &v1alpha1.RolloutStatus{Phase: d.phase(), Failure: d.failure}
 	for _, c := range d.classes {
-		out.Nodes += int32(len(c.plugins) + c.in.Quiet)
+		out.Nodes += int32(len(c.in.Nodes) + c.in.Quiet)
 		out.Updated += int32(c.in.Quiet)
 		for i := range c.plugins {
 			p := &c.plugins[i]
-			if p.revision == c.wanted.revision {
+			if p.revision == c.wanted.revision && p.pod != nil {
 				out.Updated++
 			}
 			if c.inQuestion(p) && out.Phase != v1alpha1.PhaseComplete {
@@ -30,13 +30,18 @@ func (d *driver) status() *v1alpha1.RolloutStatus {
 	return out
 }
 
-// inQuestion says that a node plugin is being replaced or has to prove itself.
+// inQuestion reports whether a node plugin is being replaced or has to prove itself.
 func (c *class) inQuestion(p *plugin) bool {
-	return p.state == ending || c.updated(p) && c.counts(p) && p.state != healthy
+	switch c.kindOf(p) {
+	case changed, broken:
+		return p.state != healthy
+	default:
+		return p.state == ending
+	}
 }
 
 func (d *driver) phase() v1alpha1.RolloutPhase {
-	done := d.every(func(c *class) bool { return c.settled() || c.arrived() })
+	done := d.every(func(c *class) bool { return c.settled() || c.decided(d.Spec) && len(c.plugins) == 0 })
 	switch {
 	case d.failure != nil && d.every((*class).returned):
 		return v1alpha1.PhaseReturned
@@ -46,22 +51,37 @@ func (d *driver) phase() v1alpha1.RolloutPhase {
 		return v1alpha1.PhaseReturning
 	case done:
 		return v1alpha1.PhaseComplete
-	case !d.proved():
+	case !d.proved:
 		return v1alpha1.PhaseCanary
 	}
 	return v1alpha1.PhaseUpdating
 }
 
-// held says that a change has not begun.
+// held reports whether a change has not begun.
 func (d *driver) held() bool {
 	return !d.every(func(c *class) bool { return c.target.revision == c.wanted.revision })
 }
 
-// returned says that no node plugin of a form that was taken back is left where the node reports.
+// returned reports whether no node plugin of a form that was taken back is left where the node reports.
 func (c *class) returned() bool {
 	return !c.good.known() || c.observed() && !slices.ContainsFunc(c.plugins, func(p plugin) bool {
-		return !c.updated(&p) && p.state != away
+		return !c.updated(&p) && !p.unheard()
 	})
+}
+
+// stopped says why a rollback cannot go on: the first node, by class and name, on which neither form works.
+func (d *driver) stopped() string {
+	for _, c := range d.classes {
+		if c.stage != rollback {
+			continue
+		}
+		if stopping := c.having(stops); len(stopping) > 0 {
+			_, why := stopping[0].words(c.deadline)
+			return fmt.Sprintf("The change failed on node %s, and the rollback stopped because the node plugin from before fails on node %s, too: neither works there. The other nodes keep the one that they have. The rollback goes on when the node plugin works on node %s; a change of the spec is tried at once. %s",
+				d.failure.Node, stopping[0].node.Name, stopping[0].node.Name, why)
+		}
+	}
+	return ""
 }
 
 func (d *driver) message(s *v1alpha1.RolloutStatus) string {
@@ -75,6 +95,9 @@ func (d *driver) message(s *v1alpha1.RolloutStatus) string {
 	case v1alpha1.PhasePaused:
 		return "spec.rollout.state is Paused: " + progress + "."
 	case v1alpha1.PhaseReturning:
+		if stopped := d.stopped(); stopped != "" {
+			return stopped
+		}
 		return fmt.Sprintf("The change failed on node %s and is being taken back: %s.", s.Failure.Node, progress)
 	case v1alpha1.PhaseReturned:
 		return fmt.Sprintf("The change failed on node %s and was taken back. Any change of the spec tries again.", s.Failure.Node)
@@ -82,9 +105,43 @@ func (d *driver) message(s *v1alpha1.RolloutStatus) string {
 		if d.lacksCanaries() {
 			return "spec.rollout.canary.nodeSelector selects no node of the driver, so the change cannot begin. Label a node, or change the selector."
 		}
-		return "The canary nodes have to prove the change: " + progress + waitsFor(s.Updating) + "."
+		return "The canary nodes have to prove the change: " + progress + d.waitsFor(s) + "."
 	}
-	return "The change is on its way: " + progress + waitsFor(s.Updating) + "."
+	if d.every(func(c *class) bool { return !c.good.known() }) {
+		return "The first node plugins are starting: " + progress + d.waitsFor(s) + "."
+	}
+	return "The change is on its way: " + progress + d.waitsFor(s) + "."
+}
+
+// waitsFor names the nodes without which the change does not go on: those that are being replaced or else those that have
+// to come back.
+func (d *driver) waitsFor(s *v1alpha1.RolloutStatus) string {
+	if len(s.Updating) > 0 {
+		return waitsFor(s.Updating)
+	}
+	var unheard, unready []string
+	for _, c := range d.classes {
+		if c.settled() {
+			continue
+		}
+		for i := range c.plugins {
+			switch p := &c.plugins[i]; {
+			case p.unheard():
+				unheard = append(unheard, p.node.Name)
+			case p.state == pending || p.state == failing:
+				unready = append(unready, p.node.Name)
+			}
+		}
+	}
+	slices.Sort(unheard)
+	slices.Sort(unready)
+	switch {
+	case len(unheard) > 0:
+		return waitsFor(unheard) + ", of which the kubelet does not report"
+	case len(unready) > 0:
+		return waitsFor(unready) + ", where the node plugin from before does not work"
+	}
+	return ""
 }
 
 func waitsFor(nodes []string) string {
@@ -98,21 +155,30 @@ func waitsFor(nodes []string) string {
 	return "; waiting for " + strings.Join(nodes, ", ")
 }
 
-// rests says that nothing is replaced in a class, nor has to prove itself.
-func (d *driver) rests(c *class) bool { return c.settled() && c.working() == 0 && d.failure == nil }
+// rests reports whether no node plugin of a class that is settled is to be replaced.
+func (c *class) rests() bool { return c.number(turn, first, atOnce) == 0 }
 
-// seen returns what to remember until the next decision.
+// rests reports whether nothing is replaced in a class, nor has to prove itself.
+func (d *driver) rests(c *class) bool { return c.stage == settled && c.rests() && d.failure == nil }
+
+// seen returns what to remember until the next decision: while nothing rolls out, only since when nodes lack a pod.
 func (d *driver) seen() Sightings {
-	if d.every(d.rests) {
-		return nil
-	}
+	rest := d.every(d.rests)
 	out := Sightings{}
 	for _, c := range d.classes {
 		for i := range c.plugins {
-			if p := &c.plugins[i]; p.sighting != nil {
-				out[p.pod.UID] = *p.sighting
+			if p := &c.plugins[i]; !rest || p.absent() {
+				out.take(p)
 			}
 		}
+	}
+	for _, c := range d.classes {
+		for _, p := range c.chosen {
+			out.expect(p, c.target.revision, d.Now)
+		}
+	}
+	if len(out) == 0 && rest {
+		return nil
 	}
 	return out
 }
@@ -129,8 +195,44 @@ func (d *driver) next() time.Duration {
 		}
 		for i := range c.plugins {
 			p := &c.plugins[i]
-			if c.updated(p) && c.counts(p) && p.wait > 0 && (out == 0 || p.wait < out) {
-				out = p.wait
+			decides := c.updated(p) && c.kindOf(p) != untouched || slices.Contains([]action{holds, first}, c.action(p))
+			if decides {
+				out = sooner(out, p.wait)
+			}
+		}
+	}
+	return out
+}
+
+// recheck returns when a node has been without a pod for too long.
+func (d *driver) recheck() time.Duration {
+	var out time.Duration
+	for _, c := range d.classes {
+		for i := range c.plugins {
+			if p := &c.plugins[i]; p.absent() {
+				out = sooner(out, p.wait)
+			}
+		}
+	}
+	return out
+}
+
+// sooner returns the shorter time; 0 is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// absent returns the nodes that have been without a pod for too long.
+func (d *driver) absent() []Absent {
+	var out []Absent
+	for _, c := range d.classes {
+		for i := range c.plugins {
+			if p := &c.plugins[i]; p.absent() && p.state == failing {
+				_, message := p.words(c.deadline)
+				out = append(out, Absent{Node: p.node.Name, DaemonSet: p.absence.DaemonSet, Message: message})
 			}
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
 // Input is what one look at the cluster showed of a driver's rollout.
@@ -37,6 +36,9 @@ type Class struct {
 	Quiet int
 	// Pods of the DaemonSet.
 	Pods []*corev1.Pod
+	// Refused is what the DaemonSet's controller said last when it could not create a pod; empty if that is not known. It is
+	// needed while a decision tells of Absent nodes.
+	Refused string
 }
 
 // Node is a node of the class.
@@ -47,7 +49,7 @@ type Node struct {
 	Labels map[string]string
 	// Joined is when the node came into the cluster, by the API server's clock.
 	Joined time.Time
-	// Away says that its kubelet does not report; nothing can be said about a node plugin there.
+	// Away reports whether its kubelet does not report; nothing can be said about a node plugin there.
 	Away bool
 	// Back is since when the kubelet reports, by whose clock ever.
 	Back time.Time
@@ -68,16 +70,16 @@ func NodeOf(node *corev1.Node, serves, registered bool) Node {
 	return out
 }
 
-// Rest says that nothing is to be rolled out: every DaemonSet has the form that the spec asks for, that form has worked, and
-// no node plugin of another one does.
+// Rest reports whether nothing is to be rolled out: every DaemonSet has the form that the spec asks for, that form has
+// worked, and no node that reports has a node plugin of another one.
 func Rest(classes []Class) (bool, error) {
 	for i := range classes {
 		c, err := evaluate(Input{}, &classes[i])
 		if err != nil {
 			return false, err
 		}
-		c.target = c.wanted
-		if !c.settled() || c.record.Failed != nil || c.live.revision != c.wanted.revision || c.working() > 0 {
+		c.stage = settled
+		if !c.settled() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.rests() {
 			return false, nil
 		}
 	}
@@ -92,10 +94,24 @@ type Decision struct {
 	Replace []*corev1.Pod
 	// Status of the rollout.
 	Status *v1alpha1.RolloutStatus
+	// Stopped says why a rollback cannot go on; empty unless that is so.
+	Stopped string
+	// Absent are the nodes for which no pod has been created for longer than progressDeadlineSeconds, rollout or not.
+	Absent []Absent
 	// Next is when to look again although nothing has changed; 0 if only a change can matter.
 	Next time.Duration
-	// Seen is what this decision saw, for the next one's input; nil while nothing rolls out.
+	// Recheck is when to look again whether nodes without a pod have got one; 0 if every node has its pod.
+	Recheck time.Duration
+	// Seen is what this decision saw, for the next one's input; nil while nothing rolls out and every node has its pod.
 	Seen Sightings
+}
+
+// Absent is a node without a pod.
+type Absent struct {
+	// Node is its name, DaemonSet the name of that which should make the pod.
+	Node, DaemonSet string
+	// Message says so, and why as far as that is known.
+	Message string
 }
 
 // Decide takes the rollout one step further. It remembers nothing: what has to be remembered is in the DaemonSets that
@@ -114,9 +130,13 @@ func Decide(in Input) (Decision, error) {
 	d := driver{Input: in, classes: classes}
 	d.judge()
 	d.aim()
+	d.arrange()
 	d.promote()
+	d.arrange() // What is good now has nothing to prove.
+	d.replace()
 	daemonSets, err := d.daemonSets()
-	return Decision{DaemonSets: daemonSets, Replace: d.replace(), Status: d.status(), Next: d.next(), Seen: d.seen()}, err
+	return Decision{DaemonSets: daemonSets, Replace: d.pods(), Status: d.status(), Stopped: d.stopped(), Absent: d.absent(),
+		Next: d.next(), Recheck: d.recheck(), Seen: d.seen()}, err
 }
 
 func (d *driver) daemonSets() ([]*appsv1.DaemonSet, error) {
@@ -131,12 +151,24 @@ func (d *driver) daemonSets() ([]*appsv1.DaemonSet, error) {
 	return out, nil
 }
 
+func (d *driver) pods() []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, c := range d.classes {
+		for _, p := range c.chosen {
+			out = append(out, p.pod)
+		}
+	}
+	return out
+}
+
 // driver is a decision in the making.
 type driver struct {
 	Input
 	classes []*class
 	// failure of the wanted change; nil if none is known.
 	failure *v1alpha1.RolloutFailure
+	// proved tells whether the canaries of every class have proved the change.
+	proved bool
 }
 
 func (d *driver) paused() bool { return d.Spec.State == v1alpha1.RolloutPaused }
@@ -159,26 +191,16 @@ func (d *driver) judge() {
 // aim chooses the form that each DaemonSet has from now on.
 func (d *driver) aim() {
 	for _, c := range d.classes {
-		c.target = c.wanted
 		holds := d.failure != nil || d.paused() && c.live.revision == c.good.revision
 		if c.good.known() && c.in.Live != nil && holds {
 			c.target = c.good
 		}
-		if c.target.revision == c.wanted.revision && (c.in.Live == nil || c.live.revision != c.wanted.revision) {
-			c.record.Youngest = c.youngest()
+		if c.in.Live != nil && c.live.revision == c.target.revision {
+			continue
 		}
-	}
-}
-
-// promote makes the wanted form the last good one as soon as it has arrived in every class.
-func (d *driver) promote() {
-	if d.failure != nil || !d.every((*class).arrived) {
-		return
-	}
-	for _, c := range d.classes {
-		if !c.settled() && (c.good.known() || c.count(healthy) > 0 || len(c.plugins) == 0) {
-			c.good = c.wanted
-			c.record.Good = c.wanted.template
+		c.record.Newest = c.newest()
+		if c.target.revision == c.wanted.revision {
+			c.record.Youngest, c.record.Broken = c.youngest(), nil
 		}
 	}
 }
@@ -190,24 +212,4 @@ func (d *driver) every(is func(*class) bool) bool {
 		}
 	}
 	return true
-}
-
-// proved says that the canaries of every class have proved the change.
-func (d *driver) proved() bool {
-	return d.every(func(c *class) bool { return c.proved(d.Spec.Canary) }) && !d.lacksCanaries()
-}
-
-// lacksCanaries says that the canaries' selector selects no node where there is something to change.
-func (d *driver) lacksCanaries() bool {
-	if d.Spec.Canary == nil || d.Spec.Canary.NodeSelector == nil || d.failure != nil {
-		return false
-	}
-	changing, selected := false, false
-	for _, c := range d.classes {
-		changing = changing || c.protects()
-		for i := range c.in.Nodes {
-			selected = selected || nodeclass.HasLabels(c.in.Nodes[i].Labels, d.Spec.Canary.NodeSelector)
-		}
-	}
-	return changing && !selected
 }

@@ -29,6 +29,8 @@ type world struct {
 	classes    map[string]*worldClass
 	// bad says on which nodes an image does not get ready.
 	bad func(node, image string) bool
+	// refused says for which nodes the API server takes no pod with an image.
+	refused func(node, image string) bool
 	// last is the latest decision.
 	last Decision
 	// skew is how far the operator's clock is ahead of the API server's, kubeletSkew how far every kubelet's is.
@@ -46,7 +48,7 @@ type worldClass struct {
 
 func newWorld(t *testing.T, classes map[string]int) *world {
 	w := &world{T: t, now: time.Unix(100000, 0), generation: 1, image: "v1", classes: map[string]*worldClass{},
-		bad: func(string, string) bool { return false },
+		bad: func(string, string) bool { return false }, refused: func(string, string) bool { return false },
 		spec: v1alpha1.Rollout{State: v1alpha1.RolloutActive, Canary: &v1alpha1.Canary{Nodes: ptr.To[int32](1)},
 			MaxUnavailable: ptr.To(intstr.FromInt32(2)), MinReadySeconds: ptr.To[int32](30), ProgressDeadlineSeconds: ptr.To[int32](300)}}
 	for name, nodes := range classes {
@@ -137,6 +139,9 @@ func (w *world) live() {
 		for i := range c.nodes {
 			node := &c.nodes[i]
 			pod := c.pods[node.Name]
+			if pod == nil && w.refused(node.Name, image(c.live.Spec.Template.Spec)) {
+				continue
+			}
 			if pod == nil {
 				pod = w.pod(name, node.Name, c.live.Spec.Template)
 				c.pods[node.Name] = pod

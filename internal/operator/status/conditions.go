@@ -96,7 +96,7 @@ func progressing(seen Observation, ignored []v1alpha1.IgnoredPod) metav1.Conditi
 	case RemovalDone:
 		return condition(kind, false, string(RemovalDone), "The driver has no object left in the cluster.%s%s", abandoned(seen), inSpiteOf(ignored))
 	}
-	return rollingOut(seen.Rollout)
+	return rollingOut(seen.Rollout, seen.Stopped != "")
 }
 
 // inSpiteOf tells of the pods that a removal did not wait for.
@@ -107,7 +107,7 @@ func inSpiteOf(ignored []v1alpha1.IgnoredPod) string {
 	return " Pods keep volumes that nobody unmounts until the driver is back, because spec.volumesInUse is Ignore; status.ignoredPods names them."
 }
 
-func rollingOut(rollout *v1alpha1.RolloutStatus) metav1.Condition {
+func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition {
 	const kind = v1alpha1.ConditionProgressing
 	if rollout == nil {
 		return condition(kind, false, ReasonRolledOut, "No change is on its way to the nodes.")
@@ -118,7 +118,10 @@ func rollingOut(rollout *v1alpha1.RolloutStatus) metav1.Condition {
 	case v1alpha1.PhasePaused:
 		return condition(kind, false, ReasonPaused, "%s", rollout.Message)
 	case v1alpha1.PhaseReturning:
-		return condition(kind, true, ReasonReturning, "%s", rollout.Message)
+		if !stopped {
+			return condition(kind, true, ReasonReturning, "%s", rollout.Message)
+		}
+		return condition(kind, false, ReasonRolloutFailed, "%s", rollout.Message)
 	case v1alpha1.PhaseReturned:
 		return condition(kind, false, ReasonRolloutFailed, "%s", rollout.Message)
 	}
@@ -138,6 +141,9 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 	}
 	if seen.Rollout != nil && seen.Rollout.Failure != nil {
 		failure := seen.Rollout.Failure
+		if seen.Stopped != "" {
+			return condition(kind, true, ReasonRolloutFailed, "%s Why the change failed on node %s (%s): %s", seen.Stopped, failure.Node, failure.Reason, failure.Message)
+		}
 		return condition(kind, true, ReasonRolloutFailed, "The change failed on node %s, and the nodes return to the node plugin that worked before. Any change of the spec tries again. What happened on the node (%s): %s",
 			failure.Node, failure.Reason, failure.Message)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
@@ -44,6 +45,10 @@ type Observation struct {
 	Contests []Contest
 	// Rollout of the latest change; nil if the driver's state lets nothing roll out.
 	Rollout *v1alpha1.RolloutStatus
+	// Stopped says why a rollback cannot go on; empty unless that is so.
+	Stopped string
+	// Absent are nodes for which no node plugin's pod can be created.
+	Absent []rollout.Absent
 	// Seccomp is the node plugin's own seccomp profile; without a name if none is asked for.
 	Seccomp security.Seccomp
 	// Err is what kept the operator from carrying out the spec; nil if nothing did.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
@@ -23,7 +21,7 @@ const (
 func severity(reason v1alpha1.ProblemReason) int {
 	switch reason {
 	case v1alpha1.ProblemImagePull, v1alpha1.ProblemCrashing, v1alpha1.ProblemCannotStart,
-		v1alpha1.ProblemUnschedulable:
+		v1alpha1.ProblemUnschedulable, v1alpha1.ProblemNotCreated:
 		return failure
 	case v1alpha1.ProblemNotEnding, v1alpha1.ProblemWaiting, v1alpha1.ProblemRuntimeSilent, v1alpha1.ProblemNotRegistered, v1alpha1.ProblemAliasMissing,
 		v1alpha1.ProblemTaintStays:
@@ -33,10 +31,13 @@ func severity(reason v1alpha1.ProblemReason) int {
 }
 
 // podProblems tells, by node, why node plugins do not run.
-func podProblems(pods []corev1.Pod) map[string]v1alpha1.NodeProblem {
+func podProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	out := map[string]v1alpha1.NodeProblem{}
-	for i := range pods {
-		pod := &pods[i]
+	for _, absent := range seen.Absent {
+		out[absent.Node] = v1alpha1.NodeProblem{Node: absent.Node, Reason: v1alpha1.ProblemNotCreated, Message: absent.Message}
+	}
+	for i := range seen.Pods {
+		pod := &seen.Pods[i]
 		node := pluginpod.NodeOf(pod)
 		if node == "" || pod.DeletionTimestamp != nil {
 			continue
@@ -50,7 +51,7 @@ func podProblems(pods []corev1.Pod) map[string]v1alpha1.NodeProblem {
 
 // findProblems returns at most one problem for each node, the worst first, then by node name.
 func findProblems(seen Observation) []v1alpha1.NodeProblem {
-	failing, lingering := podProblems(seen.Pods), lingeringProblems(seen)
+	failing, lingering := podProblems(seen), lingeringProblems(seen)
 	var out []v1alpha1.NodeProblem
 	for _, problem := range lingering {
 		out = append(out, problem) // Also of a node that is gone.

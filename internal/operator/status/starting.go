@@ -46,7 +46,7 @@ func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes
 		return 0, 0
 	}
 	deadline := rollout.Deadline(seen.Driver.Spec.Rollout)
-	failing := podProblems(seen.Pods)
+	failing := podProblems(seen)
 	for _, node := range seen.Nodes {
 		began := node.Began
 		if was.Status != metav1.ConditionTrue {

@@ -1,0 +1,174 @@
+package rollout
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+)
+
+// arrange finds the stage of every class.
+func (d *driver) arrange() {
+	for _, c := range d.classes {
+		switch {
+		case c.settled() && d.failure != nil && c.good.revision != c.wanted.revision:
+			c.stage = rollback
+		case c.settled():
+			c.stage = settled
+		case c.good.known():
+			c.stage = canary
+		default:
+			c.stage = installing
+		}
+	}
+	d.proved = d.every(func(c *class) bool { return c.proved(d.Spec.Canary) }) && !d.lacksCanaries()
+	for _, c := range d.classes {
+		if c.stage == canary && d.proved {
+			c.stage = spreading
+		}
+	}
+}
+
+// promote makes the wanted form the last good one as soon as it works in every class that has nodes, and no node is left
+// that could speak against it. A class in which nothing has worked so far has nothing to lose, and holds up no other.
+func (d *driver) promote() {
+	if d.failure != nil {
+		return
+	}
+	for _, c := range d.classes {
+		exempt := len(c.in.Nodes) == 0 || !c.good.known()
+		if !c.settled() && (!c.decided(d.Spec) || !exempt && !c.hasEvidence(d.Spec.Canary)) {
+			return
+		}
+	}
+	for _, c := range d.classes {
+		if !c.settled() && c.hasEvidence(d.Spec.Canary) {
+			c.good = c.wanted
+			c.record.Good = c.wanted.template
+		}
+	}
+}
+
+// decided reports whether the wanted form is on every node on which it can be. Nodes that have not reported for long are not
+// waited for, unless they are more than a change may leave without a node plugin: then too few are left to tell.
+func (c *class) decided(spec v1alpha1.Rollout) bool {
+	return c.observed() && c.target.revision == c.wanted.revision &&
+		c.number(starting, fails, holds, turn, first, atOnce) == 0 && !c.tooFewReport(spec)
+}
+
+func (c *class) tooFewReport(spec v1alpha1.Rollout) bool {
+	return c.good.known() && len(c.unheard()) > c.share(spec.MaxUnavailable)
+}
+
+// unheard returns the nodes that do not report, but for those that joined since the change began.
+func (c *class) unheard() []*plugin {
+	var out []*plugin
+	for i := range c.plugins {
+		if p := &c.plugins[i]; p.unheard() && c.counts(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// hasEvidence reports whether the target form works on as many nodes as there are canaries, and at least on one.
+func (c *class) hasEvidence(canary *v1alpha1.Canary) bool {
+	need := 1
+	if c.good.known() {
+		need = max(1, c.canaries(canary))
+	}
+	return c.number(proves) >= need
+}
+
+// share is how many nodes may be without a working node plugin.
+func (c *class) share(most *intstr.IntOrString) int {
+	given := ptr.Deref(most, intstr.FromString("10%"))
+	allowed, err := intstr.GetScaledValueFromIntOrPercent(&given, len(c.in.Nodes), true)
+	if err != nil {
+		return 1 // The API server lets nothing through that is neither a number nor a percentage.
+	}
+	return max(1, allowed)
+}
+
+// busy returns how many nodes are without a working node plugin because of the change.
+func (c *class) busy() int { return c.number(starting, silent, fails, blocks, stops) }
+
+// canaries returns how many canaries a class has, of those nodes that can prove something.
+func (c *class) canaries(canary *v1alpha1.Canary) int {
+	able := c.busy() + c.number(turn, first, holds) + c.provedBefore()
+	if canary == nil {
+		return min(1, able)
+	}
+	return min(int(ptr.Deref(canary.Nodes, 0)), able)
+}
+
+// provedBefore returns on how many nodes the target form works in place of another one. Only these are canaries.
+func (c *class) provedBefore() int {
+	n := 0
+	for _, p := range c.having(proves) {
+		if c.kindOf(p) != joined {
+			n++
+		}
+	}
+	return n
+}
+
+// proved reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
+func (c *class) proved(canary *v1alpha1.Canary) bool {
+	if c.settled() || !c.good.known() && c.working() == 0 {
+		return true
+	}
+	if selector := selectorOf(canary); selector != nil {
+		return c.provedOn(selector)
+	}
+	return c.provedBefore() >= c.canaries(canary)
+}
+
+// provedOn reports whether the change works on the nodes that a selector makes canaries, as far as they can tell: on one of
+// them at least, if there is any.
+func (c *class) provedOn(selector map[string]v1alpha1.LabelValue) bool {
+	selected, works := false, false
+	for i := range c.in.Nodes {
+		selected = selected || nodeclass.HasLabels(c.in.Nodes[i].Labels, selector)
+	}
+	for i := range c.plugins {
+		p := &c.plugins[i]
+		if !nodeclass.HasLabels(p.node.Labels, selector) {
+			continue
+		}
+		switch c.action(p) {
+		case proves:
+			works = true
+		case starting, silent, fails, blocks, holds, turn, first:
+			return false
+		default:
+		}
+	}
+	return works || !selected
+}
+
+func selectorOf(canary *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
+	if canary == nil {
+		return nil
+	}
+	return canary.NodeSelector
+}
+
+// lacksCanaries reports whether the canaries' selector selects no node where there is something to change.
+func (d *driver) lacksCanaries() bool {
+	selector := selectorOf(d.Spec.Canary)
+	if selector == nil || d.failure != nil || !slices.ContainsFunc(d.classes, (*class).protects) {
+		return false
+	}
+	for _, c := range d.classes {
+		for i := range c.in.Nodes {
+			if nodeclass.HasLabels(c.in.Nodes[i].Labels, selector) {
+				return false
+			}
+		}
+	}
+	return true
+}
