@@ -21,7 +21,7 @@ type mark struct {
 // scheduling"), Virtual Kubelet (its chart's label and default taint, which ACI, ECI, CCI, Admiralty and interLink
 // keep), Alibaba Cloud ("Schedule pods to a VNode"), Tencent Cloud ("Super Node"), Oracle ("Virtual Nodes") and Liqo ("Virtual nodes").
 var (
-	virtualLabels = []mark{
+	virtualLabels = []mark{ //nolint:gochecknoglobals // a table that nothing changes
 		{"eks.amazonaws.com/compute-type", "fargate", "of AWS Fargate"},
 		{"type", "virtual-kubelet", "of a virtual kubelet"},
 		{"liqo.io/type", "virtual-node", "of Liqo"},
@@ -29,7 +29,7 @@ var (
 		{"node.kubernetes.io/instance-type", "eklet", "of Tencent Cloud's super nodes"},
 		{"node-role.kubernetes.io/virtual-node", "", "of Oracle's virtual nodes"},
 	}
-	virtualTaints = []mark{
+	virtualTaints = []mark{ //nolint:gochecknoglobals // a table that nothing changes
 		{"eks.amazonaws.com/compute-type", "fargate", "of AWS Fargate"},
 		{"virtual-kubelet.io/provider", "", "of a virtual kubelet"},
 		{"virtual-node.liqo.io/not-allowed", "", "of Liqo"},
