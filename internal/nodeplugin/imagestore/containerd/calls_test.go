@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,11 @@ func pins(t *testing.T, s *Store) []string {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// sameLayers reports whether two trees are one; which image either was found by does not matter.
+func sameLayers(a, b imagestore.Tree) bool {
+	return a.ID == b.ID && a.Form == b.Form && slices.Equal(a.Layers, b.Layers)
 }
 
 func info(t *testing.T, d *daemon, s *Store, tree string) snapshots.Info {
