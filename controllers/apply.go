@@ -156,6 +156,8 @@ func ownedFields(live render.Object) (any, error) {
 		return storageapply.ExtractCSIDriver(object, owner)
 	case *corev1.ServiceAccount:
 		return coreapply.ExtractServiceAccount(object, owner)
+	case *corev1.ConfigMap:
+		return coreapply.ExtractConfigMap(object, owner)
 	}
 	return nil, fmt.Errorf("the operator owns no %T", live)
 }

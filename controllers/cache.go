@@ -29,6 +29,7 @@ func CacheOptions(namespace string) cache.Options {
 		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: roster.KeepPod},
 		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
 		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
+		&corev1.ConfigMap{}:        {Namespaces: here, Label: ours},
 		&storagev1.CSIDriver{}:     {},
 		definitionMetadata():       {Transform: trimDefinition},
 	}}

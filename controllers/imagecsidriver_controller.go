@@ -81,7 +81,7 @@ var _ reconcile.Reconciler = (*ImageCSIDriverReconciler)(nil)
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=apps,namespace=image-csi-system,resources=daemonsets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=serviceaccounts,verbs=list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=configmaps;serviceaccounts,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",namespace=image-csi-system,resources=events,verbs=list;create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=image-csi-system,resources=leases,verbs=get;create;update

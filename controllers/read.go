@@ -102,10 +102,11 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 	here := client.InNamespace(r.Settings.Namespace)
 	var (
 		serviceAccounts corev1.ServiceAccountList
+		configMaps      corev1.ConfigMapList
 		daemonSets      appsv1.DaemonSetList
 	)
 	for list, where := range map[client.ObjectList][]client.ListOption{
-		&serviceAccounts: {ours, here}, &daemonSets: {ours, here},
+		&serviceAccounts: {ours, here}, &configMaps: {ours, here}, &daemonSets: {ours, here},
 	} {
 		if err := r.Client.List(ctx, list, where...); err != nil {
 			return fmt.Errorf("list the driver's objects (%T): %w", list, err)
@@ -121,6 +122,9 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 	}
 	for i := range serviceAccounts.Items {
 		seen.existing = append(seen.existing, &serviceAccounts.Items[i])
+	}
+	for i := range configMaps.Items {
+		seen.existing = append(seen.existing, &configMaps.Items[i])
 	}
 	seen.DaemonSets = daemonSets.Items
 	seen.kinds, seen.unclear, seen.pending = r.optional.present(ctx)

@@ -83,6 +83,8 @@ func (c *cluster) ownedObjects() map[string]owned {
 		"CSIDriver of an alias": {object(csiDriver, "", "alias.example.com"), `{"spec": {"nodeAllocatableUpdatePeriodSeconds": 60}}`, []string{"podInfoOnMount"}},
 		"ServiceAccount": {object(schema.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, namespace, render.ServiceAccountName(driverName)),
 			`{"secrets": [{"name": "theirs"}]}`, nil},
+		"ConfigMap": {object(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, namespace, render.ImageRulesName(driverName)),
+			`{"data": {"theirs": "x"}}`, []string{contract.ImageRulesKey}},
 	}
 }
 

@@ -251,6 +251,7 @@ func (c *cluster) wipe() {
 		c.DeleteAllOf(ctx, &storagev1.StorageClass{}),
 		c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, here, client.PropagationPolicy("Background")),
 		c.DeleteAllOf(ctx, &corev1.ServiceAccount{}, here, client.HasLabels{contract.DriverLabel}),
+		c.DeleteAllOf(ctx, &corev1.ConfigMap{}, here, client.HasLabels{contract.DriverLabel}),
 		c.DeleteAllOf(ctx, &corev1.Pod{}, here, client.GracePeriodSeconds(0)),
 		c.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace("default"), client.GracePeriodSeconds(0)),
 	} {

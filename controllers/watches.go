@@ -53,6 +53,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&storagev1.CSIDriver{}, owner).
 		Watches(&storagev1.CSIDriver{}, every, builder.WithPredicates(foreignChanges())).
 		Watches(&corev1.ServiceAccount{}, owner).
+		Watches(&corev1.ConfigMap{}, owner).
 		WatchesMetadata(definitionMetadata(), every, builder.WithPredicates(optionalDefinitions())).
 		Build(r)
 	r.conflicts = map[string]int{}

@@ -1,6 +1,8 @@
 package v1alpha1
 
-// Security restricts which images may be volumes.
+// Security restricts which images may be volumes. Node plugins refuse to mount others, from about a minute after a change:
+// that is how long the kubelets take to bring it. Volumes that are mounted stay. With the policies of config/admission, pods
+// and PersistentVolumes that name others are refused when they are created, too.
 type Security struct {
 	// allowedImages lists the repositories whose images may be volumes, in full: registry.example.com/team/tools is one
 	// repository, registry.example.com/team/ with a slash at the end is all beneath that path. Default: every image.

@@ -99,6 +99,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagLimitFallback, cmp.Or(volumes.SizeLimitFallback, v1alpha1.FallbackRefuse)),
 		option(contract.FlagOtherPlatforms, cmp.Or(volumes.OtherPlatforms, v1alpha1.OtherPlatformsRefuse)),
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),
+		option(contract.FlagImageRules, contract.ImageRulesPath),
 		logLevel(driver),
 	)
 	args = append(args, stores(driver, class)...)

@@ -64,6 +64,8 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 	volumes, mounts := hostDirectories(driver, class).split()
 	secrets, secretMounts := credentials(driver)
 	volumes, mounts = append(volumes, secrets...), append(mounts, secretMounts...)
+	rules, rulesMount := imageRulesFile(driver)
+	volumes, mounts = append(volumes, rules), append(mounts, rulesMount)
 	sidecar, sidecarVolumes := providers(driver, settings)
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
 	containers := []corev1.Container{container(driver, class, settings, mounts)}

@@ -66,7 +66,7 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 			if capabilities := got["allowedCapabilities"].([]any); len(capabilities) != test.capabilities {
 				t.Errorf("capabilities %q, want %d", capabilities, test.capabilities)
 			}
-			if volumes := got["volumes"].([]any); !slices.Equal(volumes, []any{"hostPath"}) {
+			if volumes := got["volumes"].([]any); !slices.Equal(volumes, []any{"configMap", "hostPath"}) {
 				t.Errorf("volumes %q", volumes)
 			}
 		})
@@ -77,7 +77,7 @@ func TestConstraintsAllowTheVolumesOfCredentials(t *testing.T) {
 	applied := Render(Input{Driver: full(), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
 		Classes: []nodeclass.Class{class(t, nodeclass.CRIO)}}).Apply
 	got := applied[len(applied)-1].(*unstructured.Unstructured).Object["volumes"].([]any)
-	if !slices.Equal(got, []any{"emptyDir", "hostPath", "projected"}) {
+	if !slices.Equal(got, []any{"configMap", "emptyDir", "hostPath", "projected"}) {
 		t.Errorf("volumes %q", got)
 	}
 }

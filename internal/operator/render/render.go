@@ -59,14 +59,14 @@ type Output struct {
 	Costs []ServedField
 }
 
-// Render returns the objects of a driver: a CSIDriver for each of its names, a service account, a DaemonSet for each
-// class, and one object of each optional kind.
+// Render returns the objects of a driver: a CSIDriver for each of its names, a service account, its rules for images, a
+// DaemonSet for each class, and one object of each optional kind.
 func Render(in Input) Output {
-	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+2)
+	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+3)
 	for _, name := range Names(in.Driver) {
 		apply = append(apply, csiDriver(in.Driver, name, in.Lacking))
 	}
-	apply = append(apply, serviceAccount(in.Driver, in.Settings))
+	apply = append(apply, serviceAccount(in.Driver, in.Settings), imageRules(in.Driver, in.Settings))
 	classes := slices.Clone(in.Classes)
 	slices.SortFunc(classes, func(a, b nodeclass.Class) int { return strings.Compare(a.Name, b.Name) })
 	profile := seccomp(in)

@@ -105,6 +105,8 @@ func volumeType(source corev1.VolumeSource) string {
 		return "projected"
 	case source.Secret != nil:
 		return "secret"
+	case source.ConfigMap != nil:
+		return "configMap"
 	default:
 		return "emptyDir"
 	}

@@ -1,0 +1,198 @@
+package admission
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
+)
+
+// takesEffect is more than an API server takes to put a policy into effect whose parameter's kind was not there at first; half
+// a minute was measured.
+const takesEffect = 2 * time.Minute
+
+// server starts an API server with nothing on it, until the test ends.
+func server(t *testing.T) (*rest.Config, client.Client) {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("KUBEBUILDER_ASSETS is not set; in CI the tests against an API server must run")
+		}
+		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
+	}
+	environment := &envtest.Environment{}
+	config, err := environment.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := environment.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config, c
+}
+
+// create makes the objects in a stream of YAML.
+func create(t *testing.T, c client.Client, text []byte) {
+	t.Helper()
+	for documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
+		object := &unstructured.Unstructured{}
+		if err := documents.Decode(&object.Object); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(object.Object) == 0 {
+			continue
+		}
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatalf("create %s %s: %v", object.GetKind(), object.GetName(), err)
+		}
+	}
+}
+
+func read(t *testing.T, path ...string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// bystanders are objects that have nothing to do with any driver of ours.
+func bystanders() map[string]client.Object {
+	plain := func(namespace string, volumes ...corev1.Volume) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bystander"},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}, Volumes: volumes}}
+	}
+	volume := func(source corev1.PersistentVolumeSource) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}, Spec: corev1.PersistentVolumeSpec{
+			Capacity:    corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, PersistentVolumeSource: source}}
+	}
+	return map[string]client.Object{
+		"pod":                       plain("default"),
+		"pod in kube-system":        plain("kube-system"),
+		"pod with another's volume": plain("default", corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets-store.csi.k8s.io"}}}),
+		"hostPath volume":           volume(corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}),
+		"another's volume":          volume(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com", VolumeHandle: "v"}}),
+		"node":                      &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
+		"namespace":                 &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
+	}
+}
+
+// What a policy has for a parameter may be missing: before the operator is installed, after it is removed, or when things are
+// applied in another order. An API server takes seconds to notice a policy, so all are tried for longer than that. This takes
+// about a minute.
+func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
+	_, c := server(t)
+	for _, file := range []string{"operator_nodes", "operator_objects", "driver_escalation", "volume_images", "volume_attributes"} {
+		create(t, c, read(t, policies, file+".yaml"))
+	}
+	try := func(when string, during time.Duration) {
+		t.Helper()
+		for began := time.Now(); time.Since(began) < during; time.Sleep(200 * time.Millisecond) {
+			for what, object := range bystanders() {
+				if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
+					t.Fatalf("%s, a %s: %v", when, what, err)
+				}
+			}
+		}
+	}
+	try("without the definition of drivers", 10*time.Second)
+	create(t, c, read(t, "../../config/crd/bases/storage.imagecsi.dev_imagecsidrivers.yaml"))
+	try("without a driver", 2*time.Second)
+	held := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "storage.imagecsi.dev/v1alpha1", "kind": "ImageCSIDriver",
+		"metadata": map[string]any{"name": driver}, "spec": map[string]any{"security": map[string]any{"allowedImages": []any{"docker.io/library/busybox"}}}}}
+	poll.Until(t, "a driver can be created", takesEffect, func() error { return c.Create(t.Context(), held.DeepCopy()) })
+	evil := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "evil"}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}, Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			CSI: &corev1.CSIVolumeSource{Driver: driver, VolumeAttributes: map[string]string{"image": "evil.example/x"}}}}}}}
+	poll.Until(t, "the policy holds", takesEffect, func() error {
+		err := c.Create(t.Context(), evil.DeepCopy(), client.DryRunAll)
+		if err == nil {
+			return errors.New("the pod is accepted")
+		}
+		if !strings.Contains(err.Error(), "evil.example/x may not be a volume") {
+			t.Fatal(err)
+		}
+		return nil
+	})
+	try("with a driver", 2*time.Second)
+}
+
+// Kustomize, Helm and OLM move the namespace of objects, and do not look into CEL.
+func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
+	config, c := server(t)
+	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
+	if _, err := os.Stat(kubectl); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	root, err := filepath.Abs("../../config/default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Rel(dir, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+base+"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	built, err := exec.CommandContext(t.Context(), kubectl, "kustomize", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, c, built)
+	if err := c.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one"}}); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user string) client.Client {
+		t.Helper()
+		config := rest.CopyConfig(config)
+		config.Impersonate.UserName = user
+		out, err := client.New(config, client.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	patch := func(who client.Client, text string) error {
+		return who.Patch(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, client.RawPatch(types.MergePatchType, []byte(text)), client.DryRunAll)
+	}
+	operator := as("system:serviceaccount:elsewhere:image-csi-operator")
+	poll.Until(t, "the operator is held", takesEffect, func() error {
+		err := patch(operator, `{"metadata": {"labels": {"team": "b"}}}`)
+		if err != nil && strings.Contains(err.Error(), "labels under imagecsi.dev/ only") {
+			return nil
+		}
+		return errors.Join(errors.New("it may set a label of others"), err)
+	})
+	if err := patch(operator, `{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}}}`); err != nil {
+		t.Error(err)
+	}
+}
