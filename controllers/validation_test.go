@@ -1,11 +1,14 @@
 package controllers_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -111,6 +114,8 @@ func TestValidation(t *testing.T) {
 		"image size in bytes":    {text: "spec: {volumes: {maxImageSize: 1000000}}"},
 		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize is greater than 0"},
 		"image size below that":  {text: "spec: {volumes: {maxImageSize: -1Gi}}", refused: "maxImageSize is greater than 0"},
+		"image size of all":      {text: "spec: {volumes: {maxImageSize: '1e99'}}", refused: "at most 1Ei"},
+		"the largest image size": {text: "spec: {volumes: {maxImageSize: 1Ei}}"},
 		"image size in words":    {text: "spec: {volumes: {maxImageSize: much}}", refused: "spec.volumes.maxImageSize"},
 		"size limits":            {text: "spec: {volumes: {defaultSizeLimit: 1Gi, maxSizeLimit: 1024Mi}}"},
 		"size limits in bytes":   {text: "spec: {volumes: {defaultSizeLimit: 2000000, maxSizeLimit: 2M}}"},
@@ -120,8 +125,8 @@ func TestValidation(t *testing.T) {
 		"platforms by emulation": {text: "spec: {volumes: {otherPlatforms: Emulate}}", refused: "otherPlatforms"},
 		"limits on a loop":       {text: "spec: {volumes: {sizeLimitFallback: Loop}}", refused: "sizeLimitFallback"},
 		"default size too large": {text: "spec: {volumes: {defaultSizeLimit: 2Gi, maxSizeLimit: 1Gi}}", refused: "defaultSizeLimit is not larger than maxSizeLimit"},
-		"default size too small": {text: "spec: {volumes: {defaultSizeLimit: 1k}}", refused: "defaultSizeLimit is at least 1Mi"},
-		"largest size too small": {text: "spec: {volumes: {maxSizeLimit: 0}}", refused: "maxSizeLimit is at least 1Mi"},
+		"default size too small": {text: "spec: {volumes: {defaultSizeLimit: 1k}}", refused: "defaultSizeLimit is from 1Mi to 1Ei"},
+		"largest size too small": {text: "spec: {volumes: {maxSizeLimit: 0}}", refused: "maxSizeLimit is from 1Mi to 1Ei"},
 		"secrets":                {text: "spec: {credentials: {secrets: [{name: a}, {name: b.c-d}]}}"},
 		"secret twice":           {text: "spec: {credentials: {secrets: [{name: a}, {name: a}]}}", refused: "Duplicate value"},
 		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name has lower-case letters"},
@@ -219,4 +224,35 @@ func TestTheSettingsOfTheOperatorsPageAreAccepted(t *testing.T) {
 		c.deleteDriver("page.example.com")
 	}
 	c.Expect(classes).To(BeNumerically(">=", 6), "blocks with node classes")
+}
+
+// A quantity's cost is in its value: the API server computes with it in CEL, and everybody else who reads the object when it
+// is decoded. None that is costly gets as far as that.
+func TestNoQuantityCostsTheAPIServerOrTheOperatorMoreThanALook(t *testing.T) {
+	const exponents = "exponent of at most two characters"
+	c := newCluster(t)
+	for field, refused := range map[string]string{
+		"volumes: {maxImageSize: %s}":                                  "maxImageSize is greater than 0 and at most 1Ei",
+		"volumes: {defaultSizeLimit: %s}":                              "defaultSizeLimit is from 1Mi to 1Ei",
+		"volumes: {maxSizeLimit: %s}":                                  "maxSizeLimit is from 1Mi to 1Ei",
+		"volumes: {maxSizeLimit: 1Gi, defaultSizeLimit: %s}":           "defaultSizeLimit is from 1Mi to 1Ei",
+		"nodePlugin: {resources: {requests: {memory: %s}}}":            exponents,
+		"nodePlugin: {resources: {limits: {cpu: %s}}}":                 exponents,
+		"nodePlugin: {resources: {limits: {memory: 1Gi, cpu: %[1]s}}}": exponents,
+	} {
+		for _, costly := range []string{"1e-2147483647", "1e2147483647", "1E-9999999", "0.1e999999", "-1e-99999999", "1e+99999999"} {
+			ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+			began := time.Now()
+			err := (&cluster{T: t, Client: c.Client, ctx: ctx}).create("costly.example.com", "spec: {"+fmt.Sprintf(field, "'"+costly+"'")+"}")
+			cancel()
+			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), refused) {
+				t.Errorf(field+" after %s: %v, want %q", costly, time.Since(began), err, refused)
+			}
+		}
+	}
+	for _, good := range []string{"500m", "0.5", "2", "1e3", "64Mi", "1.5Gi"} {
+		err := c.create("good.example.com", "spec: {nodePlugin: {resources: {requests: {memory: '"+good+"'}, limits: {cpu: '"+good+"'}}}}")
+		c.Expect(err).To(Succeed(), good)
+		c.Expect(c.Delete(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "good.example.com"}})).To(Succeed())
+	}
 }

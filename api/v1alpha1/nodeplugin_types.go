@@ -150,12 +150,14 @@ const (
 type Resources struct {
 	// requests are what the scheduler sets aside, e.g. cpu: 10m.
 	// +kubebuilder:validation:MaxProperties=8
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('[eE]...'))",message="requests are quantities such as 500m or 64Mi, with an exponent of at most two characters"
 	// +optional
 	Requests corev1.ResourceList `json:"requests,omitempty"`
 
 	// limits are what the container may use at most. A memory limit that is too low ends the node plugin while it
 	// serves volumes; pods keep the volumes they have, new ones wait until it is back.
 	// +kubebuilder:validation:MaxProperties=8
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('[eE]...'))",message="limits are quantities such as 500m or 64Mi, with an exponent of at most two characters"
 	// +optional
 	Limits corev1.ResourceList `json:"limits,omitempty"`
 }

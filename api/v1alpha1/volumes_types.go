@@ -31,7 +31,10 @@ const (
 
 // Volumes holds the defaults of volumes that do not set their own.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
+// Every rule looks at the form of an amount before quantity() computes with it: its cost is in the value (package
+// internal/quantity), and neither the schema's pattern nor CEL's cost budget comes before it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || !string(self.defaultSizeLimit).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') || !string(self.maxSizeLimit).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
 type Volumes struct {
 	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
@@ -52,7 +55,7 @@ type Volumes struct {
 	// after an hour at the earliest. Mounted volumes stay. Default: no limit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="maxImageSize is greater than 0; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).isGreaterThan(quantity('0')) && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxImageSize is greater than 0 and at most 1Ei, such as 20Gi; leave it out for no limit"
 	// +optional
 	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
 
@@ -62,7 +65,7 @@ type Volumes struct {
 	// without. Default: maxSizeLimit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="defaultSizeLimit is at least 1Mi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="defaultSizeLimit is from 1Mi to 1Ei, such as 10Gi; leave it out for no limit"
 	// +optional
 	DefaultSizeLimit *resource.Quantity `json:"defaultSizeLimit,omitempty"`
 
@@ -70,7 +73,7 @@ type Volumes struct {
 	// more is refused. Without defaultSizeLimit it is the limit of volumes that ask for none. Default: no limit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="maxSizeLimit is at least 1Mi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxSizeLimit is from 1Mi to 1Ei, such as 10Gi; leave it out for no limit"
 	// +optional
 	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
 

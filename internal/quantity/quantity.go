@@ -34,7 +34,7 @@ var (
 )
 
 // form is a Kubernetes quantity (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity) without
-// signs.
+// signs. The CRD's rules of amounts in bytes have the same form (api/v1alpha1, Volumes).
 var form = regexp.MustCompile(`^([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE]([0-9]+))?$`)
 
 // Parse reads an amount of bytes such as 500Mi, from 0 to Max, and rounds it up to whole bytes. It refuses by length, form
