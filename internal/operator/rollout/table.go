@@ -52,7 +52,7 @@ const (
 // What it rests on: a change becomes good by node plugins that work, never because others are absent; what may come back
 // (pending, away) is not decided; what fails takes its share of maxUnavailable; and a node on which the earlier form failed
 // has nothing to lose, so it costs nothing and tells only good.
-var table = [kinds][states][stages]action{
+var table = [kinds][states][stages]action{ //nolint:gochecknoglobals // a table that nothing changes
 	//             installing, canary,   spreading, settled,  rollback
 	changed: {
 		healthy:  {proves, proves, proves, proves, proves},

@@ -145,7 +145,7 @@ func (s *storm) happens() {
 	c := s.classes[name]
 	node := c.nodes[s.next(len(c.nodes))].Name
 	lasts := time.Duration(1+s.next(50)) * time.Second
-	what := ""
+	var what string
 	switch s.next(12) {
 	case 0:
 		what, s.until[node] = "is away", s.now.Add(lasts)
