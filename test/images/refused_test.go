@@ -49,7 +49,9 @@ type bad struct {
 	crio   codes.Code // CRI-O's, where it tells another fault
 	layers int        // where there are very many
 
-	crioShows, containerdShows bool // such images come last, as their pins stay for a while: CRI-O goes by the manifest's layers
+	// CRI-O goes by the manifest's layers; containerd reads an index within an index, and its snapshotters that copy lower layers
+	// have what a hard link names. The pins of what is shown stay for a while.
+	crioShows, containerdShows bool
 }
 
 // parts are what a registry is given, which need not fit together.
@@ -67,7 +69,8 @@ func TestBadImagesAreRefusedInOneSentenceAndLeaveNothing(t *testing.T) {
 				}
 				for _, readOnly := range []bool{true, false} {
 					v := nodes.Volume{ID: "bad", Image: reference(bad.name), Inline: true, ReadOnly: readOnly}
-					bad.check(t, p, publishError(t, p, v))
+					before := p.Target.Pins(t, p.Driver)
+					bad.check(t, p, publishError(t, p, v), len(before))
 					p.Unpublish(t, "bad")
 				}
 			})
@@ -140,7 +143,7 @@ func publishError(t *testing.T, p *nodes.Plugin, v nodes.Volume) error {
 	return last
 }
 
-func (b bad) check(t *testing.T, p *nodes.Plugin, err error) {
+func (b bad) check(t *testing.T, p *nodes.Plugin, err error, pinned int) {
 	t.Helper()
 	want := b.code
 	crio := p.Target.Runtime == contract.RuntimeCRIO
@@ -162,8 +165,8 @@ func (b bad) check(t *testing.T, p *nodes.Plugin, err error) {
 	if mounts := p.Mounts(t); len(mounts) != 0 {
 		t.Errorf("mounts are left: %q", mounts)
 	}
-	if pins := p.Target.Pins(t, p.Driver); len(pins) != 0 {
-		t.Errorf("pins are left: %q", pins)
+	if pins := p.Target.Pins(t, p.Driver); len(pins) > pinned {
+		t.Errorf("%d pins were there before: %q", pinned, pins)
 	}
 }
 
@@ -246,7 +249,7 @@ var badImages = []bad{
 	{name: ofAnotherArchitecture, code: codes.FailedPrecondition, words: `built for "linux" on "` + otherArchitecture + `", and the node is linux`, make: func() (parts, error) {
 		return whole(ofArchitecture(otherArchitecture))
 	}},
-	{name: "artifact", code: codes.FailedPrecondition, words: "cannot be mounted: it is an OCI artifact, whose layers are no file system; push its files as a container image", make: func() (parts, error) {
+	{name: "artifact", code: codes.FailedPrecondition, words: "container image", make: func() (parts, error) {
 		return assemble(blob("{}", "application/vnd.oci.empty.v1+json"), blob("weights", "application/octet-stream"))
 	}},
 	{name: "layer that is no archive", code: codes.FailedPrecondition, words: "cannot be unpacked", make: func() (parts, error) {
@@ -271,7 +274,7 @@ var badImages = []bad{
 			return whole[:len(whole)/2]
 		})
 	}},
-	{name: "hard link to a file of a lower layer", code: codes.FailedPrecondition, words: "cannot be unpacked", make: func() (parts, error) {
+	{name: "hard link to a file of a lower layer", code: codes.FailedPrecondition, words: "cannot be unpacked", containerdShows: true, make: func() (parts, error) {
 		upper, err := image.Layer(image.File{Path: "/linked", HardLink: "/file"})
 		if err != nil {
 			return parts{}, err

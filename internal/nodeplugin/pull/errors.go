@@ -140,7 +140,7 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 		"schema 1 ", "no longer supported", "unsupported schema version", "unsupported media type", "unsupported mediatype", "unexpected media type",
 		"unknown media type", "unrecognised mediatype", "media-type: ", "unsupported mime type", "unimplemented manifest", "unsupported ociv1 media type",
 		"unsupported docker v2s2 media type", "stream processor", "unsupported compression", "unsupported digest algorithm", "unsupported erofs layer",
-		"needed for decryption", "key unwrapper", "no fslayers in manifest", "length of history not equal", "parsing v2s1",
+		"needed for decryption", "key unwrapper", "no fslayers in manifest", "length of history not equal", "parsing v2s1", "no signatures",
 	}},
 	{Damaged, []string{"failed to extract layer", "mount callback failed", "unpacking failed", "applylayer", "error processing tar file", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
 	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},

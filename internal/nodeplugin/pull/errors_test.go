@@ -65,6 +65,7 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip+encrypted sha256:1) to overlayfs as "extract-1-x sha256:2": failed to get stream processor for application/vnd.oci.image.layer.v1.tar+gzip+encrypted: no processor for media-type: unknown`, Unsupported, codes.FailedPrecondition},
 		{codes.Unknown, `cannot parse input: "[::1]:5000/app:1": normalize image: parse reference: invalid reference format`, Unsupported, codes.FailedPrecondition},
 		{codes.Unknown, `unable to pull image or OCI artifact: pull image err: initializing image from source docker://r.example/app:1: no FSLayers in manifest; artifact err: x`, Unsupported, codes.FailedPrecondition},
+		{codes.Unknown, `failed to pull and unpack image "r.example/app:1": no signatures`, Unsupported, codes.FailedPrecondition}, // schema 1, containerd 1.6
 		{codes.InvalidArgument, `something that is not known yet`, Unsupported, codes.FailedPrecondition},
 		{codes.Unimplemented, `something else that is not known yet`, Unsupported, codes.FailedPrecondition},
 		{codes.Unimplemented, `unknown service runtime.v1.ImageService`, RuntimeDown, codes.Unavailable},
