@@ -36,6 +36,8 @@ type contested struct {
 	version string
 	// owned are the fields that the operator owned after it.
 	owned *fieldpath.Set
+	// taken are the fields of those that somebody has changed since the contents were applied first.
+	taken *fieldpath.Set
 	// managers are those who had taken fields of them when it was applied again.
 	managers []string
 }
@@ -67,7 +69,12 @@ func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live r
 		r.contests[key] = known
 	}
 	version := answer.GetResourceVersion()
-	if lags := version == known.version && (live == nil || live.GetResourceVersion() != version); !lags || known.Applied != contents {
+	lags := version == known.version && (live == nil || live.GetResourceVersion() != version)
+	switch {
+	case known.Applied != contents:
+		known.taken = nil
+		known.History = known.Apply(contents, r.Clock.Now())
+	case !lags && known.changedAgain(live):
 		known.History = known.Apply(contents, r.Clock.Now())
 	}
 	known.version = version
@@ -75,6 +82,25 @@ func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live r
 	if known.Repairs == 0 {
 		known.managers = nil
 	}
+}
+
+// changedAgain reports whether somebody has changed a field that was put back before, or whether that cannot be told. A person
+// who edits one field after the other contests none of them.
+func (c *contested) changedAgain(live render.Object) bool {
+	if live == nil || c.owned == nil {
+		return true
+	}
+	left := appliedFields(live)
+	if left == nil {
+		left = fieldpath.NewSet()
+	}
+	taken := c.owned.Difference(left)
+	if c.taken == nil {
+		c.taken = fieldpath.NewSet()
+	}
+	again := taken.Empty() || !taken.Intersection(c.taken).Empty()
+	c.taken = c.taken.Union(taken)
+	return again
 }
 
 // contestsOf returns what is contested of a driver's objects, and forgets what is not there any more.

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -57,6 +58,12 @@ type Observation struct {
 
 // isLost says that the look failed before it showed how far a rollout or a removal is.
 func (o *Observation) isLost() bool { return o.Err != nil && o.Rollout == nil && o.Removal == "" }
+
+// keeps reports whether the look failed before it showed more than is told already: how far a rollout is, or what a removal
+// that waits still waits for.
+func (o *Observation) keeps(before *metav1.Condition, now metav1.Condition) bool {
+	return before != nil && (o.isLost() || o.Err != nil && o.Removal == RemovalWaiting && before.Reason == now.Reason)
+}
 
 // left says that the driver, which is being removed, has left a node already.
 func (o *Observation) left(node Node) bool { return o.Removal != "" && node.Current == "" }

@@ -35,7 +35,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 	for _, condition := range []metav1.Condition{
 		available(seen, next.Nodes, starting), progressing(seen, next.IgnoredPods), degraded(seen, problems),
 	} {
-		if condition.Type == v1alpha1.ConditionProgressing && seen.isLost() && meta.FindStatusCondition(previous.Conditions, condition.Type) != nil {
+		if condition.Type == v1alpha1.ConditionProgressing && seen.keeps(meta.FindStatusCondition(previous.Conditions, condition.Type), condition) {
 			continue
 		}
 		condition.ObservedGeneration = seen.Driver.Generation
