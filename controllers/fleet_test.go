@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -24,6 +25,8 @@ type fleet struct {
 	mu sync.Mutex
 	// waits says, by image, what keeps a node plugin from getting ready.
 	waits map[string]corev1.ContainerStateWaiting
+	// refusals say, by image, why the API server takes no pod.
+	refusals map[string]string
 	// pods by node.
 	pods map[string]corev1.Pod
 	// mostDown is the largest number of nodes seen without a node plugin that is ready, since it was last asked for.
@@ -33,7 +36,7 @@ type fleet struct {
 // fleet starts to play; the test's end ends it.
 func (c *cluster) fleet() *fleet {
 	c.Helper()
-	f := &fleet{cluster: c, waits: map[string]corev1.ContainerStateWaiting{}}
+	f := &fleet{cluster: c, waits: map[string]corev1.ContainerStateWaiting{}, refusals: map[string]string{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -57,6 +60,29 @@ func (f *fleet) wait(image, reason, message string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waits[image] = corev1.ContainerStateWaiting{Reason: reason, Message: message}
+}
+
+// refuse has the API server take no pod with an image, and say why; for an empty reason it takes them again.
+func (f *fleet) refuse(image, why string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refusals[image] = why
+}
+
+// refused plays the DaemonSet controller whose pod the API server has refused: it writes an event, and counts it when it
+// meets the same again.
+func (f *fleet) refused(ctx context.Context, daemonSet *appsv1.DaemonSet) (bool, error) {
+	f.mu.Lock()
+	why := f.refusals[daemonSet.Spec.Template.Spec.Containers[0].Image]
+	f.mu.Unlock()
+	if why == "" {
+		return false, nil
+	}
+	event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%d", daemonSet.Name, daemonSet.Generation)},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: namespace, Name: daemonSet.Name, UID: daemonSet.UID},
+		Type:           corev1.EventTypeWarning, Reason: "FailedCreate", LastTimestamp: metav1.Now(),
+		Message: fmt.Sprintf("Error creating: pods \"%s-x7k2p\" is forbidden: %s", daemonSet.Name, why)}
+	return true, client.IgnoreAlreadyExists(f.Create(ctx, event))
 }
 
 // images returns the image on each node, in the order of the nodes' names.
@@ -185,6 +211,11 @@ func (f *fleet) control(ctx context.Context, daemonSet *appsv1.DaemonSet, nodes 
 		}
 		desired++
 		if _, has := on[node.Name]; has {
+			continue
+		}
+		if refused, err := f.refused(ctx, daemonSet); err != nil {
+			return err
+		} else if refused {
 			continue
 		}
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "plugin-", Labels: daemonSet.Spec.Template.Labels}}
