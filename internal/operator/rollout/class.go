@@ -21,6 +21,7 @@ type class struct {
 	// wanted is what the spec asks for, good what worked last, live what the DaemonSet has, target what it gets.
 	wanted, good, live, target form
 	stage                      stage
+	rules                      *rules
 	// plugins by node name, at most one for each node; also of a node for which the DaemonSet is to make a pod.
 	plugins []plugin
 	// chosen are those that are replaced now.
@@ -30,7 +31,7 @@ type class struct {
 }
 
 func evaluate(in Input, c *Class) (*class, error) {
-	out := &class{in: c, deadline: Deadline(in.Spec), stage: canary}
+	out := &class{in: c, deadline: Deadline(in.Spec), stage: canary, rules: table()}
 	var err error
 	if out.wanted, err = stamped(&c.Rendered.Spec.Template); err != nil {
 		return nil, err

@@ -293,3 +293,33 @@ func TestAChangeBecomesGoodOnExchangedNodes(t *testing.T) {
 	}
 	w.until(v1alpha1.PhaseComplete)
 }
+
+func TestEarlierNodePluginsThatMayComeBackAreNotDecided(t *testing.T) {
+	w := installed(t, 10)
+	w.bad = func(node, image string) bool { return image == "v2" && node != "a-00" }
+	w.change("v2")
+	w.untilThat("a canary", func() bool { return w.count("v2") == 1 })
+	for range 25 {
+		w.decide()
+	}
+	w.notReady("v1", 10*time.Second) // As the canary has proved itself.
+	w.until(v1alpha1.PhaseReturned)
+}
+
+func TestARollbackStopsAlsoInItsMidst(t *testing.T) {
+	w := installed(t, 10)
+	w.change("v2", func(s *v1alpha1.Rollout) {
+		s.MaxUnavailable, s.MinReadySeconds = ptr.To(intstr.FromInt32(3)), ptr.To[int32](200)
+	})
+	had := map[string]bool{}
+	w.bad = func(node, image string) bool {
+		had[node] = had[node] || image == "v2"
+		return image == "v2" && node == "a-06" || image == "v1" && had[node] && node == "a-01"
+	}
+	w.untilThat("a stop", func() bool { return w.last.Stopped != "" })
+	has := w.count("v2")
+	w.forAWhile()
+	if got := w.count("v2"); got != has || got == 0 {
+		t.Errorf("%d nodes keep what works, later %d", has, got)
+	}
+}

@@ -56,7 +56,7 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 				if len(rows[key]) != int(stages) {
 					t.Fatalf("the page has no row for %s", key)
 				}
-				if want := actionNames[table[k][s][at]]; rows[key][at] != want {
+				if want := actionNames[table()[k][s][at]]; rows[key][at] != want {
 					t.Errorf("%s, %s: the page says %q, the table %q", key, stageNames[at], rows[key][at], want)
 				}
 			}
