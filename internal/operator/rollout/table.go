@@ -46,60 +46,65 @@ const (
 	last                   // is replaced as a canary if no other node of the class can prove anything
 )
 
-// table is every rule of what a node plugin means, by the kind of its node, its own state, and the stage of its class. It
+// rules are what a node plugin means, by the kind of its node, its own state, and the stage of its class.
+type rules [kinds][states][stages]action
+
+// table has every rule of what a node plugin means, by the kind of its node, its own state, and the stage of its class. It
 // stands also in docs/decisions/0030-rollout.md, and a test compares the two.
 //
 // What it rests on: a change becomes good by node plugins that work, never because others are absent; what may come back
 // (pending, away) is not decided; what fails takes its share of maxUnavailable; and a node on which the earlier form failed
 // has nothing to lose, so it costs nothing and tells only good.
-var table = [kinds][states][stages]action{ //nolint:gochecknoglobals // a table that nothing changes
-	//             installing, canary,   spreading, settled,  rollback
-	changed: {
-		healthy:  {proves, proves, proves, proves, proves},
-		settling: {starting, starting, starting, starting, starting},
-		pending:  {starting, starting, starting, starting, starting},
-		failing:  {blocks, fails, fails, blocks, stops},
-		ending:   {starting, starting, starting, starting, starting},
-		away:     {silent, silent, silent, silent, silent},
-		lost:     {silent, silent, silent, silent, silent},
-	},
-	joined: {
-		healthy:  {proves, proves, proves, proves, proves},
-		settling: {ignore, ignore, ignore, ignore, ignore},
-		pending:  {ignore, ignore, ignore, ignore, ignore},
-		failing:  {ignore, doubts, doubts, ignore, ignore},
-		ending:   {ignore, ignore, ignore, ignore, ignore},
-		away:     {ignore, ignore, ignore, ignore, ignore},
-		lost:     {ignore, ignore, ignore, ignore, ignore},
-	},
-	broken: {
-		healthy:  {proves, proves, proves, proves, proves},
-		settling: {ignore, starting, starting, ignore, ignore},
-		pending:  {ignore, starting, starting, ignore, ignore},
-		failing:  {ignore, ignore, ignore, ignore, ignore},
-		ending:   {ignore, starting, starting, ignore, ignore},
-		away:     {ignore, ignore, ignore, ignore, ignore},
-		lost:     {ignore, ignore, ignore, ignore, ignore},
-	},
-	untouched: {}, // It had the form before, so it tells nothing in any state.
-	earlier: {
-		healthy:  {ignore, turn, turn, ignore, ignore},
-		settling: {ignore, turn, turn, ignore, ignore},
-		pending:  {ignore, holds, holds, ignore, ignore},
-		failing:  {ignore, last, last, ignore, ignore},
-		ending:   {ignore, starting, starting, ignore, ignore},
-		away:     {ignore, holds, holds, ignore, ignore},
-		lost:     {ignore, ignore, ignore, ignore, ignore},
-	},
-	stray: {
-		healthy:  {turn, turn, turn, turn, turn},
-		settling: {turn, turn, turn, turn, turn},
-		pending:  {first, first, first, first, first},
-		failing:  {atOnce, atOnce, atOnce, atOnce, atOnce},
-		ending:   {starting, starting, starting, starting, starting},
-		away:     {ignore, holds, holds, ignore, silent},
-		lost:     {ignore, ignore, ignore, ignore, ignore},
-	},
+func table() *rules {
+	return &rules{
+		//             installing, canary,   spreading, settled,  rollback
+		changed: {
+			healthy:  {proves, proves, proves, proves, proves},
+			settling: {starting, starting, starting, starting, starting},
+			pending:  {starting, starting, starting, starting, starting},
+			failing:  {blocks, fails, fails, blocks, stops},
+			ending:   {starting, starting, starting, starting, starting},
+			away:     {silent, silent, silent, silent, silent},
+			lost:     {silent, silent, silent, silent, silent},
+		},
+		joined: {
+			healthy:  {proves, proves, proves, proves, proves},
+			settling: {ignore, ignore, ignore, ignore, ignore},
+			pending:  {ignore, ignore, ignore, ignore, ignore},
+			failing:  {ignore, doubts, doubts, ignore, ignore},
+			ending:   {ignore, ignore, ignore, ignore, ignore},
+			away:     {ignore, ignore, ignore, ignore, ignore},
+			lost:     {ignore, ignore, ignore, ignore, ignore},
+		},
+		broken: {
+			healthy:  {proves, proves, proves, proves, proves},
+			settling: {ignore, starting, starting, ignore, ignore},
+			pending:  {ignore, starting, starting, ignore, ignore},
+			failing:  {ignore, ignore, ignore, ignore, ignore},
+			ending:   {ignore, starting, starting, ignore, ignore},
+			away:     {ignore, ignore, ignore, ignore, ignore},
+			lost:     {ignore, ignore, ignore, ignore, ignore},
+		},
+		untouched: {}, // It had the form before, so it tells nothing in any state.
+		earlier: {
+			healthy:  {ignore, turn, turn, ignore, ignore},
+			settling: {ignore, turn, turn, ignore, ignore},
+			pending:  {ignore, holds, holds, ignore, ignore},
+			failing:  {ignore, last, last, ignore, ignore},
+			ending:   {ignore, starting, starting, ignore, ignore},
+			away:     {ignore, holds, holds, ignore, ignore},
+			lost:     {ignore, ignore, ignore, ignore, ignore},
+		},
+		stray: {
+			healthy:  {turn, turn, turn, turn, turn},
+			settling: {turn, turn, turn, turn, turn},
+			pending:  {first, first, first, first, first},
+			failing:  {atOnce, atOnce, atOnce, atOnce, atOnce},
+			ending:   {starting, starting, starting, starting, starting},
+			away:     {ignore, holds, holds, ignore, silent},
+			lost:     {ignore, ignore, ignore, ignore, ignore},
+		},
+	}
 }
 
 // kindOf returns what kind of node a node plugin is on.
@@ -120,7 +125,7 @@ func (c *class) kindOf(p *plugin) kind {
 }
 
 // action returns what a node plugin means now.
-func (c *class) action(p *plugin) action { return table[c.kindOf(p)][p.state][c.stage] }
+func (c *class) action(p *plugin) action { return c.rules[c.kindOf(p)][p.state][c.stage] }
 
 // having returns the node plugins that mean one of some things.
 func (c *class) having(actions ...action) []*plugin {
