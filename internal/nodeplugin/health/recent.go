@@ -7,8 +7,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recent"
 )
 
-// readinessAge is how old the answer to a readiness probe may be; the kubelet probes less often.
-const readinessAge = time.Second
+// readinessAge is how old the answer to a readiness probe may be: not so old that a change is told late, and old enough that
+// probes cost no more than a few calls of the runtime a second.
+const readinessAge = 200 * time.Millisecond
 
 // recently looks at ready at most once in readinessAge: whoever reaches the port may probe, and to look asks the container
 // runtime.

@@ -60,9 +60,13 @@ func (p *Plugin) Alive(t testing.TB) {
 	}
 }
 
-// Ready returns what the plugin's readiness probe says is missing; nil is nothing.
+// answerAge is how old a plugin's answer to a readiness probe may be.
+const answerAge = 200 * time.Millisecond
+
+// Ready returns what the plugin's readiness probe says is missing now; nil is nothing.
 func (p *Plugin) Ready(t testing.TB) error {
 	t.Helper()
+	time.Sleep(answerAge)
 	code, body, err := p.get(t, contract.ReadinessPath)
 	if err != nil {
 		return err
