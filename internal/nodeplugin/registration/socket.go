@@ -150,7 +150,7 @@ func bind(path string) (*net.UnixListener, inode, error) {
 		draft := fmt.Sprintf("%s%0*x", draftStem(path), draftDigits, rand.IntN(1<<(4*draftDigits))) //nolint:gosec // it has to be free, not secret
 		var listener *net.UnixListener
 		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
-		if errors.Is(err, unix.EADDRINUSE) {
+		if errors.Is(err, unix.EADDRINUSE) || noRoom(err) && removeDead(path) {
 			continue
 		}
 		if err != nil {
@@ -168,6 +168,16 @@ func bind(path string) (*net.UnixListener, inode, error) {
 		}
 	}
 	return nil, inode{}, fmt.Errorf("listening at %s: %w", path, err)
+}
+
+// noRoom reports whether a file system has no inode or block left.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// removeDead removes the socket at the path if nobody listens there, and reports whether it did: on a full disk the inode of a
+// process that was killed is the only one that the next process can have.
+func removeDead(path string) bool {
+	_, alive := holderOf(path)
+	return !alive && os.Remove(path) == nil
 }
 
 // settle makes a bound draft the socket at the path.
