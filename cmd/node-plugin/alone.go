@@ -19,7 +19,7 @@ const lockFile = "lock"
 // waitForOthers waits until no other process serves the driver on this node: one that is being stopped may still release what
 // this one would mount. Until then the process is alive and not ready.
 func (p *plugin) waitForOthers(ctx context.Context, o *options) (err error) {
-	dir := o.pluginDir(o.driverName)
+	dir := o.pluginDir()
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("making the driver's directory: %w", err)
 	}

@@ -20,10 +20,10 @@ import (
 func TestASecondProcessOfADriverIsAliveAndNotReadyUntilTheFirstHasEnded(t *testing.T) {
 	o := defaults()
 	o.nodeName, o.kubeletRoot, o.httpAddress = "node-1", t.TempDir(), freeAddress(t)
-	if err := errors.Join(o.complete(), os.MkdirAll(o.pluginDir(o.driverName), 0o750)); err != nil {
+	if err := errors.Join(o.complete(), os.MkdirAll(o.pluginDir(), 0o750)); err != nil {
 		t.Fatal(err)
 	}
-	dir := o.pluginDir(o.driverName)
+	dir := o.pluginDir()
 	first, err := singleton.Acquire(t.Context(), filepath.Join(dir, lockFile), "pod first", func(string) {})
 	if err != nil {
 		t.Fatal(err)

@@ -134,10 +134,13 @@ func (o *options) names() []string {
 	return names
 }
 
-// pluginDir is where a driver name keeps its socket, and the primary one its data.
-func (o *options) pluginDir(name string) string {
-	return filepath.Join(o.kubeletRoot, contract.PluginsDir, name)
+// pluginDir is the driver's directory, with its sockets and its data.
+func (o *options) pluginDir() string {
+	return filepath.Join(o.kubeletRoot, contract.PluginsDir, o.driverName)
 }
+
+// registryDir is where the kubelet looks for registration sockets.
+func (o *options) registryDir() string { return filepath.Join(o.kubeletRoot, contract.RegistryDir) }
 
 // complete checks the flags and reports everything that is wrong with them at once.
 func (o *options) complete() error {

@@ -96,7 +96,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if o.warmMetalMetrics {
 		failures = observed.WarmMetal()
 	}
-	records, err := access.Open(filepath.Join(o.pluginDir(o.driverName), "access"))
+	records, err := access.Open(filepath.Join(o.pluginDir(), "access"))
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +109,9 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err := p.openNode(o, engine, store, observed, failures); err != nil {
 		return nil, err
 	}
-	drivers := make([]registration.Driver, 0, len(o.names()))
-	for _, name := range o.names() {
-		drivers = append(drivers, registration.Driver{Name: name, Endpoint: filepath.Join(o.pluginDir(name), contract.SocketName)})
+	drivers := registration.Endpoints(o.pluginDir(), o.names())
+	if err := registration.RemoveDropped(o.pluginDir(), o.registryDir(), drivers); err != nil {
+		log.Warn("sockets of names that are served no more are left; the next start removes them", "error", err)
 	}
 	p.registrar = registration.New(drivers, log)
 	ready := health.Checks{p.registrar, runtime, imagerules.File(o.imageRules)}
@@ -124,7 +124,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		return nil, err
 	}
 	p.ready.follow(append(ready, operations))
-	if err := p.registrar.Start(filepath.Join(o.kubeletRoot, contract.RegistryDir)); err != nil { //nolint:contextcheck // it serves until Stop
+	if err := p.registrar.Start(o.registryDir()); err != nil { //nolint:contextcheck // it serves until Stop
 		return nil, err
 	}
 	log.Info("serving", "drivers", o.names(), "node", o.nodeName, "runtime", o.runtime, "mountMode", o.mountMode, "version", buildVersion())
@@ -134,7 +134,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 // openEngine opens the mount engine and has it test itself in the driver's own directory.
 func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine, error) {
 	config := hostmount.Config{Root: o.kubeletRoot, Logger: p.log}
-	dir, seen := o.pluginDir(o.driverName), o.nodeView
+	dir, seen := o.pluginDir(), o.nodeView
 	if o.mountMode == contract.ModeNsenter {
 		config.NamespaceDir, seen = contract.HostNamespacePath, dir
 	}
@@ -209,9 +209,6 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Logger:      p.log,
 	}
 	for _, d := range drivers {
-		if err := os.MkdirAll(filepath.Dir(d.Endpoint), 0o750); err != nil {
-			return fmt.Errorf("making the directory of driver %s: %w", d.Name, err)
-		}
 		socket, err := registration.Listen(d.Endpoint)
 		if err != nil {
 			return fmt.Errorf("CSI socket of driver %s: %w", d.Name, err)

@@ -45,11 +45,14 @@ func (s *suite) nothingLeft(t *testing.T, class, node string) {
 		t.Errorf("%s: %d writable directories are left", node, left)
 	}
 	for _, name := range []string{driver, alias} {
-		for _, socket := range []string{"plugins_registry/" + name + "-reg.sock", "plugins/" + name + "/csi.sock"} {
-			if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet", socket)); !os.IsNotExist(err) {
-				t.Errorf("%s: %s is left (%v)", node, socket, err)
+		for _, socket := range []string{"plugins_registry/" + name + "-reg.sock", "plugins/" + name + "/*.sock"} {
+			if found, err := filepath.Glob(filepath.Join(root, "var/lib/kubelet", socket)); err != nil || len(found) != 0 {
+				t.Errorf("%s: %q is left (%v)", node, found, err)
 			}
 		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet/plugins", alias)); !os.IsNotExist(err) {
+		t.Errorf("%s: the alias has a directory (%v)", node, err)
 	}
 	if pins := s.pins(t, class, node); pins != "" {
 		t.Errorf("%s: the runtime still holds pins of ours: %s", node, pins)

@@ -93,6 +93,39 @@ func TestTheNamesOfADriverShareItsVolumesAndPins(t *testing.T) {
 	})
 }
 
+// A directory of an alias would stay for ever, because the next process does not know the name.
+func TestADroppedAliasLeavesNothingOnItsNode(t *testing.T) {
+	for what, signal := range map[string]syscall.Signal{"stopped": syscall.SIGTERM, "killed": syscall.SIGKILL} {
+		t.Run(what, func(t *testing.T) {
+			withAlias(t, func(t *testing.T, p *nodes.Plugin, alias string) {
+				kubelet := filepath.Join(p.Target.Root(), nodes.KubeletRoot)
+				legacy := filepath.Join(kubelet, contract.PluginsDir, alias, "kept")
+				if err := os.MkdirAll(legacy, 0o700); err != nil { // of another driver that once had the name
+					t.Fatal(err)
+				}
+				defer os.RemoveAll(filepath.Dir(legacy))
+				p.Stop(t, signal)
+				p.Flags = nil
+				p.Start(t)
+				p.Register(t)
+				if err := p.Ready(t); err != nil {
+					t.Errorf("readiness without the alias: %v", err)
+				}
+				sockets, err := filepath.Glob(filepath.Join(kubelet, contract.PluginsDir, p.Driver, "*.sock"))
+				if err != nil || len(sockets) != 1 || filepath.Base(sockets[0]) != contract.SocketName {
+					t.Errorf("the driver's directory has the sockets %q (%v)", sockets, err)
+				}
+				if left, err := filepath.Glob(filepath.Join(kubelet, "plugins*", alias+"*", "*")); err != nil || len(left) != 1 || left[0] != legacy {
+					t.Errorf("in the alias's own directory is %q (%v), want another's files and no more", left, err)
+				}
+				if left, err := filepath.Glob(filepath.Join(kubelet, contract.RegistryDir, alias+"*")); err != nil || len(left) != 0 {
+					t.Errorf("%q is left (%v)", left, err)
+				}
+			})
+		})
+	}
+}
+
 func publishBy(t *testing.T, p *nodes.Plugin, client csi.NodeClient, v nodes.Volume) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(p.Target.Root(), p.Path(v.ID))), 0o755); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -78,8 +77,7 @@ func (r *Registrar) Start(dir string) error {
 }
 
 func (r *Registrar) serve(dir string, driver Driver) error {
-	path := filepath.Join(dir, driver.Name+"-reg.sock")
-	socket, err := Listen(path)
+	socket, err := Listen(registrationSocket(dir, driver.Name))
 	if err != nil {
 		return fmt.Errorf("registration socket of driver %s: %w", driver.Name, err)
 	}

@@ -44,21 +44,14 @@ func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) dir
 
 // nsenterDirectories: mounting itself needs no directory of the host, because it happens in the host's namespace.
 func nsenterDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
-	var out directories
-	for i, name := range Names(driver) {
-		plugin := hostDirectory{
-			name: "plugin", path: path.Join(class.KubeletRoot, contract.PluginsDir, name),
+	return directories{
+		{
+			name: "plugin", path: path.Join(class.KubeletRoot, contract.PluginsDir, Names(driver)[0]),
 			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
-		}
-		if i > 0 {
-			plugin.name, plugin.propagation = fmt.Sprintf("plugin-alias-%d", i), ""
-		}
-		out = append(out, plugin)
+		},
+		{name: "registration", path: path.Join(class.KubeletRoot, contract.RegistryDir), kind: corev1.HostPathDirectory},
+		{name: "host-namespaces", path: "/proc/1/ns", at: contract.HostNamespacePath, kind: corev1.HostPathDirectory, readOnly: true},
 	}
-	return append(out,
-		hostDirectory{name: "registration", path: path.Join(class.KubeletRoot, contract.RegistryDir), kind: corev1.HostPathDirectory},
-		hostDirectory{name: "host-namespaces", path: "/proc/1/ns", at: contract.HostNamespacePath, kind: corev1.HostPathDirectory, readOnly: true},
-	)
 }
 
 // bidirectionalDirectories: mounts made in the container reach the kubelet through its shared root directory. That they

@@ -34,6 +34,25 @@ func (p *Plugin) Register(t testing.TB) {
 // RegisterAs is Register for one of the plugin's names.
 func (p *Plugin) RegisterAs(t testing.TB, name string) {
 	t.Helper()
+	p.registration(t, name, func(ctx context.Context, kubelet registerapi.RegistrationClient, _ *registerapi.PluginInfo) {
+		if _, err := kubelet.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{PluginRegistered: true}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// endpoint is the CSI socket that the plugin tells the kubelet for one of its names, as a path in the node.
+func (p *Plugin) endpoint(t testing.TB, name string) (path string) {
+	t.Helper()
+	p.registration(t, name, func(_ context.Context, _ registerapi.RegistrationClient, info *registerapi.PluginInfo) {
+		path = info.GetEndpoint()
+	})
+	return path
+}
+
+// registration asks the plugin's registration socket for one of its names, and calls next with the answer.
+func (p *Plugin) registration(t testing.TB, name string, next func(context.Context, registerapi.RegistrationClient, *registerapi.PluginInfo)) {
+	t.Helper()
 	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.RegistryDir, name+"-reg.sock")
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -47,9 +66,7 @@ func (p *Plugin) RegisterAs(t testing.TB, name string) {
 	if err != nil || info.GetName() != name {
 		t.Fatalf("the plugin registers as %v (%v)", info, err)
 	}
-	if _, err := kubelet.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{PluginRegistered: true}); err != nil {
-		t.Fatal(err)
-	}
+	next(ctx, kubelet, info)
 }
 
 // Alive fails the test unless the plugin's liveness probe succeeds.

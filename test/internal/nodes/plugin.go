@@ -140,22 +140,22 @@ const (
 // connect prepares calls to the socket that the kubelet would find.
 func (p *Plugin) connect(t testing.TB) {
 	t.Helper()
-	p.conn = p.dial(t, p.Driver)
+	p.conn = p.dial(t, filepath.Join(KubeletRoot, contract.PluginsDir, p.Driver, contract.SocketName))
 	p.NodeClient, p.IdentityClient = csi.NewNodeClient(p.conn), csi.NewIdentityClient(p.conn)
 }
 
 // As speaks to the plugin under one of its names, also when it was started again, until the test ends.
 func (p *Plugin) As(t testing.TB, name string) csi.NodeClient {
 	t.Helper()
-	conn := p.dial(t, name, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	conn := p.dial(t, p.endpoint(t, name), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	t.Cleanup(func() { conn.Close() })
 	return csi.NewNodeClient(conn)
 }
 
-// dial prepares calls to the socket of a name, by way of the node's root.
-func (p *Plugin) dial(t testing.TB, name string, options ...grpc.DialOption) *grpc.ClientConn {
+// dial prepares calls to a socket in the node, by way of the node's root.
+func (p *Plugin) dial(t testing.TB, path string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	socket := filepath.Join(p.Target.Root(), KubeletRoot, contract.PluginsDir, name, contract.SocketName)
+	socket := filepath.Join(p.Target.Root(), path)
 	conn, err := grpc.NewClient("unix:"+socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))...)
 	if err != nil {
