@@ -143,8 +143,8 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 		"needed for decryption", "key unwrapper", "no fslayers in manifest", "length of history not equal", "parsing v2s1", "no signatures",
 	}},
 	{Damaged, []string{"failed to extract layer", "mount callback failed", "unpacking failed", "applylayer", "error processing tar file", "archive/tar:", "wrong diff id", "does not match config's diffid", "layers and diffids don't match", "mismatched image rootfs and manifest layers", "unmarshal image config", "parsing image configuration"}},
-	{RateLimited, []string{"toomanyrequests", "too many requests", "429 "}},
-	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", "401 ", "no basic auth credentials", "invalid username/password"}},
+	{RateLimited, []string{"toomanyrequests", "too many requests", ": 429 ", "status code 429 "}},
+	{Denied, []string{"unauthorized", "access denied", "denied:", "authorization failed", "authentication required", "insufficient_scope", "forbidden", ": 401 ", "no basic auth credentials", "invalid username/password"}},
 	{Corrupt, []string{"corrupt input", "gzip: invalid"}},
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
 	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
@@ -188,7 +188,8 @@ func classify(ctx context.Context, image string, err error) *Error {
 	if ctx.Err() != nil {
 		return newError(RuntimeDown, image, err)
 	}
-	message := withoutNames(strings.ToLower(status.Convert(err).Message()), strings.ToLower(image))
+	said := words.Shorten(status.Convert(err).Message(), maxSaid)
+	message := withoutNames(strings.ToLower(said), strings.ToLower(image))
 	kind := kindOfWords(status.Code(err), message)
 	if kind == Unsupported {
 		return newError(kind, image, err).with(advice(message))
@@ -210,6 +211,9 @@ func withoutNames(message, image string) string {
 	return encoded.ReplaceAllString(strings.ReplaceAll(message, repository, ""), "")
 }
 
+// withoutKernel takes out the node's own refusal (EACCES, errno(3)), which is no registry's.
+func withoutKernel(message string) string { return strings.ReplaceAll(message, ": permission denied", "") }
+
 func kindOfWords(code codes.Code, message string) Kind {
 	if code == codes.Unavailable && containsAny(message, runtimeAway) || code == codes.Unimplemented && strings.Contains(message, "unknown service") {
 		return RuntimeDown
@@ -217,6 +221,7 @@ func kindOfWords(code codes.Code, message string) Kind {
 	for _, h := range hints {
 		switch {
 		case !containsAny(message, h.words):
+		case h.kind == Denied && !containsAny(withoutKernel(message), h.words):
 		case h.kind == Damaged && containsAny(message, nodeTrouble):
 			return Unknown
 		default:
@@ -252,6 +257,9 @@ func containsAny(s string, list []string) bool {
 // queryPattern finds what may hold a signature or a password in the URLs that registries redirect to.
 var queryPattern = regexp.MustCompile(`(https?://)([^\s"@/]*@)?([^\s"?]*)(\?[^\s"]*)?`)
 
+// maxSaid bounds what is read of a runtime's error, which repeats what a registry answers, however long that is.
+const maxSaid = 16 << 10
+
 // maxCauseBytes keeps a runtime's error fit for an event.
 const maxCauseBytes = 384
 
@@ -265,7 +273,7 @@ const afterthought = "; artifact err: "
 // plain is the cause in the runtime's message, on one line, in the same words at every try, and without what may be secret in
 // a URL.
 func plain(err error) string {
-	message := strings.Join(strings.Fields(status.Convert(err).Message()), " ")
+	message := strings.Join(strings.Fields(words.Shorten(status.Convert(err).Message(), maxSaid)), " ")
 	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)
 	return words.Shorten(words.Steady(queryPattern.ReplaceAllString(message, "$1$3")), maxCauseBytes)
 }

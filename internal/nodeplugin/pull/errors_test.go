@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -56,6 +57,11 @@ func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
 		{codes.Unknown, `reading manifest 1 in r.example/app: unknown: forbidden`, Denied, codes.PermissionDenied},
 		{codes.Unknown, `unexpected status from HEAD request to http://r.example/v2/app/manifests/1: 500 Internal Server Error`, Failing, codes.Unavailable},
 		{codes.Unknown, `short read: expected 243 bytes but got 121: unexpected EOF`, Failing, codes.Unavailable},
+		{codes.Unknown, `short read: expected 1233401 bytes but got 401 bytes: unexpected EOF`, Failing, codes.Unavailable},
+		{codes.Unknown, `failed to copy: short read: expected 429 bytes but got 12: unexpected EOF`, Failing, codes.Unavailable},
+		{codes.Unknown, `failed to prepare extraction snapshot "extract-1-x sha256:33": mkdir /var/lib/containerd/snapshots/new-1: permission denied: unknown`, Unknown, codes.Unavailable},
+		{codes.Unknown, `failed to copy: open /var/lib/containerd/ingest/3/data: permission denied: unknown`, Unknown, codes.Unavailable},
+		{codes.Unknown, `reading manifest 1 in r.example/app: denied: permission denied: ask its owner`, Denied, codes.PermissionDenied},
 		{codes.Unknown, `parsing image configuration: Download config.json digest sha256:1 does not match expected sha256:2`, Corrupt, codes.DataLoss},
 		{codes.Unknown, `writing blob: storing blob to file "/var/tmp/storage1/1": flate: corrupt input before offset 589861`, Corrupt, codes.DataLoss},
 		{codes.InvalidArgument, `failed to pull and unpack image "r.example/app:1": schema 1 image manifests are no longer supported: invalid argument`, Unsupported, codes.FailedPrecondition},
@@ -186,6 +192,22 @@ func TestParsePolicy(t *testing.T) {
 		got, err := ParsePolicy(in)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("ParsePolicy(%q) = %q, %v", in, got, err)
+		}
+	}
+}
+
+// A registry's answer is as long as the registry likes, and a tenant may run one.
+func TestTheCostOfAnErrorIsBounded(t *testing.T) {
+	const mebi = 1 << 20
+	for _, part := range []string{"a", "1.1.1.1:", "https://", "sha256:"} {
+		began := time.Now()
+		failed := classify(t.Context(), "r.example/app:1", status.Error(codes.Unknown,
+			"unexpected status: 401 Unauthorized - Server message: "+strings.Repeat(part, 8*mebi/len(part))+": connection refused"))
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%q, 8 MiB of it: %s", part, took)
+		}
+		if failed.Kind != Denied || !strings.Contains(failed.Error(), "connection refused") {
+			t.Errorf("%s: %.200s", failed.Kind, failed.Error())
 		}
 	}
 }

@@ -30,9 +30,13 @@ var temporary = []struct { //nolint:gochecknoglobals // a table that nothing cha
 	{regexp.MustCompile(`\b(bytes but got )\d+`), "$1…"},
 }
 
-// Steady puts a text on one line and takes out what differs at each try: names of temporary files, local ports, times.
+// maxRead bounds the text that Steady reads. The patterns' cost grows with it: that of a MiB is seconds.
+const maxRead = 16 << 10
+
+// Steady puts a text on one line and takes out what differs at each try: names of temporary files, local ports, times. Of a
+// very long text it returns the beginning and the end.
 func Steady(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.Fields(Shorten(text, maxRead)), " ")
 	for _, t := range temporary {
 		text = t.pattern.ReplaceAllString(text, t.stays)
 	}

@@ -3,6 +3,7 @@ package words
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -107,5 +108,21 @@ func TestTheMiddleOfALongTextIsTakenOut(t *testing.T) {
 	}
 	if got := Shorten("short", 5); got != "short" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A registry says as much as it likes in an error, and a runtime repeats all of it.
+func TestTheCostOfATextIsBounded(t *testing.T) {
+	const mebi = 1 << 20
+	for _, part := range []string{"a", "1.1.1.1:", "/tmp/", "request id", "[:"} {
+		text := "what was attempted: " + strings.Repeat(part, 8*mebi/len(part)) + ": the cause"
+		began := time.Now()
+		got := Steady(text)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%q, 8 MiB of it: %s", part, took)
+		}
+		if len(got) > mebi || !strings.HasPrefix(got, "what was attempted: ") || !strings.HasSuffix(got, ": the cause") {
+			t.Errorf("%q: %d bytes, %.40q", part, len(got), got)
+		}
 	}
 }
