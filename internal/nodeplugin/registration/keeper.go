@@ -53,8 +53,12 @@ func (k *keeper) lostSocket() (*Socket, string) {
 // what is lost.
 func (k *keeper) look(ctx context.Context, now time.Time) (problem string, due bool) {
 	socket, what := k.lostSocket()
+	if socket == nil && k.lost {
+		// It came back by itself, as with a directory that was moved away and back. The kubelet may have missed the driver
+		// meanwhile, so that is registered anew all the same.
+		return "", !now.Before(k.due)
+	}
 	if socket == nil {
-		k.lost = false
 		if now.Sub(k.placed) >= k.pace.calm {
 			k.times, k.wait = 0, 0
 		}

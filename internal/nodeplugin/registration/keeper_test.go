@@ -293,6 +293,44 @@ func TestAPathThatCannotBeTakenBackIsTold(t *testing.T) {
 	eventually(t, "the path is taken back", func() bool { return r.Ready(t.Context()) == nil })
 }
 
+// A directory that was moved away and came back has the sockets in it, and they are this process's.
+func TestSocketsThatComeBackByThemselvesAreRegisteredAnew(t *testing.T) {
+	for _, moved := range []string{"csi", "registry"} {
+		t.Run(moved, func(t *testing.T) {
+			root := shortDir(t)
+			registry, csi := filepath.Join(root, "registry"), filepath.Join(root, "csi")
+			if err := errors.Join(os.Mkdir(registry, 0o700), os.Mkdir(csi, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			socket, err := Listen(filepath.Join(csi, "csi.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = socket.Close() })
+			r := hastily(New([]Driver{{Name: driverName, Endpoint: socket.path}}, slog.New(slog.DiscardHandler)))
+			r.Keep(driverName, socket)
+			if err := r.Start(registry); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(r.Stop)
+			kubelet(t, filepath.Join(registry, driverName+"-reg.sock"))
+			eventually(t, "the driver is registered", func() bool { return r.Ready(t.Context()) == nil })
+			dir := filepath.Join(root, moved)
+			if err := os.Rename(dir, dir+".away"); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "readiness says that it cannot be taken back", func() bool {
+				err := r.Ready(t.Context())
+				return err != nil && strings.Contains(err.Error(), "could not be taken back")
+			})
+			if err := os.Rename(dir+".away", dir); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the driver is registered again", func() bool { return r.Ready(t.Context()) == nil && socket.Held() })
+		})
+	}
+}
+
 // safeBuffer is a log that is read while it is written.
 type safeBuffer struct {
 	mu  sync.Mutex
