@@ -156,10 +156,10 @@ type Pull struct {
 // Brought says that everything that the pull brought has been granted to somebody.
 func (p *Pull) Brought() { p.records.end(p.repository, func(*record, *pulls) {}) }
 
-// Failed says that the runtime answered with an error, and which digests of the repository the node holds after it. Any
-// that it did not hold before stays closed.
-func (p *Pull) Failed(held []string) {
-	p.records.end(p.repository, func(r *record, _ *pulls) { r.close(held) })
+// Failed says that the runtime answered with an error, and which digests of the repository the node holds after it that it may
+// not have held before. They stay closed.
+func (p *Pull) Failed(brought []string) {
+	p.records.end(p.repository, func(r *record, _ *pulls) { r.close(brought) })
 }
 
 // Unanswered says that it is not known what the pull brought, or will bring.

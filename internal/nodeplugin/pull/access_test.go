@@ -117,15 +117,44 @@ func TestWhatAPullBroughtInSpiteOfItsErrorIsClosed(t *testing.T) {
 }
 
 func TestWhereTheNodesImagesCannotBeToldNothingIsOpenedByAnError(t *testing.T) {
-	cri := &fakeCRI{listing: errors.New("the list is away"), onPull: func(context.Context, string, *runtimeapi.AuthConfig) error {
+	away := errors.New("the images are away")
+	cri := &fakeCRI{listing: away, looking: away, onPull: func(context.Context, string, *runtimeapi.AuthConfig) error {
 		return status.Error(codes.Unknown, "something else")
 	}}
 	p := newPuller(t, cri, Config{Access: records(t)})
-	have(t, p, image, "", alice, Unknown)
+	have(t, p, image, Always, alice, Unknown)
 	cri.mu.Lock()
-	cri.images[image] = true
+	cri.images[image], cri.looking = true, nil
 	cri.mu.Unlock()
 	have(t, p, image, Never, nil, Unproven)
+}
+
+// The list may be away for a moment, as the pull begins. What a failed pull did not bring stays as it was.
+func TestAFailedPullClosesNoImageAlsoWhereItWasNotToldWhatThereWas(t *testing.T) {
+	const other = "r.example/app:2"
+	var cri *fakeCRI
+	cri = &fakeCRI{
+		images: map[string]bool{image: true}, listing: errors.New("the list is away"), digests: map[string]string{other: "sha256:2222"},
+		onPull: func(_ context.Context, name string, auth *runtimeapi.AuthConfig) error {
+			if auth == nil {
+				return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized")
+			}
+			cri.mu.Lock()
+			defer cri.mu.Unlock()
+			cri.listing = nil
+			cri.images[other] = name == other // in spite of its error
+			return status.Error(codes.Unknown, "503 Service Unavailable")
+		},
+	}
+	p := newPuller(t, cri, Config{Access: records(t)})
+	have(t, p, image, Always, bob, Failing)
+	have(t, p, image, Never, nil, "")
+	cri.mu.Lock()
+	cri.listing = errors.New("the list is away")
+	cri.mu.Unlock()
+	have(t, p, other, "", bob, Failing)
+	have(t, p, other, Never, nil, Unproven)
+	have(t, p, image, Never, nil, "")
 }
 
 func TestTheImageThatACallerHasFoundIsTheOneThatCounts(t *testing.T) {

@@ -159,6 +159,9 @@ type note struct {
 	repository, scope string
 
 	pull *access.Pull // nil where no credentials may be used
+
+	before []string // digests of the repository that the node held
+	listed bool     // that is known
 }
 
 // noteBegin marks the repository before a pull that may need credentials brings anything.
@@ -169,9 +172,9 @@ func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool)
 	if p.config.Access == nil || !credentials && !p.config.Namespaced {
 		return n, nil
 	}
-	held, _ := p.repositories(ctx) // what is not known to be there was not
-	var err error
-	n.pull, err = p.config.Access.Begin(n.repository, held[n.repository])
+	held, err := p.repositories(ctx)
+	n.before, n.listed = held[n.repository], err == nil // what is not known to be there was not
+	n.pull, err = p.config.Access.Begin(n.repository, n.before)
 	if err != nil {
 		kind := Defect
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
@@ -223,21 +226,43 @@ func (p *Puller) noteBrought(ctx context.Context, n note, key flightKey, taken *
 	p.prune(ctx)
 }
 
-// noteFailed records that a pull ended in an error.
-func (p *Puller) noteFailed(ctx context.Context, n note, failure error) {
+// noteFailed records that a pull ended in an error. before is what the node held under the name that was pulled, if that is
+// known.
+func (p *Puller) noteFailed(ctx context.Context, n note, reference string, before *runtimeapi.Image, known bool, failure error) {
 	if n.pull == nil {
 		return
 	}
-	held, err := map[string][]string(nil), error(nil)
+	brought, err := []string(nil), failure
 	if answered(failure) {
-		held, err = p.repositories(ctx)
+		brought, err = p.brought(ctx, n, reference, before, known)
 	}
-	if !answered(failure) || err != nil {
+	if err != nil {
 		n.pull.Unanswered()
 	} else {
-		n.pull.Failed(held[n.repository])
+		n.pull.Failed(brought)
 	}
 	p.prune(ctx)
+}
+
+// brought returns the digests that the node holds after a pull and may not have held before. Where it is not known which it
+// held, they are those of the name that was pulled: a pull brings no others, and what was there before stays as it was.
+func (p *Puller) brought(ctx context.Context, n note, reference string, before *runtimeapi.Image, known bool) ([]string, error) {
+	var after []string
+	switch {
+	case n.listed || !known:
+		held, err := p.repositories(ctx)
+		if err != nil {
+			return nil, err
+		}
+		after = held[n.repository]
+	default:
+		held, err := p.held(ctx, reference)
+		if err != nil {
+			return nil, err
+		}
+		n.before, after = digestsIn(n.repository, before), digestsIn(n.repository, held)
+	}
+	return slices.DeleteFunc(after, func(digest string) bool { return slices.Contains(n.before, digest) }), nil
 }
 
 // answered reports whether an error of a pull is the runtime's own answer. Where it did not answer, it may have gone on.

@@ -212,7 +212,9 @@ func withoutNames(message, image string) string {
 }
 
 // withoutKernel takes out the node's own refusal (EACCES, errno(3)), which is no registry's.
-func withoutKernel(message string) string { return strings.ReplaceAll(message, ": permission denied", "") }
+func withoutKernel(message string) string {
+	return strings.ReplaceAll(message, ": permission denied", "")
+}
 
 func kindOfWords(code codes.Code, message string) Kind {
 	if code == codes.Unavailable && containsAny(message, runtimeAway) || code == codes.Unimplemented && strings.Contains(message, "unknown service") {

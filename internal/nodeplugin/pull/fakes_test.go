@@ -37,6 +37,7 @@ type fakeCRI struct {
 	images  map[string]bool
 	digests map[string]string // of images; fakeDigest for any other
 	listing error             // ListImages fails with it
+	looking error             // ImageStatus fails with it
 }
 
 // held needs f.mu. It is how the runtime describes an image that it holds under a name.
@@ -73,6 +74,9 @@ func (f *fakeCRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtime
 func (f *fakeCRI) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.looking != nil {
+		return nil, f.looking
+	}
 	if !f.images[r.GetImage().GetImage()] {
 		return &runtimeapi.ImageStatusResponse{}, nil
 	}

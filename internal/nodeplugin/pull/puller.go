@@ -265,15 +265,15 @@ func (p *Puller) run(f *flight, r Request) error {
 
 	ctx, cancel := context.WithTimeout(f.ctx, p.config.Timeout)
 	defer cancel()
+	before, known := p.heldBefore(ctx, f.key.reference)
 	noted, err := p.noteBegin(ctx, f.key, len(r.Auths) > 0 || r.Provided != nil)
 	if err != nil {
 		return err
 	}
-	before, known := p.heldBefore(ctx, f.key.reference)
 	tried := tries{puller: p, key: f.key, noted: noted}
 	taken, err := tried.pull(ctx, r)
 	if err != nil {
-		p.noteFailed(ctx, noted, tried.last)
+		p.noteFailed(ctx, noted, f.key.reference, before, known, tried.last)
 		return err
 	}
 	pulled, err := p.held(ctx, f.key.reference)
