@@ -43,13 +43,16 @@ var fullDisks = map[string]fullDisk{
 	}},
 }
 
-// onEveryFullDisk runs a test on every node with a plugin of its own, whose disk is full.
+// onEveryFullDisk runs a test on every node with a plugin of its own, whose disk is full. The node has the image already: on
+// CRI-O, which may have credentials of its own for a pod's namespace, no pull begins that cannot be recorded.
 func onEveryFullDisk(t *testing.T, test func(t *testing.T, p *nodes.Plugin, makeRoom func())) {
 	for what, full := range fullDisks {
 		t.Run(what, func(t *testing.T) {
 			for _, target := range suite.Targets(t) {
 				t.Run(target.Name, func(t *testing.T) {
 					p, dir := startOnSmallDisk(t, target, full.options)
+					p.MustPublish(t, readOnly())
+					p.Unpublish(t, onFullDisk.ID)
 					full.fill(t, dir)
 					test(t, p, func() {
 						if err := os.RemoveAll(filepath.Join(dir, "fill")); err != nil {
@@ -74,12 +77,10 @@ func TestAFullDiskEndsWritableVolumesOnlyAndUntilThereIsRoom(t *testing.T) {
 // The pods on a node whose disk is full can end only while the plugin runs.
 func TestAPluginStartsOnAFullDisk(t *testing.T) {
 	onEveryFullDisk(t, func(t *testing.T, p *nodes.Plugin, _ func()) {
-		readOnly := onFullDisk
-		readOnly.ReadOnly = true
-		p.MustPublish(t, readOnly)
+		p.MustPublish(t, readOnly())
 		p.Stop(t, syscall.SIGKILL) // which leaves its sockets to the next one
 		p.Start(t)
-		p.Unpublish(t, readOnly.ID)
+		p.Unpublish(t, onFullDisk.ID)
 		p.Register(t)
 		testFullDisk(t, p)
 	})
@@ -87,6 +88,13 @@ func TestAPluginStartsOnAFullDisk(t *testing.T) {
 
 // onFullDisk is a volume for which there is no room.
 var onFullDisk = nodes.Volume{ID: "full", Image: nodes.Numbered(2), Inline: true}
+
+// readOnly is the same image where it needs none.
+func readOnly() nodes.Volume {
+	v := onFullDisk
+	v.ReadOnly = true
+	return v
+}
 
 // startOnSmallDisk starts a plugin whose directory is a file system of its own.
 func startOnSmallDisk(t *testing.T, target *nodes.Target, options string) (p *nodes.Plugin, dir string) {
@@ -120,12 +128,10 @@ func testFullDisk(t *testing.T, p *nodes.Plugin) {
 	if status.Code(err) != codes.ResourceExhausted || p.Target.Holds(t, private(suite.Registry(), "alice", "full")) {
 		t.Errorf("a private image: %v", err)
 	}
-	readOnly := onFullDisk
-	readOnly.ReadOnly = true
-	if got := nodes.Read(t, p.MustPublish(t, readOnly), "top"); got != "1\n" {
+	if got := nodes.Read(t, p.MustPublish(t, readOnly()), "top"); got != "1\n" {
 		t.Errorf("/top holds %q", got)
 	}
-	p.Unpublish(t, readOnly.ID)
+	p.Unpublish(t, onFullDisk.ID)
 	p.Alive(t)
 	if err := p.Ready(t); err != nil {
 		t.Errorf("readiness: %v", err)
