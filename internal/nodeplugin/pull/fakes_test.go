@@ -161,6 +161,18 @@ func dialPuller(t *testing.T, socket string, config Config) *Puller {
 	return p
 }
 
+// heldUntil is a pull that succeeds when release is closed, unless it is cancelled before.
+func heldUntil(release <-chan struct{}) func(context.Context, string, *runtimeapi.AuthConfig) error {
+	return func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		select {
+		case <-release:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -50,14 +50,7 @@ func TestAPullThatNobodyAsksForEndsWhenOthersWait(t *testing.T) {
 
 func TestAPullThatNobodyWaitsInTheWayOfGoesOn(t *testing.T) {
 	release := make(chan struct{})
-	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}
+	cri := &fakeCRI{onPull: heldUntil(release)}
 	p := newPuller(t, cri, Config{MaxParallel: 1, Retention: 50 * time.Millisecond})
 	_ = p.Ensure(within(t, 50*time.Millisecond), Request{Image: image})
 	time.Sleep(200 * time.Millisecond)

@@ -54,14 +54,7 @@ func TestPolicies(t *testing.T) {
 
 func TestASlowPullGoesOnAndTheRetryJoins(t *testing.T) {
 	release := make(chan struct{})
-	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
-		select {
-		case <-release:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}
+	cri := &fakeCRI{onPull: heldUntil(release)}
 	p := newPuller(t, cri, Config{})
 
 	started := time.Now()

@@ -131,13 +131,12 @@ func (s *Store) labels(tree digest.Digest, image string) snapshots.Opt {
 	return snapshots.WithLabels(labels)
 }
 
-// Repin implements imagestore.Store. Every snapshotter that has the layers makes a view of them: which one gave them to a
-// mount is not known.
-func (s *Store) Repin(ctx context.Context, treeID string) error {
+// everywhere runs f with the snapshotters that work, and with the tree's lock held.
+func (s *Store) everywhere(ctx context.Context, treeID string, f func(ctx context.Context, tree digest.Digest, keepers []string) error) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	tree, err := digest.Parse(treeID)
 	if err != nil {
-		return fmt.Errorf("pinning tree %q again: %w", treeID, err)
+		return fmt.Errorf("tree %q: %w", treeID, err)
 	}
 	unlock, err := s.trees.Lock(ctx, treeID)
 	if err != nil {
@@ -148,19 +147,29 @@ func (s *Store) Repin(ctx context.Context, treeID string) error {
 	if err != nil {
 		return err
 	}
+	return f(ctx, tree, keepers)
+}
+
+// Repin implements imagestore.Store.
+func (s *Store) Repin(ctx context.Context, treeID string) error {
+	return s.everywhere(ctx, treeID, s.viewAgain)
+}
+
+// viewAgain has every snapshotter that has a tree's layers make a view of them: which one gave them to a mount is not known.
+func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, keepers []string) error {
 	held := false
 	var errs []error
 	for _, keeper := range keepers {
-		_, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), treeID, s.labels(tree, ""))
+		_, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), tree.String(), s.labels(tree, ""))
 		switch {
 		case err == nil, errors.Is(err, errdefs.ErrAlreadyExists):
 			held = true
 		case !errors.Is(err, errdefs.ErrNotFound):
-			errs = append(errs, fmt.Errorf("making a view of %s again with snapshotter %s: %w", treeID, keeper, err))
+			errs = append(errs, fmt.Errorf("making a view of %s again with snapshotter %s: %w", tree, keeper, err))
 		}
 	}
 	if !held && len(errs) == 0 {
-		return fmt.Errorf("%w: no snapshotter of containerd has the layers of tree %s", imagestore.ErrNotFound, treeID)
+		return fmt.Errorf("%w: no snapshotter of containerd has the layers of tree %s", imagestore.ErrNotFound, tree)
 	}
 	return errors.Join(errs...)
 }
@@ -232,38 +241,25 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 
 // Unpin implements imagestore.Store.
 func (s *Store) Unpin(ctx context.Context, treeID string) error {
-	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	tree, err := digest.Parse(treeID)
-	if err != nil {
-		return fmt.Errorf("unpinning %q: %w", treeID, err)
-	}
-	unlock, err := s.trees.Lock(ctx, treeID)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	keepers, err := s.working(ctx)
-	if err != nil {
-		return err
-	}
-	// Before the removal: from here on nothing that was read of the pin is trusted. And without the caller's deadline:
-	// containerd does not end with it, so the view might go after somebody has found it.
-	s.seen.unpinned(tree)
-	if err := s.removeViews(context.WithoutCancel(ctx), tree, keepers); err != nil {
-		return err
-	}
-	s.logger.Info("unpinned image", "tree", tree)
-	return nil
+	return s.everywhere(ctx, treeID, s.removeViews)
 }
 
 // removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
 // was lost.
 func (s *Store) removeViews(ctx context.Context, tree digest.Digest, keepers []string) error {
+	// Before the removal: from here on nothing that was read of the pin is trusted. And without the caller's deadline:
+	// containerd does not end with it, so the view might go after somebody has found it.
+	s.seen.unpinned(tree)
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, keeper := range keepers {
 		errs = append(errs, s.removeView(ctx, tree, keeper))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.logger.Info("unpinned image", "tree", tree)
+	return nil
 }
 
 // removeView removes a tree's view from one snapshotter. None there is success.
