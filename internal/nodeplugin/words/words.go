@@ -22,10 +22,13 @@ var temporary = []struct { //nolint:gochecknoglobals // a table that nothing cha
 	{regexp.MustCompile(`((?:^|[\s"'=(:,])/(?:var/)?tmp/|/tmpmounts/|/tempdirs/|/staging/)[^/\s"':,)]+`), "$1…"},
 	{regexp.MustCompile(`\b(container_images_[a-z]+-?|storage|oci)\d{5,}`), "$1…"},
 	// Names that registries give requests, and their streams.
-	{regexp.MustCompile(`(?i)\b((?:request|host|trace|correlation)[-_ ]?id["']?\s?[=:>]\s?["']?)[\w+/=-]{4,}`), "$1…"},
+	{regexp.MustCompile(`(?i)\b((?:request|host|trace|correlation|transaction|activity|ray)[-_ ]?id["']?\s?[=:>]\s?["']?)[\w+/=-]{4,}`), "$1…"},
+	{regexp.MustCompile(`(^|[\s"'=:>(])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b`), "$1…"},
 	{regexp.MustCompile(`(?i)\b(stream id|laststreamid)\b([ =:]{1,3})\d+`), "$1$2…"},
 	// Times, and what had arrived when a connection broke.
 	{regexp.MustCompile(`\b(current time )\S+`), "$1…"},
+	{regexp.MustCompile(`(?i)\b(time(?:stamp)?["']?\s?[=:]\s?["']?)\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.+Z-]*`), "$1…"},
+	{regexp.MustCompile(`\b(locked for )\S+ \(since [^)]*\)`), "$1…"},
 	{regexp.MustCompile(`(?i)\b(retry[- ]after\W{1,3})[\d.]+(?:[a-zµ]+)?`), "$1…"},
 	{regexp.MustCompile(`\b(bytes but got )\d+`), "$1…"},
 }

@@ -53,6 +53,22 @@ func TestOneFaultIsToldInTheSameWordsEveryTime(t *testing.T) {
 			`403: <Error><Code>AccessDenied</Code><RequestId>B7D0A2F944425871</RequestId><HostId>0vuuS/+J=</HostId></Error>`,
 		},
 		{
+			`AADSTS700016: no such application. Trace ID: 0fcb2a4d-91a5-4c9d-8a0a-1a2b3c4d5e6f Timestamp: 2026-11-28 15:13:06Z`,
+			`AADSTS700016: no such application. Trace ID: 99999999-91a5-4c9d-8a0a-1a2b3c4d5e6f Timestamp: 2026-11-28 15:15:08Z`,
+		},
+		{
+			`denied: {"time":"2026-11-28T15:13:06.123+01:00","detail":"0fcb2a4d-91a5-4c9d-8a0a-1a2b3c4d5e6f"}`,
+			`denied: {"time":"2026-11-28T15:15:06.9+01:00","detail":"1fcb2a4d-91a5-4c9d-8a0a-1a2b3c4d5e6f"}`,
+		},
+		{
+			`StatusCode: 503, "<p>Ray ID: 8f1a2b3c4d5e6f70</p>"`,
+			`StatusCode: 503, "<p>Ray ID: 8f1a2b3c4d5e6f71</p>"`,
+		},
+		{
+			`ref layer-` + layer + ` locked for 1m2.345s (since 2026-11-28 15:13:06.1 +0000 UTC m=+12.3): unavailable`,
+			`ref layer-` + layer + ` locked for 3m4.5s (since 2026-11-28 15:13:06.1 +0000 UTC m=+12.3): unavailable`,
+		},
+		{
 			`toomanyrequests: retry-after: 312.33µs, allowed: 44000/minute`,
 			`toomanyrequests: retry-after: 1m, allowed: 44000/minute`,
 		},
