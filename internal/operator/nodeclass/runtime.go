@@ -28,7 +28,7 @@ func ParseRuntimeVersion(text string) (RuntimeVersion, error) {
 		return RuntimeVersion{}, fmt.Errorf("%w: the value has %d bytes", ErrNoRuntime, len(text))
 	}
 	name, version, found := strings.Cut(text, "://")
-	if !found || name == "" || !isPrintable(name) || !isPrintable(version) {
+	if !found || name == "" || strings.EqualFold(name, unknownText) || !isPrintable(name) || !isPrintable(version) {
 		return RuntimeVersion{}, fmt.Errorf("%w: %q is not <name>://<version>", ErrNoRuntime, text)
 	}
 	return RuntimeVersion{Name: strings.ToLower(name), Version: version}, nil
