@@ -249,6 +249,7 @@ func TestNotKnowingKeepsTheClassThatANodeHas(t *testing.T) {
 		"the version is endless":                {node("containerd://"+strings.Repeat("1", 500), has("containerd")), unknown},
 		"a class that the table has lost":       {node("containerd://Unknown", has("gone")), unknown},
 		"the runtime's name is not known":       {node("Unknown://Unknown", has("containerd")), unknown},
+		"a build that knows no version":         {node("containerd://0.0.0+unknown", has("containerd")), unknown},
 		"no class yet":                          {node("containerd://Unknown"), unsupported},
 		"another runtime that does not answer":  {node("cri-o://Unknown", has("containerd")), unsupported},
 		"Docker":                                {node("docker://Unknown", has("containerd")), unsupported},
