@@ -39,8 +39,8 @@ func (p *Puller) downloads(ctx context.Context, image string, since time.Time) s
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
 	done, total, err := p.config.Downloads.Downloading(ctx, image, since)
-	if err != nil || total == 0 {
-		return ""
+	if err != nil || done < 0 || total <= 0 || done > total {
+		return "" // whoever made the image says how large its layers are
 	}
 	return fmt.Sprintf("; %s of %s of its layers are on this node", mebibytes(done), mebibytes(total))
 }

@@ -35,6 +35,8 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		}), "elapsed; 1.0 MiB of 2.5 MiB of its layers are on this node); the kubelet"},
 		"nothing yet": {downloads(func(context.Context, string, time.Time) (done, total int64, err error) { return 0, 0, nil }),
 			"elapsed); the kubelet"},
+		"sizes that lie": {downloads(func(context.Context, string, time.Time) (done, total int64, err error) { return -5 << 20, 1 << 20, nil }),
+			"elapsed); the kubelet"},
 		"an error": {downloads(func(context.Context, string, time.Time) (done, total int64, err error) {
 			return 0, 0, errors.New("away")
 		}),
