@@ -19,6 +19,8 @@ const (
 	keyFile   = "key"
 	keyBytes  = 32
 	extension = ".json"
+
+	draftSuffix = ".new" // of what replaces a file
 )
 
 // hash tells credentials apart, for one repository and on one node only.
@@ -129,7 +131,7 @@ func loadKey(path string) ([]byte, error) {
 
 // replace writes a file wholly or not at all, a power cut included.
 func replace(path string, data []byte) error {
-	draft := path + ".new"
+	draft := path + draftSuffix
 	file, err := os.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -142,6 +144,18 @@ func replace(path string, data []byte) error {
 		return err
 	}
 	return syncDirectory(filepath.Dir(path))
+}
+
+// removeDrafts removes what a process left that was killed before it had replaced a file. One that stays is overwritten by the
+// next write of its file.
+func removeDrafts(dir string) {
+	drafts, err := filepath.Glob(filepath.Join(dir, "*"+draftSuffix))
+	if err != nil {
+		return
+	}
+	for _, draft := range drafts {
+		_ = os.Remove(draft)
+	}
 }
 
 func syncDirectory(path string) error {

@@ -61,11 +61,12 @@ type pulls struct {
 	earlier *time.Time // of the mark that was there before them, which stays as well
 }
 
-// Open opens the records in a directory of their own, which it makes.
+// Open opens the records in a directory of their own, which it makes. No other process may have them open.
 func Open(dir string) (*Records, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of access records: %w", err)
 	}
+	removeDrafts(dir)
 	key, err := loadKey(filepath.Join(dir, keyFile))
 	if err != nil {
 		return nil, fmt.Errorf("opening the access records: %w", err)

@@ -269,6 +269,22 @@ func TestADamagedRecordProvesNothingAndHealsWithTheNextProof(t *testing.T) {
 	verdict(t, r, Proven, alice)
 }
 
+func TestWhatAKilledProcessHadNotReplacedGoesWithTheNextStart(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	granted(t, r, alice)
+	for _, file := range []string{r.file(repository), filepath.Join(dir, keyFile)} {
+		if err := os.WriteFile(file+draftSuffix, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = open(t, dir)
+	verdict(t, r, Proven, alice)
+	if left, err := filepath.Glob(filepath.Join(dir, "*"+draftSuffix)); err != nil || len(left) > 0 {
+		t.Errorf("left: %v (%v)", left, err)
+	}
+}
+
 func TestPruneDropsOnlyWhatLeftTheNode(t *testing.T) {
 	r := open(t, t.TempDir())
 	granted(t, r, alice, one, two)
