@@ -14,6 +14,7 @@ const (
 	mountWritable = "a file system of the node is read-only, as the kernel makes one that fails; look at its kernel's log, and drain the node"
 	mountAgain    = "a file system of the node has lost its server; mount it again, or restart the node"
 	askForLess    = "the node's file system cannot count that far; use a smaller sizeLimit"
+	letGo         = "something on the node uses it; look for a mount or an open file there"
 	emptyTarget   = "somebody wrote into the volume's directory while nothing was mounted there; move away what is in it, and the pod can end"
 )
 
@@ -47,12 +48,19 @@ func ofNode(err error) (code codes.Code, advice string) {
 		{syscall.EUCLEAN, codes.Unavailable, mendDisk}, // a damaged file system
 		{syscall.EBADMSG, codes.Unavailable, mendDisk}, // a bad checksum in one
 		{syscall.ENXIO, codes.Unavailable, mendDisk},   // a device that went away
+		{syscall.ENODEV, codes.Unavailable, mendDisk},  // the same
 		{syscall.ENODATA, codes.Unavailable, mendDisk}, // a medium that lost sectors
 		{syscall.ESHUTDOWN, codes.Unavailable, mendDisk},
 		{syscall.ESTALE, codes.Unavailable, mountAgain},
 		{syscall.ENOTCONN, codes.Unavailable, mountAgain},
 		{syscall.ETIMEDOUT, codes.Unavailable, mountAgain},
 		{syscall.EREMOTEIO, codes.Unavailable, mountAgain},
+		{syscall.EHOSTDOWN, codes.Unavailable, mountAgain},
+		{syscall.EHOSTUNREACH, codes.Unavailable, mountAgain},
+		{syscall.ENETDOWN, codes.Unavailable, mountAgain},
+		{syscall.ENETUNREACH, codes.Unavailable, mountAgain},
+		{syscall.EAGAIN, codes.Unavailable, freeMemory}, // no room for another thread
+		{syscall.EBUSY, codes.FailedPrecondition, letGo},
 		{syscall.ERANGE, codes.FailedPrecondition, askForLess},
 		{syscall.EOVERFLOW, codes.FailedPrecondition, askForLess},
 		{syscall.EFBIG, codes.FailedPrecondition, askForLess},
