@@ -71,12 +71,18 @@ func (c *cluster) node(name, runtime string, edits ...func(*corev1.Node)) {
 // runtime plays a node that comes back with another container runtime.
 func (c *cluster) runtime(name, runtime string) {
 	c.Helper()
+	c.changeStatus(name, func(n *corev1.Node) { n.Status.NodeInfo.ContainerRuntimeVersion = runtime })
+}
+
+// changeStatus plays a kubelet that reports something else.
+func (c *cluster) changeStatus(name string, change func(*corev1.Node)) {
+	c.Helper()
 	node := &corev1.Node{}
 	c.Eventually(func() error {
 		if err := c.Get(c.ctx, client.ObjectKey{Name: name}, node); err != nil {
 			return err
 		}
-		node.Status.NodeInfo.ContainerRuntimeVersion = runtime
+		change(node)
 		return c.Status().Update(c.ctx, node)
 	}, soon).Should(Succeed())
 }

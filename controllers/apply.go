@@ -20,8 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // applyObjects makes the cluster's objects those of the driver, and takes the rollout a step further. It returns when
@@ -77,12 +79,23 @@ func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []st
 	delete(policies, "")
 	for name, of := range policies {
 		if class, known := seen.Table.Lookup(name); known {
-			classes = append(classes, class.On(of))
+			classes = append(classes, class.On(of, policyBefore(seen, name)))
 		} else {
 			unresolved = append(unresolved, name)
 		}
 	}
 	return classes, unresolved
+}
+
+// policyBefore returns whose SELinux policy a class's node plugins are made for at present.
+func policyBefore(seen *observation, class string) nodeclass.SELinuxPolicy {
+	for i := range seen.DaemonSets {
+		containers := seen.DaemonSets[i].Spec.Template.Spec.Containers
+		if seen.DaemonSets[i].Labels[contract.NodeClassLabel] == class && len(containers) > 0 {
+			return security.PolicyOf(containers[0].SecurityContext)
+		}
+	}
+	return nodeclass.PolicyUnknown
 }
 
 // apply writes an object unless the server holds exactly the fields that the operator wants to own, with its values.

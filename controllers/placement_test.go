@@ -140,7 +140,15 @@ func TestAnAddedClassHasTheSELinuxTypeOfItsNodes(t *testing.T) {
 	})
 	daemonSet := c.daemonSet("gpu")
 	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
-	c.Expect(daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.SELinuxOptions).To(BeNil())
+	seLinux := func() *corev1.SELinuxOptions {
+		c.exists(daemonSet)()
+		return daemonSet.Spec.Template.Spec.Containers[0].SecurityContext.SELinuxOptions
+	}
+	c.Expect(seLinux()).To(BeNil())
+
+	// The kubelet writes Unknown where it cannot read the operating system's name.
+	c.changeStatus("rocket", func(n *corev1.Node) { n.Status.NodeInfo.OSImage = "Unknown" })
+	c.Consistently(seLinux, "2s").Should(BeNil())
 }
 
 // The kubelet writes containerd://Unknown while containerd does not answer it.

@@ -49,13 +49,16 @@ func policyOf(m match) SELinuxPolicy {
 }
 
 // On returns the class for nodes with some policies. One operating system with a policy of its own decides: the type that
-// others need does not exist there. Where no node tells, the class stays as the table has it.
-func (c Class) On(policies sets.Set[SELinuxPolicy]) Class {
+// others need does not exist there. Where no node tells, the class stays as its node plugins are; before is whose policy
+// those are made for, and PolicyUnknown where there are none.
+func (c Class) On(policies sets.Set[SELinuxPolicy], before SELinuxPolicy) Class {
 	switch {
 	case policies.Has(PolicyOwn):
 		c.Policy = PolicyOwn
 	case policies.Has(PolicyCommon):
 		c.Policy = PolicyCommon
+	case before != PolicyUnknown:
+		c.Policy = before
 	}
 	return c
 }

@@ -86,18 +86,20 @@ func TestTheSELinuxPolicyFollowsTheOperatingSystem(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		nodes sets.Set[SELinuxPolicy]
-		want  SELinuxPolicy
+		nodes        sets.Set[SELinuxPolicy]
+		before, want SELinuxPolicy
 	}{
-		"no node tells":     {sets.New(PolicyUnknown), PolicyCommon},
-		"one of them":       {sets.New(PolicyUnknown, PolicyCommon, PolicyOwn), PolicyOwn},
-		"nodes of the kind": {sets.New(PolicyCommon), PolicyCommon},
+		"no node tells":                      {sets.New(PolicyUnknown), PolicyUnknown, PolicyCommon},
+		"no node tells any longer":           {sets.New(PolicyUnknown), PolicyOwn, PolicyOwn},
+		"one of them":                        {sets.New(PolicyUnknown, PolicyCommon, PolicyOwn), PolicyCommon, PolicyOwn},
+		"nodes of the kind":                  {sets.New(PolicyCommon), PolicyUnknown, PolicyCommon},
+		"nodes of another kind than earlier": {sets.New(PolicyCommon), PolicyOwn, PolicyCommon},
 	} {
-		if got := added("").On(test.nodes).Policy; got != test.want {
+		if got := added("").On(test.nodes, test.before).Policy; got != test.want {
 			t.Errorf("%s: policy %q, want %q", name, got, test.want)
 		}
 	}
-	if got := NewTable(nil).mustLookup(t, Bottlerocket).On(sets.New(PolicyUnknown)).Policy; got != PolicyOwn {
+	if got := NewTable(nil).mustLookup(t, Bottlerocket).On(sets.New(PolicyUnknown), PolicyUnknown).Policy; got != PolicyOwn {
 		t.Errorf("Bottlerocket that does not tell its name has policy %q", got)
 	}
 }

@@ -78,6 +78,17 @@ func capabilities() []corev1.Capability {
 	}
 }
 
+// PolicyOf returns whose SELinux policy a container of Context's is made for. A privileged one does not tell.
+func PolicyOf(context *corev1.SecurityContext) nodeclass.SELinuxPolicy {
+	switch {
+	case context == nil || ptr.Deref(context.Privileged, false):
+		return nodeclass.PolicyUnknown
+	case context.SELinuxOptions == nil:
+		return nodeclass.PolicyOwn
+	}
+	return nodeclass.PolicyCommon
+}
+
 // seLinux returns the label of the container. On an operating system with a policy of its own, the runtime's choice stays.
 func seLinux(class nodeclass.Class) *corev1.SELinuxOptions {
 	if class.Policy == nodeclass.PolicyOwn {

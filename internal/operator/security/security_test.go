@@ -52,6 +52,20 @@ func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
 	}
 }
 
+func TestAContainerTellsWhosePolicyItIsMadeFor(t *testing.T) {
+	for _, policy := range []nodeclass.SELinuxPolicy{nodeclass.PolicyOwn, nodeclass.PolicyCommon} {
+		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeNsenter, Policy: policy}, RuntimeDefault())); got != policy {
+			t.Errorf("%q, want %q", got, policy)
+		}
+		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeBidirectional, Policy: policy}, nil)); got != nodeclass.PolicyUnknown {
+			t.Errorf("a privileged one: %q", got)
+		}
+	}
+	if got := PolicyOf(nil); got != nodeclass.PolicyUnknown {
+		t.Errorf("none: %q", got)
+	}
+}
+
 func TestTheNarrowProfileLeavesOutWhatTheNodePluginNeverDoes(t *testing.T) {
 	listed := map[string]int{}
 	for _, rule := range Profile()["syscalls"].([]any) {
