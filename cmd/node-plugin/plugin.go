@@ -114,6 +114,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		log.Warn("sockets of names that are served no more are left; the next start removes them", "error", err)
 	}
 	p.registrar = registration.New(drivers, log)
+	p.registrar.OnRemoved(p.fail)
 	ready := health.Checks{p.registrar, runtime, imagerules.File(o.imageRules)}
 	if check, ok := store.(health.Check); ok { // of how the node's store is set up
 		ready = append(ready, check)
@@ -250,11 +251,16 @@ func (p *plugin) serve(what string, serve func() error) {
 		if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
 			return
 		}
-		select {
-		case p.failed <- fmt.Errorf("%s ended: %w", what, err):
-		default:
-		}
+		p.fail(fmt.Errorf("%s ended: %w", what, err))
 	})
+}
+
+// fail ends the process, with the first reason that there is.
+func (p *plugin) fail(err error) {
+	select {
+	case p.failed <- err:
+	default:
+	}
 }
 
 // run sweeps until ctx ends or a server fails, then stops everything.

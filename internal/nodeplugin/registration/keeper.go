@@ -3,8 +3,12 @@ package registration
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // pace says how a driver's sockets are watched.
@@ -87,11 +91,31 @@ func (k *keeper) takeBack(now time.Time) error {
 
 func (k *keeper) place() error {
 	if k.csi != nil && !k.csi.Held() {
+		// The directory is the driver's own; that of the registration socket is the kubelet's to make.
+		if err := os.MkdirAll(filepath.Dir(k.csi.path), 0o750); err != nil {
+			return err
+		}
 		if err := k.csi.place(); err != nil {
 			return err
 		}
 	}
 	return k.registration.place()
+}
+
+// removedDir returns the directory of a socket that was removed from the node while this process's mount still shows it; ""
+// for none. Nothing can be made in such a directory, and one that is made at its path on the node is not seen here.
+func (k *keeper) removedDir() string {
+	for _, socket := range []*Socket{k.csi, k.registration} {
+		if socket == nil {
+			continue
+		}
+		dir := filepath.Dir(socket.path)
+		var stat unix.Stat_t
+		if err := unix.Stat(dir, &stat); err == nil && stat.Nlink == 0 {
+			return dir
+		}
+	}
+	return ""
 }
 
 // describe says what became of a socket, who has its path now, and what comes next.

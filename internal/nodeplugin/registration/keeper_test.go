@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
@@ -293,41 +294,86 @@ func TestAPathThatCannotBeTakenBackIsTold(t *testing.T) {
 	eventually(t, "the path is taken back", func() bool { return r.Ready(t.Context()) == nil })
 }
 
-// A directory that was moved away and came back has the sockets in it, and they are this process's.
-func TestSocketsThatComeBackByThemselvesAreRegisteredAnew(t *testing.T) {
-	for _, moved := range []string{"csi", "registry"} {
-		t.Run(moved, func(t *testing.T) {
-			root := shortDir(t)
-			registry, csi := filepath.Join(root, "registry"), filepath.Join(root, "csi")
-			if err := errors.Join(os.Mkdir(registry, 0o700), os.Mkdir(csi, 0o700)); err != nil {
-				t.Fatal(err)
+// serving is a registrar whose driver has a CSI socket, with both directories beneath root, and that is registered.
+func serving(t *testing.T, root string, removed func(error)) (r *Registrar, socket *Socket) {
+	t.Helper()
+	registry, csi := filepath.Join(root, "registry"), filepath.Join(root, "csi")
+	if err := errors.Join(os.MkdirAll(registry, 0o700), os.MkdirAll(csi, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := Listen(filepath.Join(csi, "csi.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	r = hastily(New([]Driver{{Name: driverName, Endpoint: socket.path}}, slog.New(slog.DiscardHandler)))
+	r.Keep(driverName, socket)
+	r.OnRemoved(removed)
+	if err := r.Start(registry); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	kubelet(t, filepath.Join(registry, driverName+"-reg.sock"))
+	eventually(t, "the driver is registered", func() bool { return r.Ready(t.Context()) == nil })
+	return r, socket
+}
+
+// The kubelet's directory that was moved away and came back has the socket in it, and that is this process's.
+func TestASocketThatComesBackByItselfIsRegisteredAnew(t *testing.T) {
+	root := shortDir(t)
+	r, _ := serving(t, root, func(err error) { t.Error(err) })
+	dir := filepath.Join(root, "registry")
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "readiness says that it cannot be taken back", func() bool {
+		err := r.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "could not be taken back")
+	})
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the driver is registered again", func() bool { return r.Ready(t.Context()) == nil })
+}
+
+// Those who remove a legacy driver may remove its directory, whose name is the driver's.
+func TestTheDriversDirectoryIsMadeAgain(t *testing.T) {
+	root := shortDir(t)
+	r, socket := serving(t, root, func(err error) { t.Error(err) })
+	if err := os.RemoveAll(filepath.Join(root, "csi")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the socket is taken back", func() bool { return socket.Held() && r.Ready(t.Context()) == nil })
+}
+
+// A container keeps the directory that was mounted into it, also one that is removed from the node.
+func TestADirectoryThatWasRemovedUnderItsMountIsTold(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount")
+	}
+	for _, which := range []string{"csi", "registry"} {
+		root := shortDir(t)
+		node, seen := filepath.Join(root, "node"), filepath.Join(root, which)
+		if err := errors.Join(os.Mkdir(node, 0o700), os.Mkdir(seen, 0o700), unix.Mount(node, seen, "", unix.MS_BIND, "")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(seen, unix.MNT_DETACH) })
+		told := make(chan error, 100)
+		r, _ := serving(t, root, func(err error) { told <- err })
+		if err := os.RemoveAll(node); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-told:
+			if !strings.Contains(err.Error(), seen) {
+				t.Error(err)
 			}
-			socket, err := Listen(filepath.Join(csi, "csi.sock"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = socket.Close() })
-			r := hastily(New([]Driver{{Name: driverName, Endpoint: socket.path}}, slog.New(slog.DiscardHandler)))
-			r.Keep(driverName, socket)
-			if err := r.Start(registry); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(r.Stop)
-			kubelet(t, filepath.Join(registry, driverName+"-reg.sock"))
-			eventually(t, "the driver is registered", func() bool { return r.Ready(t.Context()) == nil })
-			dir := filepath.Join(root, moved)
-			if err := os.Rename(dir, dir+".away"); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "readiness says that it cannot be taken back", func() bool {
-				err := r.Ready(t.Context())
-				return err != nil && strings.Contains(err.Error(), "could not be taken back")
-			})
-			if err := os.Rename(dir+".away", dir); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the driver is registered again", func() bool { return r.Ready(t.Context()) == nil && socket.Held() })
-		})
+		case <-time.After(soon):
+			t.Errorf("%s: it is not told", which)
+		}
+		if r.Ready(t.Context()) == nil {
+			t.Errorf("%s: ready", which)
+		}
 	}
 }
 

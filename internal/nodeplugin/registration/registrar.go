@@ -35,6 +35,7 @@ type Registrar struct {
 	servers []*grpc.Server
 	serving sync.WaitGroup
 	end     context.CancelFunc // of the watch; nil before Start
+	removed func(error)        // see OnRemoved
 
 	mu      sync.Mutex
 	states  map[string]state
@@ -51,7 +52,7 @@ type state struct {
 
 // New returns a Registrar that serves nothing yet.
 func New(drivers []Driver, log *slog.Logger) *Registrar {
-	r := &Registrar{drivers: drivers, log: log, pace: defaultPace(), states: map[string]state{}, csi: map[string]*Socket{}}
+	r := &Registrar{drivers: drivers, log: log, pace: defaultPace(), states: map[string]state{}, csi: map[string]*Socket{}, removed: func(error) {}}
 	for _, d := range drivers {
 		r.states[d.Name] = state{}
 	}
@@ -60,6 +61,10 @@ func New(drivers []Driver, log *slog.Logger) *Registrar {
 
 // Keep has the CSI socket of a driver watched along with its registration socket. It is called before Start.
 func (r *Registrar) Keep(driver string, socket *Socket) { r.csi[driver] = socket }
+
+// OnRemoved has f told once a directory of a socket was removed from the node under this process's mount, so that no socket
+// can be taken back before the container is started anew. It is called before Start.
+func (r *Registrar) OnRemoved(f func(error)) { r.removed = f }
 
 // Start opens the sockets in dir, <kubeletRoot>/plugins_registry, and watches them until Stop. The CSI sockets must be
 // served already: the kubelet calls NodeGetInfo as soon as it finds the registration.
@@ -125,6 +130,10 @@ func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
 	r.record(k.driver, state{})
 	if err := k.takeBack(now); err != nil {
 		r.record(k.driver, state{lost: "a socket is lost and could not be taken back: " + err.Error()})
+		if dir := k.removedDir(); dir != "" {
+			r.removed(fmt.Errorf("the directory %s was removed from the node, and this container still has the removed one; "+
+				"it has to be started anew", dir))
+		}
 		return
 	}
 	r.log.Info("listening again; the kubelet is to register the driver anew", "driver", k.driver)
