@@ -17,7 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// errPutOff says that an object is not applied yet, because somebody else has changed it back too often.
+// errPutOff reports that an object is not applied yet, because somebody else has changed it back too often.
 var errPutOff = errors.New("somebody else changes the object again and again")
 
 // objectKey tells the objects of all drivers apart.

@@ -64,6 +64,12 @@ func runWithServer(m *testing.M) int {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	// A start that failed may have started one of the two, or both.
+	defer func() {
+		if err := environment.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
+		}
+	}()
 	started, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start etcd and kube-apiserver:", err)
@@ -83,9 +89,6 @@ func runWithServer(m *testing.M) int {
 		if code = m.Run(); code == 0 {
 			code = checkRights(rights)
 		}
-	}
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
 	}
 	return code
 }

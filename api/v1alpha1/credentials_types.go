@@ -20,9 +20,10 @@ type Credentials struct {
 	Providers *CredentialProviders `json:"providers,omitempty"`
 
 	// verification says for which images on a node the registry has to confirm that a volume's credentials open
-	// them. NeverVerifyPreloadedImages: for those that this driver pulled with credentials. AlwaysVerify: for all,
-	// whoever brought them; new volumes then need the registry once. NeverVerify: for none. The names are those of
-	// the kubelet's imagePullCredentialsVerificationPolicy.
+	// them. NeverVerifyPreloadedImages: for those that this driver pulled with credentials, and those that the
+	// kubelet pulled with a pod's credentials by its own pull records (kubelets from 1.33 on can keep them).
+	// AlwaysVerify: for all, whoever brought them; new volumes then need the registry once. NeverVerify: for none.
+	// The names are those of the kubelet's imagePullCredentialsVerificationPolicy.
 	// +kubebuilder:default=NeverVerifyPreloadedImages
 	// +optional
 	Verification Verification `json:"verification,omitempty"`
@@ -79,7 +80,7 @@ type Verification string
 const (
 	// NeverVerify gives every image on a node to every volume.
 	NeverVerify Verification = "NeverVerify"
-	// NeverVerifyPreloadedImages verifies for images that the driver pulled with credentials.
+	// NeverVerifyPreloadedImages verifies for images that the driver, or by its records the kubelet, pulled with credentials.
 	NeverVerifyPreloadedImages Verification = "NeverVerifyPreloadedImages"
 	// AlwaysVerify verifies for every image.
 	AlwaysVerify Verification = "AlwaysVerify"

@@ -38,9 +38,10 @@ func TestTheInstallationRuns(t *testing.T) {
 	}
 	g := NewWithT(t)
 	environment := &envtest.Environment{}
+	// Before the start, which may fail when one of the two runs already.
+	t.Cleanup(func() { g.Expect(environment.Stop()).To(Succeed()) })
 	admin, err := environment.Start()
 	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { g.Expect(environment.Stop()).To(Succeed()) })
 	apply(t, environment, "-k", "../../config/default")
 	cluster, err := client.New(admin, client.Options{})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -38,7 +38,8 @@ func (p *plugin) waitForOthers(ctx context.Context, o *options) (err error) {
 	return err
 }
 
-// readiness is what readiness checks are told: until the plugin serves, what it waits for. The zero value says that it starts.
+// readiness is what readiness checks are told: until the plugin serves, what it waits for. The zero value reports that the plugin
+// is starting.
 type readiness struct{ check atomic.Pointer[health.Check] }
 
 // follow has it tell what another check does.

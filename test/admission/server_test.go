@@ -38,15 +38,16 @@ func server(t *testing.T) (*rest.Config, client.Client) {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
 	}
 	environment := &envtest.Environment{}
-	config, err := environment.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Before the start, which may fail when one of the two runs already.
 	t.Cleanup(func() {
 		if err := environment.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
+	config, err := environment.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, err := client.New(config, client.Options{})
 	if err != nil {
 		t.Fatal(err)

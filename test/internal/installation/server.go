@@ -52,7 +52,7 @@ func Start(ctx context.Context, root, dir string) (*Server, error) {
 	}
 	admin, err := s.environment.Start()
 	if err != nil {
-		return nil, fmt.Errorf("start etcd and kube-apiserver: %w", err)
+		return nil, errors.Join(fmt.Errorf("start etcd and kube-apiserver: %w", err), s.Stop())
 	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
