@@ -32,9 +32,10 @@ const (
 // Volumes holds the defaults of volumes that do not set their own.
 //
 // Every rule looks at the form of an amount before quantity() computes with it: its cost is in the value (package
-// internal/quantity), and neither the schema's pattern nor CEL's cost budget comes before it.
+// internal/quantity), and neither the schema's pattern nor CEL's cost budget comes before it. The one that compares two looks
+// for long exponents only, because servers of 1.31 estimate a match by the longest request.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || !string(self.defaultSizeLimit).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') || !string(self.maxSizeLimit).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || string(self.defaultSizeLimit).matches('[eE]...') || string(self.maxSizeLimit).matches('[eE]...') || !isQuantity(string(self.defaultSizeLimit)) || !isQuantity(string(self.maxSizeLimit)) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
 type Volumes struct {
 	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
