@@ -31,7 +31,8 @@ func TestFirstLight(t *testing.T) {
 		run  func(*testing.T, *suite)
 	}{
 		{"bad input gets one clear sentence from kubectl", badInput},
-		{"an empty driver labels the nodes and registers on both", driverBecomesAvailable},
+		{"pods of node plugins that cannot be created are told with the cluster's own reason", podsCannotBeCreated},
+		{"an empty driver recovers, labels the nodes, registers on both and stays so when a legacy driver ends", legacyDriverIsReplaced},
 		{"the containerd pod has exactly the privileges it lists", containerdPodIsScoped},
 		{"pods on both nodes read known bytes", podsRead},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
