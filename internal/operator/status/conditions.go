@@ -15,20 +15,21 @@ import (
 
 // Reasons of conditions. A refused driver's reasons come from package claims.
 const (
-	ReasonNodesReady       = "NodesReady"
-	ReasonNodesNotReady    = "NodesNotReady"
-	ReasonNoEligibleNodes  = "NoEligibleNodes"
-	ReasonRolledOut        = "RolledOut"
-	ReasonRollingOut       = "RollingOut"
-	ReasonPaused           = "Paused"
-	ReasonReturning        = "Returning"
-	ReasonRolloutFailed    = "RolloutFailed"
-	ReasonUnmanaged        = "Unmanaged"
-	ReasonApplyFailed      = "ApplyFailed"
-	ReasonNodePluginFailed = "NodePluginFailing"
-	ReasonSeccompFailed    = "SeccompProfileNotInEffect"
-	ReasonFieldNotServed   = "FieldNotServed"
-	ReasonAsExpected       = "AsExpected"
+	ReasonNodesReady        = "NodesReady"
+	ReasonNodesNotReady     = "NodesNotReady"
+	ReasonNoEligibleNodes   = "NoEligibleNodes"
+	ReasonRolledOut         = "RolledOut"
+	ReasonRollingOut        = "RollingOut"
+	ReasonPaused            = "Paused"
+	ReasonReturning         = "Returning"
+	ReasonRolloutFailed     = "RolloutFailed"
+	ReasonUnmanaged         = "Unmanaged"
+	ReasonApplyFailed       = "ApplyFailed"
+	ReasonNodePluginFailed  = "NodePluginFailing"
+	ReasonSeccompFailed     = "SeccompProfileNotInEffect"
+	ReasonFieldNotServed    = "FieldNotServed"
+	ReasonPolicyNotInEffect = "PolicyNotInEffect"
+	ReasonAsExpected        = "AsExpected"
 )
 
 // maxErrorMessage bounds what the API server's refusals say: there may be one for every node.
@@ -160,10 +161,17 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 		return condition(kind, true, ReasonNodePluginFailed, "The node plugin fails on %s. On node %s: %s",
 			nodesOf(int32(failing)), problems[0].Node, problems[0].Message)
 	}
+	if told, ok := unenforced(seen); ok {
+		return told
+	}
 	if len(seen.Costs) > 0 {
 		return unserved(seen.Costs)
 	}
-	return seccomp(seen.Seccomp)
+	told := seccomp(seen.Seccomp)
+	if told.Status == metav1.ConditionFalse {
+		told.Message += unknownPolicies(seen)
+	}
+	return told
 }
 
 // unserved is the condition Degraded of a driver that asks for what the API server does not have.

@@ -52,6 +52,8 @@ type Observation struct {
 	Absent []rollout.Absent
 	// Seccomp is the node plugin's own seccomp profile; without a name if none is asked for.
 	Seccomp security.Seccomp
+	// Policies are the cluster's admission policies.
+	Policies Policies
 	// Err is what kept the operator from carrying out the spec; nil if nothing did.
 	Err error
 }
