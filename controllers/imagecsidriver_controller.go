@@ -61,6 +61,7 @@ type ImageCSIDriverReconciler struct {
 	roster   *roster.Roster
 	optional *optionalKinds
 	served   *servedFields
+	policies *admissionPolicies
 	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
 	sightings map[string]rollout.Sightings
 	// users of volumes that something waits for.
@@ -95,6 +96,7 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 		return ctrl.Result{}, err
 	}
 	result, err = r.carryOut(ctx, seen)
+	result.RequeueAfter = sooner(result.RequeueAfter, seen.policiesPending)
 	if seen.Err = err; !r.lags(request.Name, err) {
 		err = errors.Join(err, r.report(ctx, seen))
 	}

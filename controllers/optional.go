@@ -3,13 +3,14 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/discovery"
@@ -134,7 +135,7 @@ func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind
 func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, known *knownKind) (err error) {
 	if !known.served && known.expected {
 		late := o.clock.Since(known.since) >= servedWithin
-		if known.served, err = o.isServed(ctx, kind); err != nil {
+		if known.served, err = serves(ctx, o.discovery, kind.GroupVersion(), kind.Resource); err != nil {
 			return err
 		}
 		known.expected = known.served || known.definition.uid != "" && !late
@@ -160,20 +161,13 @@ func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, kno
 	return nil
 }
 
-func (o *optionalKinds) isServed(ctx context.Context, kind render.OptionalKind) (bool, error) {
-	found, err := o.discovery.ServerResourcesForGroupVersionWithContext(ctx, kind.GroupVersion().String())
+// serves asks an API server whether it serves a resource in a version.
+func serves(ctx context.Context, server discovery.ServerResourcesInterfaceWithContext, version schema.GroupVersion, resource string) (bool, error) {
+	found, err := server.ServerResourcesForGroupVersionWithContext(ctx, version.String())
 	if err != nil {
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return false, err
+		return false, client.IgnoreNotFound(err)
 	}
-	for _, resource := range found.APIResources {
-		if resource.Name == kind.Resource {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(found.APIResources, func(r metav1.APIResource) bool { return r.Name == resource }), nil
 }
 
 // list returns a driver's objects of some kinds.

@@ -36,6 +36,8 @@ type observation struct {
 	// to look again for them, or 0.
 	kinds, unclear []render.OptionalKind
 	pending        time.Duration
+	// policiesPending is when to look again for the admission policies, if they are not known yet, or 0.
+	policiesPending time.Duration
 	// existing are the driver's objects.
 	existing []render.Object
 	// volumes of all drivers; nil until somebody asks for them.
@@ -75,6 +77,7 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	if err := r.readObjects(ctx, seen); err != nil {
 		return nil, err
 	}
+	seen.Policies, seen.policiesPending = r.policies.look(ctx)
 	if err := r.keepAliases(ctx, seen); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,9 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
 	}
+	if r.policies, err = newAdmissionPolicies(mgr, r.Clock); err != nil {
+		return err
+	}
 	r.served = newServedFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock)
 	controller, err := ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
@@ -59,6 +62,9 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.conflicts = map[string]int{}
 	r.optional.watch = func(object client.Object) error {
 		return controller.Watch(source.Kind(r.optional.objects, object, owner))
+	}
+	r.policies.watch = func(object client.Object) error {
+		return controller.Watch(source.Kind(r.policies.objects, object, every, policyChanges()))
 	}
 	return err
 }

@@ -1,0 +1,169 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=list;watch
+
+// listedWithin is how long the first list of the admission policies may take. After this, the operator counts as one that may
+// not list them.
+const listedWithin = 30 * time.Second
+
+// admissionPolicies knows which of the admission policies that matter to drivers are there. An API server may not serve that
+// kind, so it asks for it before it begins to watch. It needs no lock, because one driver is looked at after the other.
+type admissionPolicies struct {
+	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
+	objects cache.Cache
+	// watch has the controller woken by changes of the objects of a kind.
+	watch     func(client.Object) error
+	discovery discovery.ServerResourcesInterfaceWithContext
+	clock     clock.PassiveClock
+
+	// began is when the first look was, and asked when the API server last answered whether it serves the kinds.
+	began, asked time.Time
+	served       bool
+	informers    []cache.Informer
+}
+
+// newAdmissionPolicies sets up a cache that the manager starts.
+func newAdmissionPolicies(mgr ctrl.Manager, now clock.PassiveClock) (*admissionPolicies, error) {
+	objects, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient:       mgr.GetHTTPClient(),
+		Scheme:           mgr.GetScheme(),
+		Mapper:           mgr.GetRESTMapper(),
+		DefaultTransform: trimPolicy,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up a cache for admission policies: %w", err)
+	}
+	server, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up a client that asks for admission policies: %w", err)
+	}
+	return &admissionPolicies{objects: objects, discovery: server, clock: now}, mgr.Add(objects)
+}
+
+// look returns what is known of the policies, and when to look again if that is nothing yet. What keeps it from knowing does
+// not hold up the driver.
+func (p *admissionPolicies) look(ctx context.Context) (seen status.Policies, pending time.Duration) {
+	if p.began.IsZero() {
+		p.began = p.clock.Now()
+	}
+	err := p.learn(ctx)
+	if err == nil && !p.served {
+		return status.Policies{State: status.PoliciesNotServed}, 0
+	}
+	if err == nil && p.synced() {
+		if seen, err = p.read(ctx); err == nil {
+			return seen, 0
+		}
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Cannot find out which admission policies the cluster has")
+	}
+	waited := p.clock.Since(p.began)
+	if waited >= listedWithin {
+		seen.State = status.PoliciesUnreadable
+	}
+	// The longer it has taken, the longer it may take.
+	return seen, min(max(catchUp, waited), longestBackoff)
+}
+
+// learn asks whether the kinds are served, and begins to watch their objects, unless that was done already. A server that
+// did not serve them is asked again at some later look: it may have been upgraded.
+func (p *admissionPolicies) learn(ctx context.Context) (err error) {
+	if !p.served && (p.asked.IsZero() || p.clock.Since(p.asked) >= askAgainAfter) {
+		if p.served, err = serves(ctx, p.discovery, admissionv1.SchemeGroupVersion, "validatingadmissionpolicies"); err != nil {
+			return err
+		}
+		p.asked = p.clock.Now()
+	}
+	kinds := []client.Object{&admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}}
+	for p.served && len(p.informers) < len(kinds) {
+		kind := kinds[len(p.informers)]
+		// Not to wait here: kinds that cannot be listed must not hold up the driver.
+		informer, err := p.objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if meta.IsNoMatchError(err) {
+			return nil // Another of the API servers does not serve it yet.
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.watch(kind); err != nil {
+			return err
+		}
+		p.informers = append(p.informers, informer)
+	}
+	return nil
+}
+
+func (p *admissionPolicies) synced() bool {
+	return len(p.informers) > 0 && !slices.ContainsFunc(p.informers, func(i cache.Informer) bool { return !i.HasSynced() })
+}
+
+func (p *admissionPolicies) read(ctx context.Context) (status.Policies, error) {
+	seen := status.Policies{State: status.PoliciesRead}
+	var policy admissionv1.ValidatingAdmissionPolicy
+	err := p.objects.Get(ctx, client.ObjectKey{Name: status.ImagesPolicy}, &policy)
+	if client.IgnoreNotFound(err) != nil {
+		return status.Policies{}, fmt.Errorf("read ValidatingAdmissionPolicy %s: %w", status.ImagesPolicy, err)
+	}
+	if err == nil {
+		seen.Images = &policy
+	}
+	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
+	if err := p.objects.List(ctx, &bindings); err != nil {
+		return status.Policies{}, fmt.Errorf("list ValidatingAdmissionPolicyBindings: %w", err)
+	}
+	seen.Bindings = bindings.Items
+	return seen, nil
+}
+
+// matters reports whether an object is a policy that matters to drivers, or a binding of one.
+func matters(object client.Object) bool {
+	if binding, is := object.(*admissionv1.ValidatingAdmissionPolicyBinding); is {
+		return binding.Spec.PolicyName == status.ImagesPolicy
+	}
+	return object.GetName() == status.ImagesPolicy
+}
+
+// policyChanges lets through what happens to the policies that matter, and to bindings that are or were theirs.
+func policyChanges() predicate.Predicate {
+	out := predicate.NewPredicateFuncs(matters)
+	out.UpdateFunc = func(e event.UpdateEvent) bool { return matters(e.ObjectOld) || matters(e.ObjectNew) }
+	return out
+}
+
+// trimPolicy leaves no more than the name of policies and bindings that do not matter to drivers.
+func trimPolicy(object any) (any, error) {
+	switch object := object.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
+		object.ManagedFields = nil
+		if !matters(object) {
+			object.Annotations, object.Spec, object.Status = nil, admissionv1.ValidatingAdmissionPolicySpec{}, admissionv1.ValidatingAdmissionPolicyStatus{}
+		}
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		object.ManagedFields = nil
+		if !matters(object) {
+			object.Annotations, object.Spec = nil, admissionv1.ValidatingAdmissionPolicyBindingSpec{}
+		}
+	}
+	return object, nil
+}
