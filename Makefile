@@ -69,6 +69,14 @@ test-faults: ## kill the node plugin at every step of all it does (ten minutes; 
 test-outage: ## take the API server from the operator for five minutes (the tests take it for a moment)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 15m -run Outage ./storm
 
+# Not a part of CI. The node plugin's tests need no API server, and the clusters of e2e have kubelets of the release that Kubernetes'
+# own modules are pinned to.
+.PHONY: test-oldest
+test-oldest: ## pass the operator's tests on an API server of the oldest release, 1.31 (ten minutes; as many to build it)
+	@built=$$($(CLUSTER) build --oldest-api-server) && eval "$$built" && "$$TEST_ASSET_KUBE_APISERVER" --version && export CI=true && \
+	$(GO) test -count=1 -timeout 30m ./controllers ./cmd/manager && \
+	$(GO) -C test test -count=1 ./admission
+
 .PHONY: bench
 bench: ## measure the node plugin's speed and memory against thresholds (minutes; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && \

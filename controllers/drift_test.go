@@ -10,10 +10,13 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 func TestHandEditsOfADaemonSetAreRepaired(t *testing.T) {
@@ -117,8 +120,7 @@ func TestASettingThatIsTakenBackGoes(t *testing.T) {
 	c.Expect(daemonSet.Spec.Template.Spec.Containers).To(HaveLen(2))
 	csiDriver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driverName}}
 	c.Eventually(c.exists(csiDriver), soon).Should(BeTrue())
-	c.Expect(csiDriver.Spec.TokenRequests).To(Equal([]storagev1.TokenRequest{{Audience: "registry.example.com"}}))
-	c.Expect(*csiDriver.Spec.ServiceAccountTokenInSecrets).To(BeTrue())
+	c.hasTokens(csiDriver)
 
 	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.Aliases = nil
@@ -136,6 +138,29 @@ func TestASettingThatIsTakenBackGoes(t *testing.T) {
 		g.Expect(csiDriver.Spec.TokenRequests).To(BeEmpty())
 		g.Expect(daemonSet.Spec.Template.Spec.Containers[0].Args).NotTo(ContainElement(ContainSubstring("alias")))
 	}, soon).Should(Succeed())
+}
+
+// hasTokens wants a CSIDriver to have service account tokens handed over among a volume's secrets. Where the API server does not
+// know that field, there have to be no tokens, and the driver has to say so.
+func (c *cluster) hasTokens(csiDriver *storagev1.CSIDriver) {
+	c.Helper()
+	if !c.serves(render.TokensInSecrets()) {
+		c.Expect(csiDriver.Spec.TokenRequests).To(BeEmpty())
+		c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True FieldNotServed"))
+		return
+	}
+	c.Expect(csiDriver.Spec.TokenRequests).To(Equal([]storagev1.TokenRequest{{Audience: "registry.example.com"}}))
+	c.Expect(csiDriver.Spec.ServiceAccountTokenInSecrets).To(HaveValue(BeTrue()))
+}
+
+// serves reports whether the API server is of a release that knows a field.
+func (c *cluster) serves(field render.ServedField) bool {
+	c.Helper()
+	asking, err := discovery.NewDiscoveryClientForConfig(server)
+	c.Expect(err).NotTo(HaveOccurred())
+	info, err := asking.ServerVersion()
+	c.Expect(err).NotTo(HaveOccurred())
+	return version.MustParseGeneric(info.GitVersion).AtLeast(version.MustParseGeneric(field.Since))
 }
 
 func credentialProviders() *v1alpha1.CredentialProviders {

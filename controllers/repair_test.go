@@ -68,6 +68,10 @@ func (c *cluster) ownedObjects() map[string]owned {
 	c.Eventually(c.profileCount(), soon).Should(Equal(1))
 	const pod = `{"spec": {"revisionHistoryLimit": 3, "template": {"metadata": {"annotations": {"example.com/restarted": "today"}},
 		"spec": {"dnsPolicy": "Default", "containers": [{"name": "node-plugin", "env": [{"name": "THEIRS", "value": "x"}]}]}}}}`
+	csiDriverEdits := []string{"podInfoOnMount"}
+	if c.serves(render.TokensInSecrets()) {
+		csiDriverEdits = []string{"tokenRequests"}
+	}
 	return map[string]owned{
 		"PodMonitor":                 {optional["PodMonitor"], `{"spec": {"jobLabel": "theirs"}}`, nil},
 		"PrometheusRule":             {optional["PrometheusRule"], `{"spec": {"groups": [{"name": "theirs", "rules": []}]}}`, nil},
@@ -79,8 +83,8 @@ func (c *cluster) ownedObjects() map[string]owned {
 		"DaemonSet of a class without privileges": {object(daemonSet, namespace, render.DaemonSetName(driverName, "containerd")), pod,
 			[]string{"privileged", "capabilities.add", "capabilities.drop", "appArmorProfile.type", "seLinuxOptions.type", "seccompProfile.type",
 				`[name="credential-provider"].securityContext`, `[name="credentials"].projected.sources`, "imagePullSecrets"}},
-		"CSIDriver":             {object(csiDriver, "", driverName), `{"spec": {"nodeAllocatableUpdatePeriodSeconds": 60}}`, []string{"tokenRequests"}},
-		"CSIDriver of an alias": {object(csiDriver, "", "alias.example.com"), `{"spec": {"nodeAllocatableUpdatePeriodSeconds": 60}}`, []string{"podInfoOnMount"}},
+		"CSIDriver":             {object(csiDriver, "", driverName), `{"spec": {"requiresRepublish": true}}`, csiDriverEdits},
+		"CSIDriver of an alias": {object(csiDriver, "", "alias.example.com"), `{"spec": {"requiresRepublish": true}}`, []string{"podInfoOnMount"}},
 		"ServiceAccount": {object(schema.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, namespace, render.ServiceAccountName(driverName)),
 			`{"secrets": [{"name": "theirs"}]}`, nil},
 		"ConfigMap": {object(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, namespace, render.ImageRulesName(driverName)),

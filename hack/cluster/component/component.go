@@ -53,6 +53,17 @@ func Kubernetes(release string) (Component, error) {
 	}, nil
 }
 
+// OldestAPIServer is kube-apiserver of the oldest Kubernetes release that the operator is meant for. It runs with the etcd
+// of Kubernetes. A newer oldest release is a new pin here, in minKubeVersion of the bundle and in the README.
+func OldestAPIServer() Component {
+	return Component{
+		Name:     "kube-apiserver 1.31.14",
+		module:   "kube-apiserver-1.31",
+		programs: map[string]string{"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"},
+		ldflags:  kubernetesVersionFlags("1.31.14"),
+	}
+}
+
 // StorageSuite is Kubernetes' end-to-end suite for storage drivers, e2e.test, of the release that is the client libraries'
 // own. It tests a cluster of any release.
 func StorageSuite() Component {

@@ -2,9 +2,12 @@ package component
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
 )
 
 func TestKubernetesRefusesAReleaseThatIsNotPinned(t *testing.T) {
@@ -59,5 +62,30 @@ func TestProgressKeepsTheLastLinesForAnError(t *testing.T) {
 	}
 	if bar.count != 3 || bar.fetched != 1 {
 		t.Errorf("count = %d, fetched = %d, want 3 and 1", bar.count, bar.fetched)
+	}
+}
+
+// The release that users are told is the one that the tests can run on.
+func TestTheOldestReleaseIsTheOneThatIsClaimed(t *testing.T) {
+	root, err := checkout.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := strings.TrimPrefix(OldestAPIServer().Name, "kube-apiserver ")
+	release := version[:strings.LastIndex(version, ".")]
+	for file, claim := range map[string]string{
+		"README.md": "Kubernetes " + release + " or newer",
+		"Makefile":  "oldest release, " + release + " ",
+		"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml": "minKubeVersion: " + release + ".0\n",
+		"bundle/manifests/image-csi-operator.clusterserviceversion.yaml":       "minKubeVersion: " + release + ".0\n",
+		"hack/cluster/components/" + OldestAPIServer().module + "/go.mod":      "k8s.io/kubernetes v" + version + " ",
+	} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), claim) {
+			t.Errorf("%s does not say %q", file, claim)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -12,22 +13,32 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/component"
 )
 
-// assetsVariable is where envtest looks for kube-apiserver and etcd.
-const assetsVariable = "KUBEBUILDER_ASSETS"
+const (
+	// assetsVariable is where envtest looks for kube-apiserver and etcd.
+	assetsVariable = "KUBEBUILDER_ASSETS"
+
+	// serverVariable is the kube-apiserver that envtest prefers to the one of KUBEBUILDER_ASSETS.
+	serverVariable = "TEST_ASSET_KUBE_APISERVER"
+)
 
 // newBuild is for a machine that is to have everything before tests with deadlines of their own start.
 func newBuild() *cobra.Command {
 	var release string
+	var oldest bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build every program that a cluster can run, install the Debian packages they use, and print where tests find them",
 		Example: "  eval \"$(cluster build)\"   # sets KUBEBUILDER_ASSETS (unless it is set) and IMAGECSI_TEST_CONTAINERD\n" +
-			"  cluster build --kubernetes 1.36",
+			"  cluster build --kubernetes 1.36\n" +
+			"  cluster build --oldest-api-server   # sets TEST_ASSET_KUBE_APISERVER and KUBEBUILDER_ASSETS",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			kubernetes, err := component.Kubernetes(release)
 			if err != nil {
 				return err
+			}
+			if oldest {
+				return buildOldest(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
 			}
 			if cluster.CannotRunNodes() != nil {
 				return buildAssets(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
@@ -36,7 +47,25 @@ func newBuild() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&release, "kubernetes", cluster.DefaultKubernetes, "the Kubernetes release, 1.37 or 1.36")
+	cmd.Flags().BoolVar(&oldest, "oldest-api-server", false, "build what tests against the API server of the oldest supported release need, and nothing else")
 	return cmd
+}
+
+// buildOldest builds the oldest API server, and the release whose etcd it uses.
+func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
+	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
+		return err
+	}
+	server := component.OldestAPIServer()
+	if err := component.Ensure(ctx, progress, server); err != nil {
+		return err
+	}
+	dir, err := server.Dir()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "export %s='%s'\n", serverVariable, filepath.Join(dir, "kube-apiserver"))
+	return err
 }
 
 // buildAssets builds what tests against an API server need, unless the caller has it.
