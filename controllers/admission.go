@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -136,12 +137,27 @@ func (p *admissionPolicies) read(ctx context.Context) (status.Policies, error) {
 	return seen, nil
 }
 
+// find returns a policy or binding as it is on the server; nil if there is none, or if they are not known.
+func (p *admissionPolicies) find(ctx context.Context, object render.Object) (render.Object, error) {
+	live, is := object.DeepCopyObject().(render.Object)
+	if !is || !p.synced() {
+		return nil, nil
+	}
+	if err := p.objects.Get(ctx, client.ObjectKeyFromObject(object), live); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("look for %s %s: %w", render.KindOf(object), object.GetName(), err)
+	}
+	return live, nil
+}
+
 // matters reports whether an object is a policy that matters to drivers, or a binding of one.
 func matters(object client.Object) bool {
 	if binding, is := object.(*admissionv1.ValidatingAdmissionPolicyBinding); is {
-		return binding.Spec.PolicyName == status.ImagesPolicy
+		return binding.Spec.PolicyName == status.ImagesPolicy || binding.Name == render.GuardName
 	}
-	return object.GetName() == status.ImagesPolicy
+	return object.GetName() == status.ImagesPolicy || object.GetName() == render.GuardName
 }
 
 // policyChanges lets through what happens to the policies that matter, and to bindings that are or were theirs.
@@ -155,14 +171,12 @@ func policyChanges() predicate.Predicate {
 func trimPolicy(object any) (any, error) {
 	switch object := object.(type) {
 	case *admissionv1.ValidatingAdmissionPolicy:
-		object.ManagedFields = nil
 		if !matters(object) {
-			object.Annotations, object.Spec, object.Status = nil, admissionv1.ValidatingAdmissionPolicySpec{}, admissionv1.ValidatingAdmissionPolicyStatus{}
+			object.ManagedFields, object.Annotations, object.Spec, object.Status = nil, nil, admissionv1.ValidatingAdmissionPolicySpec{}, admissionv1.ValidatingAdmissionPolicyStatus{}
 		}
 	case *admissionv1.ValidatingAdmissionPolicyBinding:
-		object.ManagedFields = nil
 		if !matters(object) {
-			object.Annotations, object.Spec = nil, admissionv1.ValidatingAdmissionPolicyBindingSpec{}
+			object.ManagedFields, object.Annotations, object.Spec = nil, nil, admissionv1.ValidatingAdmissionPolicyBindingSpec{}
 		}
 	}
 	return object, nil

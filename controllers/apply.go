@@ -7,12 +7,14 @@ import (
 	"slices"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	admissionapply "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
 	storageapply "k8s.io/client-go/applyconfigurations/storage/v1"
@@ -171,6 +173,10 @@ func ownedFields(live render.Object) (any, error) {
 		return coreapply.ExtractServiceAccount(object, owner)
 	case *corev1.ConfigMap:
 		return coreapply.ExtractConfigMap(object, owner)
+	case *admissionv1.ValidatingAdmissionPolicy:
+		return admissionapply.ExtractValidatingAdmissionPolicy(object, owner)
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		return admissionapply.ExtractValidatingAdmissionPolicyBinding(object, owner)
 	}
 	return nil, fmt.Errorf("the operator owns no %T", live)
 }

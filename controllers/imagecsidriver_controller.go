@@ -62,6 +62,7 @@ type ImageCSIDriverReconciler struct {
 	optional *optionalKinds
 	served   *servedFields
 	policies *admissionPolicies
+	guarding guard
 	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
 	sightings map[string]rollout.Sightings
 	// users of volumes that something waits for.
@@ -96,9 +97,11 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 		return ctrl.Result{}, err
 	}
 	result, err = r.carryOut(ctx, seen)
-	result.RequeueAfter = sooner(result.RequeueAfter, seen.policiesPending)
 	if seen.Err = err; !r.lags(request.Name, err) {
 		err = errors.Join(err, r.report(ctx, seen))
+	}
+	for _, other := range []time.Duration{seen.policiesPending, r.guard(ctx, seen)} {
+		result.RequeueAfter = sooner(result.RequeueAfter, other)
 	}
 	return r.again(request.Name, result, err)
 }

@@ -46,6 +46,8 @@ type observation struct {
 	recheck time.Duration
 	// contest is when an object that somebody else changes again and again has its turn; 0 if there is none.
 	contest time.Duration
+	// released is whether this look has let the driver go.
+	released bool
 	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
 	byAlias map[string]string
 }

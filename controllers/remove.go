@@ -30,7 +30,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	ctx, span := r.phase(ctx, "remove")
 	defer end(span, &err)
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
-		return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
+		return ctrl.Result{}, r.letGo(ctx, seen)
 	}
 	seen.Removal = stageOf(seen.Driver) // Until this look shows another.
 	r.everyNode(seen)
@@ -57,11 +57,14 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if seen.pending > 0 {
 		return ctrl.Result{RequeueAfter: seen.pending}, nil // There may be objects that are not seen yet.
 	}
+	if seen.policiesPending > 0 && seen.Policies.State == status.PoliciesPending {
+		return ctrl.Result{}, nil // There may be a guard that is not seen yet; after half a minute, it stays.
+	}
 	if err := r.cleanUp(ctx, seen); err != nil {
 		return ctrl.Result{}, err
 	}
 	seen.Removal = status.RemovalDone
-	return ctrl.Result{}, r.dropFinalizer(ctx, seen.Driver)
+	return ctrl.Result{}, r.letGo(ctx, seen)
 }
 
 // keepUp repairs the objects, and the nodes' classes, of a driver that has to stay for now, because pods need them: unless

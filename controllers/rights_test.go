@@ -93,6 +93,9 @@ func (u *usedRights) needs(verb, resource, group, scope string) bool {
 		return used("patch") // to apply what does not exist takes both
 	case verb == "list":
 		return used("watch") // a watch starts with a list on servers that do not send both in one
+	case verb == "get" && resource == "imagecsidrivers":
+		// The API server demands it of who applies a policy with that parameter, or a binding of one.
+		return u.used[right("patch", "validatingadmissionpolicies", "admissionregistration.k8s.io", everywhere)]
 	case verb == "patch" && resource == "events":
 		return used("create") // for an event that is written again within minutes
 	}

@@ -246,6 +246,8 @@ func (c *cluster) wipe() {
 	c.wipeDrivers(ctx)
 	here := client.InNamespace(namespace)
 	for _, err := range []error{
+		client.IgnoreNotFound(c.Delete(ctx, guardParts()["binding"])),
+		client.IgnoreNotFound(c.Delete(ctx, guardParts()["policy"])),
 		c.DeleteAllOf(ctx, &corev1.Node{}),
 		c.DeleteAllOf(ctx, &storagev1.CSINode{}),
 		c.DeleteAllOf(ctx, &storagev1.CSIDriver{}),

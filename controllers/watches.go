@@ -35,7 +35,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.RecheckPeriod == 0 {
 		r.RecheckPeriod = recheckVolumes
 	}
-	r.roster, r.users = roster.New(), usersSeen{}
+	r.roster, r.users, r.guarding.applied = roster.New(), usersSeen{}, map[string]types.UID{}
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err

@@ -54,7 +54,9 @@ func TestFirstLight(t *testing.T) {
 		{"two drivers serve the same nodes, and one goes without the other", twoDrivers},
 		{"after a power cut, pods find what they wrote, and nothing is left of those deleted meanwhile", powerCut},
 		{"a removal that ignores volumes in use leaves them to their pods, and the driver that comes back cleans up", ignoredVolumes},
+		{"an uninstall before the driver's removal is refused, and everything works on", uninstallTooEarly},
 		{"removal waits for pods that use volumes, then leaves nothing", removal},
+		{"an uninstall without a driver leaves nothing", uninstall},
 	}
 	for _, step := range steps {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, s) }) {

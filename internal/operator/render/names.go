@@ -23,7 +23,9 @@ const (
 	nameLabel      = "app.kubernetes.io/name"
 	componentLabel = "app.kubernetes.io/component"
 	partOfLabel    = "app.kubernetes.io/part-of"
-	managedByLabel = "app.kubernetes.io/managed-by"
+
+	// ManagedByLabel of what the operator applies has the operator's name.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
 
 	appName   = "image-csi-node-plugin"
 	component = "node-plugin"
@@ -80,7 +82,7 @@ func labels(driver *v1alpha1.ImageCSIDriver) map[string]string {
 		nameLabel:            appName,
 		componentLabel:       component,
 		partOfLabel:          partOf,
-		managedByLabel:       partOf,
+		ManagedByLabel:       partOf,
 		contract.DriverLabel: driver.Name,
 	}
 }

@@ -1,0 +1,166 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/contest"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
+)
+
+// The API server lets only those write a policy with a parameter, or a binding of one, who may get the parameter's objects.
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,resourceNames=image-csi-uninstall,verbs=create;patch;delete
+// +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=get
+
+const (
+	// guardWithin is for all writes of the guard at one look.
+	guardWithin = 2 * time.Second
+	// longestGuardBackoff is between two tries to write a guard that cannot be written.
+	longestGuardBackoff = 5 * time.Minute
+)
+
+// guard remembers what became of the policy that guards the installation. It needs no lock, because one driver is looked at
+// after the other.
+type guard struct {
+	// history of writes, so that a guard that somebody else changes or deletes is not repaired at his speed.
+	history contest.History
+	// applied are the objects that the operator has written, which the cache may not have seen yet.
+	applied map[string]types.UID
+	// failures in a row, what the last one said, and when to try again.
+	failures int
+	failure  string
+	retry    time.Time
+}
+
+// guard keeps the installation from being deleted before a driver that has the operator's finalizer, where the API server has
+// admission policies. The driver does not depend on it: what fails is logged once and tried again ever later. It returns when,
+// or 0.
+func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *observation) time.Duration {
+	if seen.released || !controllerutil.ContainsFinalizer(seen.Driver, contract.Finalizer) || seen.Policies.State != status.PoliciesRead {
+		return 0
+	}
+	g, now := &r.guarding, r.Clock.Now()
+	if wait := g.retry.Sub(now); wait > 0 {
+		return wait
+	}
+	wait, err := r.writeGuard(ctx)
+	switch {
+	case err == nil:
+		g.failures, g.failure, g.retry = 0, "", time.Time{}
+		return wait
+	case ctx.Err() != nil:
+		return 0 // The operator ends.
+	case err.Error() != g.failure:
+		g.failure = err.Error()
+		log.FromContext(ctx).Error(err, "Cannot guard the installation from being deleted before its drivers; it is tried again, and drivers do without")
+	}
+	wait = min(longestGuardBackoff, time.Second<<min(g.failures, 16))
+	g.failures++
+	g.retry = now.Add(wait)
+	return wait
+}
+
+// writeGuard applies what the server does not hold of the guard. It returns when it is its turn, if somebody else changes it
+// again and again.
+func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, guardWithin)
+	defer cancel()
+	policy, binding := render.Guard(r.Settings)
+	wrote := false
+	for _, object := range []render.Object{policy, binding} {
+		want, err := render.Fields(object)
+		if err != nil {
+			return 0, err
+		}
+		live, err := r.policies.find(ctx, object)
+		if err != nil {
+			return 0, err
+		}
+		if live != nil && !isOfOperator(live) {
+			return 0, fmt.Errorf("%s %s is somebody else's: it is not changed; delete it or give it another name", want.GetKind(), want.GetName())
+		}
+		if live != nil && holds(live, want) {
+			continue
+		}
+		if wait := r.guarding.history.Wait(render.GuardName, r.Clock.Now()); !wrote && wait > 0 {
+			return wait, nil
+		}
+		wrote = true
+		if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
+			return 0, fmt.Errorf("apply %s %s: %w", want.GetKind(), want.GetName(), err)
+		}
+		r.guarding.applied[want.GetKind()] = want.GetUID()
+		log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
+	}
+	if wrote {
+		r.guarding.history = r.guarding.history.Apply(render.GuardName, r.Clock.Now())
+	}
+	return 0, nil
+}
+
+// isOfOperator reports whether the operator made a policy or binding: by its label, or by the server's record, where somebody
+// took that away.
+func isOfOperator(object render.Object) bool {
+	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || appliedFields(object) != nil
+}
+
+// letGo drops the finalizer of a driver that is removed, and with the last one's the guard: afterwards, there may be no
+// operator any more that could.
+func (r *ImageCSIDriverReconciler) letGo(ctx context.Context, seen *observation) error {
+	seen.released = true
+	isHeld := func(other v1alpha1.ImageCSIDriver) bool {
+		return other.Name != seen.Driver.Name && controllerutil.ContainsFinalizer(&other, contract.Finalizer)
+	}
+	if controllerutil.ContainsFinalizer(seen.Driver, contract.Finalizer) && !slices.ContainsFunc(seen.all.Drivers, isHeld) {
+		if err := r.dropGuard(ctx); apierrors.IsConflict(err) {
+			return err // The cache lags behind.
+		} else if err != nil {
+			// Without drivers it refuses nothing, so nothing has to wait for it.
+			log.FromContext(ctx).Error(err, "The policy that guards the installation stays")
+		}
+	}
+	return r.dropFinalizer(ctx, seen.Driver)
+}
+
+// dropGuard deletes the guard, if there is one of the operator's.
+func (r *ImageCSIDriverReconciler) dropGuard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, guardWithin)
+	defer cancel()
+	var failures []error
+	policy, binding := render.Guard(r.Settings)
+	for _, object := range []render.Object{binding, policy} { // A policy without a binding does nothing.
+		kind := render.KindOf(object)
+		uid, known := r.guarding.applied[kind]
+		delete(r.guarding.applied, kind)
+		live, err := r.policies.find(ctx, object)
+		if err != nil {
+			failures = append(failures, err)
+		} else if !known && live != nil && isOfOperator(live) {
+			uid, known = live.GetUID(), true
+		}
+		if !known {
+			continue
+		}
+		err = r.Client.Delete(ctx, object, client.Preconditions{UID: ptr.To(uid)})
+		if client.IgnoreNotFound(err) != nil {
+			failures = append(failures, fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err))
+		} else if err == nil {
+			log.FromContext(ctx).Info("Deleted", "kind", kind, "name", object.GetName())
+		}
+	}
+	r.guarding.history = contest.History{}
+	return errors.Join(failures...)
+}

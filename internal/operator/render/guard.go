@@ -1,0 +1,88 @@
+package render
+
+import (
+	"fmt"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+)
+
+// GuardName is the name of the admission policy that refuses to uninstall the operator before its drivers, and of its
+// binding.
+const GuardName = "image-csi-uninstall"
+
+// definition of ImageCSIDriver.
+const definition = "imagecsidrivers.storage.imagecsi.dev"
+
+// Guard returns the admission policy, with its binding, that refuses the deletion of the operator's installation while there
+// is a driver that only the operator can remove. The installation's manifests do not have it, because the command that
+// deletes them would delete it as well: the API server asks no policy about policies. It fails open, and without a driver, or
+// without the definition of drivers, it refuses nothing.
+func Guard(settings Settings) (*admissionv1.ValidatingAdmissionPolicy, *admissionv1.ValidatingAdmissionPolicyBinding) {
+	meta := metav1.ObjectMeta{Name: GuardName, Labels: map[string]string{nameLabel: partOf, partOfLabel: partOf, ManagedByLabel: partOf}}
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "ValidatingAdmissionPolicy"},
+		ObjectMeta: *meta.DeepCopy(),
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			FailurePolicy: ptr.To(admissionv1.Ignore),
+			ParamKind:     &admissionv1.ParamKind{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ImageCSIDriver"},
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{
+				deletions("", "namespaces", "serviceaccounts"),
+				deletions("apiextensions.k8s.io", "customresourcedefinitions"),
+				deletions("apps", "deployments"),
+				deletions("rbac.authorization.k8s.io", "clusterroles", "clusterrolebindings", "roles", "rolebindings"),
+			}},
+			MatchConditions: guarded(settings.Namespace),
+			Validations: []admissionv1.Validation{{
+				Expression: fmt.Sprintf("!('%s' in params.metadata.?finalizers.orValue([]))", contract.Finalizer),
+				MessageExpression: "'first run \"kubectl delete imagecsidrivers --all\", which ends when no pod uses their volumes, and then this command again: " +
+					"ImageCSIDriver ' + params.metadata.name + ' still exists, and only the operator can remove it from the nodes'",
+				Message: "delete the ImageCSIDrivers first, and wait until they are gone",
+				Reason:  ptr.To(metav1.StatusReasonForbidden),
+			}},
+		},
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "ValidatingAdmissionPolicyBinding"},
+		ObjectMeta: meta,
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: GuardName,
+			// Every ImageCSIDriver; without one, there is nothing to guard.
+			ParamRef:          &admissionv1.ParamRef{Selector: &metav1.LabelSelector{}, ParameterNotFoundAction: ptr.To(admissionv1.AllowAction)},
+			ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		},
+	}
+	return policy, binding
+}
+
+// deletions are those of some kinds, in whatever version. The list is owned as a whole, with what the server would default.
+func deletions(group string, resources ...string) admissionv1.NamedRuleWithOperations {
+	return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+		Operations: []admissionv1.OperationType{admissionv1.Delete},
+		Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{"*"}, Resources: resources, Scope: ptr.To(admissionv1.AllScopes)},
+	}}
+}
+
+// guarded are the conditions under which a deletion is looked at. The deletion of a collection has no name in its request, so
+// names are the objects'. What is not looked at:
+//   - what Kubernetes' own controllers delete, because that follows from a deletion that was looked at;
+//   - what OLM has made (v0 and v1), but for the definition: an upgrade replaces it;
+//   - roles that are aggregated into those of people, which the operator does not need.
+func guarded(namespace string) []admissionv1.MatchCondition {
+	return []admissionv1.MatchCondition{
+		{Name: "not-by-kubernetes", Expression: "!(request.userInfo.username in ['system:kube-controller-manager', " +
+			"'system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector'])"},
+		{Name: "not-of-olm", Expression: "request.resource.resource == 'customresourcedefinitions' || !oldObject.metadata.?labels.orValue({}).exists(label, label in ['olm.owner', 'olm.operatorframework.io/owner-name'])"},
+		{Name: "not-for-people", Expression: "!oldObject.metadata.?labels.orValue({}).exists(label, label.startsWith('rbac.authorization.k8s.io/aggregate-to-'))"},
+		{Name: "of-the-operator", Expression: fmt.Sprintf(
+			"request.resource.resource == 'customresourcedefinitions' ? oldObject.metadata.name == '%s' : "+
+				"request.resource.resource == 'namespaces' ? oldObject.metadata.name == '%s' : "+
+				"oldObject.metadata.?namespace.orValue('%[2]s') in ['', '%[2]s'] && "+
+				"(oldObject.metadata.name == '%[3]s' || oldObject.metadata.?labels[?'%[4]s'].orValue('') == '%[3]s')",
+			definition, namespace, partOf, nameLabel)},
+	}
+}
