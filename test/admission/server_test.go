@@ -145,13 +145,19 @@ func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 	try("with a driver", 2*time.Second)
 }
 
-// Kustomize, Helm and OLM move the namespace of objects, and do not look into CEL.
-func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
-	config, c := server(t)
-	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
-	if _, err := os.Stat(kubectl); err != nil {
+// kubectl is the program that comes with the API server.
+func kubectl(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
+	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// elsewhere is a kustomization that moves config/default into namespace elsewhere.
+func elsewhere(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	root, err := filepath.Abs("../../config/default")
 	if err != nil {
@@ -164,7 +170,14 @@ func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+base+"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	built, err := exec.CommandContext(t.Context(), kubectl, "kustomize", dir).Output()
+	return dir
+}
+
+// Kustomize, Helm and OLM move the namespace of objects, and do not look into CEL.
+func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
+	config, c := server(t)
+	program, dir := kubectl(t), elsewhere(t)
+	built, err := exec.CommandContext(t.Context(), program, "kustomize", dir).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
