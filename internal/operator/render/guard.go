@@ -30,12 +30,16 @@ func Guard(settings Settings) (*admissionv1.ValidatingAdmissionPolicy, *admissio
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
 			FailurePolicy: ptr.To(admissionv1.Ignore),
 			ParamKind:     &admissionv1.ParamKind{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ImageCSIDriver"},
-			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{
-				deletions("", "namespaces", "serviceaccounts"),
-				deletions("apiextensions.k8s.io", "customresourcedefinitions"),
-				deletions("apps", "deployments"),
-				deletions("rbac.authorization.k8s.io", "clusterroles", "clusterrolebindings", "roles", "rolebindings"),
-			}},
+			// It is owned as a whole, with what the server would default.
+			MatchConstraints: &admissionv1.MatchResources{
+				MatchPolicy: ptr.To(admissionv1.Equivalent), NamespaceSelector: &metav1.LabelSelector{}, ObjectSelector: &metav1.LabelSelector{},
+				ResourceRules: []admissionv1.NamedRuleWithOperations{
+					deletions("", "namespaces", "serviceaccounts"),
+					deletions("apiextensions.k8s.io", "customresourcedefinitions"),
+					deletions("apps", "deployments"),
+					deletions("rbac.authorization.k8s.io", "clusterroles", "clusterrolebindings", "roles", "rolebindings"),
+				},
+			},
 			MatchConditions: guarded(settings.Namespace),
 			Validations: []admissionv1.Validation{{
 				Expression: fmt.Sprintf("!('%s' in params.metadata.?finalizers.orValue([]))", contract.Finalizer),
@@ -59,7 +63,7 @@ func Guard(settings Settings) (*admissionv1.ValidatingAdmissionPolicy, *admissio
 	return policy, binding
 }
 
-// deletions are those of some kinds, in whatever version. The list is owned as a whole, with what the server would default.
+// deletions are those of some kinds, in whatever version.
 func deletions(group string, resources ...string) admissionv1.NamedRuleWithOperations {
 	return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
 		Operations: []admissionv1.OperationType{admissionv1.Delete},
