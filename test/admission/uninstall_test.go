@@ -41,7 +41,8 @@ func administrator(t *testing.T, config *rest.Config) func(args ...string) (stri
 }
 
 // An installation in a namespace of its own name is deleted while a driver has the operator's finalizer, and again, because the
-// first try deletes whatever no policy can guard. The operator is played. This takes about ten seconds.
+// first try deletes whatever no policy can guard. The operator is played. This takes some ten seconds, twice
+// that on a busy machine.
 func TestAnUninstallIsRefusedAtEveryTryUntilTheDriverIsGone(t *testing.T) {
 	config, c := server(t)
 	run := administrator(t, config)
