@@ -41,7 +41,7 @@ func uninstallTooEarly(t *testing.T, s *suite) {
 		}
 		return err
 	})
-	s.must(t, "apply", "--server-side", "-k", "config/admission") // as the manual says
+	s.must(t, "apply", "--server-side", "-k", "config/default") // as the manual says
 }
 
 // uninstall deletes what was installed when its driver is gone, and an installation that never had one. It takes about half a
