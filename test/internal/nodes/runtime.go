@@ -151,6 +151,13 @@ func (t *Target) RemovePins(test testing.TB, driver string) {
 	}
 }
 
+// CollectGarbage has containerd drop what nothing keeps, and returns when it has. It does so by itself, some time after whatever
+// kept a layer is gone.
+func (t *Target) CollectGarbage(test testing.TB) {
+	test.Helper()
+	t.Run(test, "sh", "-c", "ctr -n k8s.io leases delete --sync $(ctr -n k8s.io leases create)")
+}
+
 // Holds tells whether the runtime Holds an image.
 func (t *Target) Holds(test testing.TB, reference string) bool {
 	test.Helper()
