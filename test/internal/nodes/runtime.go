@@ -97,7 +97,8 @@ func (t *Target) awaitRuntime(test testing.TB) {
 	test.Helper()
 	client, conn := t.Images(test)
 	defer conn.Close()
-	poll.Until(test, "the runtime answers", time.Minute, func() error {
+	// CRI-O that was killed looks through its whole store before it answers.
+	poll.Until(test, "the runtime answers", 5*time.Minute, func() error {
 		ctx, cancel := context.WithTimeout(test.Context(), time.Second)
 		defer cancel()
 		_, err := client.ListImages(ctx, &runtimeapi.ListImagesRequest{})
