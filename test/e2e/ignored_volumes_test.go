@@ -52,8 +52,8 @@ func ignoredVolumes(t *testing.T, s *suite) {
 	}
 }
 
-// waitForKubelet wants a line of a node's kubelet that has every word.
-func (s *suite) waitForKubelet(t *testing.T, node string, words ...string) {
+// kubeletLog returns the path of the log of a node's kubelet.
+func (s *suite) kubeletLog(t *testing.T, node string) string {
 	t.Helper()
 	n, err := s.cluster.Node(node)
 	if err != nil {
@@ -63,6 +63,13 @@ func (s *suite) waitForKubelet(t *testing.T, node string, words ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// waitForKubelet wants a line of a node's kubelet that has every word.
+func (s *suite) waitForKubelet(t *testing.T, node string, words ...string) {
+	t.Helper()
+	path := s.kubeletLog(t, node)
 	poll.Until(t, fmt.Sprintf("the kubelet of %s says %q", node, words), soon, func() error {
 		log, err := os.ReadFile(path)
 		if err != nil {

@@ -107,15 +107,7 @@ func (s *suite) nodeIDOn(node string) []string {
 // registrations counts how often a node's kubelet has registered the driver.
 func (s *suite) registrations(t *testing.T, node string) int {
 	t.Helper()
-	n, err := s.cluster.Node(node)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := n.Log("kubelet")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.ReadFile(path)
+	log, err := os.ReadFile(s.kubeletLog(t, node))
 	if err != nil {
 		t.Fatal(err)
 	}
