@@ -157,7 +157,7 @@ type Pull struct {
 // Brought says that everything that the pull brought has been granted to somebody.
 func (p *Pull) Brought() { p.records.end(p.repository, func(*record, *pulls) {}) }
 
-// Failed says that the runtime answered with an error, and which digests of the repository the node holds after it that it may
+// Failed records that the runtime answered with an error, and which digests of the repository the node holds after it that it may
 // not have held before. They stay closed.
 func (p *Pull) Failed(brought []string) {
 	p.records.end(p.repository, func(r *record, _ *pulls) { r.close(brought) })

@@ -326,7 +326,7 @@ func TestASocketThatComesBackByItselfIsRegisteredAnew(t *testing.T) {
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "readiness says that it cannot be taken back", func() bool {
+	eventually(t, "readiness reports that it cannot be taken back", func() bool {
 		err := r.Ready(t.Context())
 		return err != nil && strings.Contains(err.Error(), "could not be taken back")
 	})
