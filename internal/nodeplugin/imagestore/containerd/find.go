@@ -35,12 +35,12 @@ type found struct {
 	image client.Image
 	tree  digest.Digest
 
-	pinned *imagestore.Tree // nil if it is not known to be
+	claimed *described       // what it says of its layers, still to be compared; nil of an image that this process has pinned
+	pinned  *imagestore.Tree // nil if it is not known to be
 }
 
 // look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
-// at once; of any other it reads what the image says of its layers, which it has to be right about. With an error that is
-// errUnmeasured it returns what it found.
+// at once; of any other it reads what the image says of its layers. Whether that is right is asked when it is pinned.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.seen.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
@@ -57,8 +57,10 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	f.image, err = s.image(ctx, ref)
 	_ = asking.Wait()
 	if err == nil && (!known || last.image != f.image.Target().Digest) {
-		f.pinned = nil
-		f.tree, err = s.topLayer(ctx, f.image)
+		var claimed described
+		if claimed, err = s.layers(ctx, f.image); err == nil {
+			f.pinned, f.claimed, f.tree = nil, &claimed, claimed.tree()
+		}
 	}
 	return f, err
 }

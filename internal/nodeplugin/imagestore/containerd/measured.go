@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -20,6 +19,14 @@ const maxQuestions = 16
 // errUnmeasured says that containerd never unpacked a layer of an image, so that only whoever made the image says what it
 // unpacks to. containerd does not unpack what would become a snapshot that it has.
 var errUnmeasured = errors.New("containerd has not measured it")
+
+// checkClaim asks containerd whether the layers of an image that this process has not pinned before are its own.
+func (s *Store) checkClaim(ctx context.Context, f found) error {
+	if f.claimed == nil {
+		return nil
+	}
+	return s.checkMeasured(ctx, *f.claimed)
+}
 
 // checkMeasured compares the layers that an image's configuration claims with what containerd measured when it unpacked the
 // image's own. A configuration may name layers of somebody else's image that is on the node, and containerd shows them by
@@ -63,17 +70,4 @@ func (s *Store) measured(ctx context.Context, layer digest.Digest) (digest.Diges
 		return "", fmt.Errorf("asking containerd for layer %s: %w", layer, err)
 	}
 	return digest.Digest(info.Labels[labels.LabelUncompressed]), nil
-}
-
-// unpackUnmeasured unpacks an image that no snapshotter has, which measures its layers. Otherwise it returns the error that
-// says so.
-func (s *Store) unpackUnmeasured(ctx context.Context, image client.Image, tree digest.Digest, unmeasured error) error {
-	keeper, unpacked, err := s.locate(ctx, tree)
-	if err != nil {
-		return err
-	}
-	if unpacked {
-		return unmeasured
-	}
-	return unpack(ctx, image, keeper)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -57,69 +58,95 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, keeper string) 
 	return info.Created, nil
 }
 
-// pin pins a tree unless it is pinned.
+// view is a tree's View snapshot.
+type view struct {
+	tree   imagestore.Tree
+	keeper string // the snapshotter that has it
+	made   bool   // by this call, so that nobody else can be using it while the tree's lock is held
+}
+
+// pin pins a tree unless it is pinned. containerd writes to its disk to make a view, and meanwhile is asked whether the layers
+// are the image's own: nothing is mounted before both are known, and a view that was made for a refused image goes.
 func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	unlock, err := s.trees.Lock(ctx, f.tree.String())
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	tree, keeper, err := s.viewAnywhere(ctx, f.image, f.tree)
+	var asking errgroup.Group
+	asking.Go(func() error { return s.checkClaim(ctx, f) })
+	v, err := s.viewAnywhere(ctx, f.image, f.tree)
+	refused := asking.Wait()
+	if errors.Is(refused, errUnmeasured) && err == nil {
+		refused = s.checkClaim(ctx, f) // for it may have been unpacked since
+	}
+	if refused != nil {
+		if v.made {
+			err = s.undoView(ctx, f.tree, v.keeper)
+		}
+		return imagestore.Tree{}, errors.Join(refused, err)
+	}
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, kept{keeper: keeper})
-	return tree, nil
+	s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, kept{keeper: v.keeper})
+	return v.tree, nil
 }
 
 // viewAnywhere makes the view where the layers are, and unpacks them where they are nowhere. The snapshotter of the
 // latest pin is tried first, for most likely it has them; if it does not answer with them, for whatever reason, the others
 // are asked as if there had been none.
-func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, keeper string, err error) {
-	if keeper = s.seen.latestKeeper(); keeper != "" {
-		made, err = s.view(ctx, image, tree, keeper)
+func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (view, error) {
+	if keeper := s.seen.latestKeeper(); keeper != "" {
+		v, err := s.view(ctx, image, tree, keeper)
 		if err == nil || ctx.Err() != nil {
-			return made, keeper, err
+			return v, err
 		}
 		s.seen.forget(keeper)
 	}
 	keeper, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
-		return imagestore.Tree{}, "", err
+		return view{}, err
 	}
 	if unpacked {
-		made, err = s.view(ctx, image, tree, keeper)
+		v, err := s.view(ctx, image, tree, keeper)
 		if !errors.Is(err, errdefs.ErrNotFound) {
-			return made, keeper, err
+			return v, err
 		}
 		// The collector took the layers after that look.
 	}
 	if err := unpack(ctx, image, keeper); err != nil {
-		return imagestore.Tree{}, "", err
+		return view{}, err
 	}
-	made, err = s.view(ctx, image, tree, keeper)
-	return made, keeper, err
+	return s.view(ctx, image, tree, keeper)
 }
 
 // view returns the tree's view, and makes it where there is none, which pins its layers from its first moment. To make it
 // is how to ask for it: containerd writes nothing where there is one. One that was made and is of no use is taken away; what
 // a call without an answer has made, the sweep finds, for somebody may use it by now.
-func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, keeper string) (imagestore.Tree, error) {
+func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, keeper string) (view, error) {
 	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		return s.viewed(ctx, id, keeper)
+		tree, err := s.viewed(ctx, id, keeper)
+		return view{tree: tree, keeper: keeper}, err
 	}
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, keeper, err)
+		return view{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, keeper, err)
 	}
 	tree, err := treeOf(keeper, id, mounts)
 	if err != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		return imagestore.Tree{}, errors.Join(err, s.removeView(undo, id, keeper))
+		return view{}, errors.Join(err, s.undoView(ctx, id, keeper))
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", keeper)
-	return tree, nil
+	return view{tree: tree, keeper: keeper, made: true}, nil
+}
+
+// undoView removes a view that was just made, also when the caller's time is over.
+func (s *Store) undoView(ctx context.Context, tree digest.Digest, keeper string) error {
+	s.seen.unpinned(tree) // where another image's was lost, whoever looked for that one may have found this one
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return s.removeView(ctx, tree, keeper)
 }
 
 // labels are those of a tree's view. The image is the one it is made for; empty if that is not known.

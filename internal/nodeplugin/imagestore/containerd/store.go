@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -81,11 +80,6 @@ func (s *Store) Close() error { return s.client.Close() }
 func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	found, err := s.look(ctx, ref)
-	if errors.Is(err, errUnmeasured) {
-		if err = s.unpackUnmeasured(ctx, found.image, found.tree, err); err == nil {
-			found, err = s.look(ctx, ref)
-		}
-	}
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
@@ -109,19 +103,16 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 	return client.NewImage(s.client, found), nil
 }
 
-// topLayer returns the chain ID of the image's top layer. With an error that is errUnmeasured it returns it, too.
-func (s *Store) topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
+// layers returns what the image claims of its layers, if it may be shown on this platform.
+func (s *Store) layers(ctx context.Context, image client.Image) (described, error) {
 	d, err := s.describe(ctx, image)
 	if err == nil {
 		err = s.others.Check(d.platform)
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))
+		return described{}, fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))
 	}
-	if err := s.checkMeasured(ctx, d); err != nil {
-		return d.tree(), fmt.Errorf("comparing the layers of image %s with containerd's: %w", image.Name(), imagestore.Refused(image.Name(), err))
-	}
-	return d.tree(), nil
+	return d, nil
 }
 
 // describe reads an image's manifest and configuration for this platform.

@@ -419,6 +419,11 @@ func testFind(t *testing.T, d *daemon) {
 	if pin, _ := s.Find(testContext(t), "registry.example/find:none"); pin != nil {
 		t.Error("found what is not there")
 	}
+	held := image
+	held.Name = "registry.example/find:held" // or containerd collects what the other name leads away from
+	if _, err := c.ImageService().Create(testContext(t), held); err != nil {
+		t.Fatal(err)
+	}
 	if pin, _ := s.Find(testContext(t), ref); pin == nil || len(pins(t, s)) != 0 {
 		t.Errorf("the image was not found, or pinned: %q", pins(t, s))
 	}
@@ -464,6 +469,7 @@ func testFind(t *testing.T, d *daemon) {
 	}
 	another := d.store(t, "find.example")
 	unpin(t, another, before.ID)
+	removeImage(t, d, held.Name)
 	removeImage(t, d, ref)
 	d.load(t, ref, 2)
 	fresh := pin(t, another, ref)
