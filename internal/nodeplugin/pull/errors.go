@@ -35,6 +35,7 @@ const (
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy or image verifier refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
+	Interrupted  Kind = "Interrupted"  // the runtime ended the pull, as CRI-O does for all who wait for it once the first of them is gone
 	Abandoned    Kind = "Abandoned"    // nobody asked for it any longer, and others waited
 	Defect       Kind = "Defect"       // the node plugin cannot do its own part
 	Unknown      Kind = "Unknown"      // anything else; the runtime's words tell
@@ -64,6 +65,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
 	Untrusted:   {codes.PermissionDenied, "image %s is not trusted: this node's policy for images refuses it; use an image that the policy allows, such as a signed one"},
 	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
+	Interrupted: {codes.Unavailable, "the container runtime ended the pull of image %s before it was complete; the kubelet will try again"},
 	Abandoned:   {codes.Aborted, "the pull of image %s was ended; the next try begins it anew"},
 	Defect:      {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
 	Unknown:     {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
@@ -151,6 +153,7 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
 	// Any other answer of a registry, in the words of containerd and of CRI-O.
 	{Failing, []string{"unexpected status", "unexpected http status", "failed with status code", "invalid status code from registry", "statuscode: ", "error parsing http"}},
+	{Interrupted, []string{"context canceled"}},
 }
 
 // Words for an index within an index, and for a name that the runtime does not take.
@@ -244,7 +247,9 @@ func kindOfCode(code codes.Code) Kind {
 		return Unsupported // the same call gets the same answer
 	case codes.ResourceExhausted:
 		return NoSpace
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+	case codes.Canceled:
+		return Interrupted
+	case codes.Unavailable, codes.DeadlineExceeded:
 		// The caller still waits, so it is the runtime that waited in vain.
 		return Unreachable
 	default:
