@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,10 +23,7 @@ type direct struct{ client *client.Client }
 
 func newDirect(b *testing.B, target *nodes.Target) direct {
 	b.Helper()
-	c, err := client.New(filepath.Join(target.Root(), target.Node.RuntimeSocket()), client.WithDefaultNamespace("k8s.io"))
-	must(b, err)
-	b.Cleanup(func() { must(b, c.Close()) })
-	return direct{client: c}
+	return direct{client: target.Containerd(b)}
 }
 
 // top is the name of the snapshot that holds an image's topmost layer.

@@ -82,12 +82,20 @@ func files(t *testing.T, target *nodes.Target, dir string, levels int) []string 
 // resources are the leases and snapshots that containerd holds for the driver.
 func resources(t *testing.T, p *nodes.Plugin) []string {
 	t.Helper()
+	c := p.Target.Containerd(t)
+	held, err := c.LeasesService().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var found []string
-	for _, kind := range []string{"leases", "snapshots"} {
-		for line := range strings.Lines(p.Target.Run(t, "ctr", "-n", "k8s.io", kind, "ls")) {
-			if strings.Contains(line, p.Driver) {
-				found = append(found, kind+" "+strings.Fields(line)[0])
-			}
+	for _, lease := range held {
+		if strings.Contains(lease.ID, p.Driver) {
+			found = append(found, "lease "+lease.ID)
+		}
+	}
+	for snapshotter, names := range p.Target.Snapshots(t, c, p.Driver) {
+		for _, name := range names {
+			found = append(found, "snapshot "+snapshotter+" "+name)
 		}
 	}
 	return found

@@ -3,8 +3,10 @@ package nodes
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,7 +112,7 @@ func (t *Target) awaitRuntime(test testing.TB) {
 func (t *Target) Pins(test testing.TB, driver string) []string {
 	test.Helper()
 	if t.Runtime == contract.RuntimeContainerd {
-		return t.snapshots(driver)
+		return slices.Concat(slices.Collect(maps.Values(t.Snapshots(test, t.Containerd(test), driver)))...)
 	}
 	content, err := os.ReadFile(filepath.Join(t.Root(), "var/lib/containers/storage/overlay-containers/containers.json"))
 	if os.IsNotExist(err) {
@@ -122,41 +124,17 @@ func (t *Target) Pins(test testing.TB, driver string) []string {
 	return linesWith(strings.ReplaceAll(string(content), "},", "},\n"), driver)
 }
 
-// snapshotters are those that the nodes' containerds may use.
-func snapshotters() []string { return []string{"overlayfs", "native", "erofs"} }
-
-// snapshots lists a driver's snapshots in every snapshotter of containerd.
-func (t *Target) snapshots(driver string) []string {
-	var found []string
-	for _, snapshotter := range snapshotters() {
-		found = append(found, t.snapshotsIn(snapshotter, driver)...)
-	}
-	return found
-}
-
-func (t *Target) snapshotsIn(snapshotter, driver string) []string {
-	out, err := t.Node.Command(context.Background(), "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "ls").Output()
-	if err != nil { // containerd has no such snapshotter
-		return nil
-	}
-	return linesWith(string(out), driver)
-}
-
 // RemovePins takes a driver's pins away behind its back. CRI-O's can be removed by its own library only.
 func (t *Target) RemovePins(test testing.TB, driver string) {
 	test.Helper()
-	for _, snapshotter := range snapshotters() {
-		for _, snapshot := range t.snapshotsIn(snapshotter, driver) {
-			t.Run(test, "ctr", "-n", "k8s.io", "snapshots", "--snapshotter", snapshotter, "rm", strings.Fields(snapshot)[0])
+	c := t.Containerd(test)
+	for snapshotter, names := range t.Snapshots(test, c, driver) {
+		for _, name := range names {
+			if err := c.SnapshotService(snapshotter).Remove(test.Context(), name); err != nil {
+				test.Fatal(err)
+			}
 		}
 	}
-}
-
-// CollectGarbage has containerd drop what nothing keeps, and returns when it has. It does so by itself, some time after whatever
-// kept a layer is gone.
-func (t *Target) CollectGarbage(test testing.TB) {
-	test.Helper()
-	t.Run(test, "sh", "-c", "ctr -n k8s.io leases delete --sync $(ctr -n k8s.io leases create)")
 }
 
 // Holds tells whether the runtime Holds an image.
