@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
@@ -54,7 +54,7 @@ type options struct {
 	logLevel         string
 
 	policy   pull.Policy
-	verify   access.Policy
+	verify   imageaccess.Policy
 	fallback volume.LimitFallback
 	others   imagestore.OtherPlatforms
 
@@ -80,7 +80,7 @@ func defaults() *options {
 		kubeletRoot:      "/var/lib/kubelet",
 		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
 		pullPolicy:       string(pull.IfNotPresent),
-		verifyCached:     string(access.DefaultPolicy),
+		verifyCached:     string(imageaccess.DefaultPolicy),
 		maxParallelPulls: pull.DefaultMaxParallel,
 		limitFallback:    string(volume.RefuseLimits),
 		otherPlatforms:   string(imagestore.RefuseOthers),
@@ -206,7 +206,7 @@ func (o *options) complete() error {
 	if o.maxImageBytes, err = pull.ParseMaxImageSize(o.maxImageSize); err != nil {
 		wrong(contract.FlagMaxImageSize, "%v", err)
 	}
-	if o.verify, err = access.ParsePolicy(o.verifyCached); err != nil {
+	if o.verify, err = imageaccess.ParsePolicy(o.verifyCached); err != nil {
 		wrong(contract.FlagVerify, "%v", err)
 	}
 	if o.fallback, err = volume.ParseLimitFallback(o.limitFallback); err != nil {

@@ -15,10 +15,10 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpulls"
@@ -96,7 +96,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if o.warmMetalMetrics {
 		failures = observed.WarmMetal()
 	}
-	records, err := access.Open(filepath.Join(o.pluginDir(), "access"))
+	records, err := imageaccess.Open(filepath.Join(o.pluginDir(), "access"))
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ func TestBothSecretFormatsAndEveryKindOfCredential(t *testing.T) {
 	}
 }
 
-// The access records know service accounts by a server address; see access.Served.
+// The access records know service accounts by a server address; see imageaccess.Served.
 func TestASecretCannotNameAServerAddress(t *testing.T) {
 	keyring, err := FromSecret(map[string]string{dockerConfigJSONKey: `{"auths":{"r.example":{"username":"u","serveraddress":"service account ns/a/1"}}}`})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 var carol = []*runtimeapi.AuthConfig{{Username: "carol", Password: "hunter2"}}
@@ -40,7 +40,7 @@ func have(t *testing.T, p *Puller, image string, policy Policy, auths []*runtime
 func TestWhatOpenedOneImageOpensNoOther(t *testing.T) {
 	users := []string{"alice", ""}
 	cri := &fakeCRI{onPull: openTo(&users), digests: map[string]string{"r.example/app:2": "sha256:2", "r.example/lib:2": "sha256:2"}}
-	p := newPuller(t, cri, Config{Access: records(t), Verify: access.AlwaysVerify})
+	p := newPuller(t, cri, Config{Access: records(t), Verify: imageaccess.AlwaysVerify})
 	have(t, p, "r.example/app:1", "", alice, "")
 	have(t, p, "r.example/lib:1", "", nil, "")
 	users = []string{"carol"} // alice is shut out, and nothing is public any longer

@@ -9,14 +9,14 @@ import (
 	"github.com/distribution/reference"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 // authorize returns nil if a caller may have an image that is on the node. Where the records do not say so, the runtime
 // pulls what it holds once more, with the caller's credentials and in the caller's namespace: the layers are there, so
 // that is a request for a manifest, and mirrors and the node's own registry settings count as they do for any pull.
 func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Image) error {
-	shown := access.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}
+	shown := imageaccess.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}
 	if shown.Digest == "" {
 		shown.Digest = digestOf(r.Image, held)
 	}
@@ -48,7 +48,7 @@ func (p *Puller) withPolicy(ctx context.Context, r Request, err error) error {
 
 // open reports whether the records show that a caller may have an image that is on the node. held is nil where the
 // runtime was not asked for it, and then what depends on it is not open.
-func (p *Puller) open(ctx context.Context, r Request, shown access.Image, held *runtimeapi.Image) bool {
+func (p *Puller) open(ctx context.Context, r Request, shown imageaccess.Image, held *runtimeapi.Image) bool {
 	if p.config.Access == nil {
 		return true
 	}
@@ -56,17 +56,17 @@ func (p *Puller) open(ctx context.Context, r Request, shown access.Image, held *
 	if policy && !p.config.Access.Given(shown, scope) {
 		return false
 	}
-	caller := access.Caller{Scope: scope, Auths: r.Auths}
+	caller := imageaccess.Caller{Scope: scope, Auths: r.Auths}
 	if served := r.Provided.record(); served != nil {
 		caller.Auths = append(slices.Clone(r.Auths), served)
 	}
 	verdict := p.config.Access.Verdict(shown, caller)
-	return p.config.Verify.Open(verdict) && (verdict == access.Proven || p.config.Verify == access.NeverVerify || p.preloaded(ctx, shown, held))
+	return p.config.Verify.Open(verdict) && (verdict == imageaccess.Proven || p.config.Verify == imageaccess.NeverVerify || p.preloaded(ctx, shown, held))
 }
 
 // preloaded reports whether an image of which the records know nothing came with the node, or may be had by all, as far as
 // the kubelet knows: what it pulled with one tenant's secret is not for another.
-func (p *Puller) preloaded(ctx context.Context, shown access.Image, held *runtimeapi.Image) bool {
+func (p *Puller) preloaded(ctx context.Context, shown imageaccess.Image, held *runtimeapi.Image) bool {
 	if p.config.Kubelet == nil {
 		return true
 	}

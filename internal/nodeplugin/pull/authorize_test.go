@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 var (
@@ -50,9 +50,9 @@ func (p *privateRegistry) set(change func()) {
 	change()
 }
 
-func verifying(t *testing.T, registry *privateRegistry, dir string, policy access.Policy, held ...string) *Puller {
+func verifying(t *testing.T, registry *privateRegistry, dir string, policy imageaccess.Policy, held ...string) *Puller {
 	t.Helper()
-	records, err := access.Open(dir)
+	records, err := imageaccess.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestWhatTheRegistryIsAskedIsTheVersionOnTheNode(t *testing.T) {
 
 func TestAnImagePulledAnonymouslyIsForAll(t *testing.T) {
 	registry := &privateRegistry{public: true}
-	p := verifying(t, registry, t.TempDir(), access.AlwaysVerify)
+	p := verifying(t, registry, t.TempDir(), imageaccess.AlwaysVerify)
 	ensure(t, p, "", bob, "") // a stale credential, then none
 	registry.set(func() { registry.away = true })
 	ensure(t, p, "", nil, "")
@@ -143,11 +143,11 @@ func TestAnImageThatCredentialsBroughtOpensToAllOncePulledWithout(t *testing.T) 
 }
 
 func TestPreloadedImagesFollowThePolicy(t *testing.T) {
-	for policy, want := range map[access.Policy]Kind{
-		"":                                "",
-		access.NeverVerifyPreloadedImages: "",
-		access.NeverVerify:                "",
-		access.AlwaysVerify:               Unreachable,
+	for policy, want := range map[imageaccess.Policy]Kind{
+		"":                                     "",
+		imageaccess.NeverVerifyPreloadedImages: "",
+		imageaccess.NeverVerify:                "",
+		imageaccess.AlwaysVerify:               Unreachable,
 	} {
 		p := verifying(t, &privateRegistry{away: true}, t.TempDir(), policy, image)
 		ensure(t, p, IfNotPresent, nil, want)
@@ -155,7 +155,7 @@ func TestPreloadedImagesFollowThePolicy(t *testing.T) {
 }
 
 func TestNeverVerifyGivesWhatIsThere(t *testing.T) {
-	p := verifying(t, &privateRegistry{}, t.TempDir(), access.NeverVerify)
+	p := verifying(t, &privateRegistry{}, t.TempDir(), imageaccess.NeverVerify)
 	ensure(t, p, "", alice, "")
 	ensure(t, p, "", bob, "")
 }
@@ -285,7 +285,7 @@ func TestTheRuntimeIsNotAskedForAnImageThatTheCallerHasFound(t *testing.T) {
 	}{
 		"open to everybody":            {Config{}, ""},
 		"a size limit needs it":        {Config{MaxImageBytes: 1}, NotPresent},
-		"not shown to be the caller's": {Config{Access: records(t), Verify: access.AlwaysVerify}, NotPresent},
+		"not shown to be the caller's": {Config{Access: records(t), Verify: imageaccess.AlwaysVerify}, NotPresent},
 	} {
 		err := newPuller(t, &fakeCRI{}, c.config).Ensure(within(t, 10*time.Second), found) // which holds nothing
 		if c.want == "" && err != nil || c.want != "" && kindOf(t, err) != c.want {
@@ -294,9 +294,9 @@ func TestTheRuntimeIsNotAskedForAnImageThatTheCallerHasFound(t *testing.T) {
 	}
 }
 
-func records(t *testing.T) *access.Records {
+func records(t *testing.T) *imageaccess.Records {
 	t.Helper()
-	opened, err := access.Open(t.TempDir())
+	opened, err := imageaccess.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

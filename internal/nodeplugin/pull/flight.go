@@ -10,7 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 // flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
@@ -95,7 +95,7 @@ func (p *Puller) fly(f *flight, r Request) {
 	p.observe(Observer.PullQueued)
 	log := p.config.Logger.With("image", f.key.image, "pod", r.For) // the first that asked; others may join
 	log.Info("pulling image", "credentials", len(r.Auths), "providers", r.Provided != nil)
-	if panicked := defect.Guard(log, "a pull", func() error {
+	if panicked := recoverpanic.Guard(log, "a pull", func() error {
 		f.err = p.abandonment(f, p.run(f, r))
 		return nil
 	}); panicked != nil {

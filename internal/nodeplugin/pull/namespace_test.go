@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 // signedOnly is CRI-O's answer to pods of a namespace whose policy rejects every image.
@@ -75,7 +75,7 @@ func (p policies) Of(_ context.Context, namespace string) (string, error) {
 }
 
 func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
-	for _, verify := range []access.Policy{access.NeverVerify, access.NeverVerifyPreloadedImages, access.AlwaysVerify} {
+	for _, verify := range []imageaccess.Policy{imageaccess.NeverVerify, imageaccess.NeverVerifyPreloadedImages, imageaccess.AlwaysVerify} {
 		cri := &fakeCRI{refuse: signedOnly, images: map[string]bool{image: true}}
 		node := policies{"strict": "rejects", "hidden": "?", "signed": "accepts"}
 		p := newPuller(t, cri, Config{Access: records(t), Verify: verify, Namespaced: true, Policies: node})
@@ -95,7 +95,7 @@ func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
 			}
 		}
 		before := cri.pulls.Load()
-		if err := in("lax", IfNotPresent, true); err != nil || verify != access.AlwaysVerify && cri.pulls.Load() != before {
+		if err := in("lax", IfNotPresent, true); err != nil || verify != imageaccess.AlwaysVerify && cri.pulls.Load() != before {
 			t.Errorf("%s: a namespace without a policy, after %d pulls: %v", verify, cri.pulls.Load()-before, err)
 		}
 		for _, namespace := range []string{"signed", "hidden"} {

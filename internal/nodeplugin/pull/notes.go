@@ -11,14 +11,14 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 // note is what the access records were told when a pull began.
 type note struct {
 	repository, scope string
 
-	pull *access.Pull // nil where no credentials may be used
+	pull *imageaccess.Pull // nil where no credentials may be used
 
 	before []string // digests of the repository that the node held
 	listed bool     // that is known

@@ -10,7 +10,7 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/access"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 const (
@@ -54,8 +54,8 @@ type Config struct {
 
 	Kubelet Kubelet // what the kubelet knows of its own pulls; nil where that cannot be read
 
-	Access *access.Records // who may have what is on the node already; nil is everybody
-	Verify access.Policy   // for which images that is asked; empty stands for access.DefaultPolicy
+	Access *imageaccess.Records // who may have what is on the node already; nil is everybody
+	Verify imageaccess.Policy   // for which images that is asked; empty stands for imageaccess.DefaultPolicy
 }
 
 // Kubelet knows what the kubelet pulled.
@@ -105,7 +105,7 @@ func (p *Provided) record() *runtimeapi.AuthConfig {
 	if p == nil || p.To == "" {
 		return nil
 	}
-	return access.Served(p.To)
+	return imageaccess.Served(p.To)
 }
 
 // Puller pulls images, one pull at a time for each image and set of credentials.
@@ -141,7 +141,7 @@ func New(runtime *Runtime, config Config) *Puller {
 		config.RefusalRetention = DefaultRefusalRetention
 	}
 	if config.Verify == "" {
-		config.Verify = access.DefaultPolicy
+		config.Verify = imageaccess.DefaultPolicy
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -170,7 +170,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 		r.Namespace = ""
 	}
 	if r.Policy != Always {
-		if r.Held && p.config.MaxImageBytes <= 0 && p.open(ctx, r, access.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}, nil) {
+		if r.Held && p.config.MaxImageBytes <= 0 && p.open(ctx, r, imageaccess.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}, nil) {
 			return nil
 		}
 		held, err := p.held(ctx, r.Image)

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 // csiVersion is the CSI version that the kubelet is told; it accepts any 1.x.
@@ -141,7 +141,7 @@ func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
 
 // recovered turns a panic into an error of the kubelet's call that met it.
 func (r *Registrar) recovered(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
-	err = defect.Guard(r.log, info.FullMethod, func() (failed error) {
+	err = recoverpanic.Guard(r.log, info.FullMethod, func() (failed error) {
 		response, failed = handler(ctx, request)
 		return failed
 	})

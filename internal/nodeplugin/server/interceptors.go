@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 // observe counts and logs every call.
@@ -84,7 +84,7 @@ func recovered(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		var response any
 		var failed error
-		if panicked := defect.Guard(log, path.Base(info.FullMethod), func() error {
+		if panicked := recoverpanic.Guard(log, path.Base(info.FullMethod), func() error {
 			response, failed = handler(ctx, request)
 			return nil
 		}); panicked != nil {

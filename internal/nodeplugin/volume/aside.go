@@ -5,7 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 // setAside takes a directory's name away, and leaves it to Run to remove it. It tells whether it was there.
@@ -33,7 +33,7 @@ func (n *Node) removals(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.aside:
-			err := defect.Guard(n.log, "a removal", func() error { return n.removeAside(ctx) })
+			err := recoverpanic.Guard(n.log, "a removal", func() error { return n.removeAside(ctx) })
 			if err != nil && ctx.Err() == nil {
 				n.log.Warn("data of volumes that are gone could not be removed; a sweep will have it tried again", "error", err)
 			}

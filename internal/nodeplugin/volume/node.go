@@ -17,7 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keyed"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
@@ -137,10 +137,10 @@ type Node struct {
 	counter      counter
 	sizes        sizes
 
-	targets keyed.Lock // held by one call for a target
-	making  keyed.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
-	trees   keyed.Lock // shared by publishes of a tree, held by its release until the unpin has ended
-	legacy  keyed.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
+	targets keylock.Lock // held by one call for a target
+	making  keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
+	trees   keylock.Lock // shared by publishes of a tree, held by its release until the unpin has ended
+	legacy  keylock.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
 
 	unpins      atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
 	uncollected atomic.Bool   // something was unpinned, and the runtime has not freed its disk yet

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 // sweepPins pins again what volumes use and nothing pins, and releases the pins of trees that have been out of use for long
@@ -100,7 +100,7 @@ func (n *Node) throughout(ctx context.Context, what string, unlock func(), f fun
 	}
 	ended := make(chan error, 1)
 	go func() {
-		err := defect.Guard(n.log, what, func() error { return f(context.WithoutCancel(ctx)) })
+		err := recoverpanic.Guard(n.log, what, func() error { return f(context.WithoutCancel(ctx)) })
 		unlock()
 		ended <- err
 	}()

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/defect"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 const (
@@ -49,7 +49,7 @@ func (n *Node) Run(ctx context.Context) {
 			}
 		case <-timer.C:
 			next := sweepEvery // after a panic, too
-			err := defect.Guard(n.log, "a sweep", func() (err error) {
+			err := recoverpanic.Guard(n.log, "a sweep", func() (err error) {
 				next, err = n.Sweep(ctx)
 				return err
 			})

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keyed"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 )
 
 // kubernetesNamespace is the containerd namespace that the kubelet's images live in.
@@ -51,7 +51,7 @@ type Store struct {
 	others     imagestore.OtherPlatforms
 	provenOnly bool
 	logger     *slog.Logger
-	trees      keyed.Lock
+	trees      keylock.Lock
 	seen       memory
 }
 

@@ -1,4 +1,4 @@
-package defect
+package recoverpanic
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func TestAPanicIsAnErrorAndItsStackIsLogged(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "oh no") {
 		t.Errorf("got %v", err)
 	}
-	for _, want := range []string{"please report this", "oh no", "a test", "defect_test.go"} {
+	for _, want := range []string{"please report this", "oh no", "a test", "guard_test.go"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the log lacks %q: %s", want, out.String())
 		}

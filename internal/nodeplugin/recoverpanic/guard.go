@@ -1,6 +1,6 @@
-// Package defect turns a panic into an error of the work that met it, so that none ends the process that serves all
-// volumes of a node.
-package defect
+// Package recoverpanic turns a panic into an error of the work that met it, because the process serves all volumes of a
+// node and must not end with one of them.
+package recoverpanic
 
 import (
 	"errors"

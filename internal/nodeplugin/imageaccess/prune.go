@@ -1,4 +1,4 @@
-package access
+package imageaccess
 
 import (
 	"errors"
