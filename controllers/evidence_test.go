@@ -72,7 +72,7 @@ func TestNodesThatDoNotReportProveNothing(t *testing.T) {
 	all(corev1.ConditionUnknown)
 	f.Consistently(f.phase, 8*time.Second).Should(BeElementOf(v1alpha1.PhaseCanary, v1alpha1.PhaseUpdating), "longer than the deadline")
 	all(corev1.ConditionTrue)
-	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseReturned))
+	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseRolledBack))
 	f.Eventually(f.images, soon).Should(Equal([]string{"v1", "v1", "v1"}))
 	f.Expect(f.statusOf(driverName).Rollout.Failure).To(HaveField("Node", "n0"))
 }
@@ -121,6 +121,6 @@ func TestARefusedAlertRuleStopsNeitherARolloutNorARollback(t *testing.T) {
 	f.update("v3", v1alpha1.RolloutActive)
 	f.Eventually(f.images, 2*rolledOut).Should(ContainElement("v3"))
 	f.Eventually(f.images, 2*rolledOut).Should(HaveEach("v2"))
-	f.Eventually(f.phase, 2*rolledOut).Should(Equal(v1alpha1.PhaseReturned))
+	f.Eventually(f.phase, 2*rolledOut).Should(Equal(v1alpha1.PhaseRolledBack))
 	f.Expect(strings.Contains(f.message("Degraded")(), "PrometheusRule")).To(BeTrue())
 }

@@ -41,7 +41,7 @@ func NewStatusMetrics(reader client.Reader) prometheus.Collector {
 			"1 for the status that a driver's condition has, 0 for the others.",
 			[]string{"driver", "condition", "status"}, nil),
 		rollout: prometheus.NewDesc("imagecsi_driver_rollout",
-			"1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, Returning, Returned.",
+			"1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, RollingBack, RolledBack.",
 			[]string{"driver", "phase"}, nil),
 	}
 }

@@ -21,7 +21,7 @@ func TestAScrapeShowsWhatEveryDriversStatusSays(t *testing.T) {
 		"nodes": {"total": 9, "eligible": 7, "ready": 5, "unsupported": 2, "waiting": 1},
 		"unsupported": [{"reason": "OSUnsupported", "nodes": 2, "node": "w", "message": "x"}],
 		"nodeClasses": [{"name": "crio", "mountMode": "Bidirectional", "nodes": 4, "ready": 3, "updated": 2}],
-		"rollout": {"phase": "Returning", "nodes": 1, "updated": 0},
+		"rollout": {"phase": "RollingBack", "nodes": 1, "updated": 0},
 		"conditions": [{"type": "Available", "status": "False", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
 	}}`))).To(Succeed())
 	want := `
@@ -47,9 +47,9 @@ imagecsi_driver_nodes{driver="b.example.com",state="ready"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="total"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="unsupported"} 0
 imagecsi_driver_nodes{driver="b.example.com",state="waiting"} 0
-# HELP imagecsi_driver_rollout 1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, Returning, Returned.
+# HELP imagecsi_driver_rollout 1 for the phase that a driver's rollout is in: Complete, Canary, Updating, Paused, RollingBack, RolledBack.
 # TYPE imagecsi_driver_rollout gauge
-imagecsi_driver_rollout{driver="a.example.com",phase="Returning"} 1
+imagecsi_driver_rollout{driver="a.example.com",phase="RollingBack"} 1
 # HELP imagecsi_driver_unsupported_nodes Nodes that cannot serve a driver, by the reason.
 # TYPE imagecsi_driver_unsupported_nodes gauge
 imagecsi_driver_unsupported_nodes{driver="a.example.com",reason="OSUnsupported"} 2

@@ -5,12 +5,12 @@ import (
 )
 
 // Rollout says how a change of the node plugin reaches the nodes: first a few canary nodes, and once these have proved
-// it the others, some at a time. A change that fails on a node is taken back everywhere. Mounted volumes stay as they
-// are all the while.
+// it the others, some at a time. A change that fails on a node is rolled back everywhere. Mounted volumes are not
+// touched.
 // +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || !has(self.progressDeadlineSeconds) || self.minReadySeconds < self.progressDeadlineSeconds",message="minReadySeconds is less than progressDeadlineSeconds"
 type Rollout struct {
 	// state says whether the operator replaces node plugins. Active: as soon as there is a change. Paused: it stops
-	// where it is, neither going on nor taking back; a node plugin that ends for another reason may come back changed.
+	// where it is, and neither goes on nor rolls back; a node plugin that ends for another reason may come back changed.
 	// +kubebuilder:default=Active
 	// +optional
 	State RolloutState `json:"state,omitempty"`
@@ -38,7 +38,7 @@ type Rollout struct {
 	MinReadySeconds *int32 `json:"minReadySeconds,omitempty"`
 
 	// progressDeadlineSeconds is how long a replaced node plugin may go without being ready and registered; then the
-	// change has failed and is taken back. It includes the pull of the node plugin's image.
+	// change has failed and is rolled back. It includes the pull of the node plugin's image.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	// +kubebuilder:default=300

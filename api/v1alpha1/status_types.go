@@ -130,9 +130,9 @@ type NodeClassStatus struct {
 
 // RolloutStatus tells how far the latest change of the node plugin is.
 type RolloutStatus struct {
-	// phase of the rollout. Complete: the change is on the nodes, and a later one can be taken back to it. Canary:
-	// the canary nodes have to prove it. Updating: the other nodes get it. Paused: the spec says to stop. Returning:
-	// it has failed and is being taken back. Returned: it has been.
+	// phase of the rollout. Complete: the change is on the nodes, and a later one can be rolled back to it. Canary: the
+	// canary nodes have to prove it. Updating: the other nodes get it. Paused: the spec says to stop. RollingBack: it
+	// failed, and nodes go back to the node plugin that worked before. RolledBack: they are back.
 	Phase RolloutPhase `json:"phase"`
 
 	// message says what is going on, in a sentence.
@@ -155,26 +155,26 @@ type RolloutStatus struct {
 	// +optional
 	Updating []string `json:"updating,omitempty"`
 
-	// failure is why the change was taken back. It stays until the spec changes.
+	// failure is why the change was rolled back. It stays until the spec changes.
 	// +optional
 	Failure *RolloutFailure `json:"failure,omitempty"`
 }
 
 // RolloutPhase is how far a rollout is.
-// +kubebuilder:validation:Enum=Complete;Canary;Updating;Paused;Returning;Returned
+// +kubebuilder:validation:Enum=Complete;Canary;Updating;Paused;RollingBack;RolledBack
 type RolloutPhase string
 
 // The phases of a rollout.
 const (
-	PhaseComplete  RolloutPhase = "Complete"
-	PhaseCanary    RolloutPhase = "Canary"
-	PhaseUpdating  RolloutPhase = "Updating"
-	PhasePaused    RolloutPhase = "Paused"
-	PhaseReturning RolloutPhase = "Returning"
-	PhaseReturned  RolloutPhase = "Returned"
+	PhaseComplete    RolloutPhase = "Complete"
+	PhaseCanary      RolloutPhase = "Canary"
+	PhaseUpdating    RolloutPhase = "Updating"
+	PhasePaused      RolloutPhase = "Paused"
+	PhaseRollingBack RolloutPhase = "RollingBack"
+	PhaseRolledBack  RolloutPhase = "RolledBack"
 )
 
-// RolloutFailure is why a change was taken back.
+// RolloutFailure is why a change was rolled back.
 type RolloutFailure struct {
 	// revision that failed, as in the pod label imagecsi.dev/revision.
 	// +kubebuilder:validation:MaxLength=63

@@ -24,7 +24,7 @@ const (
 	imageName = "ghcr.io/" + project.Repository + ":"
 	goneImage = imageName + "v0.0.0-gone"
 
-	// rolledOut is for a change that reaches both nodes, or fails and is taken back.
+	// rolledOut is for a change that reaches both nodes, or fails and is rolled back.
 	rolledOut = 4 * time.Minute
 )
 
@@ -50,7 +50,7 @@ func TestUpgrade(t *testing.T) {
 
 	before := s.pluginOn(t, "n2", "{.metadata.uid}")
 	s.driverWith(t, goneImage)
-	s.waitForRollout(t, "Returned")
+	s.waitForRollout(t, "RolledBack")
 	s.wantPlugins(t, soon, imageName+currentTag)
 	if after := s.pluginOn(t, "n2", "{.metadata.uid}"); after != before {
 		t.Error("a change that failed on the canary n1 replaced the node plugin of n2")
@@ -117,7 +117,7 @@ func (s *suite) earlierRelease(t *testing.T) string {
 	return sources
 }
 
-// installRelease applies the manifests in a release's sources, as an administrator does who upgrades or goes back.
+// installRelease applies the manifests in a release's sources, as an administrator does who upgrades or rolls back.
 func (s *suite) installRelease(t *testing.T, sources, tag string) {
 	t.Helper()
 	s.must(t, "apply", "--server-side", "--force-conflicts", "-k", filepath.Join(sources, "config/default"))

@@ -36,10 +36,10 @@ func alerts(driver string) []alert {
 		},
 		{
 			name: "ImageCSIRolloutFailed", holds: "1m",
-			expr:    fmt.Sprintf(`max(imagecsi_driver_rollout{driver=%q,phase=~"Returning|Returned"}) == 1`, driver),
-			summary: fmt.Sprintf("A change of the CSI driver %s failed and was taken back.", driver),
-			description: "A changed node plugin did not work on a node, so every node returns to the one that worked before. " +
-				"status.rollout.failure of the ImageCSIDriver has the node and its words.",
+			expr:    fmt.Sprintf(`max(imagecsi_driver_rollout{driver=%q,phase=~"RollingBack|RolledBack"}) == 1`, driver),
+			summary: fmt.Sprintf("A change of the CSI driver %s failed and was rolled back.", driver),
+			description: "A changed node plugin did not work on a node, so every node is rolled back to the one that worked before. " +
+				"status.rollout.failure of the ImageCSIDriver names the node and the reason.",
 		},
 		{
 			name: "ImageCSIPublishFailing", holds: "15m",

@@ -117,7 +117,7 @@ func isWorn(object Object, in Input) bool {
 	names := func(pod corev1.PodSpec) bool { return slices.Contains(localhostProfiles(pod), file(profile)) }
 	return slices.ContainsFunc(podTemplates(in.Existing), names) ||
 		slices.ContainsFunc(in.Existing, func(object Object) bool {
-			// What a rollout goes back to if it fails.
+			// What a rollout that fails rolls back to.
 			daemonSet, is := object.(*appsv1.DaemonSet)
 			return is && strings.Contains(daemonSet.Annotations[contract.RolloutAnnotation], file(profile))
 		})

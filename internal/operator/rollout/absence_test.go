@@ -25,7 +25,7 @@ func TestPodsThatCannotBeCreatedAreAFailure(t *testing.T) {
 	if failure.Node != "a-00" || failure.Reason != v1alpha1.ProblemNotCreated || !strings.Contains(failure.Message, "describe daemonset a") {
 		t.Errorf("failure %+v", failure)
 	}
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	if got := w.count("v1"); got != 10 || w.mostDown != 1 {
 		t.Errorf("%d nodes have v1, and up to %d were down, want 10 and 1", got, w.mostDown)
 	}
@@ -57,10 +57,10 @@ func TestWhereNeitherFormCanBeCreatedTheRollbackStops(t *testing.T) {
 		t.Errorf("%d nodes are down, absent %v", w.mostDown, got)
 	}
 	w.refused = refuses("v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 }
 
-// Neither a first installation nor what happens to a single pod later is a change that could be taken back; the nodes are
+// Neither a first installation nor what happens to a single pod later is a change that could be rolled back; the nodes are
 // named all the same, after the deadline and not before.
 func TestNodesWithoutAPodAreNamedRolloutOrNot(t *testing.T) {
 	first := newWorld(t, map[string]int{"a": 3})

@@ -176,7 +176,7 @@ func (c *class) settled() bool { return c.good.known() && c.target.revision == c
 // protects reports whether something that works is at stake.
 func (c *class) protects() bool { return !c.settled() && c.working() > 0 }
 
-// failed finds the first node on which the wanted form fails, if there is a form to return to.
+// failed finds the first node on which the wanted form fails, if there is a form to roll back to.
 func (c *class) failed(generation int64) *failure {
 	if !c.good.known() || c.good.revision == c.wanted.revision || c.live.revision != c.wanted.revision {
 		return nil

@@ -68,7 +68,7 @@ func TestNoClockTakesAChangeBackTooSoonOrNever(t *testing.T) {
 		w.change("v2")
 		w.bad = on("v2")
 		w.wantBetween("the failure", w.took("a failure", func() bool { return w.last.Status.Failure != nil }), 300*time.Second, 310*time.Second)
-		w.until(v1alpha1.PhaseReturned)
+		w.until(v1alpha1.PhaseRolledBack)
 		w.wantImages("v1", "v1", "v1")
 	})
 }

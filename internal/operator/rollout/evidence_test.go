@@ -49,13 +49,13 @@ func (w *world) exchange(class string, i int) {
 	w.join(class, "a-new-"+w.now.Format("150405"))
 }
 
-// wantTakenBack lets time pass, and wants a change to have been taken back, and that no more nodes had it at a time than
+// wantRolledBack lets time pass, and wants a change to have been rolled back, and that no more nodes had it at a time than
 // the canaries.
-func (w *world) wantTakenBack() {
+func (w *world) wantRolledBack() {
 	w.Helper()
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.forAWhile()
-	w.wantPhase(v1alpha1.PhaseReturned)
+	w.wantPhase(v1alpha1.PhaseRolledBack)
 	if got := w.count("v1"); got != len(w.images()) {
 		w.Errorf("images %v, want v1 everywhere", w.images())
 	}
@@ -101,7 +101,7 @@ func TestNothingBecomesGoodByTheAbsenceOfWhatCouldSpeakAgainstIt(t *testing.T) {
 					w.untilThat("a canary", func() bool { return w.count("v2") == 1 })
 				}
 				test.happens(w)
-				w.wantTakenBack()
+				w.wantRolledBack()
 			})
 		}
 	}
@@ -127,7 +127,7 @@ func TestTheCanaryAloneProvesNothingForNodesThatAreAway(t *testing.T) {
 			for i := 1; i < 10; i++ {
 				w.node("a", i).Away, w.node("a", i).Back = false, w.now
 			}
-			w.wantTakenBack()
+			w.wantRolledBack()
 		})
 	}
 }
@@ -195,18 +195,18 @@ func TestARollbackStopsWhereTheEarlierFormFails(t *testing.T) {
 			}
 			return had[node]
 		}
-		w.until(v1alpha1.PhaseReturning)
+		w.until(v1alpha1.PhaseRollingBack)
 		w.forAWhile()
 		w.mostDown = 0
 		w.forAWhile()
-		if w.mostDown != 1 || w.last.Status.Phase != v1alpha1.PhaseReturning {
+		if w.mostDown != 1 || w.last.Status.Phase != v1alpha1.PhaseRollingBack {
 			t.Errorf("maxUnavailable %d: %d nodes are down, phase %s; want the one on which the change failed, and no more", most, w.mostDown, w.last.Status.Phase)
 		}
 		if got := w.last.Stopped; !strings.Contains(got, "neither works there") || !strings.Contains(got, "node a-12") {
 			t.Errorf("the decision says %q", got)
 		}
 		w.bad = on("v2", "a-12") // The image is back.
-		w.until(v1alpha1.PhaseReturned)
+		w.until(v1alpha1.PhaseRolledBack)
 		if got := w.count("v1"); got != 20 || w.last.Stopped != "" {
 			t.Errorf("images %v, stopped %q", w.images(), w.last.Stopped)
 		}
@@ -221,7 +221,7 @@ func TestNodesThatWereBrokenBeforeDoNotStopARollback(t *testing.T) {
 	w.change("v2")
 	w.until(v1alpha1.PhaseUpdating)
 	w.bad = func(node, image string) bool { return broken(node, image) || on("v2", "a-03")(node, image) }
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	if w.last.Stopped != "" || w.count("v1") != 8 {
 		t.Errorf("stopped %q, images %v", w.last.Stopped, w.images())
 	}
@@ -277,7 +277,7 @@ func TestANewNodeOnWhichNothingElseSpeaksForTheChangeTakesItBack(t *testing.T) {
 		w.exchange("a", 0)
 		w.decide()
 	}
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	if got := w.last.Status.Failure.Node; !strings.HasPrefix(got, "a-new") {
 		t.Errorf("it failed on %s", got)
 	}
@@ -303,7 +303,7 @@ func TestEarlierNodePluginsThatMayComeBackAreNotDecided(t *testing.T) {
 		w.decide()
 	}
 	w.notReady("v1", 10*time.Second) // As the canary has proved itself.
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 }
 
 func TestARollbackStopsAlsoInItsMidst(t *testing.T) {

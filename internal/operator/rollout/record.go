@@ -28,7 +28,7 @@ type record struct {
 	Newest time.Time `json:"newest,omitzero"`
 	// Broken are nodes on which the earlier form failed when they got the present one; at most maxBroken.
 	Broken []string `json:"broken,omitempty"`
-	// Failed is why the template that the spec asks for was taken back.
+	// Failed is why the template that the spec asks for was rolled back.
 	Failed *failure `json:"failed,omitempty"`
 }
 

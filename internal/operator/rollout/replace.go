@@ -46,7 +46,7 @@ func (d *driver) slots(c *class) int {
 	case c.stage == rollback && c.number(stops) > 0:
 		return 0
 	case c.stage == rollback && c.number(proves) == 0:
-		return min(left, 1-c.busy()) // The first one has to prove that the way back is open.
+		return min(left, 1-c.busy()) // The first one has to prove that the rollback works.
 	case c.stage == installing && c.working() == 0:
 		return len(c.plugins) // Nothing has ever worked.
 	case c.stage != canary && (c.stage != installing || d.proved):

@@ -43,12 +43,12 @@ func (c *class) inQuestion(p *plugin) bool {
 func (d *driver) phase() v1alpha1.RolloutPhase {
 	done := d.every(func(c *class) bool { return c.settled() || c.decided(d.Spec) && len(c.plugins) == 0 })
 	switch {
-	case d.failure != nil && d.every((*class).returned):
-		return v1alpha1.PhaseReturned
+	case d.failure != nil && d.every((*class).rolledBack):
+		return v1alpha1.PhaseRolledBack
 	case d.paused() && (!done || d.failure != nil || d.held()):
 		return v1alpha1.PhasePaused
 	case d.failure != nil:
-		return v1alpha1.PhaseReturning
+		return v1alpha1.PhaseRollingBack
 	case done:
 		return v1alpha1.PhaseComplete
 	case !d.proved:
@@ -62,8 +62,8 @@ func (d *driver) held() bool {
 	return !d.every(func(c *class) bool { return c.target.revision == c.wanted.revision })
 }
 
-// returned reports whether no node plugin of a form that was taken back is left where the node reports.
-func (c *class) returned() bool {
+// rolledBack reports whether no node that reports has a node plugin of the form that failed.
+func (c *class) rolledBack() bool {
 	return !c.good.known() || c.observed() && !slices.ContainsFunc(c.plugins, func(p plugin) bool {
 		return !c.updated(&p) && !p.unheard()
 	})
@@ -77,7 +77,7 @@ func (d *driver) stopped() string {
 		}
 		if stopping := c.having(stops); len(stopping) > 0 {
 			_, why := stopping[0].words(c.deadline)
-			return fmt.Sprintf("The change failed on node %s, and the rollback stopped because the node plugin from before fails on node %s, too: neither works there. The other nodes keep the one that they have. The rollback goes on when the node plugin works on node %s; a change of the spec is tried at once. %s",
+			return fmt.Sprintf("The change failed on node %s, and the rollback stopped because the previous node plugin fails on node %s, too: neither works there. The other nodes keep the one that they have. The rollback goes on when the node plugin works on node %s; a change of the spec is tried at once. %s",
 				d.failure.Node, stopping[0].node.Name, stopping[0].node.Name, why)
 		}
 	}
@@ -94,13 +94,13 @@ func (d *driver) message(s *v1alpha1.RolloutStatus) string {
 		return "Every change has reached the nodes."
 	case v1alpha1.PhasePaused:
 		return "spec.rollout.state is Paused: " + progress + "."
-	case v1alpha1.PhaseReturning:
+	case v1alpha1.PhaseRollingBack:
 		if stopped := d.stopped(); stopped != "" {
 			return stopped
 		}
-		return fmt.Sprintf("The change failed on node %s and is being taken back: %s.", s.Failure.Node, progress)
-	case v1alpha1.PhaseReturned:
-		return fmt.Sprintf("The change failed on node %s and was taken back. Any change of the spec tries again.", s.Failure.Node)
+		return fmt.Sprintf("The change failed on node %s; rolling back: %s.", s.Failure.Node, progress)
+	case v1alpha1.PhaseRolledBack:
+		return fmt.Sprintf("The change failed on node %s and was rolled back. Any change of the spec tries again.", s.Failure.Node)
 	case v1alpha1.PhaseCanary:
 		if d.lacksCanaries() {
 			return "spec.rollout.canary.nodeSelector selects no node of the driver, so the change cannot begin. Label a node, or change the selector."
@@ -139,7 +139,7 @@ func (d *driver) waitsFor(s *v1alpha1.RolloutStatus) string {
 	case len(unheard) > 0:
 		return waitsFor(unheard) + ", of which the kubelet does not report"
 	case len(unready) > 0:
-		return waitsFor(unready) + ", where the node plugin from before does not work"
+		return waitsFor(unready) + ", where the previous node plugin does not work"
 	}
 	return ""
 }

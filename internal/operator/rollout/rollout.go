@@ -117,7 +117,7 @@ type Absent struct {
 // Decide takes the rollout one step further. It remembers nothing: what has to be remembered is in the DaemonSets that
 // it returns, and comes back in the next input. An operator that starts anew lacks only the sightings, and so waits longer
 // for node plugins to prove themselves. All classes go together: no class gets beyond its canaries before every
-// class's have proved the change, and a change that fails in one is taken back in all.
+// class's have proved the change, and a change that fails in one is rolled back in all.
 func Decide(in Input) (Decision, error) {
 	classes := make([]*class, 0, len(in.Classes))
 	for i := range in.Classes {

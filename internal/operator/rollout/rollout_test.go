@@ -41,7 +41,7 @@ func TestAFirstInstallationEndsAlsoWhereANodeFails(t *testing.T) {
 
 	w.change("v2")
 	w.bad = on("v2", "a-00")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.wantImages("v1", "v1", "v1", "v1")
 }
 
@@ -101,7 +101,7 @@ func TestACanaryThatFailsTakesTheChangeBack(t *testing.T) {
 	w := installed(t, 3)
 	w.change("v2")
 	w.bad = on("v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.decide()
 	w.wantImages("v1", "v1", "v1")
 	failure := w.last.Status.Failure
@@ -112,9 +112,9 @@ func TestACanaryThatFailsTakesTheChangeBack(t *testing.T) {
 		t.Errorf("%d pods were made, want 3 and 2 on the canary", w.pods)
 	}
 	w.forAWhile()
-	w.wantPhase(v1alpha1.PhaseReturned)
+	w.wantPhase(v1alpha1.PhaseRolledBack)
 	if w.pods != 3+2 || w.last.Next != 0 {
-		t.Errorf("after the return, %d pods were made and the next look is in %s", w.pods, w.last.Next)
+		t.Errorf("after the rollback, %d pods were made and the next look is in %s", w.pods, w.last.Next)
 	}
 
 	w.bad = on("v1-never")
@@ -130,7 +130,7 @@ func TestAnotherFormNeedsNoOtherGenerationToBeTried(t *testing.T) {
 	w := installed(t, 3)
 	w.change("v2")
 	w.bad = on("v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.image = "v3" // A newer operator brings another node plugin.
 	w.until(v1alpha1.PhaseComplete)
 	w.wantImages("v3", "v3", "v3")
@@ -142,9 +142,9 @@ func TestAFailureInAWaveTakesTheChangeBackEverywhere(t *testing.T) {
 	w.change("v2")
 	w.bad = on("v2", "b-04")
 	w.mostDown = 0
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.forAWhile()
-	w.wantPhase(v1alpha1.PhaseReturned)
+	w.wantPhase(v1alpha1.PhaseRolledBack)
 	if w.count("v1") != 9 || w.last.Status.Failure.Node != "b-04" {
 		t.Errorf("images %v, failure %+v", w.images(), w.last.Status.Failure)
 	}
@@ -162,7 +162,7 @@ func TestNoClassGoesOnBeforeTheCanariesOfAll(t *testing.T) {
 		w.decide()
 	}
 	w.wantImages("v2", "v1", "v1", "v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.forAWhile()
 	w.wantImages("v1", "v1", "v1", "v1")
 }
@@ -369,7 +369,7 @@ func TestACorrectionInBetweenStartsWithWhatIsBroken(t *testing.T) {
 	w.wantImages("v3", "v3", "v3", "v3")
 }
 
-func TestWhatAnEarlierReleaseRanIsReturnedTo(t *testing.T) {
+func TestRollbackToWhatAnEarlierReleaseRan(t *testing.T) {
 	w := newWorld(t, map[string]int{"a": 2})
 	earlier := w.rendered("a")
 	earlier.Spec.UpdateStrategy.Type = appsv1.RollingUpdateDaemonSetStrategyType
@@ -378,7 +378,7 @@ func TestWhatAnEarlierReleaseRanIsReturnedTo(t *testing.T) {
 	w.now = w.now.Add(time.Hour)
 	w.change("v2")
 	w.bad = on("v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	w.decide()
 	w.wantImages("v1", "v1")
 	if got := w.revision("a"); got != "" {
@@ -437,7 +437,7 @@ func TestAFormIsNotWorkingUntilEveryNameIsRegistered(t *testing.T) {
 	w.decide()
 	w.wantPhase(v1alpha1.PhaseComplete)
 	w.change("v2")
-	w.until(v1alpha1.PhaseReturned)
+	w.until(v1alpha1.PhaseRolledBack)
 	if got := w.last.Status.Failure.Reason; got != v1alpha1.ProblemNotRegistered {
 		t.Errorf("reason %s", got)
 	}

@@ -211,26 +211,26 @@ func (s *storm) check(name string, c *worldClass) {
 	}
 	canaries := int(*s.spec.Canary.Nodes)
 	if s.fault == oneWay {
-		canaries = max(1, canaries) // The first node that goes back is one.
+		canaries = max(1, canaries) // The first node that is rolled back is one.
 	}
 	if most := canaries + s.spec.MaxUnavailable.IntValue(); len(taken) > most {
 		s.Errorf("%s: %d nodes of class %s are taken down by the change, %v; at most %d may be", s.now.Format("04:05"), len(taken), name, taken, most)
 	}
 }
 
-// ended reports whether the world is as it has to be in the end. A sound change may have been taken back, if a node plugin
+// ended reports whether the world is as it has to be in the end. A sound change may have been rolled back, if a node plugin
 // was not ready for too long; and where there is no way back, it depends on which nodes there are.
 func (s *storm) ended() bool {
-	returned := s.last.Status.Phase == v1alpha1.PhaseReturned && s.count("v1") == len(s.images())
+	rolledBack := s.last.Status.Phase == v1alpha1.PhaseRolledBack && s.count("v1") == len(s.images())
 	arrived := s.last.Status.Phase == v1alpha1.PhaseComplete && s.count("v2") == len(s.images())
 	switch s.fault {
 	case sound:
-		return arrived || returned
+		return arrived || rolledBack
 	case oneWay:
-		return arrived || returned || s.last.Stopped != ""
+		return arrived || rolledBack || s.last.Stopped != ""
 	case everywhere, inOneClass, uncreatable, faults:
 	}
-	return returned
+	return rolledBack
 }
 
 func (s *storm) wantEnd() {
@@ -253,7 +253,7 @@ func sequence(seed uint64) []byte {
 const storms = 40
 
 // Whatever happens to the nodes: a change that does not work takes down no more nodes of a class than canaries and
-// maxUnavailable allow, and never becomes the form to return to; and when the weather is calm again, it has been taken
+// maxUnavailable allow, and never becomes the form to roll back to; and when the weather is calm again, it has been rolled
 // back, and a sound one has arrived. It takes about two seconds.
 func TestInNoWeatherDoesABadChangeGoOnOrAGoodOneStop(t *testing.T) {
 	arrived := 0

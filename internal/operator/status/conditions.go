@@ -21,7 +21,7 @@ const (
 	ReasonRolledOut         = "RolledOut"
 	ReasonRollingOut        = "RollingOut"
 	ReasonPaused            = "Paused"
-	ReasonReturning         = "Returning"
+	ReasonRollingBack       = "RollingBack"
 	ReasonRolloutFailed     = "RolloutFailed"
 	ReasonUnmanaged         = "Unmanaged"
 	ReasonApplyFailed       = "ApplyFailed"
@@ -118,12 +118,12 @@ func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition 
 		return condition(kind, true, ReasonRollingOut, "%s", rollout.Message)
 	case v1alpha1.PhasePaused:
 		return condition(kind, false, ReasonPaused, "%s", rollout.Message)
-	case v1alpha1.PhaseReturning:
+	case v1alpha1.PhaseRollingBack:
 		if !stopped {
-			return condition(kind, true, ReasonReturning, "%s", rollout.Message)
+			return condition(kind, true, ReasonRollingBack, "%s", rollout.Message)
 		}
 		return condition(kind, false, ReasonRolloutFailed, "%s", rollout.Message)
-	case v1alpha1.PhaseReturned:
+	case v1alpha1.PhaseRolledBack:
 		return condition(kind, false, ReasonRolloutFailed, "%s", rollout.Message)
 	}
 	return condition(kind, false, ReasonRolledOut, "%s", rollout.Message)
@@ -145,7 +145,7 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 		if seen.Stopped != "" {
 			return condition(kind, true, ReasonRolloutFailed, "%s Why the change failed on node %s (%s): %s", seen.Stopped, failure.Node, failure.Reason, failure.Message)
 		}
-		return condition(kind, true, ReasonRolloutFailed, "The change failed on node %s, and the nodes return to the node plugin that worked before. Any change of the spec tries again. What happened on the node (%s): %s",
+		return condition(kind, true, ReasonRolloutFailed, "The change failed on node %s, and the nodes are rolled back to the node plugin that worked before. Any change of the spec tries again. What happened on the node (%s): %s",
 			failure.Node, failure.Reason, failure.Message)
 	}
 	if at := slices.IndexFunc(problems, func(p v1alpha1.NodeProblem) bool { return p.Reason == v1alpha1.ProblemNotEnding }); at >= 0 {

@@ -149,8 +149,8 @@ func TestConditions(t *testing.T) {
 		"canary":              {observe(ready("a"), phase(v1alpha1.PhaseCanary)), "True NodesReady", "True RollingOut", "False AsExpected"},
 		"half updated":        {observe(ready("a"), phase(v1alpha1.PhaseUpdating)), "True NodesReady", "True RollingOut", "False AsExpected"},
 		"paused":              {observe(ready("a"), phase(v1alpha1.PhasePaused)), "True NodesReady", "False Paused", "False AsExpected"},
-		"taking back":         {observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturning)), "True NodesReady", "True Returning", "True RolloutFailed"},
-		"taken back":          {observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturned)), "True NodesReady", "False RolloutFailed", "True RolloutFailed"},
+		"rolling back":        {observe(ready("a"), rolloutFailed(v1alpha1.PhaseRollingBack)), "True NodesReady", "True RollingBack", "True RolloutFailed"},
+		"rolled back":         {observe(ready("a"), rolloutFailed(v1alpha1.PhaseRolledBack)), "True NodesReady", "False RolloutFailed", "True RolloutFailed"},
 		"image pull fails":    {observe(withNode("a"), phase(v1alpha1.PhaseComplete), pod("a", "ImagePullBackOff", "denied")), "False NodesNotReady", "False RolledOut", "True NodePluginFailing"},
 		"starting":            {observe(withNode("a"), phase(v1alpha1.PhaseComplete), pod("a", "ContainerCreating", "")), "False NodesNotReady", "False RolledOut", "False AsExpected"},
 		"apply failed":        {observe(ready("a"), func(s *Observation) { s.Err = errors.New("quota") }), "True NodesReady", "False RolledOut", "True ApplyFailed"},
@@ -193,7 +193,7 @@ func TestTransitionTimesChangeOnlyWithTheStatus(t *testing.T) {
 }
 
 func TestAFailedRolloutTellsWhatTheNodeSaid(t *testing.T) {
-	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), rolloutFailed(v1alpha1.PhaseReturned)), early)
+	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), rolloutFailed(v1alpha1.PhaseRolledBack)), early)
 	message := meta.FindStatusCondition(got.Conditions, "Degraded").Message
 	for _, want := range []string{"node a", "no such flag", "NodePluginCrashing"} {
 		if !strings.Contains(message, want) {
@@ -346,7 +346,7 @@ func TestALookThatFailsTellsNoEnd(t *testing.T) {
 		"a rollout":                     {under(phase(v1alpha1.PhaseUpdating)), func(*Observation) {}, "True RollingOut", v1alpha1.PhaseUpdating},
 		"a removal":                     {under(removal(RemovalStopping)), func(*Observation) {}, "True StoppingPlugins", ""},
 		"a removal that has got so far": {under(removal(RemovalWaiting), phase(v1alpha1.PhaseComplete)), removal(RemovalWaiting), "True WaitingForVolumes", v1alpha1.PhaseComplete},
-		"a rollout that was seen":       {under(phase(v1alpha1.PhaseUpdating)), phase(v1alpha1.PhaseReturning), "True Returning", v1alpha1.PhaseReturning},
+		"a rollout that was seen":       {under(phase(v1alpha1.PhaseUpdating)), phase(v1alpha1.PhaseRollingBack), "True RollingBack", v1alpha1.PhaseRollingBack},
 		"a new driver":                  {v1alpha1.ImageCSIDriverStatus{}, func(*Observation) {}, "False RolledOut", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

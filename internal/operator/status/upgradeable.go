@@ -33,8 +33,8 @@ func unfinished(status v1alpha1.ImageCSIDriverStatus) (reason, format string) {
 		switch reason = progressing.Reason; reason {
 		case ReasonRollingOut:
 			return reason, "A change of the node plugin of ImageCSIDriver %s is on its way to the nodes."
-		case ReasonReturning:
-			return reason, "A change of the node plugin of ImageCSIDriver %s failed and is being taken back."
+		case ReasonRollingBack:
+			return reason, "A change of the node plugin of ImageCSIDriver %s failed and is rolling back."
 		case ReasonPaused:
 			return reason, "A change of the node plugin of ImageCSIDriver %s is held by spec.rollout.state: Paused."
 		case string(RemovalWaiting), string(RemovalStopping):
