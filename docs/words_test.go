@@ -1,0 +1,124 @@
+package docs_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// oldWord is a phrase that the repository no longer uses.
+type oldWord struct {
+	// phrase is a regular expression that begins with plain letters, by which it is found fast. A space in it stands for any gap
+	// between two words: also for a line end with the next line's comment sign, or for the seam of two Go strings. One with a capital
+	// letter is a part of identifiers; any other is whole words in small or capital letters.
+	phrase string
+	// instead is what to write, and why the reason.
+	instead, why string
+	// in is the extension of the files that the entry is about; empty for all.
+	in string
+}
+
+// oldWords are what docs/glossary.md and the field's own terms have replaced.
+func oldWords() []oldWord {
+	const oneName = "warm-metal's driver has one name here"
+	return []oldWord{
+		{phrase: `warm metal`, instead: "the legacy driver, or warm-metal", why: "a search finds it by its own spelling"},
+		{phrase: `earlier drivers?`, instead: "the legacy driver", why: oneName},
+	}
+}
+
+// search finds an old word.
+type search struct {
+	oldWord
+	expression *regexp.Regexp
+	isName     bool
+}
+
+func newSearch(word oldWord) search {
+	return search{
+		oldWord:    word,
+		expression: regexp.MustCompile(strings.ReplaceAll(word.phrase, " ", `[\s"+/#*]+`)),
+		isName:     regexp.MustCompile(`[A-Z]`).MatchString(word.phrase),
+	}
+}
+
+// lines returns the numbers of the lines on which the word begins. Lower is the text in small letters.
+func (s search) lines(path string, text, lower []byte) (lines []int) {
+	if s.in != "" && s.in != filepath.Ext(path) {
+		return nil
+	}
+	if !s.isName {
+		text = lower
+	}
+	inside := regexp.MustCompile(`^\w\w$`)
+	for _, at := range s.expression.FindAllIndex(text, -1) {
+		begin, end := at[0], at[1]
+		partOfAWord := begin > 0 && inside.Match(text[begin-1:begin+1]) || end < len(text) && inside.Match(text[end-1:end+1])
+		if s.isName || !partOfAWord {
+			lines = append(lines, 1+bytes.Count(text[:begin], []byte("\n")))
+		}
+	}
+	return lines
+}
+
+func TestNoOldWordIsLeft(t *testing.T) {
+	var searches []search
+	for _, word := range oldWords() {
+		searches = append(searches, newSearch(word))
+	}
+	files := 0
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "bin"):
+			return filepath.SkipDir
+		case entry.IsDir() || path == filepath.Join("..", "docs", "words_test.go"):
+			return nil
+		case entry.Name() != "Makefile" && !slices.Contains([]string{".go", ".md", ".yaml", ".json", ".sh"}, filepath.Ext(path)):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		lower := bytes.ToLower(text)
+		for _, s := range searches {
+			for _, line := range s.lines(path, text, lower) {
+				t.Errorf("%s:%d has %q: write %s, because %s", path, line, s.phrase, s.instead, s.why)
+			}
+		}
+		files++
+		return err
+	})
+	if err != nil || files < 500 {
+		t.Fatalf("looked at %d files: %v", files, err)
+	}
+}
+
+func TestAnOldWordIsFoundAcrossLinesAndStrings(t *testing.T) {
+	for _, c := range []struct {
+		word       oldWord
+		path, text string
+		lines      []int
+	}{
+		{oldWord{phrase: `plugins? of yore`}, "a.md", "A Plugin of yore.", []int{1}},
+		{oldWord{phrase: `plugins? of yore`}, "a.md", "\nThe plugins\nof yore, the plugin of\n  yore", []int{2, 3}},
+		{oldWord{phrase: `plugins? of yore`}, "a.go", "// A plugin of\n\t// yore.", []int{1}},
+		{oldWord{phrase: `plugins? of yore`}, "a.go", "x := \"the plugin \" +\n\t\"of yore\"", []int{1}},
+		{oldWord{phrase: `plugins? of yore`}, "a.yaml", "# a plugin\n# of yore", []int{1}},
+		{oldWord{phrase: `plugins? of yore`}, "a.md", "A plugin of yores, aplugin of yore, plugin, of yore.", nil},
+		{oldWord{phrase: `OfYore`}, "a.go", "pluginOfYore, OfYores, ofyore", []int{1, 1}},
+		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.go", "\n// is tells whether it is.", []int{2}},
+		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.go", "// is returns what tells whether it is.", nil},
+		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.md", "// is tells whether it is.", nil},
+	} {
+		lines := newSearch(c.word).lines(c.path, []byte(c.text), []byte(strings.ToLower(c.text)))
+		if fmt.Sprint(lines) != fmt.Sprint(c.lines) {
+			t.Errorf("%q in %s %q: on lines %v, want %v", c.word.phrase, c.path, c.text, lines, c.lines)
+		}
+	}
+}
