@@ -64,11 +64,11 @@ func TestTheCSIDriversOfTheDriverOfBeforeAreTakenOver(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")
 	c.foreignDriver(contract.DefaultDriverName, false)
-	c.foreignDriver(contract.EarlierDriverName, false)
+	c.foreignDriver(contract.LegacyEarlierDriverName, false)
 	c.driver(contract.DefaultDriverName, func(d *v1alpha1.ImageCSIDriver) {
-		d.Spec.Aliases = []v1alpha1.DriverName{contract.EarlierDriverName}
+		d.Spec.Aliases = []v1alpha1.DriverName{contract.LegacyEarlierDriverName}
 	})
-	for _, name := range []string{contract.DefaultDriverName, contract.EarlierDriverName} {
+	for _, name := range []string{contract.DefaultDriverName, contract.LegacyEarlierDriverName} {
 		c.Eventually(c.ownerOf(name), soon).Should(Equal(contract.DefaultDriverName))
 	}
 	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))

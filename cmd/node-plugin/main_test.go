@@ -34,7 +34,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.warmMetalMetrics ||
+	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.legacyMetrics ||
 		o.runtimeEndpoint != "unix:///run/containerd/containerd.sock" || o.mountMode != contract.ModeNsenter {
 		t.Errorf("defaults %+v", o)
 	}
@@ -52,7 +52,7 @@ func TestEveryFlagIsHeard(t *testing.T) {
 	}
 	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///var/run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
 		o.pluginDir() != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
-		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != volume.LimitInMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.warmMetalMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
+		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != volume.LimitInMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
 		t.Errorf("options %+v", o)
 	}
 }

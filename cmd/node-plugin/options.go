@@ -50,7 +50,7 @@ type options struct {
 	maxVolumes       int64
 	releaseAfter     time.Duration
 	orphanAfter      time.Duration
-	warmMetalMetrics bool
+	legacyMetrics    bool
 	logLevel         string
 
 	policy   pull.Policy
@@ -119,7 +119,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.DurationVar(&o.orphanAfter, contract.FlagOrphanAfter, o.orphanAfter, "how long the data of a writable volume is kept once its pod's directory is gone")
-	f.BoolVar(&o.warmMetalMetrics, contract.FlagWarmMetalMetrics, false, "serve the four warm_metal_* metrics of the driver of before as well")
+	f.BoolVar(&o.legacyMetrics, contract.FlagWarmMetalMetrics, false, "serve the four warm_metal_* metrics of the legacy driver as well")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
 

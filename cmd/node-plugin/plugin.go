@@ -92,9 +92,9 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.closers = append(p.closers, runtime.Close)
 
-	var failures *metrics.WarmMetal
-	if o.warmMetalMetrics {
-		failures = observed.WarmMetal()
+	var failures *metrics.Legacy
+	if o.legacyMetrics {
+		failures = observed.AddLegacy()
 	}
 	records, err := imageaccess.Open(filepath.Join(o.pluginDir(), "access"))
 	if err != nil {
@@ -157,7 +157,7 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	return engine, nil
 }
 
-func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics, failures *metrics.WarmMetal) (err error) {
+func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics, failures *metrics.Legacy) (err error) {
 	var images volume.Images = p.puller
 	if failures != nil {
 		images = countedImages{images, failures}
@@ -184,7 +184,7 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 
 // serveCSI serves every name on its own socket.
 func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, observed *metrics.Metrics,
-	operations *health.Operations, failures *metrics.WarmMetal) error {
+	operations *health.Operations, failures *metrics.Legacy) error {
 	var volumes server.Volumes = p.node
 	if failures != nil {
 		volumes = countedVolumes{volumes, failures}

@@ -2,12 +2,12 @@
 // attributes, paths, ports and files. It holds constants, and the form of files, only.
 package contract
 
-// DefaultDriverName is the CSI driver name of the ImageCSIDriver in the samples: the name under which the existing
-// container image CSI driver serves today.
+// DefaultDriverName is the CSI driver name of the ImageCSIDriver in the samples. The legacy driver, warm-metal's container
+// image CSI driver, serves under this name.
 const DefaultDriverName = "container-image.csi.k8s.io"
 
-// EarlierDriverName is the name under which earlier releases of the existing driver serve, and later ones as well if asked.
-const EarlierDriverName = "csi-image.warm-metal.tech"
+// LegacyEarlierDriverName is the name under which earlier releases of the legacy driver serve, and later ones if told to.
+const LegacyEarlierDriverName = "csi-image.warm-metal.tech"
 
 // Keys under the project's own prefix.
 const (
@@ -40,8 +40,8 @@ const (
 	Finalizer = Prefix + "cleanup"
 )
 
-// Keys of a volume's attributes (a PersistentVolume's or an inline volume's `csi.volumeAttributes`). The existing
-// driver's manifests use them, so they never change. Unknown keys are ignored.
+// Keys of a volume's attributes (a PersistentVolume's or an inline volume's `csi.volumeAttributes`). Manifests
+// for the legacy driver use them, so they never change. Unknown keys are ignored.
 const (
 	// ImageAttribute is the image reference; any Docker-style reference, short names included.
 	ImageAttribute = "image"
@@ -58,7 +58,7 @@ const (
 	// SizeLimitAttribute is how much a writable volume may hold beside its image, as a quantity such as 500Mi.
 	SizeLimitAttribute = "sizeLimit"
 
-	// SecretAttribute and SecretNamespaceAttribute are in samples of the existing driver, which does not read them.
+	// SecretAttribute and SecretNamespaceAttribute are in samples of the legacy driver, which does not read them.
 	SecretAttribute          = "secret"
 	SecretNamespaceAttribute = "secretNamespace"
 )
@@ -205,7 +205,7 @@ const (
 	FlagProviderSocket   = "provider-socket"    // where credential providers are asked
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
 	FlagImageRules       = "image-rules"        // the file with the rules for images
-	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the driver of before as well
+	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the legacy driver as well
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 
@@ -218,7 +218,7 @@ const (
 // NodeNameEnv is the environment variable in which a DaemonSet hands the Node's name to its pod.
 const NodeNameEnv = "NODE_NAME"
 
-// HTTPPort is the node plugin's port for health and metrics (the port at which the existing driver serves metrics).
+// HTTPPort is the node plugin's port for health and metrics (the legacy driver's port for metrics).
 const HTTPPort = 8080
 
 // Paths served at HTTPPort.

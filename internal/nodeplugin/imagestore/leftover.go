@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// Leftover is something that the container image CSI driver of before keeps in the runtime's store for volumes it
-// published: a snapshot of containerd, or a storage container on CRI-O nodes. It has one for each image that is mounted
-// read-only, which names its targets, and one for each writable volume, which its volume ID names.
+// Leftover is something that the legacy driver keeps in the runtime's store for volumes it published: a snapshot of
+// containerd, or a storage container on CRI-O nodes. There is one for each image that is mounted read-only, with its targets,
+// and one for each writable volume, with its volume ID.
 type Leftover struct {
-	Name    string // for the store that told of it, and for people
+	Name    string // for the store that listed it, and for messages
 	Created time.Time
 
-	// Targets are where it was mounted, as far as the store tells.
+	// Targets are where it was mounted, as far as the store knows.
 	Targets []string
 
-	// VolumeID is the writable volume whose data it is; empty if it is none's.
+	// VolumeID is the writable volume whose data it is; empty if it holds no data.
 	VolumeID string
 
 	// Layers, topmost first, Upper and Work are the directories of a writable one's overlay. Layers is empty where
-	// only the driver of before knows how to mount it.
+	// only the legacy driver knows how to mount it.
 	Layers      []string
 	Upper, Work string
 }
 
-// Adopter is a Store in which the driver of before may have left something.
+// Adopter is a Store in which the legacy driver may have left something.
 type Adopter interface {
-	// Leftovers lists what certainly comes from the driver of before.
+	// Leftovers lists what certainly comes from the legacy driver.
 	Leftovers(ctx context.Context) ([]Leftover, error)
 
 	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with Store.Unpin, the
@@ -36,8 +36,8 @@ type Adopter interface {
 	RemoveLeftover(ctx context.Context, name string) error
 }
 
-// leftoverNames are the driver's two names. Its releases start the names of what they keep with the one or the other,
-// and its labels as well, in any combination.
+// leftoverNames are the legacy driver's two names. The names and labels of what its releases keep start with either, in any
+// combination.
 var leftoverNames = [...]string{"csi-image.warm-metal.tech", "container-image.csi.k8s.io"} //nolint:gochecknoglobals // a list that nothing changes
 
 // inlineVolumeID is the form of the IDs that the kubelet gives inline volumes, the only ones that may be writable.
@@ -52,7 +52,7 @@ func LeftoverPrefixes() []string {
 	return prefixes
 }
 
-// LeftoverKey tells whether a snapshot or storage container has a name that the driver of before gives, and which
+// LeftoverKey tells whether a snapshot or storage container has a name that the legacy driver gives, and which
 // writable volume it names; none if it is an image.
 func LeftoverKey(name string) (volumeID string, ok bool) {
 	for _, prefix := range LeftoverPrefixes() {
@@ -63,7 +63,7 @@ func LeftoverKey(name string) (volumeID string, ok bool) {
 	return "", false
 }
 
-// LeftoverTarget reads a target from a label that the driver of before puts on a snapshot.
+// LeftoverTarget reads a target from a label that the legacy driver puts on a snapshot.
 func LeftoverTarget(label string) (target string, ok bool) {
 	for _, driver := range leftoverNames {
 		if target, ok := strings.CutPrefix(label, driver+"/target|"); ok && target != "" {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNamesOfTheDriverOfBeforeAndNoOthersAreLeftovers(t *testing.T) {
+func TestNamesOfTheLegacyDriverAndNoOthersAreLeftovers(t *testing.T) {
 	inline := "csi-" + strings.Repeat("0a", 32)
 	for _, c := range []struct {
 		name, volumeID string

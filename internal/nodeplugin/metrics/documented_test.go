@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 // everything is metrics of which each one has a value.
 func everything() *Metrics {
 	m := New()
-	w := m.WarmMetal()
+	w := m.AddLegacy()
 	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil })
 	m.Operation("NodePublishVolume", "OK", time.Second)
 	m.PullQueued()

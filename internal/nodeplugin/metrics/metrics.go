@@ -22,7 +22,7 @@ type Metrics struct {
 	waiting    prometheus.Gauge
 	pullBytes  prometheus.Counter
 
-	warmMetal *WarmMetal // nil unless asked for
+	legacy *Legacy // nil unless asked for
 }
 
 // New returns metrics at zero, with those of the Go runtime and the process.
@@ -97,7 +97,7 @@ func (m *Metrics) PullEnded(end pull.Ended) {
 	if end.New {
 		m.pullBytes.Add(float64(end.Bytes))
 	}
-	if m.warmMetal != nil {
-		m.warmMetal.pullEnded(end, time.Now())
+	if m.legacy != nil {
+		m.legacy.pullEnded(end, time.Now())
 	}
 }

@@ -28,11 +28,11 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 		repinned: prometheus.NewDesc("imagecsi_trees_repinned_total", "Image trees that volumes used without a pin and that were "+
 			"pinned again since the node plugin started.", nil, nil),
 		adopted: prometheus.NewDesc("imagecsi_adopted", "Snapshots (containerd) and storage containers (CRI-O) of the "+
-			"driver of before that pods on this node still need.", nil, nil),
+			"legacy driver that pods on this node still need.", nil, nil),
 		orphans: prometheus.NewDesc("imagecsi_orphans", "Things found on this node that belong to no pod and are not "+
-			"removed yet, by kind: Data of a writable volume, or Leftover of the driver of before.", []string{"kind"}, nil),
+			"removed yet, by kind: Data of a writable volume, or Leftover of the legacy driver.", []string{"kind"}, nil),
 		removed: prometheus.NewDesc("imagecsi_orphans_removed_total", "Orphans removed since the node plugin started, by "+
-			"kind. A leftover of the driver of before also counts when its volume is unpublished.", []string{"kind"}, nil),
+			"kind. A leftover of the legacy driver also counts when its volume is unpublished.", []string{"kind"}, nil),
 	})
 }
 

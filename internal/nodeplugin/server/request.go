@@ -35,7 +35,7 @@ const (
 	// maxPath is the kernel's PATH_MAX without the final zero byte.
 	maxPath = 4095
 
-	// errAccessMode is the text by which users of the driver of before know the error.
+	// errAccessMode has the legacy driver's text, by which its users know the error.
 	errAccessMode = "AccessMode of PV can be only ReadOnlyMany or ReadOnlyOnce"
 )
 

@@ -10,8 +10,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 )
 
-// unreadSecret is for whoever names a volume's secret by attributes, as samples of the driver of before do. Its releases
-// since v0.5.1 have not read them either: a driver may not read the secrets of every namespace.
+// unreadSecret is the hint for users who name a volume's secret by attributes, as samples of the legacy driver do. Its
+// releases since v0.5.1 do not read them either: a driver may not read the secrets of every namespace.
 const unreadSecret = "the volume attributes " + contract.SecretAttribute + " and " + contract.SecretNamespaceAttribute +
 	" are not read; name the secret in nodePublishSecretRef"
 

@@ -19,9 +19,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// adoption is the care for what the driver of before left on this node. Its mounts serve the pods that have them until
-// those are gone; its snapshots and storage containers are removed when no pod can need them any more. What the mount
-// table and the runtime tell is all that is known, as for volumes of this driver.
+// adoption looks after what the legacy driver left on this node. Its mounts serve the pods that have them until those pods
+// are gone; its snapshots and storage containers are removed when no pod can need them any more. As for volumes of this
+// driver, the mount table and the runtime are the only sources.
 type adoption struct {
 	store imagestore.Adopter // nil where there is nothing to adopt
 
@@ -30,12 +30,12 @@ type adoption struct {
 	idle   idle        // guarded by Node.sweeping
 }
 
-// possible tells whether the driver of before may have left something, so that it is worth asking.
+// possible reports whether the legacy driver may have left something, so that the runtime has to be asked.
 func (a *adoption) possible() bool { return a.store != nil && !a.none.Load() }
 
-// mayHaveMade tells whether the driver of before makes mounts such as this one. It mounted what the runtime told it to. That
-// is all there is to go by: the runtime may not answer, and such a mount may outlive what the runtime keeps of it, for that
-// driver let go of snapshots that were in use.
+// mayHaveMade reports whether the legacy driver makes mounts such as this one. The runtime told it what to mount, so the
+// mount's form is the only evidence: the runtime may not answer, and the mount may outlive its snapshot, because the legacy
+// driver released snapshots that were in use.
 func (a *adoption) mayHaveMade(m hostmount.Mount) bool {
 	switch {
 	case a.store == nil:
@@ -58,10 +58,10 @@ var snapshotDir = regexp.MustCompile(`/(snapshots|active|view)/[0-9]+(/|$)|/vfs/
 // snapshotters and by the mount program of CRI-O's storage library.
 var snapshotTypes = [...]string{"ext2", "ext4", "xfs", "zfs", "erofs", "fuse.fuse-overlayfs"} //nolint:gochecknoglobals // a list that nothing changes
 
-// dataOfBefore returns what the driver of before keeps of a volume's data, the newest first if more than one of its
-// releases has been at it. The kubelet takes volume IDs of PersistentVolumes from their authors, so an ID counts only at
-// the target that it was made for.
-func (n *Node) dataOfBefore(ctx context.Context, volumeID, target string) ([]imagestore.Leftover, error) {
+// legacyData returns the data that the legacy driver keeps of a volume, the newest first if several of its releases made
+// some. The kubelet takes volume IDs of PersistentVolumes from their authors, so an ID counts only at the target that it was
+// made for.
+func (n *Node) legacyData(ctx context.Context, volumeID, target string) ([]imagestore.Leftover, error) {
 	if !n.adoption.possible() || volumeID != n.data.inlineID(target) {
 		return nil, nil
 	}
@@ -74,8 +74,8 @@ func (n *Node) dataOfBefore(ctx context.Context, volumeID, target string) ([]ima
 	return found, nil
 }
 
-// adopt publishes a writable volume whose data the driver of before keeps, as after a reboot, with its own mount: from
-// here on nothing tells it from a volume that was never unmounted. It tells whether there is such data.
+// adopt publishes a writable volume whose data the legacy driver keeps, as after a reboot, with a mount like the legacy
+// driver's: from here on the volume is like one that was never unmounted. It reports whether there is such data.
 func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
 	if !r.Writable || !n.adoption.possible() {
 		return false, nil
@@ -85,44 +85,43 @@ func (n *Node) adopt(ctx context.Context, r Request) (bool, error) {
 	}
 	unlock, err := n.legacy.Lock(ctx, r.VolumeID)
 	if err != nil {
-		return false, fmt.Errorf("earlier data of volume %q is being removed, and the container runtime has not answered yet: %w", r.VolumeID, err)
+		return false, fmt.Errorf("the legacy driver's data of volume %q is being removed, and the container runtime has not answered yet: %w", r.VolumeID, err)
 	}
 	defer unlock()
-	found, err := n.dataOfBefore(ctx, r.VolumeID, r.Target)
+	found, err := n.legacyData(ctx, r.VolumeID, r.Target)
 	if err != nil {
-		return false, fmt.Errorf("looking for earlier data of volume %q: %w", r.VolumeID, err)
+		return false, fmt.Errorf("looking for the legacy driver's data of volume %q: %w", r.VolumeID, err)
 	}
 	if len(found) == 0 {
 		return false, nil
 	}
 	data := found[0]
 	if len(data.Layers) == 0 {
-		return true, fmt.Errorf("volume %q has data in %s of the driver of before, %w; delete the pod to start afresh",
-			r.VolumeID, data.Name, ErrNotAdoptable)
+		return true, fmt.Errorf("volume %q has data in %s: %w; delete the pod to start afresh", r.VolumeID, data.Name, ErrNotAdoptable)
 	}
 	err = n.mounter.MountOverlay(ctx, hostmount.Overlay{
 		Source: overlaySource, Layers: data.Layers, Upper: data.Upper, Work: data.Work, Target: r.Target,
 	})
 	if err != nil {
-		return true, fmt.Errorf("volume %q has data in %s of the driver of before: %w", r.VolumeID, data.Name, err)
+		return true, fmt.Errorf("mounting the data of volume %q in %s of the legacy driver: %w", r.VolumeID, data.Name, err)
 	}
-	n.log.Info("mounted a volume's data of the driver of before", "volume", r.VolumeID, "target", r.Target, "pod", r.Pod,
+	n.log.Info("mounted a volume's data of the legacy driver", "volume", r.VolumeID, "target", r.Target, "pod", r.Pod,
 		"image", r.Image, "leftover", data.Name)
 	return true, nil
 }
 
-// overlaySource is the source string of the driver of before's overlays.
+// overlaySource is the source string of the legacy driver's overlays.
 const overlaySource = "overlay"
 
 // dropPatience is how long the end of a volume waits for the runtime.
 const dropPatience = 2 * time.Second
 
-// dropDataOfBefore removes the data of a volume that was just unpublished. A runtime that does not answer does not
-// keep the pod from going: a sweep removes the data later.
-func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
+// dropLegacyData removes the data of a volume that was just unpublished. A runtime that does not answer does not hold up
+// the pod's end: a sweep removes the data later.
+func (n *Node) dropLegacyData(ctx context.Context, volumeID, target string) {
 	ctx, cancel := context.WithTimeout(ctx, dropPatience)
 	defer cancel()
-	found, err := n.dataOfBefore(ctx, volumeID, target)
+	found, err := n.legacyData(ctx, volumeID, target)
 	if len(found) == 0 && err == nil {
 		return
 	}
@@ -135,12 +134,12 @@ func (n *Node) dropDataOfBefore(ctx context.Context, volumeID, target string) {
 		}
 	}
 	if err != nil {
-		n.log.Warn("a volume's data of the driver of before is left for a later clean-up", "volume", volumeID, "target", target, "error", err)
+		n.log.Warn("a volume's data of the legacy driver is left for a later clean-up", "volume", volumeID, "target", target, "error", err)
 	}
 }
 
-// removeLeftover removes a leftover that is not needed, which it asks again once the leftover cannot be mounted any more:
-// from then until its removal has ended, however long the runtime takes.
+// removeLeftover removes a leftover that is not needed. It asks whether it is once more under the leftover's lock, which
+// keeps the leftover from being mounted until its removal has ended, however long the runtime takes.
 func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover, needed func() (bool, error)) error {
 	unlock, ok := n.legacy.TryLock(cmp.Or(l.VolumeID, l.Name))
 	if !ok {
@@ -160,8 +159,8 @@ func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover, needed
 	})
 }
 
-// sweepLeftovers removes what the driver of before left for pods that are gone, and returns when to look again. Where
-// there is nothing it looks now and then, for that driver may still run under its other name.
+// sweepLeftovers removes what the legacy driver left for pods that are gone, and returns when to look again. Where there
+// is nothing it looks at intervals, because the legacy driver may still run under its other name.
 func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now time.Time) (time.Duration, error) {
 	a := &n.adoption
 	if a.store == nil || a.none.Load() && now.Sub(a.looked) < sweepEvery {
@@ -175,7 +174,7 @@ func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now
 	a.none.Store(len(all) == 0)
 	use, err := n.leftoverUse(ctx, all, mounts)
 	if err != nil {
-		return sweepEvery, fmt.Errorf("finding out which pods use what the driver of before left: %w", err)
+		return sweepEvery, fmt.Errorf("looking up which pods use what the legacy driver left: %w", err)
 	}
 	next, kept := sweepEvery, 0
 	var orphans []imagestore.Leftover
@@ -195,7 +194,7 @@ func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now
 		left := a.idle.remaining(l.Name, now, n.leftoverGrace(l))
 		switch {
 		case !use.knows(l):
-			kept++ // for people to judge
+			kept++ // the administrator has to decide
 		case left > 0:
 			next, kept = min(next, left), kept+1
 		default:
@@ -217,7 +216,7 @@ func (n *Node) leftoverGrace(l imagestore.Leftover) time.Duration {
 	return n.orphanAfter
 }
 
-// leftoverUse is what tells whether a pod needs a leftover.
+// leftoverUse is the evidence on whether a pod needs a leftover.
 type leftoverUse struct {
 	data    directories
 	mounts  []hostmount.Mount
@@ -261,12 +260,12 @@ func (n *Node) needsLeftover(ctx context.Context, l imagestore.Leftover) (bool, 
 	return use.shows(l) || use.awaits(l) || !use.knows(l), err
 }
 
-// shows tells whether a leftover is mounted.
+// shows reports whether a leftover is mounted.
 func (u leftoverUse) shows(l imagestore.Leftover) bool {
 	return isShown(l, u.mounts) || slices.ContainsFunc(l.Targets, func(target string) bool { return u.foreign[target] })
 }
 
-// awaits tells whether the pod of a leftover is there. A pod that has its volume from this driver needs it no more.
+// awaits reports whether the pod of a leftover is there and may still need it. A pod with a volume of this driver does not.
 func (u leftoverUse) awaits(l imagestore.Leftover) bool {
 	return u.inline[l.VolumeID] || slices.ContainsFunc(l.Targets, func(target string) bool {
 		_, mounted := u.foreign[target]
@@ -275,8 +274,8 @@ func (u leftoverUse) awaits(l imagestore.Leftover) bool {
 	})
 }
 
-// knows tells whether everything that could need a leftover can be told from here. Without any pods nothing can: this
-// process runs in one.
+// knows reports whether everything that could need a leftover is visible from here. A node without any pods is not what it
+// seems, because this process runs in one.
 func (u leftoverUse) knows(l imagestore.Leftover) bool {
 	if len(u.pods) == 0 || l.VolumeID == "" && len(l.Targets) == 0 || l.VolumeID != "" && l.Upper == "" {
 		return false
@@ -287,8 +286,8 @@ func (u leftoverUse) knows(l imagestore.Leftover) bool {
 	})
 }
 
-// isShown tells whether an overlay has a leftover's upper directory. The mount of CRI-O's storage library, on which its
-// driver's own mounts are based, lies beside that directory and does not count.
+// isShown reports whether an overlay has a leftover's upper directory. The mount of CRI-O's storage library, on which the
+// legacy driver's mounts are based, lies beside that directory and does not count.
 func isShown(l imagestore.Leftover, mounts []hostmount.Mount) bool {
 	return l.Upper != "" && slices.ContainsFunc(mounts, func(m hostmount.Mount) bool {
 		same := m.Upper == l.Upper || m.Upper != "" && !filepath.IsAbs(m.Upper) && strings.HasSuffix(l.Upper, "/"+m.Upper)

@@ -14,15 +14,15 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// before is what the driver of before left of one volume of one pod.
-type before struct {
+// legacyVolume is what the legacy driver left of one volume of one pod.
+type legacyVolume struct {
 	world   *world
 	request Request
 	left    imagestore.Leftover
 }
 
-// published is the state that the driver of before leaves of a published volume.
-func publishedBefore(t *testing.T, w *world, root, uid string, writable bool) before {
+// legacyPublished returns the state that the legacy driver leaves of a published volume.
+func legacyPublished(t *testing.T, w *world, root, uid string, writable bool) legacyVolume {
 	t.Helper()
 	r := request(t, root, uid, writable)
 	if err := os.MkdirAll(filepath.Dir(r.Target), 0o755); err != nil {
@@ -49,14 +49,14 @@ func publishedBefore(t *testing.T, w *world, root, uid string, writable bool) be
 	}
 	w.left[left.Name] = left
 	w.mounts[r.Target] = mount
-	return before{world: w, request: r, left: left}
+	return legacyVolume{world: w, request: r, left: left}
 }
 
 // reboot takes the mounts away and leaves everything else.
 func (w *world) reboot() { w.mounts = map[string]hostmount.Mount{} }
 
 // podGoes removes what the kubelet does once a pod is gone. Its directory of pods is never empty.
-func (b before) podGoes(t *testing.T, root, uid string) {
+func (b legacyVolume) podGoes(t *testing.T, root, uid string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(root, "pods", "the-plugins-own"), 0o755); err != nil {
 		t.Fatal(err)
@@ -78,10 +78,10 @@ func eachAccess(t *testing.T, test func(t *testing.T, writable bool)) {
 	}
 }
 
-func TestAVolumeThatTheDriverOfBeforeMountedIsNotMountedAgain(t *testing.T) {
+func TestAVolumeThatTheLegacyDriverMountedIsNotMountedAgain(t *testing.T) {
 	eachAccess(t, func(t *testing.T, writable bool) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "a", writable)
+		b := legacyPublished(t, w, root, "a", writable)
 		n := w.node(t, root)
 		later(t, n, time.Hour)
 		if err := n.Publish(t.Context(), b.request); err != nil {
@@ -103,10 +103,10 @@ func TestAVolumeThatTheDriverOfBeforeMountedIsNotMountedAgain(t *testing.T) {
 	})
 }
 
-func TestWhatTheDriverOfBeforeMountedGoesWithItsPod(t *testing.T) {
+func TestWhatTheLegacyDriverMountedGoesWithItsPod(t *testing.T) {
 	eachAccess(t, func(t *testing.T, writable bool) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "a", writable)
+		b := legacyPublished(t, w, root, "a", writable)
 		n := w.node(t, root)
 		later(t, n, time.Hour)
 		if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil {
@@ -126,10 +126,10 @@ func TestWhatTheDriverOfBeforeMountedGoesWithItsPod(t *testing.T) {
 
 func TestASharedViewStaysUntilItsLastTargetIsGone(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	a := publishedBefore(t, w, root, "a", false)
-	b := publishedBefore(t, w, root, "b", false)
+	a := legacyPublished(t, w, root, "a", false)
+	b := legacyPublished(t, w, root, "b", false)
 	n := w.node(t, root)
-	for _, volume := range []before{a, b} {
+	for _, volume := range []legacyVolume{a, b} {
 		later(t, n, time.Hour)
 		if len(w.left) != 1 {
 			t.Fatal("the view went before its last target")
@@ -143,9 +143,9 @@ func TestASharedViewStaysUntilItsLastTargetIsGone(t *testing.T) {
 	w.expectNothingLeft(t, n)
 }
 
-func TestAfterARebootAPodGetsTheDataBackThatTheDriverOfBeforeKept(t *testing.T) {
+func TestAfterARebootAPodGetsTheDataBackThatTheLegacyDriverKept(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "a", true)
+	b := legacyPublished(t, w, root, "a", true)
 	older := b.left
 	older.Name, older.Created, older.Upper = "active-of-another-release", b.left.Created.Add(-time.Hour), t.TempDir()
 	w.left[older.Name] = older
@@ -172,9 +172,9 @@ func TestAfterARebootAPodGetsTheDataBackThatTheDriverOfBeforeKept(t *testing.T) 
 	w.expectNothingLeft(t, n)
 }
 
-func TestAfterARebootAReadOnlyVolumeNeedsNothingOfTheDriverOfBefore(t *testing.T) {
+func TestAfterARebootAReadOnlyVolumeNeedsNothingOfTheLegacyDriver(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "a", false)
+	b := legacyPublished(t, w, root, "a", false)
 	w.reboot()
 	n := w.node(t, root)
 	later(t, n, 24*time.Hour)
@@ -190,10 +190,10 @@ func TestAfterARebootAReadOnlyVolumeNeedsNothingOfTheDriverOfBefore(t *testing.T
 	}
 }
 
-func TestAfterARebootWhatTheDriverOfBeforeLeftOfAPodThatIsGoneIsRemovedInTime(t *testing.T) {
+func TestAfterARebootWhatTheLegacyDriverLeftOfAPodThatIsGoneIsRemovedInTime(t *testing.T) {
 	eachAccess(t, func(t *testing.T, writable bool) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "a", writable)
+		b := legacyPublished(t, w, root, "a", writable)
 		w.reboot()
 		b.podGoes(t, root, "a")
 		n := w.node(t, root)
@@ -224,7 +224,7 @@ func TestWhatCannotBeToldForCertainIsKeptAndCounted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, root := newWorld(), t.TempDir()
-			b := publishedBefore(t, w, root, "a", true)
+			b := legacyPublished(t, w, root, "a", true)
 			c.change(&b.left)
 			w.left[b.left.Name] = b.left
 			w.reboot()
@@ -240,7 +240,7 @@ func TestWhatCannotBeToldForCertainIsKeptAndCounted(t *testing.T) {
 
 func TestDataThatIsMountedElsewhereOutlivesItsPod(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "a", true)
+	b := legacyPublished(t, w, root, "a", true)
 	elsewhere := w.mounts[b.request.Target]
 	elsewhere.Target = filepath.Join(root, "elsewhere")
 	w.mounts[elsewhere.Target] = elsewhere
@@ -260,7 +260,7 @@ func TestDataThatIsMountedElsewhereOutlivesItsPod(t *testing.T) {
 
 func TestAPersistentVolumeCannotNameAnotherPodsData(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "victim", true)
+	b := legacyPublished(t, w, root, "victim", true)
 	w.reboot()
 	n := w.node(t, root)
 	thief := request(t, root, "thief", true)
@@ -279,9 +279,9 @@ func TestAPersistentVolumeCannotNameAnotherPodsData(t *testing.T) {
 	}
 }
 
-func TestDataThatOnlyTheDriverOfBeforeCanMountIsKeptAndTheErrorSaysSo(t *testing.T) {
+func TestDataThatOnlyTheLegacyDriverCanMountIsKeptAndTheErrorSaysSo(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "a", true)
+	b := legacyPublished(t, w, root, "a", true)
 	b.left.Layers = nil
 	w.left[b.left.Name] = b.left
 	w.reboot()
@@ -300,7 +300,7 @@ func TestAnUnpublishThatEndsInTheMiddleIsEndedByTheNextOrByASweep(t *testing.T) 
 		for _, times := range []int{1, -1} {
 			for _, again := range []bool{true, false} {
 				w, root := newWorld(), t.TempDir()
-				b := publishedBefore(t, w, root, "a", true)
+				b := legacyPublished(t, w, root, "a", true)
 				n := w.node(t, root)
 				w.faults[step] = times
 				_ = n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target)
@@ -323,7 +323,7 @@ func TestAnUnpublishThatEndsInTheMiddleIsEndedByTheNextOrByASweep(t *testing.T) 
 
 func TestARuntimeThatDoesNotAnswerKeepsNoPodFromGoing(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "a", true)
+	b := legacyPublished(t, w, root, "a", true)
 	n := w.node(t, root)
 	w.faults["leftovers"] = 1
 	if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil {
@@ -342,7 +342,7 @@ func (hanging) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 func TestARuntimeThatHangsHoldsUpNoUnpublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "a", true)
+		b := legacyPublished(t, w, root, "a", true)
 		n := w.node(t, root)
 		n.adoption.store = hanging{w}
 		began := time.Now()
@@ -379,14 +379,14 @@ func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {
 	w.calls = nil
 	later(t, n, sweepEvery)
 	if !slices.Contains(w.calls, "leftovers") {
-		t.Error("the driver of before may have left something under its other name since, and nobody looked")
+		t.Error("the legacy driver may have left something under its other name since, and nobody looked")
 	}
 }
 
 func TestDataOfTheLegacyDriverIsNotMountedWhileItIsBeingRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "static", true)
+		b := legacyPublished(t, w, root, "static", true)
 		n := w.node(t, root)
 		resume := w.stall()
 		began := time.Now()
@@ -407,7 +407,7 @@ func TestDataOfTheLegacyDriverIsNotMountedWhileItIsBeingRemoved(t *testing.T) {
 
 func TestThePodOfALeftoverMayComeBackUntilTheLastMoment(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	b := publishedBefore(t, w, root, "static", true)
+	b := legacyPublished(t, w, root, "static", true)
 	request(t, root, "this-plugin", false)
 	n := w.node(t, root)
 	b.podGoes(t, root, "static")

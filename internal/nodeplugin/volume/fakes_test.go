@@ -360,7 +360,7 @@ func (w *world) expectNothingLeft(t *testing.T, n *Node) {
 		t.Errorf("mounts %v and pins %v are left", w.mounts, w.pins)
 	}
 	if len(w.left) != 0 {
-		t.Errorf("of the driver of before are left: %v", w.left)
+		t.Errorf("of the legacy driver are left: %v", w.left)
 	}
 	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
 		t.Errorf("directories are left: %v", left)

@@ -32,8 +32,8 @@ var (
 	// ErrImageChanged says that a writable volume holds data written on top of another version of the image.
 	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
 
-	// ErrNotAdoptable says that a volume's data is kept in a way that only the driver of before can mount.
-	ErrNotAdoptable = errors.New("and only that driver can mount it")
+	// ErrNotAdoptable is returned for a volume whose data is kept in a way that only the legacy driver can mount.
+	ErrNotAdoptable = errors.New("only the legacy driver can mount this data")
 
 	// ErrNotPublished says that no volume is published at a path.
 	ErrNotPublished = errors.New("no volume is published there")
@@ -80,7 +80,7 @@ type Config struct {
 	KubeletRoot string // the kubelet's root directory, at the same path here and on the host
 	Mounter     Mounter
 	Store       imagestore.Store
-	Adopter     imagestore.Adopter // the same store, if the driver of before may have used it; nil if not
+	Adopter     imagestore.Adopter // the same store, if the legacy driver may have used it; nil if not
 	Images      Images
 
 	LimitFallback LimitFallback // empty stands for RefuseLimits

@@ -294,10 +294,10 @@ func TestAMountAtTheTargetCountsOnlyIfItMayBeTheVolume(t *testing.T) {
 	}
 }
 
-func TestARuntimeThatIsDownEndsNoVolumeOfTheDriverOfBefore(t *testing.T) {
+func TestARuntimeThatIsDownEndsNoVolumeOfTheLegacyDriver(t *testing.T) {
 	eachAccess(t, func(t *testing.T, writable bool) {
 		w, root := newWorld(), t.TempDir()
-		b := publishedBefore(t, w, root, "a", writable)
+		b := legacyPublished(t, w, root, "a", writable)
 		n := w.node(t, root)
 		w.faults["leftovers"], w.faults["ensure IfNotPresent"], w.faults["pin"] = 9, 9, 9
 		if err := n.Publish(t.Context(), b.request); err != nil {
@@ -306,7 +306,7 @@ func TestARuntimeThatIsDownEndsNoVolumeOfTheDriverOfBefore(t *testing.T) {
 	})
 }
 
-func TestWithoutADriverOfBeforeNoForeignMountIsAVolume(t *testing.T) {
+func TestWithoutALegacyDriverNoForeignMountIsAVolume(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
 	n.adoption.store = nil

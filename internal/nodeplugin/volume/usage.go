@@ -12,7 +12,7 @@ type Usage struct {
 	ReadOnly, Writable int // volumes mounted by this driver
 	InMemory           int // of the writable ones, those that keep in memory what pods write
 	Pins               int // trees pinned
-	Adopted            int // snapshots and storage containers of the driver of before that pods need, at the latest sweep
+	Adopted            int // snapshots and storage containers of the legacy driver that pods need, at the latest sweep
 
 	OrphanedData, OrphanedLeftovers int // without a pod at the latest sweep, and not removed yet
 	RemovedData, RemovedLeftovers   int // since the process began

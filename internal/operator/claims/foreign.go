@@ -19,7 +19,7 @@ func Foreign(objects []storagev1.CSIDriver, owner string) sets.Set[string] {
 	out := sets.New[string]()
 	for i := range objects {
 		object := &objects[i]
-		before := object.Name == contract.DefaultDriverName || object.Name == contract.EarlierDriverName
+		before := object.Name == contract.DefaultDriverName || object.Name == contract.LegacyEarlierDriverName
 		if !before && object.Labels[contract.DriverLabel] == "" && !isApplied(object, owner) {
 			out.Insert(object.Name)
 		}

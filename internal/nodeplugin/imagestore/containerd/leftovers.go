@@ -42,7 +42,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 			return nil
 		}, leftoverFilters()...)
 		if err != nil {
-			return nil, fmt.Errorf("listing what the driver of before keeps in snapshotter %s: %w", name, err)
+			return nil, fmt.Errorf("listing what the legacy driver keeps in snapshotter %s: %w", name, err)
 		}
 		for _, info := range infos {
 			left, ok, err := s.leftover(ctx, name, info)
@@ -57,7 +57,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	return found, nil
 }
 
-// leftover reads a snapshot of the driver of before. What is in none of the forms that it makes is not one.
+// leftover reads a snapshot of the legacy driver. What is in none of the forms that it makes is not one.
 func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots.Info) (imagestore.Leftover, bool, error) {
 	volumeID, ok := imagestore.LeftoverKey(info.Name)
 	if _, rooted := info.Labels[rootLabel]; !ok || !rooted || info.Kind == snapshots.KindCommitted {
@@ -114,14 +114,14 @@ func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	snapshotter, key, _ := strings.Cut(name, "/")
 	if _, ok := imagestore.LeftoverKey(key); !ok {
-		return fmt.Errorf("snapshot %q is not one of the driver of before", name)
+		return fmt.Errorf("snapshot %q is not one of the legacy driver", name)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	err := s.snapshotter(snapshotter).Remove(context.WithoutCancel(ctx), key)
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("removing snapshot %s of the driver of before: %w", name, err)
+		return fmt.Errorf("removing snapshot %s of the legacy driver: %w", name, err)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 
 // Labels of a view, beside the driver's.
 const (
-	rootLabel  = "containerd.io/gc.root"   // keeps it from containerd's garbage collector; the driver of before does so, too
+	rootLabel  = "containerd.io/gc.root"   // keeps it from containerd's garbage collector; the legacy driver does so, too
 	treeLabel  = contract.Prefix + "tree"  // the tree's ID
 	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for people
 )

@@ -16,7 +16,7 @@ import (
 
 var _ imagestore.Adopter = (*Store)(nil)
 
-// leftoverMetadata is what the driver of before says about a storage container that is mounted read-only. It keeps
+// leftoverMetadata is what the legacy driver says about a storage container that is mounted read-only. It keeps
 // numbered entries; this one, a set of its targets, is the only one it writes. A writable one has no metadata.
 type leftoverMetadata struct {
 	Targets map[string]struct{} `json:"1"`
@@ -24,7 +24,7 @@ type leftoverMetadata struct {
 
 // Leftovers implements imagestore.Adopter.
 func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
-	return within(ctx, s, "listing what the driver of before keeps in CRI-O's store", func() ([]imagestore.Leftover, error) {
+	return within(ctx, s, "listing what the legacy driver keeps in CRI-O's store", func() ([]imagestore.Leftover, error) {
 		containers, err := s.storage.Containers()
 		if err != nil {
 			return nil, err
@@ -43,7 +43,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	})
 }
 
-// leftover reads a storage container of the driver of before. What is in none of the forms that it makes is not one.
+// leftover reads a storage container of the legacy driver. What is in none of the forms that it makes is not one.
 func (s *Store) leftover(c storage.Container) (imagestore.Leftover, bool, error) {
 	volumeID, ok := imagestore.LeftoverKey(c.ID)
 	if !ok {
@@ -76,7 +76,7 @@ func (s *Store) leftover(c storage.Container) (imagestore.Leftover, bool, error)
 // RemoveLeftover implements imagestore.Adopter. The library takes the container's own mount away first.
 func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	if _, ok := imagestore.LeftoverKey(name); !ok {
-		return fmt.Errorf("storage container %q is not one of the driver of before", name)
+		return fmt.Errorf("storage container %q is not one of the legacy driver", name)
 	}
 	return throughout(ctx, s, "removing container "+name+" of the legacy driver from CRI-O's store", func() error {
 		err := s.storage.DeleteContainer(name)

@@ -10,10 +10,10 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// countedImages and countedVolumes count failures as the driver of before does.
+// countedImages and countedVolumes count failures as the legacy driver does.
 type countedImages struct {
 	volume.Images
-	failures *metrics.WarmMetal
+	failures *metrics.Legacy
 }
 
 func (c countedImages) Ensure(ctx context.Context, r pull.Request) error {
@@ -26,7 +26,7 @@ func (c countedImages) Ensure(ctx context.Context, r pull.Request) error {
 
 type countedVolumes struct {
 	server.Volumes
-	failures *metrics.WarmMetal
+	failures *metrics.Legacy
 }
 
 func (c countedVolumes) Publish(ctx context.Context, r volume.Request) error {

@@ -8,7 +8,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-func TestTheMetricsOfTheDriverOfBeforeAreThereOnlyWhenAskedFor(t *testing.T) {
+func TestTheMetricsOfTheLegacyDriverAreThereOnlyWhenAskedFor(t *testing.T) {
 	m := New()
 	m.PullQueued()
 	m.PullStarted()
@@ -18,9 +18,9 @@ func TestTheMetricsOfTheDriverOfBeforeAreThereOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheMetricsOfTheDriverOfBeforeHaveItsNamesLabelsAndMeaning(t *testing.T) {
+func TestTheMetricsOfTheLegacyDriverHaveItsNamesLabelsAndMeaning(t *testing.T) {
 	m := New()
-	w := m.WarmMetal()
+	w := m.AddLegacy()
 	end := func(e pull.Ended) {
 		m.PullQueued()
 		m.PullStarted()
@@ -69,7 +69,7 @@ func TestTheMetricsOfTheDriverOfBeforeHaveItsNamesLabelsAndMeaning(t *testing.T)
 
 func TestThePullsOfSingleImagesAreForgottenAfterAMinuteAndNoSooner(t *testing.T) {
 	m := New()
-	w := m.WarmMetal()
+	w := m.AddLegacy()
 	start := time.Now()
 	at := func(d time.Duration) string {
 		w.last.now = func() time.Time { return start.Add(d) }

@@ -26,9 +26,9 @@ func (a answer) Publish(context.Context, volume.Request) error { return a.err }
 
 func (a answer) Unpublish(context.Context, string, string) error { return a.err }
 
-func TestFailuresAreCountedAsTheDriverOfBeforeDoes(t *testing.T) {
+func TestFailuresAreCountedAsTheLegacyDriverDoes(t *testing.T) {
 	m := metrics.New()
-	failures := m.WarmMetal()
+	failures := m.AddLegacy()
 	for _, err := range []error{nil, errors.New("no mount"), &pull.Error{Kind: pull.Denied}} {
 		a := answer{err: err}
 		_ = countedImages{a, failures}.Ensure(t.Context(), pull.Request{})

@@ -10,22 +10,22 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-// WarmMetal holds the metrics that the container image CSI driver of before has, by its names, for the dashboards and
-// alerts that know them.
-type WarmMetal struct {
+// Legacy holds the metrics of the legacy driver (warm-metal's container image CSI driver) under its names, for dashboards
+// and alerts that use them.
+type Legacy struct {
 	durations prometheus.ObserverVec
 	errors    *prometheus.CounterVec
 	last      *lastPulls
 }
 
-// WarmMetal serves the four metrics of the driver of before as well.
-func (m *Metrics) WarmMetal() *WarmMetal {
+// AddLegacy has the four metrics of the legacy driver served as well.
+func (m *Metrics) AddLegacy() *Legacy {
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "warm_metal_pull_duration_seconds_hist",
 		Help:    "Time taken by image pulls, by whether they failed.",
 		Buckets: []float64{1, 5, 10, 15, 30, 60, 120, 300, 600, 900},
 	}, []string{"error"})
-	w := &WarmMetal{
+	w := &Legacy{
 		durations: durations,
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warm_metal_operation_errors_total",
@@ -39,22 +39,22 @@ func (m *Metrics) WarmMetal() *WarmMetal {
 		},
 	}
 	m.registry.MustRegister(durations, w.errors, w.last)
-	m.warmMetal = w
+	m.legacy = w
 	return w
 }
 
 // WaitFailed counts a publish that ended before its image was there.
-func (w *WarmMetal) WaitFailed() { w.failed("pull-async-wait") }
+func (w *Legacy) WaitFailed() { w.failed("pull-async-wait") }
 
 // MountFailed counts a publish that failed although its image was there.
-func (w *WarmMetal) MountFailed() { w.failed("mount") }
+func (w *Legacy) MountFailed() { w.failed("mount") }
 
 // UnmountFailed counts a failed unpublish.
-func (w *WarmMetal) UnmountFailed() { w.failed("unmount") }
+func (w *Legacy) UnmountFailed() { w.failed("unmount") }
 
-func (w *WarmMetal) failed(operation string) { w.errors.WithLabelValues(operation).Inc() }
+func (w *Legacy) failed(operation string) { w.errors.WithLabelValues(operation).Inc() }
 
-func (w *WarmMetal) pullEnded(end pull.Ended, now time.Time) {
+func (w *Legacy) pullEnded(end pull.Ended, now time.Time) {
 	failed := end.Result != "OK"
 	w.durations.WithLabelValues(strconv.FormatBool(failed)).Observe(end.Took.Seconds())
 	w.last.note(end, failed, now)
@@ -74,7 +74,7 @@ func (w *WarmMetal) pullEnded(end pull.Ended, now time.Time) {
 	w.failed("pull-error")
 }
 
-// lastPulls tells of the latest pull of each image for a minute, as the driver of before does.
+// lastPulls serves the latest pull of each image for a minute, as the legacy driver does.
 type lastPulls struct {
 	durations, sizes *prometheus.Desc
 	now              func() time.Time
