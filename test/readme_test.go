@@ -36,7 +36,7 @@ func TestThePageNamesTestsThatAreThere(t *testing.T) {
 		}
 		for _, n := range named {
 			if !there[n[1]] {
-				t.Errorf("%s is said to be held by %s, which is not there", part[1], n[1])
+				t.Errorf("%s names %s, which does not exist", part[1], n[1])
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func (t threshold) met(value float64) bool {
 	return (t.Most == nil || value <= *t.Most) && (t.Least == nil || value >= *t.Least)
 }
 
-// better tells whether one value is further from missing the threshold than another.
+// better reports whether one value is further from missing the threshold than another.
 func (t threshold) better(one, other float64) bool {
 	if t.Most != nil {
 		return one < other

@@ -78,7 +78,7 @@ func checkSkips(t *testing.T, report ginkgo.Report) {
 	}
 }
 
-// config tells the suite where the plugin is. The paths are the node's: the plugin's, not this test's.
+// config is where the suite finds the plugin. The paths are the node's: the plugin's, not this test's.
 func config(p *nodes.Plugin) sanity.TestConfig {
 	here := func(path string) string { return filepath.Join(p.Target.Root(), path) }
 	pod := filepath.Join(nodes.KubeletRoot, "pods", "sanity-of-"+p.Driver)

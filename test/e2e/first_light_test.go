@@ -66,7 +66,7 @@ func TestFirstLight(t *testing.T) {
 	}
 }
 
-// badInput applies drivers that must be refused, and wants the sentence that tells why.
+// badInput applies drivers that must be refused, and wants the sentence that says why.
 func badInput(t *testing.T, s *suite) {
 	const object = "{apiVersion: storage.imagecsi.dev/v1alpha1, kind: ImageCSIDriver, metadata: {name: %s}, spec: %s}"
 	for _, c := range []struct{ name, spec, says string }{

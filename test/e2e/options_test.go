@@ -7,7 +7,7 @@ import (
 )
 
 // mountOptions wants options that hold in a pod to be taken and others to be named, and the mount in the pod to have the
-// flags that docs/node-plugin.md tells of.
+// flags that docs/node-plugin.md describes.
 func mountOptions(t *testing.T, s *suite) {
 	with := func(name, options string) string {
 		return strings.Replace(claim(name, knownImage+"#"+name, knownImage), "  storageClassName", "  mountOptions: ["+options+"]\n  storageClassName", 1)

@@ -11,7 +11,7 @@ func storageClass(name string) string {
 	return fmt.Sprintf("{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: %s}, provisioner: %s}", name, driver)
 }
 
-// claimOf is a claim of a class that names its image as users of the existing driver do.
+// claimOf is a claim of a class that names its image as users of the legacy driver do.
 func claimOf(class, name, image string) string {
 	return fmt.Sprintf(`
 apiVersion: v1

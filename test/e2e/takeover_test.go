@@ -114,7 +114,7 @@ func (s *suite) registrations(t *testing.T, node string) int {
 	return strings.Count(string(log), "Register new plugin with name: "+driver+" ")
 }
 
-// legacyNodeID tells a legacy driver's registration from the node plugin's, whose ID is the node's name.
+// legacyNodeID distinguishes a legacy driver's registration from the node plugin's, whose ID is the node's name.
 const legacyNodeID = "legacy"
 
 // legacyDriver has a CSI socket and a registration socket where the node plugin has its own, and registers with the kubelet

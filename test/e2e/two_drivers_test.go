@@ -46,7 +46,7 @@ func twoDrivers(t *testing.T, s *suite) {
 	s.waitFor(t, soon, "True", "get", "imagecsidriver", driver, "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`)
 }
 
-// leftOf tells what a driver has left on a node: mounts, or what pods wrote.
+// leftOf returns what a driver has left on a node: mounts, or what pods wrote.
 func (s *suite) leftOf(t *testing.T, driver, node string) error {
 	t.Helper()
 	root := s.nodeRoot(t, node)

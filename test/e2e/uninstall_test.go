@@ -30,7 +30,7 @@ func uninstallTooEarly(t *testing.T, s *suite) {
 			t.Errorf("%s: after the refused uninstall /image/hello.txt holds %q", class, got)
 		}
 	}
-	// The operator has its rights, and repairs what somebody deletes one by one.
+	// The operator has its rights, and repairs what is deleted one by one.
 	const guard = "validatingadmissionpolicy/image-csi-uninstall"
 	uid := s.must(t, "get", guard, "-o", "jsonpath={.metadata.uid}")
 	s.must(t, "delete", guard)

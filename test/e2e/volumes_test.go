@@ -88,7 +88,7 @@ func limitedVolume(t *testing.T, s *suite) {
 	}
 }
 
-// isInMemory tells whether what a pod writes to its volume stays in memory.
+// isInMemory reports whether what a pod writes to its volume stays in memory.
 func (s *suite) isInMemory(t *testing.T, pod string) bool {
 	t.Helper()
 	return strings.Contains(s.run(t, pod, "grep", " /image ", "/proc/self/mountinfo"), "/memory/upper")

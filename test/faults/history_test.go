@@ -71,7 +71,7 @@ func killAtEveryStep(t *testing.T, p *nodes.Plugin, h history) {
 	t.Fatalf("the call was still killed at step %d", maxSteps)
 }
 
-// killAt makes the call and tells whether the plugin was killed at that step.
+// killAt makes the call and reports whether the plugin was killed at that step.
 func killAt(t *testing.T, p *nodes.Plugin, h history, n int) bool {
 	t.Helper()
 	killer := sigkill.At(t, p.PID(t), n)

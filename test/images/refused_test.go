@@ -46,7 +46,7 @@ type bad struct {
 	code  codes.Code
 	words string // what a person has to be told
 
-	crio   codes.Code // CRI-O's, where it tells another fault
+	crio   codes.Code // CRI-O's, where it reports another fault
 	layers int        // where there are very many
 
 	// CRI-O goes by the manifest's layers; containerd reads an index within an index, and its snapshotters that copy lower layers

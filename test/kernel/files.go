@@ -118,7 +118,7 @@ func dependencies(module []byte) ([]string, error) {
 	}
 	section := file.Section(".modinfo")
 	if section == nil {
-		return nil, errors.New("it tells nothing of itself")
+		return nil, errors.New("it says nothing about itself")
 	}
 	info, err := section.Data()
 	if err != nil {

@@ -24,9 +24,9 @@ import (
 type kernel struct {
 	name  string
 	suite string
-	// lowerdirAppend says that overlays take layers one by one, as from 6.8.
+	// lowerdirAppend reports whether overlays take layers one by one, as from 6.8.
 	lowerdirAppend bool
-	// stacksFiles says that overlays stack EROFS images that are files, as from 6.15.
+	// stacksFiles reports whether overlays stack EROFS images that are files, as from 6.15.
 	stacksFiles bool
 }
 
@@ -103,7 +103,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// report prints a line for each cell of a machine and tells whether all held.
+// report prints a line for each cell of a machine and reports whether all held.
 func (m machine) report(console string, took time.Duration, err error) bool {
 	var cells, wrong int
 	ended := false

@@ -70,7 +70,7 @@ func (v podVolume) write(t *testing.T, p *nodes.Plugin, content string) {
 	}
 }
 
-// legacy is a node on which the driver of before ran, with the volumes of some pods.
+// legacy is a node on which the legacy driver ran, with the volumes of some pods.
 type legacy struct {
 	shared, alsoShared, oneLayer, writable podVolume
 	foreign                                []string // what others keep under names that are nearly that driver's
@@ -80,7 +80,7 @@ func (l legacy) volumes() []podVolume {
 	return []podVolume{l.shared, l.alsoShared, l.oneLayer, l.writable}
 }
 
-// leave has a release of the driver of before publish volumes on the node while no plugin runs.
+// leave has a release of the legacy driver publish volumes on the node while no plugin runs.
 func leave(t *testing.T, p *nodes.Plugin, r release) legacy {
 	t.Helper()
 	two, one := pull(t, p, nodes.Numbered(2)), pull(t, p, nodes.Numbered(1))
@@ -92,12 +92,12 @@ func leave(t *testing.T, p *nodes.Plugin, r release) legacy {
 		oneLayer:   podVolume{uid: uid("one-layer"), image: nodes.Numbered(1), readOnly: true},
 		writable:   podVolume{uid: uid("writable"), image: nodes.Numbered(2)},
 	}
-	d := driverOfBefore{r, p.Target}
+	d := legacyDriver{r, p.Target}
 	d.publish(t, two, "", l.shared.target(), l.alsoShared.target())
 	d.publish(t, one, "", l.oneLayer.target())
 	d.publish(t, two, l.writable.id(), l.writable.target())
-	// Somebody else's, whose names begin like that driver's.
-	other := driverOfBefore{release{key: "csi-image.warm-metal.tech.example"}, p.Target}
+	// Another driver's, whose names begin like the legacy driver's.
+	other := legacyDriver{release{key: "csi-image.warm-metal.tech.example"}, p.Target}
 	other.publish(t, two, "csi-"+strings.Repeat("0", 64))
 	l.foreign = slices.DeleteFunc(kept(t, p.Target), func(name string) bool { return !strings.HasPrefix(name, other.key) })
 	if len(l.foreign) != 1 {
@@ -110,10 +110,10 @@ func leave(t *testing.T, p *nodes.Plugin, r release) legacy {
 	return l
 }
 
-// expectOnlyForeign waits until nothing of the driver of before is left but what is not its own.
+// expectOnlyForeign waits until nothing of the legacy driver is left, and only what is not its own is.
 func (l legacy) expectOnlyForeign(t *testing.T, p *nodes.Plugin) {
 	t.Helper()
-	poll.Until(t, "what the driver of before left is gone", 40*time.Second, func() error {
+	poll.Until(t, "what the legacy driver left is gone", 40*time.Second, func() error {
 		if got := kept(t, p.Target); !slices.Equal(got, l.foreign) {
 			return fmt.Errorf("the runtime keeps %q, want %q", got, l.foreign)
 		}
@@ -132,7 +132,7 @@ func onEveryRelease(t *testing.T, test func(*testing.T, *nodes.Plugin, release))
 	}
 }
 
-func TestVolumesOfEveryReleaseOfTheDriverOfBeforeAreAdoptedAndEndWell(t *testing.T) {
+func TestVolumesOfEveryReleaseOfTheLegacyDriverAreAdoptedAndEndWell(t *testing.T) {
 	onEveryRelease(t, func(t *testing.T, p *nodes.Plugin, r release) {
 		l := leave(t, p, r)
 		l.writable.write(t, p, "mine")
@@ -141,7 +141,7 @@ func TestVolumesOfEveryReleaseOfTheDriverOfBeforeAreAdoptedAndEndWell(t *testing
 		for _, v := range l.volumes() {
 			v.publish(t, p)
 			if got := mountsAt(t, p.Target, v.target()); len(got) != 1 || strings.Contains(got[0], "imagecsi:") {
-				t.Errorf("%s carries %q, want the mount of before only", v.target(), got)
+				t.Errorf("%s carries %q, want only the legacy mount", v.target(), got)
 			}
 		}
 		p.Stop(t, syscall.SIGKILL)
@@ -183,7 +183,7 @@ func (l legacy) reboot(t *testing.T, p *nodes.Plugin) {
 	_ = os.Remove(filepath.Join(p.Target.Root(), "run/containers/storage/overlay-layers/mountpoints.json"))
 }
 
-func TestAfterARebootPodsKeepTheDataThatTheDriverOfBeforeHasForThemAndNothingElseStays(t *testing.T) {
+func TestAfterARebootPodsKeepTheDataThatTheLegacyDriverHasForThemAndNothingElseStays(t *testing.T) {
 	onEveryRelease(t, func(t *testing.T, p *nodes.Plugin, r release) {
 		l := leave(t, p, r)
 		l.writable.write(t, p, "mine")
@@ -221,7 +221,7 @@ func TestAfterARebootPodsKeepTheDataThatTheDriverOfBeforeHasForThemAndNothingEls
 	})
 }
 
-func TestWhatTheDriverOfBeforeLeftOfDeletedPodsIsRemovedAfterAReboot(t *testing.T) {
+func TestWhatTheLegacyDriverLeftOfDeletedPodsIsRemovedAfterAReboot(t *testing.T) {
 	onEveryRelease(t, func(t *testing.T, p *nodes.Plugin, r release) {
 		l := leave(t, p, r)
 		l.reboot(t, p)

@@ -48,7 +48,7 @@ func losePins(t *testing.T, p *nodes.Plugin) {
 	}
 	for _, pin := range p.Target.Pins(t, p.Driver) {
 		if id := pinID.FindStringSubmatch(pin); id != nil {
-			driverOfBefore{node: p.Target}.remove(t, id[1])
+			legacyDriver{node: p.Target}.remove(t, id[1])
 		}
 	}
 }

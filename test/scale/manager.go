@@ -51,7 +51,7 @@ type work struct {
 	cpu float64
 	// heap is what the last garbage collection found alive, in bytes; collections are their number.
 	heap, collections float64
-	// busy says that it reconciles at this moment.
+	// busy reports whether it reconciles at this moment.
 	busy bool
 }
 

@@ -118,10 +118,10 @@ func TestALeaseIsGoodWhateverItsHoldersClockSays(t *testing.T) {
 	// Its clock jumps ahead, and it dies.
 	renew(10 * time.Minute)
 	c.waitForLeader("another")
-	poll.Until(t, "a driver that is carried out", soon, func() error {
+	poll.Until(t, "a driver that is reconciled", soon, func() error {
 		driver, err := c.driver()
 		if err == nil && len(driver.Finalizers) == 0 {
-			err = errors.New("nobody has carried it out")
+			err = errors.New("no operator has reconciled it")
 		}
 		return err
 	})

@@ -10,7 +10,7 @@ const (
 	capSysResource = 24
 )
 
-// hasCapability tells whether this process has the capability in effect.
+// hasCapability reports whether this process has the capability in effect.
 func hasCapability(number uint) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

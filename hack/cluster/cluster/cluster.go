@@ -119,7 +119,7 @@ func (c *Cluster) Node(name string) (*Node, error) {
 	return &Node{cluster: c, state: n}, nil
 }
 
-// Running tells whether the hub runs, and with it the registry and the control plane.
+// Running reports whether the hub runs, and with it the registry and the control plane.
 func (c *Cluster) Running() bool { return c.process(hubProcess).Running() }
 
 // process is the recorded process of this name; one that runs nowhere if there is no record that can be read.

@@ -41,7 +41,7 @@ const (
 	EROFS     Snapshotter = "erofs"     // an EROFS image for each layer
 )
 
-// ControlPlane says whether a cluster has one.
+// ControlPlane is whether a cluster has one.
 type ControlPlane string
 
 // The kinds of control plane.
@@ -50,7 +50,7 @@ const (
 	ControlPlaneNone ControlPlane = "None" // nodes run their container runtime only, next to the registry
 )
 
-// Kubelet says whether a node has one.
+// Kubelet is whether a node has one.
 type Kubelet string
 
 // The kinds of node.
@@ -59,9 +59,9 @@ const (
 	KubeletDisabled Kubelet = "Disabled" // the node runs its container runtime only
 )
 
-// Config says what a cluster is made of. Its zero value is a control plane called demo, without nodes.
+// Config is what a cluster is made of. Its zero value is a control plane called demo, without nodes.
 type Config struct {
-	// Name tells clusters apart; several can run side by side. The default is "demo".
+	// Name identifies the cluster; several can run side by side. The default is "demo".
 	Name string
 	// StateDir keeps everything the cluster writes. The default is in the user's cache directory, where Open looks.
 	StateDir string

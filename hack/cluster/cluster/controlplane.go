@@ -151,7 +151,7 @@ func (c *Cluster) apiServerFlags() []string {
 		"--profiling=false",
 	}
 	if c.state.Loopback {
-		// Nobody in the cluster looks for the API server, and its address would be refused as an endpoint.
+		// Nothing in the cluster looks for the API server, and its address would be refused as an endpoint.
 		return append(flags, "--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(c.state.Ports.APIServer),
 			"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
 	}

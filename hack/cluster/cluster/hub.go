@@ -14,7 +14,7 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/cluster/internal/supervise"
 )
 
-// hubConfig tells the hub what to do.
+// hubConfig is what the hub has to do.
 type hubConfig struct {
 	// ControlGroup is the group to run in; empty for the caller's.
 	ControlGroup string `json:"controlGroup,omitempty"`

@@ -18,7 +18,7 @@ type Node struct {
 	state   nodeState
 }
 
-// ErrNodeStopped says that a node does not run.
+// ErrNodeStopped is returned for a node that does not run.
 var ErrNodeStopped = errors.New("the node is stopped")
 
 // Name is the node's name, also in Kubernetes.
@@ -48,7 +48,7 @@ func (n *Node) PID() int {
 	return identity.PID
 }
 
-// Running tells whether the node runs.
+// Running reports whether the node runs.
 func (n *Node) Running() bool { return n.PID() != 0 }
 
 // Root is where this machine sees the node's root directory while the node runs: Root()+"/run/x.sock" can be dialled.

@@ -37,7 +37,7 @@ func runNode() error {
 	if err := groups.Join(boot.ControlGroup); err != nil {
 		return err
 	}
-	// A control group namespace shows the group of whoever makes it as its root, so it is made only now. It counts
+	// A control group namespace shows the group of its creator as its root, so it is made only now. It counts
 	// for this thread alone, until the thread becomes the whole process at the end.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {

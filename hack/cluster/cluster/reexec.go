@@ -35,7 +35,7 @@ var programs = map[string]func() error{
 	},
 }
 
-// initialized says that Init was called; without it this program, started again, would do all it does once more.
+// initialized is set when Init was called; without it this program, started again, would do all it does once more.
 var initialized bool
 
 var errNotInitialized = errors.New("cluster.Init was not called: call it first in main or TestMain")

@@ -24,7 +24,7 @@ type state struct {
 	Patience     time.Duration `json:"patience"` // nanoseconds; the last Up decides
 }
 
-// ports of 127.0.0.1. They stay the same for as long as the state is kept and nobody else takes them.
+// ports of 127.0.0.1. They stay the same for as long as the state is kept and no other process takes them.
 type ports struct {
 	APIServer int `json:"apiServer,omitempty"`
 	Registry  int `json:"registry"`
@@ -60,7 +60,7 @@ const hubProcess = "hub"
 
 func nodeProcess(name string) string { return "node-" + name }
 
-// errNoCluster says that a state directory holds no cluster.
+// errNoCluster is returned for a state directory that holds no cluster.
 var errNoCluster = errors.New("no such cluster")
 
 func loadState(p paths) (state, error) {
@@ -153,7 +153,7 @@ func lock(p paths) (unlock func(), err error) {
 			dir.Close()
 			return nil, fmt.Errorf("lock %s: %w", p.dir, err)
 		}
-		// Whoever held the lock may have removed the directory; then it is another one that counts now.
+		// The last holder of the lock may have removed the directory; then another one counts now.
 		if sameFile(dir, p.dir) {
 			return func() { dir.Close() }, nil
 		}

@@ -156,8 +156,8 @@ func CRIO() Component {
 	}
 }
 
-// Dir is the directory that holds the component's programs, whether or not it is filled yet. The error says that the
-// pinned sources or the cache directory cannot be found.
+// Dir returns the directory that holds the component's programs, whether or not it is filled yet. It is an error if the pinned
+// sources or the cache directory cannot be found.
 func (c Component) Dir() (string, error) {
 	cache, err := cacheDir()
 	if err != nil {

@@ -1,5 +1,5 @@
 // Command storage runs Kubernetes' suite for storage drivers against the driver in the demo's cluster, on each kind of
-// node, and tells what passed, what failed, and what was skipped for which reason.
+// node, and lists what passed, what failed, and what was skipped for which reason.
 package main
 
 import (

@@ -75,7 +75,7 @@ func (s *suite) test(ctx context.Context, class string) (report, error) {
 		"--storage.testdriver="+driver, "--ginkgo.focus=External Storage", "--ginkgo.no-color", "--ginkgo.json-report="+result)
 	command.Dir, command.Stdout, command.Stderr = s.dir, log, log
 	fmt.Printf("running Kubernetes' suite for storage drivers on %s nodes\n", class)
-	// A failed test fails the command, too. The report tells more.
+	// A failed test fails the command, too. The report says more.
 	var exit *exec.ExitError
 	if err := command.Run(); err != nil && !errors.As(err, &exit) {
 		return report{}, err

@@ -45,7 +45,7 @@ func (s *Server) Launch(ctx context.Context, program string, arguments ...string
 	return p, nil
 }
 
-// Running says whether the operator has not ended.
+// Running reports whether the operator still runs.
 func (p *Program) Running() bool {
 	select {
 	case <-p.ended:
@@ -73,7 +73,7 @@ func (p *Program) Kill() error {
 	return err
 }
 
-// Ended waits until the operator has ended by itself, and returns its exit code.
+// Ended waits until the operator has ended without a signal, and returns its exit code.
 func (p *Program) Ended(ctx context.Context) (code int, err error) {
 	select {
 	case <-p.ended:

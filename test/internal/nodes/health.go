@@ -41,7 +41,7 @@ func (p *Plugin) RegisterAs(t testing.TB, name string) {
 	})
 }
 
-// endpoint is the CSI socket that the plugin tells the kubelet for one of its names, as a path in the node.
+// endpoint is the CSI socket that the plugin registers for one of its names, as a path in the node.
 func (p *Plugin) endpoint(t testing.TB, name string) (path string) {
 	t.Helper()
 	p.registration(t, name, func(_ context.Context, _ registerapi.RegistrationClient, info *registerapi.PluginInfo) {
@@ -146,7 +146,7 @@ func (p *Plugin) get(t testing.TB, path string) (code int, body string, err erro
 	return answer.StatusCode, string(content), err
 }
 
-// freeAddress finds a port that nobody listens on in the node's network.
+// freeAddress finds a free port in the node's network.
 func (t *Target) freeAddress() (address string, err error) {
 	err = t.inNetwork(func() error {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -81,7 +81,7 @@ func (p *Plugin) StartStopped(t testing.TB) {
 	})
 }
 
-// inState tells whether a process is in a state of proc_pid_status(5): "T" for stopped, "Z" for ended.
+// inState reports whether a process is in a state of proc_pid_status(5): "T" for stopped, "Z" for ended.
 func inState(pid int, state string) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return err == nil && strings.Contains(string(status), "State:\t"+state)
@@ -228,7 +228,7 @@ func (p *Plugin) Wait(t testing.TB) error {
 	return ended
 }
 
-// wait ends a plugin that does not end by itself.
+// wait ends a plugin that does not end on its own.
 func (p *Plugin) wait(t testing.TB) error {
 	t.Helper()
 	ended := make(chan error, 1)

@@ -137,7 +137,7 @@ func (t *Target) RemovePins(test testing.TB, driver string) {
 	}
 }
 
-// Holds tells whether the runtime Holds an image.
+// Holds reports whether the runtime holds an image.
 func (t *Target) Holds(test testing.TB, reference string) bool {
 	test.Helper()
 	client, conn := t.Images(test)

@@ -97,13 +97,13 @@ func (c call) step() (string, bool) {
 	return name, true
 }
 
-// sends tells whether the call hands something to another process, which acts on it while this one is dead.
+// sends reports whether the call hands something to another process, which acts on it while this one is dead.
 func (c call) sends() bool {
 	writes := []uint64{unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDTO, unix.SYS_SENDMSG}
 	return slices.Contains(writes, c.number) && strings.HasPrefix(c.file(c.args[0]), "socket:")
 }
 
-// creates tells whether an openat makes or empties a file. Lock files are opened as if they had to be made each time.
+// creates reports whether an openat makes or empties a file. Lock files are opened as if they had to be made each time.
 func (c call) creates() bool {
 	if c.args[2]&unix.O_CREAT == 0 {
 		return false
@@ -112,7 +112,7 @@ func (c call) creates() bool {
 	return err != nil || c.args[2]&unix.O_TRUNC != 0
 }
 
-// lasts tells whether what is written goes to a file or a socket, and not to the log or within the process.
+// lasts reports whether what is written goes to a file or a socket, and not to the log or within the process.
 func (c call) lasts() bool {
 	file := c.file(c.args[0])
 	return c.args[0] > 2 && (strings.HasPrefix(file, "/") || strings.HasPrefix(file, "socket:"))

@@ -90,7 +90,7 @@ func onEveryFileSystem(tests []string) (names []string) {
 
 var outcome = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): (\S.*) \(`)
 
-// judge tells what is wrong with the suite's outcome. Nothing may have been skipped but, on kernels without it, what
+// judge returns what is wrong with the suite's outcome. Nothing may have been skipped but, on kernels without it, what
 // needs lowerdir+. The wanted tests must have passed.
 func judge(said string, err error, wanted ...string) error {
 	passed := map[string]bool{}
@@ -124,5 +124,5 @@ func judge(said string, err error, wanted ...string) error {
 	return fmt.Errorf("%s: %w", strings.Join(wrong, ", "), errors.Join(err, errors.New("see the output above")))
 }
 
-// hasLowerdirAppend tells whether this kernel is one that takes overlay layers one by one, as kernels from 6.8 do.
+// hasLowerdirAppend reports whether this kernel is one that takes overlay layers one by one, as kernels from 6.8 do.
 func hasLowerdirAppend() bool { return os.Getenv("IMAGECSI_LOWERDIR_APPEND") == "true" }

@@ -132,7 +132,7 @@ func stopOperator(ctx context.Context, c *cluster.Cluster) error {
 	return os.Remove(operatorRecord(c))
 }
 
-// runs tells whether the process is still the program that was started: a number is used again after a while.
+// runs reports whether the process is still the program that was started: a number is used again after a while.
 func runs(pid, program string) bool {
 	command, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 	return err == nil && strings.HasPrefix(string(command), program+"\x00")

@@ -48,7 +48,7 @@ type Node struct {
 	Registry   string `json:"registry"`
 	PauseImage string `json:"pauseImage"`
 
-	// LimitedRoot says that root has no CAP_SYS_RESOURCE here.
+	// LimitedRoot reports whether root lacks CAP_SYS_RESOURCE here.
 	LimitedRoot bool `json:"limitedRoot"`
 
 	// Kubelet is nil on a node that runs its container runtime only.

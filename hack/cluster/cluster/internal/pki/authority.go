@@ -119,7 +119,7 @@ func EnsureSigningKey(dir, name string) error {
 	return os.WriteFile(keyPath, keyPEM, 0o600)
 }
 
-// create makes an authority. The certificate is written last: it alone says that the authority is complete.
+// create makes an authority. The certificate is written last: its presence means that the authority is complete.
 func create(dir string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

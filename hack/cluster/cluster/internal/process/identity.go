@@ -36,13 +36,13 @@ func Of(pid int) (Identity, error) {
 	return Identity{PID: pid, StartTicks: stat.startTicks, BootID: boot}, nil
 }
 
-// Running tells whether the process still runs. A zombie counts as ended, for its parent may be slow to reap it, but not one
+// Running reports whether the process still runs. A zombie counts as ended, for its parent may be slow to reap it, but not one
 // that other threads have outlived: in the midst of execve(2) the first thread is one, if another thread called it.
 func (i Identity) Running() bool {
 	return i.matches(func(s stat) bool { return s.threads > 1 || s.state != 'Z' && s.state != 'X' })
 }
 
-// matches tells whether the process id still belongs to this process, and accept agrees to what the kernel says of it.
+// matches reports whether the process id still belongs to this process, and accept agrees to what the kernel says of it.
 func (i Identity) matches(accept func(stat) bool) bool {
 	if i.PID <= 0 {
 		return false
@@ -125,7 +125,7 @@ func Load(path string) (Identity, error) {
 	return i, nil
 }
 
-// Age tells for how long the process has been running, zero if it does not.
+// Age returns for how long the process has been running, zero if it does not.
 func (i Identity) Age() time.Duration {
 	if !i.Running() {
 		return 0

@@ -24,7 +24,7 @@ func Owner(repository string) string {
 	return user
 }
 
-// guard lets nobody but their owners into private repositories.
+// guard lets only their owners into private repositories.
 func guard(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v2/" {

@@ -10,7 +10,7 @@ import (
 )
 
 // awaitAnswer returns once the address answers: a unix socket accepts, a URL returns 200. It waits for as long as that
-// takes; whoever waits for the program has the deadline. It pauses for as long as an answer took: several programs ask,
+// takes; the caller that waits for the program has the deadline. It pauses for as long as an answer took: several programs ask,
 // and on a slow machine that alone could keep the one they ask from getting ready.
 func awaitAnswer(address string) {
 	for {

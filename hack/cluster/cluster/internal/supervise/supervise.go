@@ -38,7 +38,7 @@ func Run(programs []Program) {
 	s.reap()
 }
 
-// Endings tells how often a program has ended since its supervisor started it first, from its log.
+// Endings returns how often a program has ended since its supervisor started it first, from its log.
 func Endings(log string) int {
 	return strings.Count("\n"+process.Tail(log, 1000), "\n"+endMark)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-// release is how a release line of the container image CSI driver of before names what it keeps.
+// release is how a release line of the legacy driver names what it keeps.
 type release struct{ name, label, key string }
 
 // releases are all combinations of its two names. On CRI-O nodes only the key's matters.
@@ -31,14 +31,14 @@ var releases = []release{
 	{"v2.1", "container-image.csi.k8s.io", "container-image.csi.k8s.io"},
 }
 
-// driverOfBefore leaves on a node what one release of that driver leaves.
-type driverOfBefore struct {
+// legacyDriver leaves on a node what one release of the legacy driver leaves.
+type legacyDriver struct {
 	release
 	node *nodes.Target
 }
 
 // publish leaves an image mounted read-only at targets, or one writable volume with an ID at its target.
-func (d driverOfBefore) publish(t *testing.T, image pulled, volumeID string, targets ...string) {
+func (d legacyDriver) publish(t *testing.T, image pulled, volumeID string, targets ...string) {
 	t.Helper()
 	for _, target := range targets {
 		if err := os.MkdirAll(filepath.Join(d.node.Root(), target), 0o755); err != nil {
@@ -53,8 +53,8 @@ func (d driverOfBefore) publish(t *testing.T, image pulled, volumeID string, tar
 }
 
 // publishSnapshot makes the snapshot, labels it against garbage collection and, if it is read-only, with its targets,
-// and makes the mounts that containerd tells.
-func (d driverOfBefore) publishSnapshot(t *testing.T, image pulled, volumeID string, targets []string) {
+// and makes the mounts that containerd describes.
+func (d legacyDriver) publishSnapshot(t *testing.T, image pulled, volumeID string, targets []string) {
 	t.Helper()
 	kind, key := "prepare", d.key+"-"+volumeID
 	if volumeID == "" {
@@ -73,7 +73,7 @@ func (d driverOfBefore) publishSnapshot(t *testing.T, image pulled, volumeID str
 	}
 }
 
-// storageMounts is what the driver does on CRI-O nodes, in the node's namespaces.
+// storageMounts is what the legacy driver does on CRI-O nodes, in the node's namespaces.
 type storageMounts struct {
 	Key, ImageID, Metadata string
 	ReadOnly               bool
@@ -81,7 +81,7 @@ type storageMounts struct {
 	Remove                 bool // takes the container away instead
 }
 
-func (d driverOfBefore) publishInStorage(t *testing.T, image pulled, volumeID string, targets []string) {
+func (d legacyDriver) publishInStorage(t *testing.T, image pulled, volumeID string, targets []string) {
 	t.Helper()
 	mounts := storageMounts{Key: d.key + "-" + volumeID, ImageID: image.id, Targets: targets}
 	if volumeID == "" {
@@ -99,7 +99,7 @@ func (d driverOfBefore) publishInStorage(t *testing.T, image pulled, volumeID st
 }
 
 // remove takes away what no test's subject may.
-func (d driverOfBefore) remove(t *testing.T, name string) {
+func (d legacyDriver) remove(t *testing.T, name string) {
 	t.Helper()
 	if d.node.Runtime == contract.RuntimeCRIO {
 		d.runInStorage(t, storageMounts{Key: name, Remove: true})
@@ -108,13 +108,13 @@ func (d driverOfBefore) remove(t *testing.T, name string) {
 	}
 }
 
-func (d driverOfBefore) runInStorage(t *testing.T, mounts storageMounts) {
+func (d legacyDriver) runInStorage(t *testing.T, mounts storageMounts) {
 	t.Helper()
 	argument, err := json.Marshal(mounts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const program = "/opt/driver-of-before"
+	const program = "/opt/legacy-driver"
 	if _, err := os.Stat(filepath.Join(d.node.Root(), program)); err != nil {
 		copyProgram(t, filepath.Join(d.node.Root(), program))
 	}
@@ -122,7 +122,7 @@ func (d driverOfBefore) runInStorage(t *testing.T, mounts storageMounts) {
 }
 
 // storageRole is the argument by which this program knows that it is to do storageMounts.
-const storageRole = "mount-as-the-driver-of-before"
+const storageRole = "mount-as-the-legacy-driver"
 
 func copyProgram(t *testing.T, to string) {
 	t.Helper()
@@ -178,7 +178,7 @@ func mountFromStorage(argument string) error {
 	return nil
 }
 
-// kept lists the names of what drivers of before, and others that mean to be taken for them, keep on the node.
+// kept lists the names of what legacy drivers, and others with similar names, keep on the node.
 func kept(t *testing.T, node *nodes.Target) []string {
 	t.Helper()
 	var text string
@@ -193,7 +193,7 @@ func kept(t *testing.T, node *nodes.Target) []string {
 // pulled is an image that the runtime holds, unpacked.
 type pulled struct{ chain, id string }
 
-// pull has the runtime pull an image and tells what names the driver of before has for it.
+// pull has the runtime pull an image, and returns the names by which the legacy driver knows it.
 func pull(t *testing.T, p *nodes.Plugin, image string) pulled {
 	t.Helper()
 	v := nodes.Volume{ID: "to-pull", Image: image, Inline: true, ReadOnly: true}
