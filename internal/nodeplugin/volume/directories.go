@@ -19,12 +19,12 @@ import (
 
 // directories are the data of the writable volumes, one directory for each:
 //
-//	<root>/<name>/id      which volume it is, for the sweep and for people
+//	<root>/<name>/id      which volume it is, for the sweep and for administrators
 //	<root>/<name>/upper   what the pod wrote
 //	<root>/<name>/work    the kernel's
 //	<root>/<name>/memory  instead of both, where the volume is in memory: empty but for the moment of the mount
 //
-// A directory gets its name when it is complete and loses it before it is taken apart, so whatever has a name is whole.
+// A directory gets its name when it is complete and loses it before it is removed, so whatever has its name is whole.
 type directories struct {
 	root string
 	pods string // <kubeletRoot>/pods
@@ -47,7 +47,7 @@ func (d directory) work() string  { return filepath.Join(string(d), "work") }
 
 func (d directory) memory() string { return filepath.Join(string(d), memoryDir) }
 
-// inMemory tells whether what the pod writes is kept in memory.
+// inMemory reports whether what the pod writes is kept in memory.
 func (d directory) inMemory() bool {
 	_, err := os.Lstat(d.memory())
 	return err == nil
@@ -64,22 +64,22 @@ type identity struct {
 	Memory int64 `json:"memory,omitempty"`
 }
 
-// directoryName derives a name from what tells a volume from every other on a node. The target is part of it: the
+// directoryName derives a name from what identifies a volume on a node. The target is part of it: the
 // kubelet takes volume IDs of PersistentVolumes from their authors, who must not name another pod's data.
 func directoryName(volumeID, target string) string {
 	sum := sha256.Sum256([]byte(volumeID + "\x00" + target))
 	return hex.EncodeToString(sum[:])
 }
 
-// of returns the directory of a volume, whether it exists or not.
-func (d directories) of(volumeID, target string) directory {
+// directory returns a volume's directory, whether it exists or not.
+func (d directories) directory(volumeID, target string) directory {
 	return directory(filepath.Join(d.root, directoryName(volumeID, target)))
 }
 
-// find returns the directory of a volume that the pod had already, and what it says of itself. The error is
-// fs.ErrNotExist if there is none; the directory's name is returned then, too.
+// find returns the directory and identity of a volume that the pod had already. The error is fs.ErrNotExist if there is
+// none; the directory's name is returned then, too.
 func (d directories) find(r Request, tree string) (directory, identity, error) {
-	dir := d.of(r.VolumeID, r.Target)
+	dir := d.directory(r.VolumeID, r.Target)
 	id, err := d.identify(filepath.Base(string(dir)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -93,8 +93,8 @@ func (d directories) find(r Request, tree string) (directory, identity, error) {
 	return dir, id, nil
 }
 
-// fill makes the directory and everything in it.
-func (d directory) fill(id identity, root hostmount.Attributes) error {
+// populate makes the directory and everything in it.
+func (d directory) populate(id identity, root hostmount.Attributes) error {
 	paths := []string{string(d), d.upper(), d.work()}
 	if id.Memory > 0 {
 		paths = []string{string(d), d.memory()}
@@ -105,7 +105,7 @@ func (d directory) fill(id identity, root hostmount.Attributes) error {
 		}
 	}
 	if id.Memory == 0 {
-		if err := own(d.upper(), root); err != nil {
+		if err := chown(d.upper(), root); err != nil {
 			return fmt.Errorf("giving a writable volume its image's owner: %w", err)
 		}
 	}
@@ -115,8 +115,8 @@ func (d directory) fill(id identity, root hostmount.Attributes) error {
 	return nil
 }
 
-// own gives a directory its owner and then its mode, from which a change of owner takes bits away.
-func own(path string, a hostmount.Attributes) error {
+// chown sets a directory's owner and then its mode, because a change of the owner clears bits of the mode.
+func chown(path string, a hostmount.Attributes) error {
 	if err := os.Chown(path, int(a.UID), int(a.GID)); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (d directories) identify(name string) (identity, error) {
 	return id, nil
 }
 
-// trees are what the data of the writable volumes lies on top of. The error is of what cannot be identified.
+// trees lists the trees on which the data of writable volumes lies. The error names directories that cannot be identified.
 func (d directories) trees() ([]string, error) {
 	found, err := d.list()
 	errs := []error{err}
@@ -171,7 +171,7 @@ func (d directories) trees() ([]string, error) {
 	return trees, errors.Join(errs...)
 }
 
-// setAside takes a directory's name away, at once or not at all, and tells whether it was there.
+// setAside renames a directory away, wholly or not at all, and reports whether it was there.
 func (d directories) setAside(name string) (bool, error) {
 	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, name+"."+rand.Text()+removedSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -204,9 +204,9 @@ func (d directories) list() (names, error) {
 	return found, nil
 }
 
-// podIsGone tells for certain that the kubelet has forgotten the pod of a target, given the names in the directory of
-// pods. A target that is not a pod's is no certainty, and no names are none either: this process runs in a pod, so the
-// directory is never empty on the node itself.
+// podIsGone reports whether the kubelet has certainly forgotten the pod of a target, given the names in the directory of
+// pods. It is false for a target that is not a pod's, and where there are no names at all: this process runs in a pod, so
+// the directory is never empty on the node itself.
 func (d directories) podIsGone(target string, pods []string) bool {
 	uid, ok := d.podOf(target)
 	return ok && len(pods) > 0 && !slices.Contains(pods, uid)

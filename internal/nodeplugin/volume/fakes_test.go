@@ -476,6 +476,6 @@ func inodeOf(path string) (uint64, error) {
 }
 
 func (d directories) exists(r Request) bool {
-	_, err := os.Lstat(string(d.of(r.VolumeID, r.Target)))
+	_, err := os.Lstat(string(d.directory(r.VolumeID, r.Target)))
 	return err == nil
 }

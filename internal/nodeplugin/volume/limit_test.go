@@ -100,8 +100,8 @@ func TestALimitThatCannotBeReadIsNotSetAnew(t *testing.T) {
 func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), limited(t, root, 1<<20)
-	draft := n.data.of(r.VolumeID, r.Target) + newSuffix
-	if err := draft.fill(identity{VolumeID: r.VolumeID, Target: r.Target}, hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o755}); err != nil {
+	draft := n.data.directory(r.VolumeID, r.Target) + newSuffix
+	if err := draft.populate(identity{VolumeID: r.VolumeID, Target: r.Target}, hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o755}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.limit(t.Context(), draft, r); err != nil { // and then the process is killed
@@ -127,7 +127,7 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	dir := n.data.of(r.VolumeID, r.Target)
+	dir := n.data.directory(r.VolumeID, r.Target)
 	want := hostmount.Memory{At: dir.memory(), Bytes: 1 << 20, Root: hostmount.Attributes{UID: uint32(os.Getuid()), GID: group, Mode: 0o2771}}
 	if got := w.memory[r.Target]; got != want {
 		t.Errorf("mounted on %+v, want %+v", got, want)

@@ -137,10 +137,10 @@ type Node struct {
 	counter      counter
 	sizes        sizes
 
-	targets keylock.Lock // held by one call for a target
-	making  keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
-	trees   keylock.Lock // shared by publishes of a tree, held by its release until the unpin has ended
-	legacy  keylock.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
+	targets  keylock.Lock // held by one call for a target
+	creating keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
+	trees    keylock.Lock // shared by publishes of a tree, held by its release until the unpin has ended
+	legacy   keylock.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
 
 	unpins      atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
 	uncollected atomic.Bool   // something was unpinned, and the runtime has not freed its disk yet

@@ -16,8 +16,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-// Publish shows an image at a target directory. Publishing a volume that is published is success, whatever has become
-// of its image in the registry since.
+// Publish shows an image at a target directory. To publish a published volume again is success, whatever happened to its
+// image in the registry since.
 func (n *Node) Publish(ctx context.Context, r Request) error {
 	unlock, err := n.targets.Lock(ctx, r.Target)
 	if err != nil {
@@ -25,8 +25,8 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	}
 	defer unlock()
 
-	// A mounted volume keeps its content, so nothing is asked of the registry or the runtime: they may hang, and the
-	// image's name may be gone or stand for something else.
+	// A mounted volume keeps its content, so neither the registry nor the runtime is asked: they may hang, and the image's
+	// name may be gone or stand for something else.
 	if published, err := n.published(ctx, r); published || err != nil {
 		return err
 	}
@@ -87,12 +87,12 @@ func (n *Node) mountAt(ctx context.Context, target string) (*hostmount.Mount, er
 	return nil, err
 }
 
-// bringAndMount has the image on the node, then pinned, then mounted.
+// bringAndMount pulls the image, pins it and mounts it.
 func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	policy := r.Policy
 	if data, ok := n.earlierData(r); ok {
-		// The node restarted under the pod. Its data lies on top of the image it started from, which its pin keeps
-		// whatever the image's name stands for now.
+		// The node restarted under the pod. The data lies on the tree that the volume started from. The pin keeps that
+		// tree, whatever the image's name stands for now.
 		err := n.pinAndMount(ctx, r, func() (imagestore.Tree, error) { return n.keptTree(ctx, data.Tree) })
 		if !errors.Is(err, imagestore.ErrNotFound) {
 			return err
@@ -107,7 +107,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 	if policy != pull.Always {
 		found, digest = n.store.Find(ctx, r.Image)
 	}
-	// Whether the caller may have the image is asked after it was found: what a pull brings meanwhile is not covered.
+	// Access is checked after the image was found, so that the check does not cover what a pull brings in between.
 	wanted := r.pull(policy)
 	wanted.Held, wanted.Digest = found != nil, digest
 	if err := n.images.Ensure(ctx, wanted); err != nil {
@@ -122,7 +122,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 		if err != nil || tree.Digest == digest {
 			return tree, err
 		}
-		// The name leads elsewhere by now, or it was not known where. Nobody is shown what another brought under it.
+		// The name leads elsewhere by now, or its target was not known. Access is checked for what it leads to now.
 		digest = tree.Digest
 		exactly := r.pull(policy)
 		if policy == pull.Always {
@@ -141,7 +141,7 @@ func (r Request) pull(policy pull.Policy) pull.Request {
 	}
 }
 
-// keptTree returns a tree that data lies on. Its pin may be lost while its layers are there still: then it gets one again.
+// keptTree returns a tree that data lies on. If the pin is lost and the layers are still there, the tree is pinned again.
 func (n *Node) keptTree(ctx context.Context, id string) (imagestore.Tree, error) {
 	tree, err := n.store.Pinned(ctx, id)
 	if !errors.Is(err, imagestore.ErrNotFound) {
@@ -154,7 +154,7 @@ func (n *Node) keptTree(ctx context.Context, id string) (imagestore.Tree, error)
 	return n.store.Pinned(ctx, id)
 }
 
-// earlierData tells of a writable volume whose data is on the node already.
+// earlierData returns the identity of a writable volume whose data is on the node already.
 func (n *Node) earlierData(r Request) (identity, bool) {
 	if !r.Writable {
 		return identity{}, false
@@ -163,16 +163,16 @@ func (n *Node) earlierData(r Request) (identity, bool) {
 	return data, err == nil
 }
 
-// pinAndMount shows the tree that pin returns, and has it returned again if a sweep may have unpinned it in between.
+// pinAndMount mounts the tree that pin returns. It calls pin again if a sweep may have unpinned the tree in between.
 func (n *Node) pinAndMount(ctx context.Context, r Request, pin func() (imagestore.Tree, error)) error {
 	for {
 		unpins := n.unpins.Load()
 		tree, err := pin()
 		if refusal := (*imagestore.Refusal)(nil); errors.As(err, &refusal) {
-			return refusal // which is a sentence
+			return refusal // it is a whole sentence
 		}
 		if refusal := (*pull.Error)(nil); errors.As(err, &refusal) {
-			return refusal // which is another
+			return refusal // and so is this
 		}
 		if err != nil {
 			return fmt.Errorf("opening image %s in the runtime's store: %w", r.Image, err)
@@ -212,7 +212,7 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 	}
 	if made != "" && errors.Is(err, hostmount.ErrBadTarget) {
 		// Nothing was mounted, and a target that is not a pod's is never unpublished or swept. Other failures leave the
-		// directory to the next try, for a mount may follow an answer that came too late.
+		// directory to the next try, because the mount may still happen after the call has given up.
 		_, takenBack := n.setAside(filepath.Base(string(made)))
 		err = errors.Join(err, takenBack)
 	}
@@ -222,7 +222,7 @@ func (n *Node) mount(ctx context.Context, r Request, tree imagestore.Tree) error
 // groupMode lets a group write in a directory, and gives it what is made there.
 const groupMode = syscall.S_ISGID | 0o070
 
-// prepare makes an overlay writable, by the directory that the pod has already or by a new one, which it returns.
+// prepare makes an overlay writable with the directory that the pod has already, or with a new one. It returns the new one.
 func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree, overlay *hostmount.Overlay) (made directory, err error) {
 	dir, id, err := n.data.find(r, tree.ID)
 	isNew := errors.Is(err, fs.ErrNotExist)
@@ -246,15 +246,15 @@ func (n *Node) prepare(ctx context.Context, r Request, tree imagestore.Tree, ove
 	if id.Memory == 0 {
 		overlay.Upper, overlay.Work = dir.upper(), dir.work()
 	} else {
-		// What an earlier mount held is gone with it, so the limit may be another one now; there is always one.
+		// What an earlier mount held is gone with it, so the limit may change now. A volume in memory always has one.
 		overlay.Memory = &hostmount.Memory{At: dir.memory(), Bytes: cmp.Or(r.SizeLimit, id.Memory), Root: root}
 	}
 	return made, nil
 }
 
-// rootOf returns what the root directory of a new writable volume gets, which is what gives the mount its owner and mode:
-// those of the image's root directory, which its topmost layer has. CRI-O's may be one that nobody writes; a writable
-// volume's owner does.
+// rootOf returns the attributes for the root directory of a new writable volume, which are also the mount's: those of the
+// image's root directory, as its topmost layer has them. CRI-O's may have a mode without write permission, so the owner's
+// permissions are added.
 func (n *Node) rootOf(ctx context.Context, r Request, tree imagestore.Tree) (hostmount.Attributes, error) {
 	root, err := n.mounter.Attributes(ctx, tree.Layers[0], hostmount.Form(tree.Form))
 	if err != nil {
@@ -267,20 +267,20 @@ func (n *Node) rootOf(ctx context.Context, r Request, tree imagestore.Tree) (hos
 	return root, nil
 }
 
-// create makes a volume's directory, which appears under its name only when it is complete.
+// create makes a volume's directory. It gets its name only when it is complete.
 func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root hostmount.Attributes) (identity, error) {
-	final := n.data.of(r.VolumeID, r.Target)
+	final := n.data.directory(r.VolumeID, r.Target)
 	draft := final + newSuffix
-	unlock, err := n.making.Lock(ctx, filepath.Base(string(draft)))
+	unlock, err := n.creating.Lock(ctx, filepath.Base(string(draft)))
 	if err != nil {
 		return identity{}, fmt.Errorf("waiting for a clean-up of the data of volume %q: %w", r.VolumeID, err)
 	}
 	defer unlock()
 	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}
-	err = n.draw(ctx, draft, id, root, r)
+	err = n.stage(ctx, draft, id, root, r)
 	if errors.Is(err, ErrNoLimit) && n.limitFallback == LimitInMemory {
 		id.Memory = r.SizeLimit
-		err = n.draw(ctx, draft, id, root, r)
+		err = n.stage(ctx, draft, id, root, r)
 	}
 	if err == nil {
 		err = os.Rename(string(draft), string(final))
@@ -295,17 +295,17 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 	return id, nil
 }
 
-// draw makes the draft of a volume's directory, in place of one that was left.
-func (n *Node) draw(ctx context.Context, draft directory, id identity, root hostmount.Attributes, r Request) error {
+// stage makes the draft of a volume's directory, in place of one that was left.
+func (n *Node) stage(ctx context.Context, draft directory, id identity, root hostmount.Attributes, r Request) error {
 	if err := n.discard(ctx, draft); err != nil {
 		return err
 	}
-	if err := draft.fill(id, root); err != nil {
+	if err := draft.populate(id, root); err != nil {
 		return err
 	}
 	switch {
 	case id.Memory > 0:
-		n.log.Info("keeping a volume in memory, for its file system cannot limit it", "volume", r.VolumeID, "target", r.Target, "limit", id.Memory)
+		n.log.Info("keeping a volume in memory because its file system cannot limit it", "volume", r.VolumeID, "target", r.Target, "limit", id.Memory)
 		return nil
 	case r.SizeLimit > 0:
 		return n.limit(ctx, draft, r)

@@ -96,7 +96,7 @@ func TestTheGroupOfAPodGetsTheRootOfANewVolume(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(n.data.of(r.VolumeID, r.Target).upper())
+	info, err := os.Stat(n.data.directory(r.VolumeID, r.Target).upper())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +452,7 @@ func TestWhatIsPinnedIsWhatTheCallerWasShownToHave(t *testing.T) {
 func TestACallMakesADirectoryAlone(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
-	unlock, err := n.making.Lock(t.Context(), directoryName(r.VolumeID, r.Target)+newSuffix) // as a clean-up does
+	unlock, err := n.creating.Lock(t.Context(), directoryName(r.VolumeID, r.Target)+newSuffix) // as a clean-up does
 	if err != nil {
 		t.Fatal(err)
 	}

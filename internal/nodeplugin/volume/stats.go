@@ -39,7 +39,7 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	case stat.Mount.ReadOnly:
 		return n.imageStats(ctx, volumeID, tree)
 	}
-	dir := n.data.of(volumeID, target)
+	dir := n.data.directory(volumeID, target)
 	if dir.inMemory() {
 		return stats, nil // of a file system of the volume's own
 	}

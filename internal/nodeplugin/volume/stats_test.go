@@ -65,7 +65,7 @@ func TestAWritableVolumeUsesWhatThePodWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upper := n.data.of(r.VolumeID, r.Target).upper()
+	upper := n.data.directory(r.VolumeID, r.Target).upper()
 	file := filepath.Join(upper, "dir", "file")
 	if err := errors.Join(
 		os.Mkdir(filepath.Dir(file), 0o755),

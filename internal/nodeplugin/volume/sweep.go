@@ -214,7 +214,7 @@ func (n *Node) sweepDrafts(ctx context.Context, names []string, now time.Time) e
 
 // removeDraft drops a half-made directory unless a call is making it.
 func (n *Node) removeDraft(ctx context.Context, name string) error {
-	unlock, ok := n.making.TryLock(name)
+	unlock, ok := n.creating.TryLock(name)
 	if !ok {
 		return nil
 	}

@@ -213,7 +213,7 @@ func TestAHalfMadeDirectoryGoesInItsTimeWhateverTheClockSays(t *testing.T) {
 			if !sweep(0) || !sweep(DefaultOrphanAfter-time.Second) {
 				t.Error("it is gone too early")
 			}
-			unlock, ok := n.making.TryLock("x.new")
+			unlock, ok := n.creating.TryLock("x.new")
 			if !ok || !sweep(DefaultOrphanAfter) {
 				t.Error("it is gone while a call makes it")
 			}

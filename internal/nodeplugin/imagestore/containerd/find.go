@@ -42,10 +42,10 @@ type found struct {
 // look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
 // at once; of any other it reads what the image says of its layers. Whether that is right is asked when it is pinned.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
-	last, pin, known := s.seen.of(ref)
+	last, pin, known := s.cache.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
 	var asking errgroup.Group
-	if pin.keeper != "" {
+	if pin.snapshotter != "" {
 		asking.Go(func() error {
 			if tree, err := s.stillPinned(ctx, last, pin); err == nil {
 				f.pinned = &tree
@@ -66,14 +66,14 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 }
 
 // stillPinned returns the tree of a view that is there still. Its layers are read once.
-func (s *Store) stillPinned(ctx context.Context, last sight, pin kept) (imagestore.Tree, error) {
-	created, err := s.created(ctx, last.tree, pin.keeper)
+func (s *Store) stillPinned(ctx context.Context, last lookup, pin cachedPin) (imagestore.Tree, error) {
+	created, err := s.created(ctx, last.tree, pin.snapshotter)
 	if err != nil || created.Equal(pin.created) {
 		return pin.tree, err
 	}
-	tree, err := s.viewed(ctx, last.tree, pin.keeper)
+	tree, err := s.viewed(ctx, last.tree, pin.snapshotter)
 	if err == nil {
-		s.seen.read(last.tree, kept{tree, pin.keeper, created})
+		s.cache.read(last.tree, cachedPin{tree, pin.snapshotter, created})
 	}
 	return tree, err
 }
@@ -89,7 +89,7 @@ func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
 }
 
 func (f found) pinTree(ctx context.Context) (imagestore.Tree, error) {
-	if f.pinned != nil && f.store.seen.keeps(f.tree) {
+	if f.pinned != nil && f.store.cache.keeps(f.tree) {
 		return *f.pinned, nil
 	}
 	tree, err := f.store.pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)

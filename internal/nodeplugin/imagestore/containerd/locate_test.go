@@ -70,7 +70,7 @@ func testSnapshotterDown(t *testing.T, d *daemon) {
 		if kept, err := s.Pinned(testContext(t), tree.ID); err != nil || !slices.Equal(kept.Layers, tree.Layers) {
 			t.Errorf("%s: the pinned tree is %+v, %v", name, kept, err)
 		}
-		s.seen.forget("native")
+		s.cache.forget("native")
 		if _, err := s.Pin(testContext(t), away); !errors.Is(err, errDown) || errors.Is(err, imagestore.ErrNotFound) {
 			t.Errorf("%s: an image that may be there only: %v", name, err)
 		}

@@ -40,29 +40,29 @@ func (s *Store) viewName(tree digest.Digest) string {
 }
 
 // viewed reads a tree's view; errdefs.ErrNotFound if the snapshotter has none.
-func (s *Store) viewed(ctx context.Context, tree digest.Digest, keeper string) (imagestore.Tree, error) {
-	mounts, err := s.snapshotter(keeper).Mounts(ctx, s.viewName(tree))
+func (s *Store) viewed(ctx context.Context, tree digest.Digest, snapshotter string) (imagestore.Tree, error) {
+	mounts, err := s.snapshotter(snapshotter).Mounts(ctx, s.viewName(tree))
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, keeper, err)
+		return imagestore.Tree{}, fmt.Errorf("reading the layers of %s from snapshotter %s: %w", tree, snapshotter, err)
 	}
-	return treeOf(keeper, tree, mounts)
+	return treeOf(snapshotter, tree, mounts)
 }
 
 // created tells when a tree's view was made, which costs less than its layers; errdefs.ErrNotFound if the snapshotter has
 // none.
-func (s *Store) created(ctx context.Context, tree digest.Digest, keeper string) (time.Time, error) {
-	info, err := s.snapshotter(keeper).Stat(ctx, s.viewName(tree))
+func (s *Store) created(ctx context.Context, tree digest.Digest, snapshotter string) (time.Time, error) {
+	info, err := s.snapshotter(snapshotter).Stat(ctx, s.viewName(tree))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("looking for the view of %s in snapshotter %s: %w", tree, keeper, err)
+		return time.Time{}, fmt.Errorf("looking for the view of %s in snapshotter %s: %w", tree, snapshotter, err)
 	}
 	return info.Created, nil
 }
 
 // view is a tree's View snapshot.
 type view struct {
-	tree   imagestore.Tree
-	keeper string // the snapshotter that has it
-	made   bool   // by this call, so that nobody else can be using it while the tree's lock is held
+	tree        imagestore.Tree
+	snapshotter string // the snapshotter that has it
+	made        bool   // by this call, so that nobody else can be using it while the tree's lock is held
 }
 
 // pin pins a tree unless it is pinned. containerd writes to its disk to make a view, and meanwhile is asked whether the layers
@@ -82,14 +82,14 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	}
 	if refused != nil {
 		if v.made {
-			err = s.undoView(ctx, f.tree, v.keeper)
+			err = s.undoView(ctx, f.tree, v.snapshotter)
 		}
 		return imagestore.Tree{}, errors.Join(refused, err)
 	}
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	s.seen.pinned(f.ref, sight{image: f.image.Target().Digest, tree: f.tree}, kept{keeper: v.keeper})
+	s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: v.snapshotter})
 	return v.tree, nil
 }
 
@@ -97,56 +97,56 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 // latest pin is tried first, for most likely it has them; if it does not answer with them, for whatever reason, the others
 // are asked as if there had been none.
 func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (view, error) {
-	if keeper := s.seen.latestKeeper(); keeper != "" {
-		v, err := s.view(ctx, image, tree, keeper)
+	if snapshotter := s.cache.latestSnapshotter(); snapshotter != "" {
+		v, err := s.view(ctx, image, tree, snapshotter)
 		if err == nil || ctx.Err() != nil {
 			return v, err
 		}
-		s.seen.forget(keeper)
+		s.cache.forget(snapshotter)
 	}
-	keeper, unpacked, err := s.locate(ctx, tree)
+	snapshotter, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
 		return view{}, err
 	}
 	if unpacked {
-		v, err := s.view(ctx, image, tree, keeper)
+		v, err := s.view(ctx, image, tree, snapshotter)
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return v, err
 		}
 		// The collector took the layers after that look.
 	}
-	if err := unpack(ctx, image, keeper); err != nil {
+	if err := unpack(ctx, image, snapshotter); err != nil {
 		return view{}, err
 	}
-	return s.view(ctx, image, tree, keeper)
+	return s.view(ctx, image, tree, snapshotter)
 }
 
 // view returns the tree's view, and makes it where there is none, which pins its layers from its first moment. To make it
 // is how to ask for it: containerd writes nothing where there is one. One that was made and is of no use is taken away; what
 // a call without an answer has made, the sweep finds, for somebody may use it by now.
-func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, keeper string) (view, error) {
-	mounts, err := s.snapshotter(keeper).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
+func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (view, error) {
+	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		tree, err := s.viewed(ctx, id, keeper)
-		return view{tree: tree, keeper: keeper}, err
+		tree, err := s.viewed(ctx, id, snapshotter)
+		return view{tree: tree, snapshotter: snapshotter}, err
 	}
 	if err != nil {
-		return view{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, keeper, err)
+		return view{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, snapshotter, err)
 	}
-	tree, err := treeOf(keeper, id, mounts)
+	tree, err := treeOf(snapshotter, id, mounts)
 	if err != nil {
-		return view{}, errors.Join(err, s.undoView(ctx, id, keeper))
+		return view{}, errors.Join(err, s.undoView(ctx, id, snapshotter))
 	}
-	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", keeper)
-	return view{tree: tree, keeper: keeper, made: true}, nil
+	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", snapshotter)
+	return view{tree: tree, snapshotter: snapshotter, made: true}, nil
 }
 
 // undoView removes a view that was just made, also when the caller's time is over.
-func (s *Store) undoView(ctx context.Context, tree digest.Digest, keeper string) error {
-	s.seen.unpinned(tree) // where another image's was lost, whoever looked for that one may have found this one
+func (s *Store) undoView(ctx context.Context, tree digest.Digest, snapshotter string) error {
+	s.cache.unpinned(tree) // where another image's was lost, whoever looked for that one may have found this one
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	return s.removeView(ctx, tree, keeper)
+	return s.removeView(ctx, tree, snapshotter)
 }
 
 // labels are those of a tree's view. The image is the one it is made for; empty if that is not known.
@@ -159,7 +159,7 @@ func (s *Store) labels(tree digest.Digest, image string) snapshots.Opt {
 }
 
 // everywhere runs f with the snapshotters that work, and with the tree's lock held.
-func (s *Store) everywhere(ctx context.Context, treeID string, f func(ctx context.Context, tree digest.Digest, keepers []string) error) error {
+func (s *Store) everywhere(ctx context.Context, treeID string, f func(ctx context.Context, tree digest.Digest, snapshotters []string) error) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	tree, err := digest.Parse(treeID)
 	if err != nil {
@@ -170,11 +170,11 @@ func (s *Store) everywhere(ctx context.Context, treeID string, f func(ctx contex
 		return err
 	}
 	defer unlock()
-	keepers, err := s.working(ctx)
+	snapshotters, err := s.working(ctx)
 	if err != nil {
 		return err
 	}
-	return f(ctx, tree, keepers)
+	return f(ctx, tree, snapshotters)
 }
 
 // Repin implements imagestore.Store.
@@ -183,16 +183,16 @@ func (s *Store) Repin(ctx context.Context, treeID string) error {
 }
 
 // viewAgain has every snapshotter that has a tree's layers make a view of them: which one gave them to a mount is not known.
-func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, keepers []string) error {
+func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, snapshotters []string) error {
 	held := false
 	var errs []error
-	for _, keeper := range keepers {
-		_, err := s.snapshotter(keeper).View(ctx, s.viewName(tree), tree.String(), s.labels(tree, ""))
+	for _, snapshotter := range snapshotters {
+		_, err := s.snapshotter(snapshotter).View(ctx, s.viewName(tree), tree.String(), s.labels(tree, ""))
 		switch {
 		case err == nil, errors.Is(err, errdefs.ErrAlreadyExists):
 			held = true
 		case !errors.Is(err, errdefs.ErrNotFound):
-			errs = append(errs, fmt.Errorf("making a view of %s again with snapshotter %s: %w", tree, keeper, err))
+			errs = append(errs, fmt.Errorf("making a view of %s again with snapshotter %s: %w", tree, snapshotter, err))
 		}
 	}
 	if !held && len(errs) == 0 {
@@ -224,13 +224,13 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("looking for pinned tree %q: %w", treeID, err)
 	}
-	keepers, err := s.working(ctx)
+	snapshotters, err := s.working(ctx)
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("reading pinned tree %s from containerd: %w", treeID, err)
 	}
 	var errs []error
-	for _, keeper := range keepers {
-		found, err := s.viewed(ctx, tree, keeper)
+	for _, snapshotter := range snapshotters {
+		found, err := s.viewed(ctx, tree, snapshotter)
 		switch {
 		case err == nil:
 			return found, nil
@@ -247,20 +247,20 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	keepers, err := s.working(ctx)
+	snapshotters, err := s.working(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var trees []string
-	for _, keeper := range keepers {
-		err := s.snapshotter(keeper).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+	for _, snapshotter := range snapshotters {
+		err := s.snapshotter(snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 			if tree := info.Labels[treeLabel]; tree != "" && !slices.Contains(trees, tree) {
 				trees = append(trees, tree)
 			}
 			return nil
 		}, fmt.Sprintf("labels.%q==%q", contract.DriverLabel, s.driver))
 		if err != nil {
-			return nil, fmt.Errorf("listing the pins of %s in snapshotter %s: %w", s.driver, keeper, err)
+			return nil, fmt.Errorf("listing the pins of %s in snapshotter %s: %w", s.driver, snapshotter, err)
 		}
 	}
 	return trees, nil
@@ -273,14 +273,14 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 
 // removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
 // was lost.
-func (s *Store) removeViews(ctx context.Context, tree digest.Digest, keepers []string) error {
+func (s *Store) removeViews(ctx context.Context, tree digest.Digest, snapshotters []string) error {
 	// Before the removal: from here on nothing that was read of the pin is trusted. And without the caller's deadline:
 	// containerd does not end with it, so the view might go after somebody has found it.
-	s.seen.unpinned(tree)
+	s.cache.unpinned(tree)
 	ctx = context.WithoutCancel(ctx)
 	var errs []error
-	for _, keeper := range keepers {
-		errs = append(errs, s.removeView(ctx, tree, keeper))
+	for _, snapshotter := range snapshotters {
+		errs = append(errs, s.removeView(ctx, tree, snapshotter))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -290,10 +290,10 @@ func (s *Store) removeViews(ctx context.Context, tree digest.Digest, keepers []s
 }
 
 // removeView removes a tree's view from one snapshotter. None there is success.
-func (s *Store) removeView(ctx context.Context, tree digest.Digest, keeper string) error {
-	err := s.snapshotter(keeper).Remove(ctx, s.viewName(tree))
+func (s *Store) removeView(ctx context.Context, tree digest.Digest, snapshotter string) error {
+	err := s.snapshotter(snapshotter).Remove(ctx, s.viewName(tree))
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, keeper, err)
+		return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, snapshotter, err)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ type Store struct {
 	provenOnly bool
 	logger     *slog.Logger
 	trees      keylock.Lock
-	seen       memory
+	cache      cache
 }
 
 var _ imagestore.Store = (*Store)(nil)
