@@ -161,8 +161,11 @@ func (p *Policies) ask(ctx context.Context) (string, error) {
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxBytes))
-	if err != nil || response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("asking CRI-O for its configuration: it answers %s (%w)", response.Status, err)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(response.Status)
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking CRI-O for its configuration: %w", err)
 	}
 	var config struct {
 		CRIO struct {
@@ -175,7 +178,7 @@ func (p *Policies) ask(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("reading CRI-O's configuration: %w", err)
 	}
 	if config.CRIO.Image == nil {
-		return "", errors.New("reading CRI-O's configuration: it says nothing of images")
+		return "", errors.New("reading CRI-O's configuration: it has no section crio.image")
 	}
 	return config.CRIO.Image.PolicyDir, nil
 }

@@ -97,8 +97,8 @@ func TestWhatCannotBeToldIsNotAbsent(t *testing.T) {
 	}
 	for _, says := range []string{"", "[crio", "[crio]\n"} {
 		_, p := node(t, says)
-		if id, err := p.Of(t.Context(), "ns"); err == nil {
-			t.Errorf("CRI-O says %q: %q", says, id)
+		if id, err := p.Of(t.Context(), "ns"); err == nil || strings.Contains(err.Error(), "%!") {
+			t.Errorf("CRI-O says %q: %q, %v", says, id, err)
 		}
 	}
 	_, p := node(t, "[crio]\n[crio.image]\n") // a release without policies for namespaces
