@@ -49,26 +49,27 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	code     codes.Code
 	sentence string
 }{
-	NotFound:    {codes.NotFound, "image %s does not exist in its registry; check the name and the tag"},
-	NotPresent:  {codes.NotFound, "image %s is not on this node and pullPolicy is Never; bring it to the node or use IfNotPresent"},
-	Denied:      {codes.PermissionDenied, "the registry refuses to give out image %s"},
-	NotYours:    {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume"},
-	Unproven:    {codes.PermissionDenied, "image %s is on this node, but this volume's credentials have not opened it here before, and pullPolicy Never forbids to ask the registry; use IfNotPresent"},
-	Unreachable: {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
-	Failing:     {codes.Unavailable, "the registry of image %s fails to give it out; the kubelet will try again"},
-	Corrupt:     {codes.DataLoss, "the registry gives out a corrupt image %s; it must be pushed again, or the registry's cache emptied"},
-	NoSpace:     {codes.ResourceExhausted, "this node has no space left for image %s"},
-	RateLimited: {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
-	OtherNodes:  {codes.FailedPrecondition, "image %s exists, but not for this node's operating system and architecture; push it for that platform, or keep the pod off such nodes"},
-	Damaged:     {codes.FailedPrecondition, "image %s cannot be unpacked: what its registry holds is damaged or is no container image; build and push it again"},
-	Unsupported: {codes.FailedPrecondition, "this node's container runtime does not support image %s"},
-	TooLarge:    {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
-	Untrusted:   {codes.PermissionDenied, "image %s is not trusted: this node's policy for images refuses it; use an image that the policy allows, such as a signed one"},
-	RuntimeDown: {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
-	Interrupted: {codes.Unavailable, "the container runtime ended the pull of image %s before it was complete; the kubelet will try again"},
-	Abandoned:   {codes.Aborted, "the pull of image %s was ended; the next try begins it anew"},
-	Defect:      {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
-	Unknown:     {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
+	NotFound:     {codes.NotFound, "image %s does not exist in its registry; check the name and the tag"},
+	NotPresent:   {codes.NotFound, "image %s is not on this node and pullPolicy is Never; bring it to the node or use IfNotPresent"},
+	Denied:       {codes.PermissionDenied, "the registry refuses to give out image %s"},
+	NotYours:     {codes.PermissionDenied, "image %s is on this node, but the registry does not give it to this volume"},
+	Unproven:     {codes.PermissionDenied, "image %s is on this node, but this volume's credentials have not opened it here before, and pullPolicy Never forbids to ask the registry; use IfNotPresent"},
+	Unreachable:  {codes.Unavailable, "the registry of image %s cannot be reached from this node; the kubelet will try again"},
+	Failing:      {codes.Unavailable, "the registry of image %s fails to give it out; the kubelet will try again"},
+	Corrupt:      {codes.DataLoss, "the registry gives out a corrupt image %s; it must be pushed again, or the registry's cache emptied"},
+	NoSpace:      {codes.ResourceExhausted, "this node has no space left for image %s"},
+	RateLimited:  {codes.ResourceExhausted, "the registry of image %s limits the rate of pulls; credentials in nodePublishSecretRef may raise the limit"},
+	OtherNodes:   {codes.FailedPrecondition, "image %s exists, but not for this node's operating system and architecture; push it for that platform, or keep the pod off such nodes"},
+	Damaged:      {codes.FailedPrecondition, "image %s cannot be unpacked: what its registry holds is damaged or is no container image; build and push it again"},
+	Unsupported:  {codes.FailedPrecondition, "this node's container runtime does not support image %s"},
+	TooLarge:     {codes.FailedPrecondition, "image %s is larger than this driver's limit"},
+	Untrusted:    {codes.PermissionDenied, "image %s is not trusted: this node's policy for images refuses it; use an image that the policy allows, such as a signed one"},
+	RuntimeDown:  {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
+	StillPulling: {codes.Aborted, "image %s is being pulled; the kubelet will try again"},
+	Interrupted:  {codes.Unavailable, "the container runtime ended the pull of image %s before it was complete; the kubelet will try again"},
+	Abandoned:    {codes.Aborted, "the pull of image %s was ended; the next try begins it anew"},
+	Defect:       {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
+	Unknown:      {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
 }
 
 // Error is a failed Ensure. Its text is one sentence for the pod's event.
@@ -105,9 +106,6 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Code is the gRPC code by which the CSI server answers.
 func (e *Error) Code() codes.Code {
-	if e.Kind == StillPulling {
-		return codes.Aborted
-	}
 	return kinds[e.Kind].code
 }
 

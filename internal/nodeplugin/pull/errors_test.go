@@ -213,3 +213,18 @@ func TestTheCostOfAnErrorIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryKindHasACodeAndASentenceThatNamesTheImage(t *testing.T) {
+	for _, kind := range []Kind{
+		NotFound, NotPresent, Denied, NotYours, Unproven, Unreachable, Failing, Corrupt, NoSpace, RateLimited, OtherNodes, Damaged,
+		Unsupported, TooLarge, Untrusted, RuntimeDown, StillPulling, Interrupted, Abandoned, Defect, Unknown,
+	} {
+		err := newError(kind, "r.example/app:1", nil)
+		if err.Code() == codes.OK || !strings.Contains(err.Error(), "image r.example/app:1") || strings.Contains(err.Error(), "%!") {
+			t.Errorf("%s: %s, %q", kind, err.Code(), err)
+		}
+	}
+	if n := len(kinds); n != 21 {
+		t.Errorf("the table has %d kinds, and this test 21", n)
+	}
+}
