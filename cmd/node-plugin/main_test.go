@@ -50,7 +50,7 @@ func TestEveryFlagIsHeard(t *testing.T) {
 	if got := strings.Join(o.names(), " "); got != "a.example b.example c.example" {
 		t.Errorf("names %s", got)
 	}
-	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///var/run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
+	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
 		o.pluginDir() != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
 		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != volume.LimitInMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
 		t.Errorf("options %+v", o)

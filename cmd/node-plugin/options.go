@@ -66,9 +66,9 @@ type options struct {
 // endpoints are where the runtimes listen unless told otherwise.
 func endpoints(runtime string) string {
 	if runtime == contract.RuntimeCRIO {
-		return "unix:///var/run/crio/crio.sock"
+		return contract.CRIOEndpoint
 	}
-	return "unix:///run/containerd/containerd.sock"
+	return contract.ContainerdEndpoint
 }
 
 func defaults() *options {
@@ -81,7 +81,7 @@ func defaults() *options {
 		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
 		pullPolicy:       string(pull.IfNotPresent),
 		verifyCached:     string(imageaccess.DefaultPolicy),
-		maxParallelPulls: pull.DefaultMaxParallel,
+		maxParallelPulls: contract.DefaultMaxParallelPulls,
 		limitFallback:    string(volume.RefuseLimits),
 		otherPlatforms:   string(imagestore.RefuseOthers),
 		releaseAfter:     volume.DefaultReleaseAfter,

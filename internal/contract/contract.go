@@ -70,7 +70,6 @@ const ImageAnnotation = "csi.storage.k8s.io/image"
 const (
 	PodNameAttribute      = "csi.storage.k8s.io/pod.name"
 	PodNamespaceAttribute = "csi.storage.k8s.io/pod.namespace"
-	PodUIDAttribute       = "csi.storage.k8s.io/pod.uid"
 	EphemeralAttribute    = "csi.storage.k8s.io/ephemeral"
 )
 
@@ -155,7 +154,6 @@ const (
 
 // Paths inside the operator's image.
 const (
-	ManagerBinary            = "/manager"
 	NodePluginBinary         = "/node-plugin"
 	CredentialProviderBinary = "/credential-provider" //nolint:gosec // a path, no credential
 )
@@ -171,6 +169,20 @@ const (
 	// SocketName is the CSI socket's name in a driver's directory.
 	SocketName = "csi.sock"
 )
+
+// Where the runtimes listen by default.
+const (
+	ContainerdEndpoint = "unix:///run/containerd/containerd.sock"
+	CRIOEndpoint       = "unix:///run/crio/crio.sock"
+)
+
+// DefaultMaxParallelPulls is how many images a node pulls for volumes at a time, unless spec.volumes.maxParallelPulls says
+// otherwise. It is the API's default.
+const DefaultMaxParallelPulls = 4
+
+// MaxReference bounds an image reference, in bytes. It is more than any valid one has: a name of 255 bytes, a tag of 128 and
+// a digest.
+const MaxReference = 1024
 
 // CRIOPolicyDir is where CRI-O has its signature policies for namespaces by default (crio.conf(5), signature_policy_dir).
 const CRIOPolicyDir = "/etc/crio/policies"

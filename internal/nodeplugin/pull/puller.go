@@ -10,13 +10,11 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
 const (
-	// DefaultMaxParallel is the number of pulls at a time where Config names none.
-	DefaultMaxParallel = 5
-
 	// DefaultTimeout ends a pull that hangs. The runtimes themselves give up a pull without progress much sooner.
 	DefaultTimeout = 2 * time.Hour
 
@@ -35,7 +33,7 @@ const (
 
 // Config says how a Puller pulls.
 type Config struct {
-	MaxParallel int           // pulls at a time; 0 stands for DefaultMaxParallel
+	MaxParallel int           // pulls at a time; 0 stands for contract.DefaultMaxParallelPulls
 	Timeout     time.Duration // for one pull; 0 stands for DefaultTimeout
 	Retention   time.Duration // of pulls and results nobody waits for; 0 stands for DefaultRetention
 	FirstWord   time.Duration // until a pod hears that a pull goes on; 0 stands for DefaultFirstWord
@@ -126,7 +124,7 @@ type Puller struct {
 // New returns a Puller on a runtime, which stays the caller's.
 func New(runtime *Runtime, config Config) *Puller {
 	if config.MaxParallel <= 0 {
-		config.MaxParallel = DefaultMaxParallel
+		config.MaxParallel = contract.DefaultMaxParallelPulls
 	}
 	if config.Timeout <= 0 {
 		config.Timeout = DefaultTimeout

@@ -10,9 +10,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// maxReference is more than any valid reference has: a name of 255 bytes, a tag of 128 and a digest.
-const maxReference = 1024
-
 // parseReference normalises an image's name as the runtimes do: short names get Docker Hub's host, a missing tag is
 // "latest", and a tag beside a digest is dropped. One image has one name from here on.
 func parseReference(image string) (reference.Named, error) {
@@ -20,8 +17,8 @@ func parseReference(image string) (reference.Named, error) {
 	case image == "":
 		return nil, invalid("the volume names no image; set the volume attribute %s, such as %s: registry.example/team/app:1.0",
 			contract.ImageAttribute, contract.ImageAttribute)
-	case len(image) > maxReference:
-		return nil, invalid("the image reference %q has %d bytes, and %d are allowed", clip(image, 80), len(image), maxReference)
+	case len(image) > contract.MaxReference:
+		return nil, invalid("the image reference %q has %d bytes, and %d are allowed", clip(image, 80), len(image), contract.MaxReference)
 	}
 	named, err := reference.ParseDockerRef(image)
 	if err != nil {

@@ -159,7 +159,7 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		{"URL as reference", inline("image", "https://r.example/app"), "one looks like registry.example/team/app:1.0"},
 		{"reference with a space", inline("image", "r.example/app 1"), "is not an image reference"},
 		{"a digest alone", inline("image", strings.Repeat("a", 64)), "is not an image reference"},
-		{"long reference", inline("image", strings.Repeat("a", maxReference+1)), "1025 bytes"},
+		{"long reference", inline("image", strings.Repeat("a", contract.MaxReference+1)), "1025 bytes"},
 		{"bad pullPolicy", inline("pullPolicy", "Sometimes"), "not one of Always, IfNotPresent, Never"},
 		{"bad secret", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.Secrets = map[string]string{".dockerconfigjson": "hunter2"} }), "nodePublishSecretRef"},
 	}

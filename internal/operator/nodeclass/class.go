@@ -36,9 +36,7 @@ func (c Class) RuntimeDir() string {
 
 const (
 	defaultKubeletRoot   = "/var/lib/kubelet"
-	containerdEndpoint   = "unix:///run/containerd/containerd.sock"
 	containerdRoot       = "/var/lib/containerd"
-	crioEndpoint         = "unix:///run/crio/crio.sock"
 	containersStorage    = "/var/lib/containers/storage"
 	containersStorageRun = "/run/containers/storage"
 
@@ -53,13 +51,13 @@ func builtin(name string, runtime v1alpha1.Runtime) Class {
 	class := Class{Name: name, Runtime: runtime, KubeletRoot: defaultKubeletRoot, Policy: PolicyCommon}
 	if runtime == contract.RuntimeCRIO {
 		class.MountMode = contract.ModeBidirectional
-		class.RuntimeEndpoint = crioEndpoint
+		class.RuntimeEndpoint = contract.CRIOEndpoint
 		class.StorageRoot = containersStorage
 		class.RunRoot = containersStorageRun
 		return class
 	}
 	class.MountMode = contract.ModeNsenter
-	class.RuntimeEndpoint = containerdEndpoint
+	class.RuntimeEndpoint = contract.ContainerdEndpoint
 	class.StorageRoot = containerdRoot
 	return class
 }

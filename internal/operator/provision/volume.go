@@ -28,9 +28,6 @@ const (
 // lets the claim bind.
 const DefaultSize = "1Gi"
 
-// maxReference is more than any valid reference has: a name of 255 bytes, a tag of 128 and a digest.
-const maxReference = 512
-
 // Volume returns the PersistentVolume with a name for a claim and its class. Its handle is its name, so that two claims
 // of one image are two volumes. The image is the claim's annotation contract.ImageAnnotation, else the class's parameter
 // "image"; the class's other parameters become volume attributes. An error is a sentence for the claim's owner.
@@ -87,8 +84,8 @@ func imageOf(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass)
 		return "", fmt.Errorf("the claim names no image: annotate it with %s, such as registry.example/team/data:1.0, or set "+
 			"the parameter %s of StorageClass %s", contract.ImageAnnotation, contract.ImageAttribute, class.Name)
 	}
-	if len(image) > maxReference {
-		return "", fmt.Errorf("the claim's image reference has %d bytes, and %d are allowed", len(image), maxReference)
+	if len(image) > contract.MaxReference {
+		return "", fmt.Errorf("the claim's image reference has %d bytes, and %d are allowed", len(image), contract.MaxReference)
 	}
 	if _, err := reference.ParseDockerRef(image); err != nil {
 		return "", fmt.Errorf("%q is not an image reference (%w); one looks like registry.example/team/data:1.0", image, err)

@@ -143,7 +143,7 @@ func FuzzVolume(f *testing.F) {
 			return
 		}
 		shown := got.Spec.CSI.VolumeAttributes["image"]
-		if !got.Spec.CSI.ReadOnly || len(shown) > maxReference || shown != annotation && shown != parameter {
+		if !got.Spec.CSI.ReadOnly || len(shown) > contract.MaxReference || shown != annotation && shown != parameter {
 			t.Errorf("%+v", got.Spec.CSI)
 		}
 		if ref := got.Spec.CSI.NodePublishSecretRef; (ref == nil) != (secret == "" && namespace == "") {

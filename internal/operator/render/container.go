@@ -15,11 +15,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
-const (
-	portName = "http"
-	// defaultMaxParallelPulls is the API's default.
-	defaultMaxParallelPulls = 4
-)
+const portName = "http"
 
 func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
 	out := program(driver, settings, ContainerName, contract.NodePluginBinary)
@@ -95,7 +91,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string 
 		option(contract.FlagStorageRoot, class.StorageRoot),
 		option(contract.FlagHTTPAddress, fmt.Sprintf(":%d", contract.HTTPPort)),
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
-		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, defaultMaxParallelPulls)),
+		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, contract.DefaultMaxParallelPulls)),
 		option(contract.FlagLimitFallback, cmp.Or(volumes.SizeLimitFallback, v1alpha1.FallbackRefuse)),
 		option(contract.FlagOtherPlatforms, cmp.Or(volumes.OtherPlatforms, v1alpha1.OtherPlatformsRefuse)),
 		option(contract.FlagVerify, cmp.Or(driver.Spec.Credentials.Verification, v1alpha1.NeverVerifyPreloadedImages)),

@@ -58,7 +58,7 @@ func (v Volume) Request(target string) *csi.NodePublishVolumeRequest {
 		}
 	}
 	attributes := map[string]string{
-		contract.PodNameAttribute: "pod-" + v.ID, contract.PodNamespaceAttribute: "default", contract.PodUIDAttribute: "pod-" + v.ID,
+		contract.PodNameAttribute: "pod-" + v.ID, contract.PodNamespaceAttribute: "default", "csi.storage.k8s.io/pod.uid": "pod-" + v.ID,
 		contract.EphemeralAttribute: fmt.Sprint(v.Inline),
 	}
 	if v.Image != "" {
