@@ -39,7 +39,7 @@ test: ## pass every test, on a real API server, real containerd, real CRI-O and 
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 30m ./...
 
-RACE ?= ./internal/... ./cmd/node-plugin ./controllers/roster
+RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 
 # The library of CRI-O's store would need C headers for what the programs, which are built without cgo, do not have either.
 # hostmount's own tests know that capabilities stay.

@@ -75,7 +75,7 @@ func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []st
 	for _, node := range seen.Nodes {
 		add(node.Current, node.Policy)
 	}
-	for kind := range seen.Quiet {
+	for kind := range seen.Settled {
 		add(kind.Class, kind.Policy)
 	}
 	delete(policies, "")

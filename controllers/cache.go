@@ -11,22 +11,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/controllers/roster"
+	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// CacheOptions keep the cache small: of nodes, their registrations and their pods only what the roster needs, in types of
-// its own, which no client can read; every CSIDriver, because others' may be in a driver's way; of everything else only the
-// objects that carry the label of a driver. Managed fields stay on the objects that the operator applies, because they tell
-// what it owns.
+// CacheOptions keep the cache small. Nodes, their CSINodes and node plugins' pods are trimmed to nodecache's types, which no
+// client can read. CSIDrivers are cached whole, because those of others may conflict with a driver's. Everything else is
+// cached only if it carries the label of a driver. Managed fields stay on the objects that the operator applies, because they
+// tell what it owns.
 func CacheOptions(namespace string) cache.Options {
 	ours := labelled()
 	here := map[string]cache.Config{namespace: {}}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
 		&v1alpha1.ImageCSIDriver{}: {Transform: cache.TransformStripManagedFields()},
-		&corev1.Node{}:             {Transform: roster.KeepNode},
-		&storagev1.CSINode{}:       {Transform: roster.KeepCSINode},
-		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: roster.KeepPod},
+		&corev1.Node{}:             {Transform: nodecache.TrimNode},
+		&storagev1.CSINode{}:       {Transform: nodecache.TrimCSINode},
+		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: nodecache.TrimPod},
 		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
 		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
 		&corev1.ConfigMap{}:        {Namespaces: here, Label: ours},

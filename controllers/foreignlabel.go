@@ -17,7 +17,7 @@ import (
 
 // isForeign says that somebody else gave a node the class that it is labelled with. The DaemonSet controller has followed
 // that label, so no node plugin is there any more that could unmount what pods have, and to wait for them has no end. The
-// roster keeps no record of who wrote what, so it asks the API server. A node without such a record counts as ours.
+// node cache has no managed fields, so isForeign asks the API server. A node without managed fields counts as ours.
 func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, place *status.Node) (bool, error) {
 	node := &corev1.Node{}
 	if err := r.Direct.Get(ctx, client.ObjectKey{Name: place.Name}, node); err != nil {
@@ -62,7 +62,7 @@ func (r *ImageCSIDriverReconciler) relabel(ctx context.Context, seen *observatio
 	var failures []error
 	for i := range seen.Nodes {
 		place := &seen.Nodes[i]
-		if place.UsedBy == "" || place.Settled() || place.Current == "" || place.Wanted == "" {
+		if place.UsedBy == "" || place.Placed() || place.Current == "" || place.Wanted == "" {
 			continue
 		}
 		foreign, err := r.isForeign(ctx, place)

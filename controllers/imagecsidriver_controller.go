@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/controllers/roster"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/controllers/nodecache"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
@@ -58,7 +58,7 @@ type ImageCSIDriverReconciler struct {
 	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
 	BatchPeriod time.Duration
 
-	roster   *roster.Roster
+	nodes    *nodecache.Cache
 	optional *optionalKinds
 	served   *servedFields
 	policies *admissionPolicies
@@ -127,10 +127,10 @@ func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
 // carryOut does what the driver's state asks for.
 func (r *ImageCSIDriverReconciler) carryOut(ctx context.Context, seen *observation) (ctrl.Result, error) {
 	switch {
-	case claims.Gone(seen.Driver) && len(seen.existing) == 0:
+	case conflicts.Gone(seen.Driver) && len(seen.existing) == 0:
 		seen.Removal, seen.Lingering = status.RemovalDone, status.Linger(seen.Observation, r.Clock.Now())
 		return ctrl.Result{}, nil
-	case claims.Leaving(seen.Driver):
+	case conflicts.Leaving(seen.Driver):
 		return r.remove(ctx, seen)
 	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged, seen.Refusal != nil:
 		return ctrl.Result{}, nil

@@ -38,8 +38,8 @@ func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation)
 
 // free says whether a node can get another class now, and notes a pod that it waits for, or that it ignores.
 func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
-	if place.Settled() || place.Current == "" {
-		return !place.Settled(), nil
+	if place.Placed() || place.Current == "" {
+		return !place.Placed(), nil
 	}
 	question := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, place.Name, place.Current)
 	users, left := r.users.recall(question, r.Clock.Now())

@@ -5,50 +5,50 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/sets"
 
-	"github.com/image-csi/image-csi-operator/controllers/roster"
+	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
-	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// readNodes finds the nodes to look at, with their places and node plugins, and the numbers of the quiet ones.
+// readNodes finds the nodes to look at, with their places and node plugins, and the numbers of the settled ones.
 func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	holds := len(seen.all.Holding()) > 0
 	seen.plan = placement.ByDriver(seen.Driver, holds)
-	rule := quiet.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
+	rule := settled.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
 	basis := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, holds, rule.Revisions)
-	nodes, counts := r.roster.Look(seen.Driver.Name, basis, func(of roster.Facts) (quiet.Kind, bool) {
+	nodes, counts := r.nodes.Look(seen.Driver.Name, basis, func(of nodecache.Facts) (settled.Kind, bool) {
 		return rule.Of(of.Node, of.Registered, of.Pods)
 	})
 	for _, node := range nodes {
 		seen.take(node)
 	}
-	seen.Quiet = counts
+	seen.Settled = counts
 	if len(seen.Driver.Status.IgnoredPods) > 0 {
 		r.everyNode(seen) // The status tells for each of their nodes whether it is served again.
 	}
 }
 
-// everyNode adds the quiet nodes to those that are looked at.
+// everyNode adds the settled nodes to those that are looked at.
 func (r *ImageCSIDriverReconciler) everyNode(seen *observation) {
-	if len(seen.Quiet) == 0 {
+	if len(seen.Settled) == 0 {
 		return
 	}
 	known := sets.New[string]()
 	for i := range seen.nodes {
 		known.Insert(seen.nodes[i].Name)
 	}
-	for _, node := range r.roster.All(seen.Driver.Name) {
+	for _, node := range r.nodes.All(seen.Driver.Name) {
 		if node.Node != nil && !known.Has(node.Node.Name) {
 			seen.take(node)
 		}
 	}
-	seen.Quiet = nil
+	seen.Settled = nil
 }
 
 // take adds a node to those that are looked at.
-func (o *observation) take(of roster.Facts) {
+func (o *observation) take(of nodecache.Facts) {
 	for _, pod := range of.Pods {
 		o.Pods = append(o.Pods, *pod)
 	}

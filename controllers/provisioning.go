@@ -21,7 +21,7 @@ import (
 	external "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/provision"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
@@ -89,14 +89,14 @@ func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 
 // served are the names and aliases of the drivers that are carried out, sorted.
 func (p *Provisioning) served(ctx context.Context) ([]string, error) {
-	all, _, err := readClaims(ctx, p.Client)
+	all, _, err := readCluster(ctx, p.Client)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for i := range all.Drivers {
 		driver := &all.Drivers[i]
-		if claims.Leaving(driver) || all.Check(driver) != nil {
+		if conflicts.Leaving(driver) || all.Check(driver) != nil {
 			continue
 		}
 		names = append(names, render.Names(driver)...)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
@@ -24,13 +24,13 @@ import (
 // observation is one look at the cluster, and what happened since.
 type observation struct {
 	status.Observation
-	// all that has claims: the cluster's drivers, and others'.
-	all claims.Cluster
+	// all that a driver may conflict with.
+	all conflicts.Cluster
 	// csiDrivers are the CSIDriver objects of the cluster.
 	csiDrivers []storagev1.CSIDriver
 	// plan gives the nodes their classes.
 	plan placement.Plan
-	// nodes as the roster knows them: shared, not to be changed. Node i of the status is nodes[i].
+	// nodes as the node cache has them: shared, not to be changed. Node i of the status is nodes[i].
 	nodes []corev1.Node
 	// kinds are the optional ones that the cluster has; unclear those of which that is not known yet, and pending when
 	// to look again for them, or 0.
@@ -57,7 +57,7 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	ctx, span := r.phase(ctx, "read")
 	defer end(span, &err)
 	seen = &observation{}
-	if seen.all, seen.csiDrivers, err = readClaims(ctx, r.Client); err != nil {
+	if seen.all, seen.csiDrivers, err = readCluster(ctx, r.Client); err != nil {
 		return nil, err
 	}
 	for i := range seen.all.Drivers {
@@ -67,13 +67,13 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	}
 	if seen.Driver == nil {
 		r.remember(name, nil)
-		r.roster.Forget(name)
+		r.nodes.Forget(name)
 		delete(r.conflicts, name)
 		return nil, nil
 	}
 	seen.Names = render.Names(seen.Driver)
 	seen.Table = nodeclass.NewTable(seen.Driver.Spec.NodeClasses)
-	if !claims.Leaving(seen.Driver) {
+	if !conflicts.Leaving(seen.Driver) {
 		seen.Refusal = seen.all.Check(seen.Driver)
 	}
 	if err := r.readObjects(ctx, seen); err != nil {
@@ -88,17 +88,17 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	return seen, nil
 }
 
-// readClaims returns everything in the cluster that has a claim to a name, and the CSIDriver objects among it.
-func readClaims(ctx context.Context, from client.Reader) (claims.Cluster, []storagev1.CSIDriver, error) {
+// readCluster returns everything that a driver may conflict with, and the CSIDriver objects among it.
+func readCluster(ctx context.Context, from client.Reader) (conflicts.Cluster, []storagev1.CSIDriver, error) {
 	var drivers v1alpha1.ImageCSIDriverList
 	if err := from.List(ctx, &drivers); err != nil {
-		return claims.Cluster{}, nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
+		return conflicts.Cluster{}, nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
 	}
 	var objects storagev1.CSIDriverList
 	if err := from.List(ctx, &objects); err != nil {
-		return claims.Cluster{}, nil, fmt.Errorf("list CSIDrivers: %w", err)
+		return conflicts.Cluster{}, nil, fmt.Errorf("list CSIDrivers: %w", err)
 	}
-	return claims.Cluster{Drivers: drivers.Items, Foreign: claims.Foreign(objects.Items, string(FieldOwner))}, objects.Items, nil
+	return conflicts.Cluster{Drivers: drivers.Items, Foreign: conflicts.Foreign(objects.Items, string(FieldOwner))}, objects.Items, nil
 }
 
 // readObjects finds the driver's objects by their label.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -70,7 +70,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 // keepUp repairs the objects, and the nodes' classes, of a driver that has to stay for now, because pods need them: unless
 // the driver has let go of its names, or another has the better claim to one.
 func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
-	if claims.Gone(seen.Driver) || seen.all.Check(seen.Driver) != nil {
+	if conflicts.Gone(seen.Driver) || seen.all.Check(seen.Driver) != nil {
 		return nil
 	}
 	labelErr := r.relabel(ctx, seen)

@@ -129,7 +129,7 @@ func (r *ImageCSIDriverReconciler) populate(seen *observation, classes []rollout
 
 func populateClass(seen *observation, class *rollout.Class) {
 	name := class.Rendered.Labels[contract.NodeClassLabel]
-	class.Nodes, class.Pods, class.Quiet = nil, nil, int(seen.Quiet.In(name))
+	class.Nodes, class.Pods, class.Settled = nil, nil, int(seen.Settled.In(name))
 	for i := range seen.Nodes {
 		if place := &seen.Nodes[i]; place.Current == name {
 			class.Nodes = append(class.Nodes, rollout.NodeOf(&seen.nodes[i],

@@ -11,10 +11,10 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
-	"github.com/image-csi/image-csi-operator/internal/operator/usage"
+	"github.com/image-csi/image-csi-operator/internal/operator/volumeuse"
 )
 
 // pageSize bounds the memory that a list of everything in the cluster takes at a time.
@@ -24,7 +24,7 @@ const pageSize = 500
 type volumeIndex struct {
 	// ignored are the volumes of drivers that ignore those in use, if the one that is looked at does so itself;
 	// waitedFor are those of all others that have anything on the nodes.
-	waitedFor, ignored usage.Volumes
+	waitedFor, ignored volumeuse.Volumes
 	filled             bool
 }
 
@@ -71,7 +71,7 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	var waitedFor, ignored []string
 	for i := range seen.all.Drivers {
 		switch driver := &seen.all.Drivers[i]; {
-		case claims.Gone(driver):
+		case conflicts.Gone(driver):
 			// No change of a node does anything to its volumes.
 		case ignores(seen.Driver) && ignores(driver):
 			ignored = append(ignored, seen.namesOf(driver)...)
@@ -79,7 +79,7 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 			waitedFor = append(waitedFor, seen.namesOf(driver)...)
 		}
 	}
-	index := volumeIndex{waitedFor: usage.Of(waitedFor), ignored: usage.Of(ignored), filled: true}
+	index := volumeIndex{waitedFor: volumeuse.Of(waitedFor), ignored: volumeuse.Of(ignored), filled: true}
 	if err := r.addPersistent(ctx, index.waitedFor, index.ignored); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string
 	if len(names) == 0 {
 		return nil, nil
 	}
-	volumes, users := usage.Of(names), map[string]string{}
+	volumes, users := volumeuse.Of(names), map[string]string{}
 	if err := r.addPersistent(ctx, volumes); err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string
 }
 
 // addPersistent counts the cluster's PersistentVolumes in.
-func (r *ImageCSIDriverReconciler) addPersistent(ctx context.Context, volumes ...usage.Volumes) error {
+func (r *ImageCSIDriverReconciler) addPersistent(ctx context.Context, volumes ...volumeuse.Volumes) error {
 	for next, more := "", true; more; more = next != "" {
 		var page corev1.PersistentVolumeList
 		if err := r.Direct.List(ctx, &page, client.Limit(pageSize), client.Continue(next)); err != nil {

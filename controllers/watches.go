@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/controllers/roster"
+	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
@@ -35,7 +35,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.RecheckPeriod == 0 {
 		r.RecheckPeriod = recheckVolumes
 	}
-	r.roster, r.users, r.guarding.applied = roster.New(), usersSeen{}, map[string]types.UID{}
+	r.nodes, r.users, r.guarding.applied = nodecache.New(), usersSeen{}, map[string]types.UID{}
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
@@ -100,11 +100,11 @@ func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Obj
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// noted takes what happens on a node into the roster. If it matters, it puts requests into the queue a little later, so
+// noted records in the node cache what happens on a node. If it matters, it puts requests into the queue a little later, so
 // that a burst of changes is looked at once. A heartbeat does not matter.
 func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.EventHandler {
 	later := func(ctx context.Context, before, after client.Object, q queue) {
-		if !r.roster.Note(before, after) {
+		if !r.nodes.Note(before, after) {
 			return
 		}
 		object := after

@@ -8,7 +8,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
@@ -23,7 +23,7 @@ type Plan struct {
 }
 
 // PlanOf returns the plan that a cluster's drivers agree on. Leaving out a driver shows what stays without it.
-func PlanOf(all claims.Cluster, without string) Plan {
+func PlanOf(all conflicts.Cluster, without string) Plan {
 	plan := Plan{}
 	for _, driver := range all.Holding() {
 		plan.Hold = plan.Hold || driver.Name != without
@@ -71,8 +71,8 @@ func IsStartupTaint(taint corev1.Taint) bool { return taint.Key == contract.Star
 // Eligible says that the node can serve the driver.
 func (n Node) Eligible() bool { return n.Selected && n.Unsupported == nil }
 
-// Settled says that the node's label is as it should be.
-func (n Node) Settled() bool { return n.Current == n.Wanted }
+// Placed reports whether the node has the class label that it should have.
+func (n Node) Placed() bool { return n.Current == n.Wanted }
 
 // Of returns the place of a node.
 func (p Plan) Of(node *corev1.Node) Node {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 )
 
 func node(runtime, class string, labels map[string]string) *corev1.Node {
@@ -66,7 +66,7 @@ func TestWantedLabel(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := PlanOf(claims.Cluster{Drivers: test.drivers}, test.without).Of(test.node)
+			got := PlanOf(conflicts.Cluster{Drivers: test.drivers}, test.without).Of(test.node)
 			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Name", "RuntimeVersion", "Unsupported", "Unknown")); diff != "" {
 				t.Error("(-want +got):\n" + diff)
 			}

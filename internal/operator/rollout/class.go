@@ -106,7 +106,7 @@ func awaited(seen Sightings, c *Class, without []*Node, with int) []*Node {
 		return cmp.Or(cmp.Compare(had(a), had(b)), strings.Compare(a.Name, b.Name))
 	})
 	status := c.Live.Status
-	wanted := int(status.DesiredNumberScheduled+status.NumberMisscheduled) - with - c.Quiet
+	wanted := int(status.DesiredNumberScheduled+status.NumberMisscheduled) - with - c.Settled
 	return without[:min(max(0, wanted), len(without))]
 }
 
@@ -170,11 +170,11 @@ func (c *class) observed() bool {
 		live.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
 }
 
-// settled reports whether nothing is to be proved any more: the target is the last good form.
-func (c *class) settled() bool { return c.good.known() && c.target.revision == c.good.revision }
+// proven reports whether nothing is to be proved any more: the target is the last good form.
+func (c *class) proven() bool { return c.good.known() && c.target.revision == c.good.revision }
 
 // protects reports whether something that works is at stake.
-func (c *class) protects() bool { return !c.settled() && c.working() > 0 }
+func (c *class) protects() bool { return !c.proven() && c.working() > 0 }
 
 // failed finds the first node on which the wanted form fails, if there is a form to roll back to.
 func (c *class) failed(generation int64) *failure {

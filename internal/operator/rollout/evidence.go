@@ -14,19 +14,19 @@ import (
 func (d *driver) arrange() {
 	for _, c := range d.classes {
 		switch {
-		case c.settled() && d.failure != nil && c.good.revision != c.wanted.revision:
+		case c.proven() && d.failure != nil && c.good.revision != c.wanted.revision:
 			c.stage = rollback
-		case c.settled():
-			c.stage = settled
+		case c.proven():
+			c.stage = proven
 		case c.good.known():
 			c.stage = canary
 		default:
 			c.stage = installing
 		}
 	}
-	d.proved = d.every(func(c *class) bool { return c.proved(d.Spec.Canary) }) && !d.lacksCanaries()
+	d.canariesProved = d.every(func(c *class) bool { return c.canariesProved(d.Spec.Canary) }) && !d.lacksCanaries()
 	for _, c := range d.classes {
-		if c.stage == canary && d.proved {
+		if c.stage == canary && d.canariesProved {
 			c.stage = spreading
 		}
 	}
@@ -40,12 +40,12 @@ func (d *driver) promote() {
 	}
 	for _, c := range d.classes {
 		exempt := len(c.in.Nodes) == 0 || !c.good.known()
-		if !c.settled() && (!c.decided(d.Spec) || !exempt && !c.hasEvidence(d.Spec.Canary)) {
+		if !c.proven() && (!c.decided(d.Spec) || !exempt && !c.hasEvidence(d.Spec.Canary)) {
 			return
 		}
 	}
 	for _, c := range d.classes {
-		if !c.settled() && c.hasEvidence(d.Spec.Canary) {
+		if !c.proven() && c.hasEvidence(d.Spec.Canary) {
 			c.good = c.wanted
 			c.record.Good = c.wanted.template
 		}
@@ -116,9 +116,9 @@ func (c *class) provedBefore() int {
 	return n
 }
 
-// proved reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
-func (c *class) proved(canary *v1alpha1.Canary) bool {
-	if c.settled() || !c.good.known() && c.working() == 0 {
+// canariesProved reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
+func (c *class) canariesProved(canary *v1alpha1.Canary) bool {
+	if c.proven() || !c.good.known() && c.working() == 0 {
 		return true
 	}
 	if selector := selectorOf(canary); selector != nil {

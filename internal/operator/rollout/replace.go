@@ -23,7 +23,7 @@ func (d *driver) replace() {
 // budget has room for beside them, by the names of their nodes, and one that is broken if there is no other to try.
 func (d *driver) choose(c *class) []*plugin {
 	out := c.having(atOnce)
-	if c.stage == settled {
+	if c.stage == proven {
 		c.note(out)
 	}
 	room := max(0, d.slots(c)-len(out))
@@ -49,7 +49,7 @@ func (d *driver) slots(c *class) int {
 		return min(left, 1-c.busy()) // The first one has to prove that the rollback works.
 	case c.stage == installing && c.working() == 0:
 		return len(c.plugins) // Nothing has ever worked.
-	case c.stage != canary && (c.stage != installing || d.proved):
+	case c.stage != canary && (c.stage != installing || d.canariesProved):
 		return left
 	case selectorOf(d.Spec.Canary) != nil:
 		return left
@@ -60,7 +60,7 @@ func (d *driver) slots(c *class) int {
 // selected leaves out the nodes that cannot be canaries while only these are replaced.
 func (d *driver) selected(c *class, plugins []*plugin) []*plugin {
 	selector := selectorOf(d.Spec.Canary)
-	if d.proved || c.stage != canary && c.stage != installing || selector == nil {
+	if d.canariesProved || c.stage != canary && c.stage != installing || selector == nil {
 		return plugins
 	}
 	return slices.DeleteFunc(plugins, func(p *plugin) bool { return !nodeclass.HasLabels(p.node.Labels, selector) })

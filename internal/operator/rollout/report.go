@@ -13,8 +13,8 @@ import (
 func (d *driver) status() *v1alpha1.RolloutStatus {
 	out := &v1alpha1.RolloutStatus{Phase: d.phase(), Failure: d.failure}
 	for _, c := range d.classes {
-		out.Nodes += int32(len(c.in.Nodes) + c.in.Quiet)
-		out.Updated += int32(c.in.Quiet)
+		out.Nodes += int32(len(c.in.Nodes) + c.in.Settled)
+		out.Updated += int32(c.in.Settled)
 		for i := range c.plugins {
 			p := &c.plugins[i]
 			if p.revision == c.wanted.revision && p.pod != nil {
@@ -41,7 +41,7 @@ func (c *class) inQuestion(p *plugin) bool {
 }
 
 func (d *driver) phase() v1alpha1.RolloutPhase {
-	done := d.every(func(c *class) bool { return c.settled() || c.decided(d.Spec) && len(c.plugins) == 0 })
+	done := d.every(func(c *class) bool { return c.proven() || c.decided(d.Spec) && len(c.plugins) == 0 })
 	switch {
 	case d.failure != nil && d.every((*class).rolledBack):
 		return v1alpha1.PhaseRolledBack
@@ -51,7 +51,7 @@ func (d *driver) phase() v1alpha1.RolloutPhase {
 		return v1alpha1.PhaseRollingBack
 	case done:
 		return v1alpha1.PhaseComplete
-	case !d.proved:
+	case !d.canariesProved:
 		return v1alpha1.PhaseCanary
 	}
 	return v1alpha1.PhaseUpdating
@@ -121,7 +121,7 @@ func (d *driver) waitsFor(s *v1alpha1.RolloutStatus) string {
 	}
 	var unheard, unready []string
 	for _, c := range d.classes {
-		if c.settled() {
+		if c.proven() {
 			continue
 		}
 		for i := range c.plugins {
@@ -155,11 +155,11 @@ func waitsFor(nodes []string) string {
 	return "; waiting for " + strings.Join(nodes, ", ")
 }
 
-// rests reports whether no node plugin of a class that is settled is to be replaced.
+// rests reports whether no node plugin of a class that is proven is to be replaced.
 func (c *class) rests() bool { return c.number(turn, first, atOnce) == 0 }
 
 // rests reports whether nothing is replaced in a class, nor has to prove itself.
-func (d *driver) rests(c *class) bool { return c.stage == settled && c.rests() && d.failure == nil }
+func (d *driver) rests(c *class) bool { return c.stage == proven && c.rests() && d.failure == nil }
 
 // seen returns what to remember until the next decision: while nothing rolls out, only since when nodes lack a pod.
 func (d *driver) seen() Sightings {

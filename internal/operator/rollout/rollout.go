@@ -31,9 +31,9 @@ type Class struct {
 	Live *appsv1.DaemonSet
 	// Nodes that the class label places here.
 	Nodes []Node
-	// Quiet is how many further nodes there are that have a node plugin of the live form. They can be left out of Nodes, and
+	// Settled is how many further nodes there are that have a node plugin of the live form. They can be left out of Nodes, and
 	// their pods of Pods, while all classes Rest.
-	Quiet int
+	Settled int
 	// Pods of the DaemonSet.
 	Pods []*corev1.Pod
 	// Refused is what the DaemonSet's controller said last when it could not create a pod; empty if that is not known. It is
@@ -78,8 +78,8 @@ func Rest(classes []Class) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		c.stage = settled
-		if !c.settled() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.rests() {
+		c.stage = proven
+		if !c.proven() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.rests() {
 			return false, nil
 		}
 	}
@@ -167,8 +167,8 @@ type driver struct {
 	classes []*class
 	// failure of the wanted change; nil if none is known.
 	failure *v1alpha1.RolloutFailure
-	// proved tells whether the canaries of every class have proved the change.
-	proved bool
+	// canariesProved reports whether the canaries of every class have proved the change.
+	canariesProved bool
 }
 
 func (d *driver) paused() bool { return d.Spec.State == v1alpha1.RolloutPaused }

@@ -9,7 +9,7 @@ const (
 	installing stage = iota // no form of the node plugin has worked yet, so there is none to go back to
 	canary                  // the canaries have to prove the change
 	spreading               // they have, and the other nodes get it
-	settled                 // the target is the last good form
+	proven                  // the target is the last good form
 	rollback                // the change has failed, and the last good form comes back
 	stages
 )
@@ -57,7 +57,7 @@ type rules [kinds][states][stages]action
 // has nothing to lose, so it costs nothing and tells only good.
 func table() *rules {
 	return &rules{
-		//             installing, canary,   spreading, settled,  rollback
+		//             installing, canary,   spreading, proven,  rollback
 		changed: {
 			healthy:  {proves, proves, proves, proves, proves},
 			settling: {starting, starting, starting, starting, starting},
@@ -114,7 +114,7 @@ func (c *class) kindOf(p *plugin) kind {
 		return earlier
 	case !c.updated(p):
 		return stray
-	case (c.stage == settled || c.stage == rollback) && !c.made(p):
+	case (c.stage == proven || c.stage == rollback) && !c.made(p):
 		return untouched
 	case !c.counts(p):
 		return joined

@@ -9,7 +9,7 @@ import (
 var (
 	kindNames  = []string{changed: "changed", joined: "joined", broken: "broken", untouched: "untouched", earlier: "earlier", stray: "stray"}
 	stateNames = []string{healthy: "healthy", settling: "settling", pending: "pending", failing: "failing", ending: "ending", away: "away", lost: "lost"}
-	stageNames = []string{installing: "installing", canary: "canary", spreading: "spreading", settled: "settled", rollback: "rollback"}
+	stageNames = []string{installing: "installing", canary: "canary", spreading: "spreading", proven: "proven", rollback: "rollback"}
 
 	actionNames = []string{ignore: "–", proves: "proves", starting: "starting", silent: "silent", blocks: "blocks", fails: "fails", doubts: "doubts",
 		stops: "stops", holds: "holds", turn: "turn", first: "first", atOnce: "atOnce", last: "last"}

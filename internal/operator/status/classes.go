@@ -48,7 +48,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		}
 		add(node.Current, node.RuntimeVersion, 1, ready)
 	}
-	for kind, nodes := range seen.Quiet {
+	for kind, nodes := range seen.Settled {
 		add(kind.Class, kind.RuntimeVersion, nodes, nodes)
 	}
 	var out []v1alpha1.NodeClassStatus
@@ -62,7 +62,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 
 // updated counts the nodes that have a node plugin of a class in its present form.
 func updated(seen Observation, class, revision string) int32 {
-	count := seen.Quiet.In(class)
+	count := seen.Settled.In(class)
 	for i := range seen.Pods {
 		pod := &seen.Pods[i]
 		if pod.Labels[contract.NodeClassLabel] == class && pod.Labels[contract.RevisionLabel] == revision &&

@@ -9,13 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
-	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 )
 
 // Observation is what one look at the cluster showed of a driver.
@@ -25,13 +25,13 @@ type Observation struct {
 	// Names are the CSI driver names it serves, its own first.
 	Names []string
 	// Refusal says why the driver is not carried out; nil if it is.
-	Refusal *claims.Refusal
+	Refusal *conflicts.Refusal
 	// Removal tells how far a removal is; empty while the driver stays.
 	Removal Removal
-	// Nodes of the cluster, but for the quiet ones.
+	// Nodes of the cluster, but for the settled ones.
 	Nodes []Node
-	// Quiet are the numbers of the quiet nodes, whose pods are not among Pods.
-	Quiet quiet.Counts
+	// Settled are the numbers of the settled nodes, whose pods are not among Pods.
+	Settled settled.Counts
 	// Table describes the node classes.
 	Table nodeclass.Table
 	// DaemonSets of the driver.

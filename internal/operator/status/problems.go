@@ -79,7 +79,7 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 	switch {
 	case node.waiting() && seen.Removal != "":
 		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume of the driver. The driver stays on the node until no pod there does.%s", node.UsedBy, unanswered(node))
-	case node.waiting() && node.Settled():
+	case node.waiting() && node.Placed():
 		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume by an alias that spec.aliases does not list any more. The alias is served until no pod uses one.", node.UsedBy)
 	case node.waiting():
 		return problem(v1alpha1.ProblemWaiting, "The node's class should change from %s to %s, but pod %s uses a volume of the driver. It changes when no pod of the node does.",

@@ -80,7 +80,7 @@ func count(seen Observation) v1alpha1.NodeCounts {
 			counts.Ready++
 		}
 	}
-	for kind, nodes := range seen.Quiet {
+	for kind, nodes := range seen.Settled {
 		counts.Total += nodes
 		if kind.Class != "" {
 			counts.Eligible += nodes

@@ -17,7 +17,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/claims"
+	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
@@ -108,7 +108,7 @@ func removal(stage Removal) func(*Observation) {
 }
 
 func refused(seen *Observation) {
-	seen.Refusal = &claims.Refusal{Reason: claims.ReasonNameConflict, Message: "Taken by b."}
+	seen.Refusal = &conflicts.Refusal{Reason: conflicts.ReasonNameConflict, Message: "Taken by b."}
 }
 
 func TestASeccompProfileThatIsNotInEffectIsTold(t *testing.T) {

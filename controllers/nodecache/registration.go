@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"slices"
@@ -9,9 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// registration is the names of the drivers that a node's kubelet has registered, and the UID of that node if it says.
+// registration has the names of the drivers that a node's kubelet has registered, and the UID of that node if the CSINode
+// has it.
 type registration struct {
-	kept
+	metadata
 	owner   types.UID
 	drivers []string
 }
@@ -19,13 +20,13 @@ type registration struct {
 // nodeKind is the kind of nodes in owner references.
 const nodeKind = "Node"
 
-// KeepCSINode makes of a CSINode what the cache is to hold; it leaves alone what is none.
-func KeepCSINode(object any) (any, error) {
+// TrimCSINode is the transform of the informer of CSINodes. It returns other objects unchanged.
+func TrimCSINode(object any) (any, error) {
 	in, is := object.(*storagev1.CSINode)
 	if !is {
 		return object, nil
 	}
-	out := &registration{kept: identity(in.ObjectMeta)}
+	out := &registration{metadata: identity(in.ObjectMeta)}
 	out.UID = ""
 	for _, owner := range in.OwnerReferences {
 		if owner.Kind == nodeKind {
@@ -38,8 +39,8 @@ func KeepCSINode(object any) (any, error) {
 	return out, nil
 }
 
-// on returns the drivers that a node's kubelet has registered. What an earlier node of the same name left stays until the
-// garbage collector comes by, and says nothing about this one.
+// on returns the drivers that a node's kubelet has registered. The CSINode of an earlier node of the same name stays until
+// the garbage collector deletes it, and says nothing about this node.
 func (r *registration) on(n *node) sets.Set[string] {
 	if r == nil || r.owner != "" && r.owner != n.UID {
 		return nil
@@ -47,9 +48,9 @@ func (r *registration) on(n *node) sets.Set[string] {
 	return sets.New(r.drivers...)
 }
 
-func (r *registration) place() string { return r.Name }
-func (r *registration) in(p *place)   { p.registration = r }
-func (r *registration) out(p *place)  { p.registration = nil }
+func (r *registration) nodeName() string { return r.Name }
+func (r *registration) in(p *entry)      { p.registration = r }
+func (r *registration) out(p *entry)     { p.registration = nil }
 
 func (r *registration) same(before fact) bool {
 	other, is := before.(*registration)

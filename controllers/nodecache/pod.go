@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"maps"
@@ -13,29 +13,29 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
-// pod is where a node plugin runs and whether it does: of one that runs well, little more than that.
+// pod is the part of a node plugin's Pod that the operator needs: where it runs, whether it is ready and, if it is not, why.
 type pod struct {
-	kept
+	metadata
 	node string
-	// plugin is that of many pods, and kept once for all of them.
+	// plugin is shared by all pods that have the same.
 	plugin unique.Handle[plugin]
-	// ready is the pod's Ready condition, unscheduled the words of one that has no node yet; nil if it has.
+	// ready is the pod's Ready condition. unscheduled is why it has no node yet; nil if it has one.
 	ready       readiness
 	unscheduled *corev1.PodCondition
 	// containers that do not run, or that have ended before.
 	containers []corev1.ContainerStatus
 }
 
-// plugin is what a pod's labels tell of the node plugin in it; the revision is empty from before there were any.
+// plugin is what a pod's labels tell about its node plugin. Pods made before there were revisions have an empty one.
 type plugin struct{ driver, class, revision string }
 
-// KeepPod makes of a node plugin's Pod what the cache is to hold; it leaves alone what is none.
-func KeepPod(object any) (any, error) {
+// TrimPod is the transform of the informer of node plugins' Pods. It returns other objects unchanged.
+func TrimPod(object any) (any, error) {
 	in, is := object.(*corev1.Pod)
 	if !is {
 		return object, nil
 	}
-	out := &pod{kept: identity(in.ObjectMeta), node: pluginpod.NodeOf(in),
+	out := &pod{metadata: identity(in.ObjectMeta), node: pluginpod.NodeOf(in),
 		plugin: unique.Make(plugin{in.Labels[contract.DriverLabel], in.Labels[contract.NodeClassLabel], in.Labels[contract.RevisionLabel]})}
 	out.CreationTimestamp, out.DeletionTimestamp = in.CreationTimestamp, in.DeletionTimestamp
 	for _, condition := range in.Status.Conditions {
@@ -58,7 +58,7 @@ func KeepPod(object any) (any, error) {
 	return out, nil
 }
 
-// typed returns what is kept as the rules read it. The node stands where the scheduler writes it, also before it does.
+// typed returns the Pod as the rules read it. spec.nodeName is set, also before the scheduler writes it.
 func (p *pod) typed() *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: p.ObjectMeta}
 	out.Labels = p.GetLabels()
@@ -82,9 +82,9 @@ func (p *pod) GetLabels() map[string]string {
 	return out
 }
 
-func (p *pod) place() string    { return p.node }
-func (p *pod) in(at *place)     { at.pods = append(at.pods, p) }
-func (p *pod) out(at *place)    { at.pods = slices.DeleteFunc(at.pods, p.twin) }
+func (p *pod) nodeName() string { return p.node }
+func (p *pod) in(at *entry)     { at.pods = append(at.pods, p) }
+func (p *pod) out(at *entry)    { at.pods = slices.DeleteFunc(at.pods, p.twin) }
 func (p *pod) twin(o *pod) bool { return p.Namespace == o.Namespace && p.Name == o.Name }
 
 func (p *pod) same(before fact) bool {

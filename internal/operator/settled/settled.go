@@ -1,4 +1,4 @@
-package quiet
+package settled
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +10,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
-// Kind is what quiet nodes count as.
+// Kind is what settled nodes count as.
 type Kind struct {
 	// Class in the node's label; there the kubelet has registered all names of the driver, and the node plugin has the form
 	// of the class's DaemonSet. Empty for a node that the driver leaves out, which counts as a node and no more.
@@ -21,7 +21,7 @@ type Kind struct {
 	Policy nodeclass.SELinuxPolicy
 }
 
-// Counts are the numbers of quiet nodes.
+// Counts are the numbers of settled nodes.
 type Counts map[Kind]int32
 
 // In returns how many of them a class has.
@@ -35,7 +35,7 @@ func (c Counts) In(class string) int32 {
 	return sum
 }
 
-// Rule tells quiet nodes from the others. It holds while nothing is rolled out or removed: then every node counts.
+// Rule identifies settled nodes. It applies while nothing is rolled out or removed; during that, every node is looked at.
 type Rule struct {
 	// Plan gives the nodes their class.
 	Plan placement.Plan
@@ -45,12 +45,12 @@ type Rule struct {
 	Revisions map[string]string
 }
 
-// Of says whether a node is quiet, by the drivers that its kubelet has registered and the driver's pods there, and what it
-// counts as.
+// Of reports whether a node is settled, and what it counts as, by the drivers that its kubelet has registered and the
+// driver's pods there.
 func (r Rule) Of(node *corev1.Node, registered sets.Set[string], pods []*corev1.Pod) (Kind, bool) {
 	place := r.Plan.Of(node)
 	switch {
-	case !place.Settled() || place.Tainted || place.Unsupported != nil || place.Unknown != nil:
+	case !place.Placed() || place.Tainted || place.Unsupported != nil || place.Unknown != nil:
 		return Kind{}, false
 	case place.Selected:
 		serves := len(pods) == 1 && registered.HasAll(r.Names...) && r.works(pods[0], place.Current)
@@ -59,7 +59,7 @@ func (r Rule) Of(node *corev1.Node, registered sets.Set[string], pods []*corev1.
 	return Kind{}, place.Current == "" && len(pods) == 0
 }
 
-// works says that the node plugin's pod has its DaemonSet's form, and that nothing speaks against it.
+// works reports whether the node plugin's pod has its DaemonSet's form and no problem.
 func (r Rule) works(pod *corev1.Pod, class string) bool {
 	revision := r.Revisions[class]
 	problem, _ := pluginpod.Problem(pod)

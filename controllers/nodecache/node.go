@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"maps"
@@ -13,25 +13,26 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
-// node is a node's name, age, labels, the taints that are ours or mark it as virtual, software, and whether its kubelet reports.
+// node is the part of a Node that the operator needs: its name, age and labels, the taints that are ours or mark it as
+// virtual, its software, and whether its kubelet reports.
 type node struct {
-	kept
+	metadata
 	taints []corev1.Taint
-	// software is that of many nodes, and kept once for all of them.
+	// software is shared by all nodes that have the same.
 	software unique.Handle[software]
 	ready    readiness
 }
 
 type software struct{ system, image, kubelet, runtime string }
 
-// KeepNode makes of a Node what the cache is to hold; it leaves alone what is none.
-func KeepNode(object any) (any, error) {
+// TrimNode is the transform of the informer of Nodes. It returns other objects unchanged.
+func TrimNode(object any) (any, error) {
 	in, is := object.(*corev1.Node)
 	if !is {
 		return object, nil
 	}
 	info := in.Status.NodeInfo
-	out := &node{kept: identity(in.ObjectMeta), software: unique.Make(software{
+	out := &node{metadata: identity(in.ObjectMeta), software: unique.Make(software{
 		system: info.OperatingSystem, image: info.OSImage, kubelet: info.KubeletVersion, runtime: info.ContainerRuntimeVersion,
 	})}
 	out.Labels, out.CreationTimestamp = internedLabels(in.Labels, in.Name), in.CreationTimestamp
@@ -48,7 +49,7 @@ func KeepNode(object any) (any, error) {
 	return out, nil
 }
 
-// typed returns what is kept as the rules read it.
+// typed returns the Node as the rules read it.
 func (n *node) typed() *corev1.Node {
 	out := &corev1.Node{ObjectMeta: n.ObjectMeta}
 	out.Spec.Taints = n.taints
@@ -63,11 +64,11 @@ func (n *node) typed() *corev1.Node {
 	return out
 }
 
-func (n *node) place() string { return n.Name }
-func (n *node) in(p *place)   { p.node = n }
-func (n *node) out(p *place)  { p.node = nil }
+func (n *node) nodeName() string { return n.Name }
+func (n *node) in(p *entry)      { p.node = n }
+func (n *node) out(p *entry)     { p.node = nil }
 
-// same says that nothing changed that matters: a heartbeat.
+// same reports whether nothing changed that matters, as with a heartbeat.
 func (n *node) same(before fact) bool {
 	other, is := before.(*node)
 	return is && n.UID == other.UID && n.software == other.software && n.ready.same(other.ready) &&

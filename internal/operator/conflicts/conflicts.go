@@ -1,4 +1,4 @@
-package claims
+package conflicts
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ const (
 	ReasonPlacementConflict = "PlacementConflict"
 )
 
-// Refusal says why a driver is not carried out, in words for the cluster's administrator.
+// Refusal says why a driver is not reconciled, in words for the cluster's administrator.
 type Refusal struct {
 	// Reason is ReasonNameConflict or ReasonPlacementConflict.
 	Reason string
@@ -25,17 +25,17 @@ type Refusal struct {
 	Message string
 }
 
-// Cluster is everything that has a claim to something.
+// Cluster is everything that may conflict.
 type Cluster struct {
 	// Drivers are all of the cluster's.
 	Drivers []v1alpha1.ImageCSIDriver
-	// Foreign are the names of CSI drivers that are somebody else's.
+	// Foreign are the names of CSIDriver objects that this operator did not make.
 	Foreign sets.Set[string]
 }
 
-// Check says whether another driver has the better claim to something that a driver asks for; nil if none has.
-// The name of somebody else's CSI driver is nobody's. An object's own name is a better claim than an alias; between
-// equals, the older object wins. A refused driver keeps what it has running.
+// Check returns why a driver is refused; nil if it is not. No driver may have the name of a foreign CSIDriver object.
+// An object's own name takes precedence over another's alias; between equals, the older object wins. A refused driver keeps
+// what it has running.
 func (c Cluster) Check(driver *v1alpha1.ImageCSIDriver) *Refusal {
 	if refusal := c.checkForeign(driver); refusal != nil {
 		return refusal
@@ -54,7 +54,7 @@ func (c Cluster) Check(driver *v1alpha1.ImageCSIDriver) *Refusal {
 	return nil
 }
 
-// rivals are the other drivers that hold claims: all but those that are removed completely. The order is fixed.
+// rivals returns the other drivers that may conflict, oldest first: all but those that are removed completely.
 func (c Cluster) rivals(driver *v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriver {
 	var out []v1alpha1.ImageCSIDriver
 	for i := range c.Drivers {
@@ -71,12 +71,12 @@ func (c Cluster) rivals(driver *v1alpha1.ImageCSIDriver) []v1alpha1.ImageCSIDriv
 	return out
 }
 
-// Gone says that nothing of a driver is left in the cluster, nor will be.
+// Gone reports whether a driver is removed completely.
 func Gone(driver *v1alpha1.ImageCSIDriver) bool {
 	return Leaving(driver) && !slices.Contains(driver.Finalizers, contract.Finalizer)
 }
 
-// Leaving says that a driver is to be taken away.
+// Leaving reports whether a driver is to be removed.
 func Leaving(driver *v1alpha1.ImageCSIDriver) bool {
 	return !driver.DeletionTimestamp.IsZero() || driver.Spec.ManagementState == v1alpha1.Removed
 }
@@ -100,7 +100,7 @@ func checkNames(driver, other *v1alpha1.ImageCSIDriver) *Refusal {
 	return nil
 }
 
-// IsTaken says that somebody else has the better claim to one of a driver's names.
+// IsTaken reports whether another driver, or a foreign CSIDriver object, has one of a driver's names and takes precedence.
 func (c Cluster) IsTaken(driver *v1alpha1.ImageCSIDriver, name string) bool {
 	only := driver.DeepCopy()
 	only.Spec.Aliases = []v1alpha1.DriverName{v1alpha1.DriverName(name)}
@@ -134,7 +134,7 @@ func samePlacement(a, b *v1alpha1.ImageCSIDriver) bool {
 		equality.Semantic.DeepEqual(a.Spec.NodePlugin.NodeSelectorTerms, b.Spec.NodePlugin.NodeSelectorTerms)
 }
 
-// places says that a driver is managed and not refused. It looks at older drivers only, so it ends.
+// places reports whether a driver is managed and not refused. It looks at older drivers only, so the recursion ends.
 func (c Cluster) places(driver *v1alpha1.ImageCSIDriver) bool {
 	return driver.Spec.ManagementState != v1alpha1.Unmanaged && !Leaving(driver) && c.Check(driver) == nil
 }

@@ -1,4 +1,4 @@
-package quiet_test
+package settled_test
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
-	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -47,8 +47,8 @@ func rendered(class, image string) *appsv1.DaemonSet {
 	return out
 }
 
-// settled returns a class's DaemonSet after its first form has worked on a node.
-func settled(t *testing.T, class string) *appsv1.DaemonSet {
+// provenDaemonSet returns a class's DaemonSet after its first form has worked on a node.
+func provenDaemonSet(t *testing.T, class string) *appsv1.DaemonSet {
 	t.Helper()
 	in := rollout.Class{Rendered: rendered(class, "v1"), Nodes: []rollout.Node{{Name: "first", Serves: true, Registered: true}}}
 	var sightings rollout.Sightings
@@ -141,8 +141,8 @@ func crashes(pod *corev1.Pod) {
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "probe", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
 }
 
-func rule(live []*appsv1.DaemonSet) quiet.Rule {
-	out := quiet.Rule{Plan: placement.ByDriver(theDriver(), true), Names: names, Revisions: map[string]string{}}
+func rule(live []*appsv1.DaemonSet) settled.Rule {
+	out := settled.Rule{Plan: placement.ByDriver(theDriver(), true), Names: names, Revisions: map[string]string{}}
 	for _, daemonSet := range live {
 		out.Revisions[daemonSet.Name] = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
 	}
@@ -150,23 +150,23 @@ func rule(live []*appsv1.DaemonSet) quiet.Rule {
 }
 
 func TestANodeIsQuietUnlessSomethingIsOtherwise(t *testing.T) {
-	live := []*appsv1.DaemonSet{settled(t, classes[0])}
+	live := []*appsv1.DaemonSet{provenDaemonSet(t, classes[0])}
 	r := rule(live)
 	kind, is := r.Of(unpack(well(0, classes[0], r.Revisions[classes[0]])))
-	if want := (quiet.Kind{Class: classes[0], RuntimeVersion: "containerd://2.1.4"}); !is || kind != want {
-		t.Errorf("a node that serves is quiet: %v, as %+v, want %+v", is, kind, want)
+	if want := (settled.Kind{Class: classes[0], RuntimeVersion: "containerd://2.1.4"}); !is || kind != want {
+		t.Errorf("a node that serves is settled: %v, as %+v, want %+v", is, kind, want)
 	}
 	for name, fault := range faults() {
 		p := well(0, classes[0], r.Revisions[classes[0]])
 		fault(p)
 		if kind, is := r.Of(unpack(p)); is {
-			t.Errorf("%s: the node is quiet, as %+v", name, kind)
+			t.Errorf("%s: the node is settled, as %+v", name, kind)
 		}
 	}
 	aside := well(0, classes[0], "")
 	aside.node.Labels, aside.pods = nil, nil
-	if kind, is := r.Of(unpack(aside)); !is || kind != (quiet.Kind{}) {
-		t.Errorf("a node that is left out is quiet: %v, as %+v", is, kind)
+	if kind, is := r.Of(unpack(aside)); !is || kind != (settled.Kind{}) {
+		t.Errorf("a node that is left out is settled: %v, as %+v", is, kind)
 	}
 }
 
@@ -174,15 +174,15 @@ func unpack(p *place) (*corev1.Node, sets.Set[string], []*corev1.Pod) {
 	return p.node, p.registered, p.pods
 }
 
-// world is what one look at a cluster leads to, with quiet nodes counted or looked at as the others.
-func world(t *testing.T, live []*appsv1.DaemonSet, places []*place, r quiet.Rule, count bool) (v1alpha1.ImageCSIDriverStatus, rollout.Decision, int) {
+// world is what one look at a cluster leads to, with settled nodes counted or looked at as the others.
+func world(t *testing.T, live []*appsv1.DaemonSet, places []*place, r settled.Rule, count bool) (v1alpha1.ImageCSIDriverStatus, rollout.Decision, int) {
 	t.Helper()
 	driver := theDriver()
-	seen := status.Observation{Driver: driver, Names: names, Table: nodeclass.NewTable(nil), Quiet: quiet.Counts{}}
+	seen := status.Observation{Driver: driver, Names: names, Table: nodeclass.NewTable(nil), Settled: settled.Counts{}}
 	var listed []*place
 	for _, p := range places {
 		if kind, is := r.Of(unpack(p)); is && count {
-			seen.Quiet[kind]++
+			seen.Settled[kind]++
 			continue
 		}
 		listed = append(listed, p)
@@ -194,7 +194,7 @@ func world(t *testing.T, live []*appsv1.DaemonSet, places []*place, r quiet.Rule
 	in := rollout.Input{Spec: driver.Spec.Rollout, Generation: 1, Now: now}
 	for _, daemonSet := range live {
 		seen.DaemonSets = append(seen.DaemonSets, *daemonSet)
-		class := rollout.Class{Rendered: rendered(daemonSet.Name, "v1"), Live: daemonSet, Quiet: int(seen.Quiet.In(daemonSet.Name))}
+		class := rollout.Class{Rendered: rendered(daemonSet.Name, "v1"), Live: daemonSet, Settled: int(seen.Settled.In(daemonSet.Name))}
 		for _, p := range listed {
 			if p.node.Labels[contract.NodeClassLabel] == daemonSet.Name {
 				class.Nodes = append(class.Nodes, rollout.NodeOf(p.node, p.registered.Has("driver"), p.registered.HasAll(names...)))
@@ -222,9 +222,9 @@ func world(t *testing.T, live []*appsv1.DaemonSet, places []*place, r quiet.Rule
 	return status.Of(v1alpha1.ImageCSIDriverStatus{}, seen, metav1.NewTime(now)), decision, len(listed)
 }
 
-// With quiet nodes counted instead of looked at, the status and everything that is done are the same.
+// With settled nodes counted instead of looked at, the status and everything that is done are the same.
 func TestCountingQuietNodesChangesNothing(t *testing.T) {
-	live := []*appsv1.DaemonSet{settled(t, classes[0]), settled(t, classes[1])}
+	live := []*appsv1.DaemonSet{provenDaemonSet(t, classes[0]), provenDaemonSet(t, classes[1])}
 	r := rule(live)
 	faulty := faults()
 	maps.Copy(faulty, harmless())
@@ -253,10 +253,10 @@ func TestCountingQuietNodesChangesNothing(t *testing.T) {
 		shortStatus, short, few := world(t, live, places, r, true)
 		nodes, looked = nodes+all, looked+few
 		if diff := cmp.Diff(fullStatus, shortStatus); diff != "" {
-			t.Fatalf("status (-every node looked at +quiet ones counted):\n%s", diff)
+			t.Fatalf("status (-every node looked at +settled ones counted):\n%s", diff)
 		}
 		if diff := cmp.Diff(full, short, cmpopts.EquateComparable(rollout.Sighting{})); diff != "" {
-			t.Fatalf("decision (-every node looked at +quiet ones counted):\n%s", diff)
+			t.Fatalf("decision (-every node looked at +settled ones counted):\n%s", diff)
 		}
 	}
 	if looked == 0 || looked*3 > nodes*2 {
@@ -265,7 +265,7 @@ func TestCountingQuietNodesChangesNothing(t *testing.T) {
 }
 
 func TestNothingRestsWhileAChangeIsOnItsWay(t *testing.T) {
-	live := settled(t, classes[0])
+	live := provenDaemonSet(t, classes[0])
 	failed := live.DeepCopy()
 	failed.Annotations[contract.RolloutAnnotation] = fmt.Sprintf(`{"good": {"metadata": {"labels": {%q: %q}}}, "failed": {"generation": 1}}`,
 		contract.RevisionLabel, live.Spec.Template.Labels[contract.RevisionLabel])

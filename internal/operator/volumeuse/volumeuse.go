@@ -1,4 +1,4 @@
-package usage
+package volumeuse
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -12,12 +12,12 @@ type Volumes struct {
 	claims sets.Set[types.NamespacedName]
 }
 
-// Of returns the volumes of some CSI driver names: the inline ones until PersistentVolumes are added.
+// Of returns the volumes of some CSI driver names: inline volumes only, until Add adds PersistentVolumes.
 func Of(names []string) Volumes {
 	return Volumes{names: sets.New(names...), claims: sets.New[types.NamespacedName]()}
 }
 
-// Add counts a PersistentVolume in, if it is one of the driver's and bound to a claim.
+// Add adds a PersistentVolume, if it is one of the driver's and bound to a claim.
 func (v Volumes) Add(persistent *corev1.PersistentVolume) {
 	source, claim := persistent.Spec.CSI, persistent.Spec.ClaimRef
 	if source != nil && claim != nil && v.names.Has(source.Driver) {
@@ -25,9 +25,9 @@ func (v Volumes) Add(persistent *corev1.PersistentVolume) {
 	}
 }
 
-// UsedBy says whether a pod uses one of the volumes on its node now. A pod without a node has no volumes yet; one
-// that has ended has none any more. One that has ended and is being deleted may have some: the kubelet lets it go when
-// all are unmounted.
+// UsedBy reports whether a pod uses one of the volumes on its node now. A pod without a node has no volumes yet, and a pod
+// that has ended has none any more. A pod that has ended and is being deleted may still have some: the kubelet lets it go
+// when all are unmounted.
 func (v Volumes) UsedBy(pod *corev1.Pod) bool {
 	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	if pod.Spec.NodeName == "" || ended && pod.DeletionTimestamp == nil {

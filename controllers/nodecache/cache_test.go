@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"fmt"
@@ -15,19 +15,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 )
 
-// cluster is what informers hold, with the roster that their events make.
+// cluster is what informers hold, with the cache that their events make.
 type cluster struct {
 	*testing.T
-	*Roster
+	*Cache
 	objects map[string]client.Object
 	judged  int
 }
 
 func newCluster(t *testing.T) *cluster {
-	return &cluster{T: t, Roster: New(), objects: map[string]client.Object{}}
+	return &cluster{T: t, Cache: New(), objects: map[string]client.Object{}}
 }
 
 // set is an event of an informer: an object comes or changes.
@@ -36,11 +36,11 @@ func (c *cluster) set(object client.Object) bool {
 	var now client.Object
 	switch object.(type) {
 	case *corev1.Node:
-		now = keep[*node](c.T, KeepNode, object)
+		now = keep[*node](c.T, TrimNode, object)
 	case *storagev1.CSINode:
-		now = keep[*registration](c.T, KeepCSINode, object)
+		now = keep[*registration](c.T, TrimCSINode, object)
 	case *corev1.Pod:
-		now = keep[*pod](c.T, KeepPod, object)
+		now = keep[*pod](c.T, TrimPod, object)
 	}
 	key := keyOf(object)
 	before := c.objects[key]
@@ -56,13 +56,13 @@ func (c *cluster) remove(key string) {
 
 func keyOf(object client.Object) string { return fmt.Sprintf("%T/%s", object, object.GetName()) }
 
-// look judges a node to be quiet that is registered and has one pod, by its pool.
+// look judges a node to be settled that is registered and has one pod, by its pool.
 func (c *cluster) look(basis string) string {
-	nodes, counts := c.Look("driver", basis, func(f Facts) (quiet.Kind, bool) {
+	nodes, counts := c.Look("driver", basis, func(f Facts) (settled.Kind, bool) {
 		c.judged++
-		return quiet.Kind{Class: f.Node.Labels["pool"]}, f.Registered.Has("driver") && len(f.Pods) == 1
+		return settled.Kind{Class: f.Node.Labels["pool"]}, f.Registered.Has("driver") && len(f.Pods) == 1
 	})
-	return told(nodes) + fmt.Sprint(map[quiet.Kind]int32(counts))
+	return told(nodes) + fmt.Sprint(map[settled.Kind]int32(counts))
 }
 
 func told(facts []Facts) string {
@@ -100,7 +100,7 @@ func aPod(name, node, driver string) *corev1.Pod {
 		Spec: corev1.PodSpec{NodeName: node}}
 }
 
-// serving is a cluster in which every node is quiet.
+// serving is a cluster in which every node is settled.
 func serving(t *testing.T, nodes int) *cluster {
 	c := newCluster(t)
 	for i := range nodes {
@@ -149,8 +149,8 @@ func TestAHeartbeatChangesNothingButWhatIsKept(t *testing.T) {
 	if c.look("1"); c.judged != 0 {
 		t.Error("a node was judged because of a heartbeat")
 	}
-	if c.places["n0"].node != c.objects[keyOf(beat)] {
-		t.Error("the roster and the cache each hold a version of the node")
+	if c.entries["n0"].node != c.objects[keyOf(beat)] {
+		t.Error("the cache and the informer's store each hold a version of the node")
 	}
 }
 
@@ -169,8 +169,8 @@ func TestANodeThatIsGoneIsCountedNoMore(t *testing.T) {
 	c.remove("*v1.Pod/pod-n0")
 	c.remove("*v1.CSINode/n0")
 	c.expect("1", "\nmap[{a  }:1]")
-	if open := c.accounts["driver"].open; len(c.places) != 1 || len(open) != 0 {
-		t.Errorf("%d places are kept of 1 node, and %v are to be looked at", len(c.places), open)
+	if open := c.views["driver"].open; len(c.entries) != 1 || len(open) != 0 {
+		t.Errorf("%d entries are kept of 1 node, and %v are to be looked at", len(c.entries), open)
 	}
 	c.remove("*v1.Node/n1")
 	c.remove("*v1.Pod/pod-n1")
@@ -194,8 +194,8 @@ func TestEveryNodeIsThereForWhoAsks(t *testing.T) {
 	}
 }
 
-// Whatever happens, a roster that has seen it all says the same as one that only sees how it is now.
-func TestTheAccountIsAlwaysThatOfAFreshRoster(t *testing.T) {
+// Whatever happens, a cache that has seen it all says the same as one that only sees how it is now.
+func TestTheViewIsAlwaysThatOfAFreshCache(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	c := newCluster(t)
 	pick := func(from ...string) string { return from[random.IntN(len(from))] }
@@ -217,7 +217,7 @@ func TestTheAccountIsAlwaysThatOfAFreshRoster(t *testing.T) {
 			fresh.Note(nil, object)
 		}
 		if diff := cmp.Diff(fresh.look("1"), c.look("1")); diff != "" {
-			t.Fatalf("step %d (-fresh +account):\n%s", step, diff)
+			t.Fatalf("step %d (-fresh +view):\n%s", step, diff)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestNodesComeByTheirNames(t *testing.T) {
 		want = append(want, fmt.Sprintf("n%02d", i))
 		c.set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: want[i]}})
 	}
-	looked, _ := c.Look("driver", "", func(Facts) (quiet.Kind, bool) { return quiet.Kind{}, false })
+	looked, _ := c.Look("driver", "", func(Facts) (settled.Kind, bool) { return settled.Kind{}, false })
 	for name, facts := range map[string][]Facts{"looked at": looked, "all": c.All("driver")} {
 		var got []string
 		for _, of := range facts {

@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"testing"
@@ -36,7 +36,7 @@ func fatNode() *corev1.Node {
 }
 
 func TestOfANodeOnlyWhatIsReadIsKept(t *testing.T) {
-	got, err := KeepNode(fatNode())
+	got, err := TrimNode(fatNode())
 	want := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", ResourceVersion: "7", Labels: map[string]string{"pool": "a"}, CreationTimestamp: metav1.Unix(1000, 0)},
 		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "imagecsi.dev/driver-not-ready", Effect: corev1.TaintEffectNoExecute},
@@ -65,7 +65,7 @@ func TestOfACSINodeTheNamesAreKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			full := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "worker", OwnerReferences: test.owners}}
 			full.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "a", NodeID: "worker", TopologyKeys: []string{"zone"}}, {Name: "b"}}
-			got := keep[*registration](t, KeepCSINode, full).on(keep[*node](t, KeepNode, fatNode()))
+			got := keep[*registration](t, TrimCSINode, full).on(keep[*node](t, TrimNode, fatNode()))
 			if !got.Equal(test.want) {
 				t.Errorf("registered are %v, want %v", got, test.want)
 			}
@@ -122,7 +122,7 @@ func TestOfAPodThatRunsWellOnlyWhereItRunsIsKept(t *testing.T) {
 				want.Status.Conditions = append(want.Status.Conditions, test.scheduled)
 			}
 			want.Status.Conditions = append(want.Status.Conditions, ready)
-			if diff := cmp.Diff(want, keep[*pod](t, KeepPod, in).typed()); diff != "" {
+			if diff := cmp.Diff(want, keep[*pod](t, TrimPod, in).typed()); diff != "" {
 				t.Errorf("pod (-want +got):\n%s", diff)
 			}
 		})
@@ -150,7 +150,7 @@ func TestWhatMattersOfANode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			after := fatNode()
 			test.edit(after)
-			if got := !keep[*node](t, KeepNode, after).same(keep[*node](t, KeepNode, fatNode())); got != test.want {
+			if got := !keep[*node](t, TrimNode, after).same(keep[*node](t, TrimNode, fatNode())); got != test.want {
 				t.Errorf("matters: %v, want %v", got, test.want)
 			}
 		})
@@ -179,7 +179,7 @@ func TestWhatMattersOfARegistration(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			before, after := csiNode(func(*storagev1.CSINode) {}), csiNode(test.edit)
-			got := !keep[*registration](t, KeepCSINode, after).same(keep[*registration](t, KeepCSINode, before))
+			got := !keep[*registration](t, TrimCSINode, after).same(keep[*registration](t, TrimCSINode, before))
 			if got != test.want {
 				t.Errorf("matters: %v, want %v", got, test.want)
 			}
@@ -221,7 +221,7 @@ func TestWhatMattersOfAPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			after := fat()
 			test.edit(after)
-			if got := !keep[*pod](t, KeepPod, after).same(keep[*pod](t, KeepPod, fat())); got != test.want {
+			if got := !keep[*pod](t, TrimPod, after).same(keep[*pod](t, TrimPod, fat())); got != test.want {
 				t.Errorf("matters: %v, want %v", got, test.want)
 			}
 		})

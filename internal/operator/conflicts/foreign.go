@@ -1,4 +1,4 @@
-package claims
+package conflicts
 
 import (
 	"fmt"
@@ -12,29 +12,29 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// Foreign returns the names of the CSIDriver objects that are somebody else's: they have no driver's label, and the field
-// owner has never applied them. Those of the container image CSI driver of before are not among them, because to take them
-// over is how a cluster goes over to this one.
+// Foreign returns the names of the CSIDriver objects that this operator did not make: they have no driver's label, and the
+// field owner has never applied them. The legacy driver's names are not among them, because a cluster migrates by taking
+// these objects over.
 func Foreign(objects []storagev1.CSIDriver, owner string) sets.Set[string] {
 	out := sets.New[string]()
 	for i := range objects {
 		object := &objects[i]
-		before := object.Name == contract.DefaultDriverName || object.Name == contract.LegacyEarlierDriverName
-		if !before && object.Labels[contract.DriverLabel] == "" && !isApplied(object, owner) {
+		legacy := object.Name == contract.DefaultDriverName || object.Name == contract.LegacyEarlierDriverName
+		if !legacy && object.Labels[contract.DriverLabel] == "" && !isApplied(object, owner) {
 			out.Insert(object.Name)
 		}
 	}
 	return out
 }
 
-// isApplied says that a field owner has applied an object, whose label somebody may have taken away since.
+// isApplied reports whether a field owner has applied an object. Its label may have been removed since.
 func isApplied(object *storagev1.CSIDriver, owner string) bool {
 	return slices.ContainsFunc(object.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == owner && entry.Operation == metav1.ManagedFieldsOperationApply
 	})
 }
 
-// checkForeign refuses a driver one of whose names is that of somebody else's CSI driver.
+// checkForeign refuses a driver that has the name of a foreign CSIDriver object.
 func (c Cluster) checkForeign(driver *v1alpha1.ImageCSIDriver) *Refusal {
 	if c.Foreign.Has(driver.Name) {
 		return foreign(driver.Name, "use another name for this driver")

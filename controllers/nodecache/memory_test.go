@@ -1,4 +1,4 @@
-package roster
+package nodecache
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/quiet"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 )
 
 // wire is an object as it comes from an API server.
@@ -23,10 +23,10 @@ type wire interface {
 	Unmarshal([]byte) error
 }
 
-// large is a cluster in informers' stores and a roster.
+// large is a cluster in informers' stores and a cache.
 type large struct {
 	testing.TB
-	*Roster
+	*Cache
 	stores map[string]cache.Indexer
 }
 
@@ -68,19 +68,19 @@ func (l *large) join(i int) {
 	full.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: "linux", OSImage: "Debian GNU/Linux 13 (trixie)",
 		KubeletVersion: "v1.34.1", ContainerRuntimeVersion: "containerd://2.1.4"}
 	full.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-	l.arrive(KeepNode, full, &corev1.Node{})
+	l.arrive(TrimNode, full, &corev1.Node{})
 
 	csiNode := &storagev1.CSINode{ObjectMeta: identity}
 	csiNode.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: nodeKind, Name: name, UID: identity.UID}}
 	csiNode.Spec.Drivers = []storagev1.CSINodeDriver{{Name: "driver", NodeID: name}}
-	l.arrive(KeepCSINode, csiNode, &storagev1.CSINode{})
+	l.arrive(TrimCSINode, csiNode, &storagev1.CSINode{})
 
 	plugin := &corev1.Pod{ObjectMeta: identity, Spec: corev1.PodSpec{NodeName: name}}
 	plugin.Namespace, plugin.Name = "image-csi-system", fmt.Sprintf("node-plugin-%05d", i)
 	plugin.Labels = map[string]string{contract.DriverLabel: "driver", contract.NodeClassLabel: "containerd", contract.RevisionLabel: "0123456789",
 		"app.kubernetes.io/name": "node-plugin", "controller-revision-hash": "0123456789", "pod-template-generation": "1"}
 	plugin.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-	l.arrive(KeepPod, plugin, &corev1.Pod{})
+	l.arrive(TrimPod, plugin, &corev1.Pod{})
 }
 
 // live is the memory of what is reachable, in bytes.
@@ -100,12 +100,12 @@ func TestANodeTakesLittleMemory(t *testing.T) {
 		nodes = 5000
 		most  = 2400
 	)
-	l := &large{TB: t, Roster: New(), stores: map[string]cache.Indexer{}}
+	l := &large{TB: t, Cache: New(), stores: map[string]cache.Indexer{}}
 	before := live()
 	for i := range nodes {
 		l.join(i)
 	}
-	open, counts := l.Look("driver", "1", func(Facts) (quiet.Kind, bool) { return quiet.Kind{Class: "containerd"}, true })
+	open, counts := l.Look("driver", "1", func(Facts) (settled.Kind, bool) { return settled.Kind{Class: "containerd"}, true })
 	if len(open) != 0 || counts.In("containerd") != nodes {
 		t.Fatalf("%d nodes are looked at, and the counts are %v", len(open), counts)
 	}
