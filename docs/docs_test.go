@@ -66,9 +66,9 @@ func page(t *testing.T, name string) string {
 func TestTheOperatorsPageTellsEveryReasonConditionAndPhase(t *testing.T) {
 	text := page(t, "operator.md")
 	for dir, names := range map[string]string{
-		"../internal/operator/status": "^(Reason|Removal)[A-Z]",
+		"../internal/operator/status":    "^(Reason|Removal)[A-Z]",
 		"../internal/operator/conflicts": "^Reason[A-Z]",
-		"../api/v1alpha1":             "^(Condition|Problem|Phase)[A-Z]",
+		"../api/v1alpha1":                "^(Condition|Problem|Phase)[A-Z]",
 	} {
 		for name, value := range constants(t, dir, names) {
 			if !strings.Contains(text, "`"+value+"`") {
