@@ -188,7 +188,7 @@ func checkTokens(entry kubeletv1.CredentialProvider) error {
 	return nil
 }
 
-// serves tells whether the provider is for an image.
+// serves reports whether the provider is for an image.
 func (p provider) serves(image imagepattern.Pattern) bool {
 	return slices.ContainsFunc(p.images, func(entry imagepattern.Pattern) bool { return entry.Covers(image) })
 }

@@ -49,7 +49,7 @@ func Parse(text string) (Pattern, error) {
 	return p, nil
 }
 
-// Covers tells whether the kubelet would match an image to this entry of matchImages: as many parts in the host, each
+// Covers reports whether the kubelet would match an image to this entry of matchImages: as many parts in the host, each
 // of which matches, the same port, and a path that begins the image's.
 func (p Pattern) Covers(image Pattern) bool {
 	return p.host(image) && strings.HasPrefix(image.path, p.path)
@@ -84,7 +84,7 @@ func (p Pattern) Repository() string {
 	return strings.TrimRight(p.path, "/")
 }
 
-// Globs tells whether the host has any.
+// Globs reports whether the host has any.
 func (p Pattern) Globs() bool {
 	return strings.ContainsAny(strings.Join(p.parts, ""), `*?[\`)
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takesLayersOneByOne tells whether the kernel knows the overlay parameter "lowerdir+" (6.8, and kernels into which
+// takesLayersOneByOne reports whether the kernel knows the overlay parameter "lowerdir+" (6.8, and kernels into which
 // vendors brought it). An older kernel takes any parameter and complains only when the file system is created; a
 // newer one looks for the directory at once. A seccomp profile that denies fsopen answers EPERM: no, too.
 func takesLayersOneByOne() bool {

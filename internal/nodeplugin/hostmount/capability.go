@@ -48,7 +48,7 @@ func capabilities() (unix.CapUserHeader, [2]unix.CapUserData, error) {
 	return header, sets, nil
 }
 
-// hasCapability tells whether the calling thread may use capability c. In doubt it may.
+// hasCapability reports whether the calling thread may use capability c. In doubt it may.
 func hasCapability(c int) bool {
 	_, sets, err := capabilities()
 	return err != nil || sets[c/32].Effective&(1<<(c%32)) != 0

@@ -182,7 +182,7 @@ func (e *Engine) lookFor(dir, seen, probe string) error {
 		"(`findmnt -o TARGET,PROPAGATION -T %[1]s`, `mount --make-rshared`)", dir)
 }
 
-// receives tells whether the mount that holds path gets what is mounted in another one.
+// receives reports whether the mount that holds path gets what is mounted in another one.
 func receives(path string) (bool, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {

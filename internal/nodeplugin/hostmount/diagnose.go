@@ -53,7 +53,7 @@ func appArmorProfile() string {
 	return profile
 }
 
-// seLinuxEnabled tells whether SELinux is enabled, enforcing or not. The list of file systems is readable in any
+// seLinuxEnabled reports whether SELinux is enabled, enforcing or not. The list of file systems is readable in any
 // container, unlike selinuxfs itself.
 func seLinuxEnabled() (bool, error) {
 	list, err := os.ReadFile("/proc/filesystems")

@@ -163,7 +163,7 @@ func (e *Engine) freeProject(dir int) (uint32, error) {
 	return 0, fmt.Errorf("no project ID is free after %d tries", projectTries)
 }
 
-// checkLimit tells whether the kernel enforces a limit and does not only count: then it shows a limited directory as
+// checkLimit reports whether the kernel enforces a limit and does not only count: then it shows a limited directory as
 // a file system of that size (statfs of ext4 and of XFS).
 func checkLimit(dir int, bytes int64) error {
 	var fs unix.Statfs_t

@@ -65,7 +65,7 @@ func runSelf(role string, args []string) int {
 	}
 }
 
-// fuzzing tells that the go command speaks to this very process.
+// fuzzing reports that the go command speaks to this very process.
 func fuzzing() bool {
 	for _, arg := range os.Args[1:] {
 		if strings.HasPrefix(arg, "-test.fuzz") && !strings.HasPrefix(arg, "-test.fuzzcachedir") {

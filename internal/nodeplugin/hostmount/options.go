@@ -38,7 +38,7 @@ func (e *Engine) options(o Overlay) options {
 	return opts
 }
 
-// fitFsconfig tells whether fsconfig(2) takes every value as it is: short enough, and without a backslash in the upper
+// fitFsconfig reports whether fsconfig(2) takes every value as it is: short enough, and without a backslash in the upper
 // and work directories, where some kernels read it as an escape and some do not.
 func (o options) fitFsconfig() bool {
 	for _, lower := range o.lowers {

@@ -159,7 +159,7 @@ func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
 	return o.Form.refusedStack(err)
 }
 
-// accept tells whether a mount that was found at the target is the one asked for.
+// accept reports whether a mount that was found at the target is the one asked for.
 func (o Overlay) accept(found Mount) error {
 	if found.FSType == "overlay" && found.Source == o.Source && found.ReadOnly != o.writable() {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoPlainFile says that something else is in a file's place, or a file that is too large.
+// ErrNoPlainFile means that something else is in a file's place, or a file that is too large.
 var ErrNoPlainFile = errors.New("not a plain file of the size that is allowed")
 
 // ReadFile returns what a file beneath the root holds, as the engine's namespace shows it. It follows no link and reads no

@@ -74,7 +74,7 @@ func (e *Engine) stat(rel string) (Stat, error) {
 	}, nil
 }
 
-// isGone tells whether a directory was removed while something held on to it. The kernel reads such a directory with
+// isGone reports whether a directory was removed while something held on to it. The kernel reads such a directory with
 // ENOENT, and an overlay whenever that befell one of its layers; programs take the error for the end of the names.
 func isGone(dir int) (bool, error) {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -72,7 +72,7 @@ func openPlain(root int, rel string) (int, error) {
 }
 
 // makeDir opens the directory at rel beneath root and makes what is missing, which is no more than the last one where
-// the kubelet has been. It tells whether it made that.
+// the kubelet has been. It reports whether it made that.
 func makeDir(root int, rel string) (fd int, made bool, err error) {
 	fd, err = openDir(root, rel)
 	if !errors.Is(err, unix.ENOENT) {

@@ -35,7 +35,7 @@ func ParsePolicy(s string) (Policy, error) {
 	return "", fmt.Errorf("%.64q is not one of %s, %s, %s", s, NeverVerify, NeverVerifyPreloadedImages, AlwaysVerify)
 }
 
-// Open tells whether a caller with this verdict needs no proof.
+// Open reports whether a caller with this verdict needs no proof.
 func (p Policy) Open(v Verdict) bool {
 	switch p {
 	case NeverVerify:

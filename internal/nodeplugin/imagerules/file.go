@@ -10,7 +10,7 @@ import (
 	"github.com/distribution/reference"
 )
 
-// ErrUnknown says that the rules cannot be read, so that no image is known to be allowed.
+// ErrUnknown means that the rules cannot be read, so that no image is known to be allowed.
 var ErrUnknown = errors.New("the driver's rules for images cannot be read")
 
 // File is where the driver's rules are mounted. It is read for every volume, so that a change counts from the next

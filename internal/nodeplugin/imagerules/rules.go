@@ -17,7 +17,7 @@ import (
 // maxBytes is several times what the API's bounds of the list allow.
 const maxBytes = 64 << 10
 
-// ErrRefused says that the driver's rules do not let an image be a volume.
+// ErrRefused means that the driver's rules do not let an image be a volume.
 var ErrRefused = errors.New("the driver's rules do not allow it")
 
 // Rules are what the administrator asks of every image. The zero value allows every image.

@@ -85,10 +85,10 @@ type Store interface {
 }
 
 var (
-	// ErrNotFound says that the runtime does not hold the image, or the tree.
+	// ErrNotFound means that the runtime does not hold the image, or the tree.
 	ErrNotFound = errors.New("image not found on this node")
 
-	// ErrUnsupported says that the image cannot be mounted: no layers, too many, not a file system, or kept by a
+	// ErrUnsupported means that the image cannot be mounted: no layers, too many, not a file system, or kept by a
 	// snapshotter whose layers are neither directories nor EROFS images.
 	ErrUnsupported = errors.New("image cannot be mounted")
 )

@@ -52,7 +52,7 @@ func LeftoverPrefixes() []string {
 	return prefixes
 }
 
-// LeftoverKey tells whether a snapshot or storage container has a name that the legacy driver gives, and which
+// LeftoverKey reports whether a snapshot or storage container has a name that the legacy driver gives, and which
 // writable volume it names; none if it is an image.
 func LeftoverKey(name string) (volumeID string, ok bool) {
 	for _, prefix := range LeftoverPrefixes() {

@@ -12,7 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// ErrOtherPlatform says that an image was built for another operating system or architecture than the node's.
+// ErrOtherPlatform means that an image was built for another operating system or architecture than the node's.
 var ErrOtherPlatform = errors.New("image is not for this node's operating system and architecture")
 
 // OtherPlatforms says what becomes of images that name another platform than the node's in their configuration (OCI image

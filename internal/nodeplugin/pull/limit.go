@@ -63,7 +63,7 @@ func (p *Puller) limitPulled(ctx context.Context, key flightKey, before, held *r
 	return refusal
 }
 
-// onlyIn tells whether an image has no names but one in a repository. CRI removes an image with all its names, and
+// onlyIn reports whether an image has no names but one in a repository. CRI removes an image with all its names, and
 // another one may be somebody else's.
 func onlyIn(repository string, held *runtimeapi.Image) bool {
 	if len(held.GetRepoTags()) > 1 {

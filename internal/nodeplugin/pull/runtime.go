@@ -56,7 +56,7 @@ func Dial(endpoint string) (*Runtime, error) {
 // Close ends the connection and every call on it.
 func (r *Runtime) Close() error { return r.conn.Close() }
 
-// Ready tells whether the runtime answers; nil when it does.
+// Ready reports whether the runtime answers; nil when it does.
 func (r *Runtime) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()

@@ -84,7 +84,7 @@ func (t *turns) leave(who string, turn chan struct{}) bool {
 	return true
 }
 
-// keep needs t.mu. It notes what still waits for somebody, and tells whether that is anything.
+// keep needs t.mu. It notes what still waits for somebody, and reports whether that is anything.
 func (t *turns) keep(who string, waiting []chan struct{}) bool {
 	if len(waiting) == 0 {
 		delete(t.waiting, who)

@@ -76,7 +76,7 @@ func codeOf(err error) codes.Code {
 	return codeOfNode(err)
 }
 
-// isAway tells whether an image store could not reach its runtime, which may be back at the next try. containerd's
+// isAway reports whether an image store could not reach its runtime, which may be back at the next try. containerd's
 // errors say so by a method (github.com/containerd/errdefs), others by their gRPC code.
 func isAway(err error) bool {
 	var unavailable interface{ Unavailable() }

@@ -202,7 +202,7 @@ func (q requests) target(path string) error {
 	return nil
 }
 
-// access tells whether the volume is writable. Inline volumes are, unless the pod says readOnly; PersistentVolumes
+// access reports whether the volume is writable. Inline volumes are, unless the pod says readOnly; PersistentVolumes
 // never are, and must say so.
 func access(capability *csi.VolumeCapability, inline, readOnly bool) (writable bool, err error) {
 	if capability == nil {

@@ -73,7 +73,7 @@ func New(name string, c Config) *grpc.Server {
 
 var driverName = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?$`)
 
-// ValidateName tells whether a name may be a CSI driver's (CSI spec, GetPluginInfo: 63 characters in the form of a
+// ValidateName reports whether a name may be a CSI driver's (CSI spec, GetPluginInfo: 63 characters in the form of a
 // domain name).
 func ValidateName(name string) error {
 	if !driverName.MatchString(name) {

@@ -66,7 +66,7 @@ func (b legacyVolume) podGoes(t *testing.T, root, uid string) {
 	}
 }
 
-// hasData tells whether a volume has data of this driver.
+// hasData reports whether a volume has data of this driver.
 func (n *Node) hasData(r Request) bool {
 	_, err := os.Lstat(string(n.data.directory(r.VolumeID, r.Target)))
 	return err == nil

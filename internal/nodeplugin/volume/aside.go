@@ -8,7 +8,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-// setAside takes a directory's name away, and leaves it to Run to remove it. It tells whether it was there.
+// setAside takes a directory's name away, and leaves it to Run to remove it. It reports whether it was there.
 func (n *Node) setAside(name string) (bool, error) {
 	had, err := n.data.setAside(name)
 	if had {

@@ -24,7 +24,7 @@ func (i idle) update(unused []string, now time.Time) {
 	}
 }
 
-// ripe tells whether name has been out of use for the whole grace period.
+// ripe reports whether name has been out of use for the whole grace period.
 func (i idle) ripe(name string, now time.Time, after time.Duration) bool {
 	since, known := i[name]
 	return known && now.Sub(since) >= after

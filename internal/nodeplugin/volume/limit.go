@@ -11,7 +11,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
-// ErrNoLimit says that a volume asks for a size limit that nothing on this node can enforce.
+// ErrNoLimit means that a volume asks for a size limit that nothing on this node can enforce.
 var ErrNoLimit = errors.New("its size cannot be limited on this node")
 
 // LimitFallback says what becomes of a volume with a size limit where the file system of its data has no project quotas.

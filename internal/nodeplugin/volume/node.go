@@ -22,20 +22,20 @@ import (
 )
 
 var (
-	// ErrInProgress says that another call works on the same volume.
+	// ErrInProgress means that another call works on the same volume.
 	ErrInProgress = errors.New("another call is at work on this volume")
 
-	// ErrOtherAccess says that the volume is published already, read-only where writable is asked for or the
+	// ErrOtherAccess means that the volume is published already, read-only where writable is asked for or the
 	// other way round.
 	ErrOtherAccess = errors.New("the volume is published already with other access")
 
-	// ErrImageChanged says that a writable volume holds data written on top of another version of the image.
+	// ErrImageChanged means that a writable volume holds data written on top of another version of the image.
 	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
 
 	// ErrNotAdoptable is returned for a volume whose data is kept in a way that only the legacy driver can mount.
 	ErrNotAdoptable = errors.New("only the legacy driver can mount this data")
 
-	// ErrNotPublished says that no volume is published at a path.
+	// ErrNotPublished means that no volume is published at a path.
 	ErrNotPublished = errors.New("no volume is published there")
 )
 

@@ -8,7 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// isArtifact tells whether CRI-O holds what a reference names as an OCI artifact. It pulls those as readily as images,
+// isArtifact reports whether CRI-O holds what a reference names as an OCI artifact. It pulls those as readily as images,
 // and keeps them as blobs of an OCI layout beside the store. What cannot be read is no artifact.
 func (s *Store) isArtifact(reference string) bool {
 	content, err := os.ReadFile(filepath.Join(s.storage.GraphRoot(), "artifacts", ocispec.ImageIndexFile))

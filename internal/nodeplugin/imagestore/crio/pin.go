@@ -157,7 +157,7 @@ func (s *Store) ours(tree string) (*storage.Container, error) {
 	return found, nil
 }
 
-// about reads a container's metadata and tells whether it is a pin of this driver.
+// about reads a container's metadata and reports whether it is a pin of this driver.
 func (s *Store) about(text string) (metadata, bool) {
 	var m metadata
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
@@ -216,7 +216,7 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	})
 }
 
-// unfinished tells whether a layer is one that pins a tree, and which.
+// unfinished reports whether a layer is one that pins a tree, and which.
 func (s *Store) unfinished(layer *storage.Layer) (tree string, ok bool) {
 	if layer.Parent == "" || layer.UncompressedDigest != "" || layer.TOCDigest != "" {
 		return "", false // an image's
