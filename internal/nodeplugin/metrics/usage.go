@@ -10,8 +10,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// CollectUsage has scrapes ask usage, so that the gauges show what is there and not what was counted. It is asked once in
-// usageAge at most: to ask reads the mount table and the runtime's snapshots, and whoever reaches the port may scrape.
+// CollectUsage computes the gauges from usage at each scrape, so that they show what exists and not what was counted. It
+// calls usage at most once in usageAge: usage reads the mount table and the runtime's snapshots, and every client that
+// reaches the port may scrape.
 func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)) {
 	m.registry.MustRegister(&usageCollector{
 		usage: recent.New(usageAge, func(ctx context.Context) (volume.Usage, error) {
@@ -21,15 +22,15 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 		}),
 		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
 		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
-			"memory, because their file system cannot limit them.", nil, nil),
+			"memory because their file system cannot limit them.", nil, nil),
 		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),
 		unpinned: prometheus.NewDesc("imagecsi_mounted_without_pin", "Image trees mounted on this node that nothing keeps from "+
-			"garbage collection. The next sweep pins them again, or logs which pods to delete because the layers are gone.", nil, nil),
-		repinned: prometheus.NewDesc("imagecsi_trees_repinned_total", "Image trees that volumes used without a pin and that were "+
-			"pinned again since the node plugin started.", nil, nil),
+			"garbage collection. The next sweep pins them again. If the layers are gone, it logs the volumes whose pods to delete.", nil, nil),
+		repinned: prometheus.NewDesc("imagecsi_trees_repinned_total", "Image trees that volumes used without a pin and that the "+
+			"node plugin pinned again since it started.", nil, nil),
 		adopted: prometheus.NewDesc("imagecsi_adopted", "Snapshots (containerd) and storage containers (CRI-O) of the "+
 			"legacy driver that pods on this node still need.", nil, nil),
-		orphans: prometheus.NewDesc("imagecsi_orphans", "Things found on this node that belong to no pod and are not "+
+		orphans: prometheus.NewDesc("imagecsi_orphans", "Data and leftovers on this node that belong to no pod and are not "+
 			"removed yet, by kind: Data of a writable volume, or Leftover of the legacy driver.", []string{"kind"}, nil),
 		removed: prometheus.NewDesc("imagecsi_orphans_removed_total", "Orphans removed since the node plugin started, by "+
 			"kind. A leftover of the legacy driver also counts when its volume is unpublished.", []string{"kind"}, nil),
@@ -57,7 +58,7 @@ func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. What cannot be found out is left out of the scrape.
+// Collect implements prometheus.Collector. What cannot be determined is left out of the scrape.
 func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
@@ -65,18 +66,18 @@ func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	tell := func(desc *prometheus.Desc, kind prometheus.ValueType, value int, labels ...string) {
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, float64(value), labels...)
 	}
-	tell(c.volumes, prometheus.GaugeValue, usage.ReadOnly, "ReadOnly")
-	tell(c.volumes, prometheus.GaugeValue, usage.Writable, "ReadWrite")
-	tell(c.memory, prometheus.GaugeValue, usage.InMemory)
-	tell(c.pins, prometheus.GaugeValue, usage.Pins)
-	tell(c.unpinned, prometheus.GaugeValue, usage.MountedWithoutPin)
-	tell(c.repinned, prometheus.CounterValue, usage.Repinned)
-	tell(c.adopted, prometheus.GaugeValue, usage.Adopted)
-	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")
-	tell(c.orphans, prometheus.GaugeValue, usage.OrphanedLeftovers, "Leftover")
-	tell(c.removed, prometheus.CounterValue, usage.RemovedData, "Data")
-	tell(c.removed, prometheus.CounterValue, usage.RemovedLeftovers, "Leftover")
+	send(c.volumes, prometheus.GaugeValue, usage.ReadOnly, "ReadOnly")
+	send(c.volumes, prometheus.GaugeValue, usage.Writable, "ReadWrite")
+	send(c.memory, prometheus.GaugeValue, usage.InMemory)
+	send(c.pins, prometheus.GaugeValue, usage.Pins)
+	send(c.unpinned, prometheus.GaugeValue, usage.MountedWithoutPin)
+	send(c.repinned, prometheus.CounterValue, usage.Repinned)
+	send(c.adopted, prometheus.GaugeValue, usage.Adopted)
+	send(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")
+	send(c.orphans, prometheus.GaugeValue, usage.OrphanedLeftovers, "Leftover")
+	send(c.removed, prometheus.CounterValue, usage.RemovedData, "Data")
+	send(c.removed, prometheus.CounterValue, usage.RemovedLeftovers, "Leftover")
 }
