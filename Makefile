@@ -19,20 +19,20 @@ MODULES := . hack/cluster hack/tools/bundle test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
-help: ## print the targets, a line each
+help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## start a two-node Kubernetes here, install the operator and mount images in pods (set-up included)
+demo: ## start a two-node Kubernetes on this machine, install the operator and mount images in pods
 	@$(GO) -C hack/cluster run ./cmd/demo up
 
 .PHONY: demo-down
-demo-down: ## stop the demo and remove everything it made
+demo-down: ## stop the demo and remove everything it created
 	@$(GO) -C hack/cluster run ./cmd/demo down
 
 # -count=1: Go's test cache sees neither the kernel nor the programs that a test starts.
 .PHONY: test
-test: ## pass every test, on a real API server, real containerd, real CRI-O and a real cluster (set-up included)
+test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) test -count=1 -timeout 20m ./... && \
 	$(GO) -C hack/cluster test -count=1 ./... && \
@@ -44,7 +44,7 @@ RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 # The library of CRI-O's store would need C headers for what the programs, which are built without cgo, do not have either.
 # hostmount's own tests know that capabilities stay.
 .PHONY: test-race
-test-race: ## pass tests without nodes under the race detector (needs gcc); RACE=./controllers takes five minutes more
+test-race: ## run tests that need no node under the race detector (needs gcc); RACE=./controllers takes five minutes more
 	@built=$$($(CLUSTER) build) && eval "$$built" && \
 	CGO_ENABLED=1 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 $(RACE)
 
@@ -56,23 +56,23 @@ FUZZLIMIT ?= 15m
 # input hung that runs when the time is over, so one whose cost is in its value fails the target. Seeds are in the tests and in
 # testdata/fuzz/<target>, which every test run tries, too.
 .PHONY: fuzz
-fuzz: ## try what nobody thought of on everything that reads others' text, FUZZTIME (20s) each
+fuzz: ## fuzz every parser of untrusted text, for FUZZTIME (20s) each
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed -E 's|/[^/]*:func | |' | sort | { failed=0; \
 	while read -r package name; do echo "$$package $$name"; \
 	timeout -k 10 $(FUZZLIMIT) $(GO) -C $$package test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) . || failed=1; done; exit $$failed; }
 
 .PHONY: test-faults
-test-faults: ## kill the node plugin at every step of all it does (ten minutes; the tests take a sample of the steps)
+test-faults: ## kill the node plugin at every step of its work (ten minutes; `make test` kills it at a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
 .PHONY: test-outage
-test-outage: ## take the API server from the operator for five minutes (the tests take it for a moment)
+test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 15m -run Outage ./storm
 
 # Not a part of CI. The node plugin's tests need no API server, and the clusters of e2e have kubelets of the release that Kubernetes'
 # own modules are pinned to.
 .PHONY: test-oldest
-test-oldest: ## pass the operator's tests on an API server of the oldest release, 1.31 (ten minutes; as many to build it)
+test-oldest: ## run the operator's tests on an API server of the oldest release, 1.31 (ten minutes; as many to build it)
 	@built=$$($(CLUSTER) build --oldest-api-server) && eval "$$built" && "$$TEST_ASSET_KUBE_APISERVER" --version && export CI=true && \
 	$(GO) test -count=1 -timeout 30m ./controllers ./cmd/manager && \
 	$(GO) -C test test -count=1 ./admission
@@ -87,11 +87,11 @@ test-cgroupv2: ## run cluster nodes on an emulated machine with cgroup v2 only (
 	@RUN="$${RUN:-runtimes kubelets}" hack/cluster/machine/run.sh
 
 .PHONY: test-quotas
-test-quotas: ## limit volumes by project quotas of ext4 and XFS, on nodes of an emulated machine (minutes; needs root)
+test-quotas: ## run tests of size limits on ext4 and XFS with project quotas, on an emulated machine (minutes; needs root)
 	@RUN=quotas TESTS="$${TESTS:-node=Limit faults=Limited}" hack/cluster/machine/run.sh
 
 .PHONY: conformance
-conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which stays (set-up included)
+conformance: demo ## run Kubernetes' suite for storage drivers in the demo's cluster, which keeps running
 	@$(GO) -C test run ./conformance/storage
 
 .PHONY: scale
@@ -100,7 +100,7 @@ scale: ## measure the operator on an API server with NODES nodes (500,2000,5000)
 	$(GO) -C test run ./scale $(if $(NODES),-nodes $(NODES)) $(if $(HEARTBEATS),-heartbeats $(HEARTBEATS))
 
 .PHONY: test-kernels
-test-kernels: ## try the mount engine on Linux 5.10 to the newest, under AppArmor and SELinux, emulated (minutes)
+test-kernels: ## test the mount engine on Linux 5.10 to the newest, with AppArmor and SELinux, emulated (minutes)
 	@$(GO) -C test run ./kernel $(KERNELS)
 
 .PHONY: build
@@ -108,15 +108,15 @@ build: ## build the programs into OUT (bin)
 	$(GO) build -trimpath -tags=$(TAGS) -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...
 
 .PHONY: generate
-generate: ## write everything that is generated: deep copies, CRD, RBAC, bundle
+generate: ## write all generated files: deep copies, CRD, RBAC, bundle
 	$(MAKE) -C hack/tools generate
 
 .PHONY: verify
-verify: ## fail when a generated file, go.mod or formatting is not up to date
+verify: ## fail if a generated file, go.mod or the formatting is not up to date
 	@hack/verify.sh
 
 .PHONY: lint
-lint: ## go vet and golangci-lint over every module
+lint: ## run go vet and golangci-lint on every module
 	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
 
 .PHONY: bundle

@@ -1,0 +1,34 @@
+package docs_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestEveryPlaceThatReleasingNamesHasTheSameVersion(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^VERSION \?= (\d+\.\d+\.\d+)$`).FindStringSubmatch(page(t, "../Makefile"))
+	if version == nil {
+		t.Fatal("the Makefile has no VERSION")
+	}
+	text := page(t, "releasing.md")
+	for _, place := range []struct{ file, line string }{
+		{"config/manager/kustomization.yaml", "newTag: v%"},
+		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "name: image-csi-operator.v%"},
+		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "version: %"},
+		{"config/samples/storage_v1alpha1_imagecsidriver_full.yaml", "image: ghcr.io/image-csi/image-csi-operator:v%"},
+		{"hack/cluster/project/project.go", `Tag = "v%"`},
+	} {
+		if !strings.Contains(text, "| `"+place.file+"` |") {
+			t.Errorf("releasing.md does not name %s", place.file)
+		}
+		want := strings.ReplaceAll(place.line, "%", version[1])
+		has := false
+		for line := range strings.Lines(page(t, "../"+place.file)) {
+			has = has || strings.Join(strings.Fields(line), " ") == want
+		}
+		if !has {
+			t.Errorf("%s lacks the line %q", place.file, want)
+		}
+	}
+}
