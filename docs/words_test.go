@@ -22,14 +22,28 @@ type oldWord struct {
 	instead, why string
 	// in is the extension of the files that the entry is about; empty for all.
 	in string
+	// except is the name of a file that may have the word.
+	except string
 }
 
 // oldWords are what docs/glossary.md and the field's own terms have replaced.
 func oldWords() []oldWord {
-	const oneName = "warm-metal's driver has one name here"
+	const (
+		oneName  = "warm-metal's driver has one name here"
+		searched = "that is what people search for"
+		gone     = "the package has another name"
+	)
 	return []oldWord{
+		{phrase: `driver that exists today`, instead: "the legacy driver", why: oneName},
+		{phrase: `existing driver`, instead: "the legacy driver", why: oneName},
+		{phrase: `earlier driver`, instead: "the legacy driver", why: oneName},
 		{phrase: `warm metal`, instead: "the legacy driver, or warm-metal", why: "a search finds it by its own spelling"},
-		{phrase: `earlier drivers?`, instead: "the legacy driver", why: oneName},
+		{phrase: `Returning`, instead: "RollingBack", why: "that is the phase of a rollback", except: "CHANGELOG.md"},
+		{phrase: `Returned`, instead: "RolledBack", why: "that is the phase of a rollback", except: "CHANGELOG.md"},
+		{phrase: `being taken back`, instead: "being rolled back", why: searched},
+		{phrase: `operator/(?:claims|quiet|usage)`, instead: "conflicts, settled or volumeuse", why: gone},
+		{phrase: `nodeplugin/(?:keyed|defect|access)`, instead: "keylock, recoverpanic or imageaccess", why: gone},
+		{phrase: `controllers/roster`, instead: "controllers/nodecache", why: gone},
 	}
 }
 
@@ -50,7 +64,7 @@ func newSearch(word oldWord) search {
 
 // lines returns the numbers of the lines on which the word begins. Lower is the text in small letters.
 func (s search) lines(path string, text, lower []byte) (lines []int) {
-	if s.in != "" && s.in != filepath.Ext(path) {
+	if s.in != "" && s.in != filepath.Ext(path) || s.except == filepath.Base(path) {
 		return nil
 	}
 	if !s.isName {
@@ -115,6 +129,7 @@ func TestAnOldWordIsFoundAcrossLinesAndStrings(t *testing.T) {
 		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.go", "\n// is tells whether it is.", []int{2}},
 		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.go", "// is returns what tells whether it is.", nil},
 		{oldWord{phrase: `// \w+ tells whether`, in: ".go"}, "a.md", "// is tells whether it is.", nil},
+		{oldWord{phrase: `OfYore`, except: "b.md"}, "dir/b.md", "OfYore", nil},
 	} {
 		lines := newSearch(c.word).lines(c.path, []byte(c.text), []byte(strings.ToLower(c.text)))
 		if fmt.Sprint(lines) != fmt.Sprint(c.lines) {

@@ -180,7 +180,7 @@ func inodeOf(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// GetInfo tells the kubelet where the driver is (k8s.io/kubelet/pkg/apis/pluginregistration/v1).
+// GetInfo returns where the kubelet finds the driver (k8s.io/kubelet/pkg/apis/pluginregistration/v1).
 func (l *legacyDriver) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
 	return &registerapi.PluginInfo{Type: registerapi.CSIPlugin, Name: driver, SupportedVersions: []string{"1.0.0"},
 		Endpoint: filepath.Join("/var/lib/kubelet/plugins", driver, "csi.sock")}, nil

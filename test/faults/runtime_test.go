@@ -88,7 +88,7 @@ func testSilence(t *testing.T, p *nodes.Plugin, silence func() (end func())) {
 	readOnly.publishAndRead(t, p)
 }
 
-// isSilence tells an error of which the kubelet, and who reads it, cannot conclude that the image or the registry is bad.
+// isSilence reports whether an error leaves open that the image and the registry are fine, for the kubelet and for its reader.
 func isSilence(err error) bool {
 	code := status.Code(err)
 	return (code == codes.DeadlineExceeded || code == codes.Unavailable) && !strings.Contains(err.Error(), "the registry")

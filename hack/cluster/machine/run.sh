@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs cluster nodes on a machine that this one is not: with cgroup v2 only, and with file systems that have project
+# Runs cluster nodes on an emulated machine that has what this one may lack: cgroup v2 only, and file systems with project
 # quotas. Boots a Debian kernel in QEMU, on a disk with a minimal Debian and the cluster's programs, and has guest.sh bring
 # clusters up and down in it. The processor is emulated, so this takes minutes. Environment:
 #
