@@ -59,7 +59,7 @@ func parseAnswer(data []byte, version string) (answer, error) {
 	for _, key := range slices.Sorted(maps.Keys(response.Auth)) {
 		images, err := imagepattern.Parse(key)
 		if err != nil {
-			continue // it is no image's; the kubelet passes over it, too
+			continue // it matches no image; the kubelet ignores it, too
 		}
 		auth := api.Auth{Username: response.Auth[key].Username, Password: response.Auth[key].Password}
 		if len(auth.Username) > maxFieldBytes || len(auth.Password) > maxFieldBytes {

@@ -281,7 +281,7 @@ var badImages = []bad{
 		}
 		return whole(image.New(v1.Config{}, goodLayer(), upper))
 	}},
-	{name: "manifest of schema 1", code: codes.FailedPrecondition, words: "build it anew and push it as an OCI image", make: func() (parts, error) {
+	{name: "manifest of schema 1", code: codes.FailedPrecondition, words: "build it again and push it as an OCI image", make: func() (parts, error) {
 		const kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 		content, err := json.Marshal(map[string]any{"schemaVersion": 1, "name": "bad", "tag": "1", "architecture": runtime.GOARCH, "fsLayers": []any{}, "history": []any{}})
 		return parts{manifest: raw{content, kind}}, err

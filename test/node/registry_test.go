@@ -101,7 +101,7 @@ func TestARegistryThatFailsIsExplainedAndTriedAgain(t *testing.T) {
 // halfPulled is what the runtimes let a pod's event tell of an image of 8 MiB whose second half does not come.
 var halfPulled = map[string]*regexp.Regexp{
 	contract.RuntimeContainerd: regexp.MustCompile(`is still being pulled \(\d+s elapsed; [1-4]\.\d MiB of 8\.0 MiB of its layers are on this node\)`),
-	contract.RuntimeCRIO:       regexp.MustCompile(`is still being pulled \(\d+s elapsed; the container runtime does not tell how far it is\)`),
+	contract.RuntimeCRIO:       regexp.MustCompile(`is still being pulled \(\d+s elapsed; the container runtime does not report progress\)`),
 }
 
 func TestARegistryThatHangsIsReportedAndNotAskedTwice(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 )
 
 // Directory is where the secrets of the driver are mounted: <directory>/<name of the secret>/<key>. They are read for
-// every volume, so that a secret that changes counts from the next volume on.
+// every volume, so a change of a secret applies to the next volume.
 type Directory string
 
 // Match is Find without the sources.
@@ -24,7 +24,7 @@ func (d Directory) Match(image reference.Named) ([]*runtimeapi.AuthConfig, error
 }
 
 // Find returns the credentials for an image from all secrets, as Keyring.Find does. Secrets that cannot be read are
-// left out; the error, which never holds what a secret holds, names them. The directory need not exist.
+// ignored. The error names them and never contains their content. The directory need not exist.
 func (d Directory) Find(image reference.Named) ([]Credential, error) {
 	if d == "" {
 		return nil, nil
@@ -39,7 +39,7 @@ func (d Directory) Find(image reference.Named) ([]Credential, error) {
 	var all Keyring
 	var errs []error
 	for _, secret := range secrets {
-		// The kubelet keeps what it swaps when a secret changes under names that begin with two dots.
+		// Names that begin with two dots are the kubelet's own, by which it updates a secret atomically.
 		if strings.HasPrefix(secret.Name(), "..") {
 			continue
 		}
@@ -78,7 +78,7 @@ func (d Directory) read(name string, image reference.Named) (Keyring, error) {
 	return keyring, nil
 }
 
-// readBounded reads no more than shows that a file is too large.
+// readBounded reads at most one byte more than a file may have.
 func readBounded(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -1,3 +1,2 @@
-// Package credentials finds, in the secret of a volume and in those of the driver, the registry credentials that belong
-// to the volume's image.
+// Package credentials finds the registry credentials for a volume's image in the secrets of the volume and of the driver.
 package credentials

@@ -34,8 +34,8 @@ type Keyring struct {
 	entries []entry
 }
 
-// entry is one registry, or one part of a registry, with its credentials still encoded: an entry that no image asks
-// for may be broken without harm.
+// entry is one registry, or one part of a registry, with its credentials still encoded: a broken entry does no harm unless an
+// image needs it.
 type entry struct {
 	source string // what errors call the secret
 	images imagepattern.Pattern
@@ -43,7 +43,7 @@ type entry struct {
 }
 
 // FromSecret reads the data of a volume's nodePublishSecretRef. A secret without data is an empty keyring. Errors
-// name the key and never hold what the secret holds.
+// name the key and never contain the content.
 func FromSecret(secret map[string]string) (Keyring, error) {
 	if len(secret) == 0 {
 		return Keyring{}, nil
@@ -90,14 +90,14 @@ func parseAuths(source, key, data string) (Keyring, error) {
 	for _, registry := range slices.Sorted(maps.Keys(auths)) {
 		images, err := imagepattern.Parse(registry)
 		if err != nil || images.Empty() {
-			continue // it is no image's; the kubelet passes over it, too
+			continue // it matches no image; the kubelet ignores it, too
 		}
 		keyring.entries = append(keyring.entries, entry{source: source, images: images, auth: auths[registry]})
 	}
 	return keyring, nil
 }
 
-// The parser's own error is left out on purpose: it quotes what it read.
+// notAConfig leaves out the parser's own error, because that quotes what it read.
 func notAConfig(source, key string) error {
 	return fmt.Errorf("the key %q of %s is not a Docker configuration in JSON; create the secret with "+
 		"\"kubectl create secret docker-registry\"", key, source)
@@ -109,7 +109,7 @@ func tooLarge(source, key string) error {
 
 // Credential is one for an image.
 type Credential struct {
-	Source string // the secret, for people
+	Source string // the secret, for messages
 	Auth   *runtimeapi.AuthConfig
 }
 
@@ -128,8 +128,8 @@ func auths(found []Credential) []*runtimeapi.AuthConfig {
 }
 
 // Find returns the credentials for an image, pull.MaxCredentials at most and each once, those with the longest matching
-// path first and those with globs in their host last. A path matches at its end only, so that a credential never reaches
-// a repository it was not written for. None is not an error.
+// path first and those with globs in their host last. A path matches only whole path elements, so that a credential never
+// reaches a repository that it is not for. None is not an error.
 func (k Keyring) Find(image reference.Named) ([]Credential, error) {
 	wanted, err := imagepattern.Parse(image.Name())
 	if err != nil {
@@ -159,5 +159,5 @@ func (k Keyring) Find(image reference.Named) ([]Credential, error) {
 	return found, nil
 }
 
-// errNotUserPassword is all that may be said about a value that is itself the secret.
+// errNotUserPassword says no more, because the value itself is the secret.
 var errNotUserPassword = errors.New(`its "auth" is not the base64 of "user:password"`)

@@ -19,7 +19,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-// providersTimeout is more than a provider's program gets.
+// providersTimeout is longer than a provider's program may run.
 const providersTimeout = 75 * time.Second
 
 // Providers are the node's credential providers, which run in a container next to this one.
@@ -39,13 +39,13 @@ func NewProviders(socket string) *Providers {
 	return &Providers{socket: socket, client: &http.Client{
 		Timeout:   providersTimeout,
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
-		// Tokens go where they were meant to go.
+		// Tokens must not follow a redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// For returns what the providers may add to the credentials of a pod's volume; nil without providers. Without tokens
-// every pod of the node gets the same from them.
+// For returns the credentials that the providers may add for a pod's volume; nil without providers. Without tokens every pod of
+// the node gets the same ones.
 func (p *Providers) For(image reference.Named, tokens Tokens) *pull.Provided {
 	if p == nil {
 		return nil
@@ -57,7 +57,7 @@ func (p *Providers) For(image reference.Named, tokens Tokens) *pull.Provided {
 	}
 }
 
-// ask returns credentials, and an error about the providers that gave none although they should. Either may be empty.
+// ask returns credentials, and an error about providers that should have given some and did not. Either may be empty.
 func (p *Providers) ask(ctx context.Context, question api.Question) ([]*runtimeapi.AuthConfig, error) {
 	body, err := json.Marshal(question)
 	if err != nil {
@@ -99,5 +99,5 @@ func (p *Providers) unanswered(err error) error {
 		return fmt.Errorf("the container of credential providers did not answer within %s", providersTimeout)
 	}
 	return fmt.Errorf("the container of credential providers does not answer at %s; the log of container credential-provider "+
-		"in the node plugin's pod tells why: %w", p.socket, err)
+		"in the node plugin's pod has the reason: %w", p.socket, err)
 }

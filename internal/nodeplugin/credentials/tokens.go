@@ -19,7 +19,7 @@ const maxTokensBytes = 128 << 10
 // Tokens are a pod's service account tokens by audience.
 type Tokens map[string]string
 
-// SplitTokens takes the kubelet's tokens out of a volume's secrets and returns the rest, which is the user's.
+// SplitTokens returns the kubelet's tokens from a volume's secrets, and the rest, which is the user's.
 func SplitTokens(secrets map[string]string) (Tokens, map[string]string, error) {
 	text, ok := secrets[contract.TokensSecret]
 	if !ok {
@@ -30,7 +30,7 @@ func SplitTokens(secrets map[string]string) (Tokens, map[string]string, error) {
 	var byAudience map[string]struct {
 		Token string `json:"token"`
 	}
-	// The parser's own error is left out on purpose: it quotes what it read.
+	// The parser's own error is left out, because it quotes what it read.
 	if len(text) > maxTokensBytes || json.Unmarshal([]byte(text), &byAudience) != nil {
 		return nil, nil, errors.New("the service account tokens that came with the volume cannot be read")
 	}
@@ -43,9 +43,9 @@ func SplitTokens(secrets map[string]string) (Tokens, map[string]string, error) {
 	return tokens, rest, nil
 }
 
-// account tells whose tokens these are: namespace/name/uid of the service account, as they say themselves. The kubelet
-// vouches for them; nobody else can put them where SplitTokens looks. Tokens that do not say it are an account of
-// their own. Empty without tokens.
+// account returns the service account of the tokens, namespace/name/uid, as their claims name it. The claims are trusted because
+// only the kubelet can put tokens where SplitTokens looks. Tokens without these claims count as an account of their own. Empty
+// without tokens.
 func (t Tokens) account() string {
 	if len(t) == 0 {
 		return ""

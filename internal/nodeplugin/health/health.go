@@ -14,7 +14,7 @@ import (
 // checkTimeout bounds a readiness probe; the kubelet's default probe timeout is one second, so a DaemonSet sets more.
 const checkTimeout = 3 * time.Second
 
-// Check is one thing that readiness needs. Ready returns nil, or a sentence that says what is missing.
+// Check is one condition of readiness. Ready returns nil, or a sentence that names what is missing.
 type Check interface {
 	Ready(ctx context.Context) error
 }
@@ -39,8 +39,8 @@ func (c Checks) Ready(ctx context.Context) error {
 	return errors.Join(missing...)
 }
 
-// NewServer returns the HTTP server for an address, with timeouts. Liveness says only that the process answers: what
-// another process lacks is not cured by restarting this one.
+// NewServer returns the HTTP server for an address, with timeouts. Liveness means only that the process answers: a restart of
+// this process does not fix another one.
 func NewServer(address string, ready Check, metrics http.Handler) *http.Server {
 	ready = recently(ready)
 	mux := http.NewServeMux()

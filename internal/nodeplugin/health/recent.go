@@ -7,12 +7,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recent"
 )
 
-// readinessAge is how old the answer to a readiness probe may be: not so old that a change is told late, and old enough that
-// probes cost no more than a few calls of the runtime a second.
+// readinessAge is how old the answer to a readiness probe may be: young enough to report a change soon, and old enough that
+// probes cost no more than a few calls of the runtime per second.
 const readinessAge = 200 * time.Millisecond
 
-// recently looks at ready at most once in readinessAge: whoever reaches the port may probe, and to look asks the container
-// runtime.
+// recently runs ready at most once in readinessAge: every client that reaches the port may probe, and each run asks the
+// container runtime.
 func recently(ready Check) Check {
 	latest := recent.New(readinessAge, func(ctx context.Context) (struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)

@@ -41,7 +41,7 @@ func attachClassic(o Overlay, opts options, root int, rel string, target int) er
 	return nil
 }
 
-// keepIfWritable looks at the mount that was just made and takes it away again if it is read-only.
+// keepIfWritable checks the mount that was just made, and unmounts it if it is read-only.
 func keepIfWritable(root int, rel string) error {
 	mounted, err := openDir(root, rel)
 	if err != nil {

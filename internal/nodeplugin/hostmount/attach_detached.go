@@ -91,7 +91,7 @@ func configure(fs int, source string, opts options) error {
 	return nil
 }
 
-// kernelMessages reads what the kernel said about a file system context, ready to follow an error. See
+// kernelMessages reads the kernel's messages about a file system context, in a form to append to an error. See
 // Documentation/filesystems/mount_api.rst.
 func kernelMessages(fs int) string {
 	var said []string

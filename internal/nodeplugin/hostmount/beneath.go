@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// clearAtOnce is how many mounts are taken from beneath a target before it is tried itself again.
+	// clearAtOnce is how many mounts beneath a target are unmounted before the target itself is tried again.
 	clearAtOnce = 1000
 
 	// removedMark ends the name of a mount point that was removed while something was mounted there. No path has two
@@ -31,11 +31,10 @@ func (e *Engine) mountedBeneath(ctx context.Context, rel string) (found bool, er
 	return found, err
 }
 
-// clearBeneath unmounts what others mounted beneath the directory at rel, and tells how many mounts that were. The error
-// names one that stays, and why; it is nil if there is none. It runs on a thread of its own, since the file systems are
-// others' and may hang.
+// clearBeneath unmounts what others mounted beneath the directory at rel, and returns how many mounts that were. If mounts
+// stay, the error names one, and why. It runs on a thread of its own, because the file systems are not ours and may hang.
 func (e *Engine) clearBeneath(ctx context.Context, rel string) (int, error) {
-	// The mount table tells without a look at any file system, and without waiting for one.
+	// The mount table answers this without access to any file system, so without waiting for one.
 	if found, err := e.mountedBeneath(ctx, rel); err != nil || !found {
 		return 0, err
 	}
@@ -51,7 +50,8 @@ func (e *Engine) clearBeneath(ctx context.Context, rel string) (int, error) {
 	return cleared, stays
 }
 
-// clear runs on the thread for that. It takes first what nothing is mounted on, and goes on until nothing more goes.
+// clear runs on the thread for that. It first unmounts mounts on which nothing is mounted, and goes on until none can be
+// unmounted.
 func (e *Engine) clear(ctx context.Context, rel string) (cleared int, stays, err error) {
 	root, err := e.openRoot()
 	if err != nil {
@@ -126,7 +126,7 @@ func (e *Engine) reachesFurther(holder Mount, all nested) bool {
 	return hidden || all.tied[holder.peers]
 }
 
-// makePrivate has what is unmounted in the mount at rel beneath the root be unmounted nowhere else.
+// makePrivate keeps what is unmounted in the mount at rel beneath the root from being unmounted elsewhere.
 func makePrivate(root int, rel string) error {
 	dir, err := openDir(root, rel)
 	if err != nil {
@@ -140,7 +140,7 @@ func makePrivate(root int, rel string) error {
 	return unix.Mount("", ".", "", unix.MS_PRIVATE, "")
 }
 
-// why is what a person has to know of an unmount that failed.
+// why returns the reason of a failed unmount, for the administrator.
 func why(err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
@@ -199,7 +199,7 @@ func survey(mounts []Mount, target, rel string) nested {
 	return n
 }
 
-// remove forgets a mount that is gone.
+// remove drops a mount that is gone.
 func (n nested) remove(m Mount) {
 	delete(n.inside, m.id)
 	delete(n.at, place{m.parent, m.Target})

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropCapabilities takes CAP_SYS_PTRACE and CAP_SYS_CHROOT, which only entering a namespace needs, from every thread
-// of the process, for good: nothing that runs in it later can enter a namespace. It does nothing for an engine that
+// DropCapabilities drops CAP_SYS_PTRACE and CAP_SYS_CHROOT, which only entering a namespace needs, on every thread
+// of the process, permanently: nothing that runs in it later can enter a namespace. It does nothing for an engine that
 // mounts in the process's own namespace. Call it when every engine of the process is open. It fails in a program
 // built with cgo, where the Go runtime cannot reach all threads.
 func (e *Engine) DropCapabilities() error {

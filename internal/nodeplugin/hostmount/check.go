@@ -18,12 +18,12 @@ import (
 const probePrefix = "check-"
 
 // Check is the start-up self test: it proves that mounts go where pods get them from. It mounts a small tmpfs on a
-// directory in dir, which lies beneath the root, looks for it in seen and takes it away. The directory stays for the next
+// directory in dir, which lies beneath the root, looks for it in seen and unmounts it. The directory stays for the next
 // start, which may find a full disk. The error says what to change.
 //
 // The process sees the same directory at seen, by a mount that only receives what the node mounts. An engine that mounts
 // in the node's namespace takes dir itself for that. One that mounts in the process's own needs a second mount of the
-// directory; without one (seen is empty) the check is only that dir's mount is shared with somebody.
+// directory; without one (seen is empty) the check is only that dir's mount is shared.
 func (e *Engine) Check(ctx context.Context, dir, seen string) error {
 	probe, err := e.probeIn(ctx, dir)
 	if err != nil {
@@ -87,7 +87,7 @@ func namespaceID() (uint64, error) {
 	return stat.Ino, nil
 }
 
-// checkShared fails if nobody else gets the mounts that the engine makes in a directory.
+// checkShared fails if the mounts that the engine makes in a directory stay in its namespace.
 func (e *Engine) checkShared(rel string) error {
 	root, err := e.openRoot()
 	if err != nil {
@@ -110,10 +110,10 @@ func (e *Engine) checkShared(rel string) error {
 	case holder.peers != 0:
 		return nil
 	case e.config.NamespaceDir == "":
-		return fmt.Errorf("what is mounted in %s stays in this container, for its mount %s is not shared: "+
+		return fmt.Errorf("what is mounted in %s stays in this container, because its mount %s is not shared: "+
 			"give its volumeMount mountPropagation Bidirectional", real, holder.Target)
 	default:
-		return fmt.Errorf("what is mounted in %[1]s arrives in no container, for the node's mount %[2]s is not shared: "+
+		return fmt.Errorf("what is mounted in %[1]s arrives in no container, because the node's mount %[2]s is not shared: "+
 			"run `mount --make-rshared %[2]s` on the node, and at each boot before the kubelet starts", real, holder.Target)
 	}
 }
@@ -129,7 +129,7 @@ func holderOf(path string) (Mount, error) {
 			return *m, nil
 		}
 		if dir == "/" {
-			return Mount{}, fmt.Errorf("the mount table does not tell what %s lies in", path)
+			return Mount{}, fmt.Errorf("the mount table does not show what %s lies in", path)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (e *Engine) mountProbe(rel string) error {
 	return nil
 }
 
-// lookFor tells from the process's own view whether something is mounted at the probe.
+// lookFor checks, in the process's own view, that something is mounted at the probe.
 func (e *Engine) lookFor(dir, seen, probe string) error {
 	outside, err := device(seen)
 	if err != nil {

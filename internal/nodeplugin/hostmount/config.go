@@ -9,7 +9,7 @@ import (
 
 const (
 	// DefaultThreads is the number of mount threads where Config names none. The kernel takes one lock for all
-	// mounts, so more threads than a few only wait.
+	// mounts, so more than a few threads would only wait.
 	DefaultThreads = 4
 
 	// DefaultContext is the SELinux label of mounts where Config names none: the type that container domains may
@@ -17,7 +17,7 @@ const (
 	DefaultContext = "system_u:object_r:container_file_t:s0"
 )
 
-// Config says where and how an Engine mounts.
+// Config configures an Engine.
 type Config struct {
 	// NamespaceDir is the directory that holds the "mnt" link of the mount namespace to mount in, such as the
 	// host's /proc/1/ns. Empty: the process's own mount namespace.
@@ -32,7 +32,7 @@ type Config struct {
 	// Context is the SELinux label that mounts get where SELinux is enabled; empty stands for DefaultContext.
 	Context string
 
-	// Logger receives what the engine found out at start; nil is silence.
+	// Logger receives what the engine found at start; nil is silence.
 	Logger *slog.Logger
 }
 

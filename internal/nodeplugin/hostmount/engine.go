@@ -18,7 +18,7 @@ type Engine struct {
 	projects      sync.Mutex // held from the choice of a free project ID until it is in use
 
 	mounting pool // the mount threads
-	// One thread each, for a file system that hangs must not keep others from being mounted.
+	// One thread each, because a file system that hangs must not keep others from being mounted.
 	looking  pool // looks into volumes
 	clearing pool // unmounts what others mounted beneath a target
 	plain    plainLayers
@@ -26,8 +26,8 @@ type Engine struct {
 	close    sync.Once
 }
 
-// Open starts the mount threads and finds out what the kernel offers. The error of a thread that could not enter the
-// namespace says which capability or setting is missing.
+// Open starts the mount threads and detects what the kernel offers. If a thread cannot enter the namespace, the error names the
+// missing capability or setting.
 func Open(ctx context.Context, config Config) (*Engine, error) {
 	config, err := config.complete()
 	if err != nil {
@@ -73,8 +73,8 @@ func (e *Engine) probe() error {
 	return nil
 }
 
-// do runs f on a mount thread. It waits for a free thread as long as ctx lives; once f runs it is waited for, since
-// a mount system call cannot be taken back and must not overlap the next try.
+// do runs f on a mount thread. It waits for a free thread until ctx ends. Once f runs, it waits for f, because a mount
+// system call cannot be cancelled and must not overlap the next try.
 func (e *Engine) do(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -96,8 +96,8 @@ func (e *Engine) look(ctx context.Context, f func() error) error {
 	return e.within(ctx, &e.looking, f, "the look at another volume, whose file system does not answer, has not ended")
 }
 
-// within runs f on the one thread of a pool. It waits no longer than ctx lives, and f may end later. Taken says what keeps
-// the thread from f when it is not free in time.
+// within runs f on the one thread of a pool. It waits no longer than ctx lives, and f may end later. Taken is the
+// error's text if the thread is not free in time.
 func (e *Engine) within(ctx context.Context, p *pool, f func() error, taken string) error {
 	r := request{run: f, done: make(chan error, 1)}
 	select {

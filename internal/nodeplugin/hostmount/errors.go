@@ -6,7 +6,7 @@ var (
 	// ErrOccupied means that the target carries a mount that is not the one asked for.
 	ErrOccupied = errors.New("the target carries another mount")
 
-	// ErrBusy means that a mount could not be taken away because files in it are in use.
+	// ErrBusy means that a mount could not be unmounted because files in it are in use.
 	ErrBusy = errors.New("the mount is in use")
 
 	// ErrNotEmpty means that a directory on which nothing is mounted holds files, which are not ours to remove.
@@ -15,15 +15,15 @@ var (
 	// ErrTooManyLayers means that an overlay has more layers than the kernel stacks.
 	ErrTooManyLayers = errors.New("too many layers")
 
-	// ErrOptionsTooLong means that mount(2) would have cut the options of an overlay: it reads one page and drops
-	// the rest without a word.
+	// ErrOptionsTooLong means that mount(2) would have cut the options of an overlay: it reads one page and silently
+	// drops the rest.
 	ErrOptionsTooLong = errors.New("mount options are too long for this kernel")
 
 	// ErrBadTarget means that a target is not a plain path beneath the engine's root: relative, with "..", outside,
 	// or through a symbolic link.
 	ErrBadTarget = errors.New("bad target path")
 
-	// ErrBadLayer means that a layer is not what its form says, or is behind a symbolic link in the runtime's directory.
+	// ErrBadLayer means that a layer is not of its form, or is behind a symbolic link in the runtime's directory.
 	ErrBadLayer = errors.New("bad layer")
 
 	// ErrReadOnly means that the kernel mounted a writable overlay read-only, as it does when it may not use the

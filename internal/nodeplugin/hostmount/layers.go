@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPlain bounds the memory; few nodes mount more images.
+// maxPlain bounds the cache; few nodes mount more images.
 const maxPlain = 1024
 
-// plainLayers are the stacks of layers that were looked at. The zero value is ready.
+// plainLayers caches the stacks of layers that were checked. The zero value is ready.
 type plainLayers struct {
 	mu     sync.Mutex
 	seed   maphash.Seed
 	stacks map[uint64]struct{} // by their hash
 }
 
-// check fails with ErrBadLayer for a layer that is not what its form says, or whose name leads through a symbolic link. It
+// check fails with ErrBadLayer for a layer that is not of its form, or whose name leads through a symbolic link. It
 // looks at a stack once. The kernel then takes layers by their names: with descriptors, every line of the mount table would
 // have each layer's whole path, and every reader of it, the kubelet first, several times as much to read.
 func (p *plainLayers) check(form Form, layers []string) error {
@@ -61,7 +61,7 @@ func (p *plainLayers) seen(form Form, layers []string) (stack uint64, seen bool)
 	return hash.Sum64(), seen
 }
 
-// rootCache holds the directory that the latest layer lies beneath: most often that of all layers.
+// rootCache holds the directory that the latest layer lies beneath, which is usually that of all layers.
 type rootCache struct {
 	path string
 	fd   int

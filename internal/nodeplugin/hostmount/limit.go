@@ -60,8 +60,8 @@ func (e *Engine) Limit(ctx context.Context, l Limit) error {
 	return nil
 }
 
-// Limited tells the limit of what a work directory belongs to, and what is used of it; ok is false if it has none. It looks
-// at nothing that a pod can reach, so no file system of a volume holds it up.
+// Limited returns the limit to which a work directory belongs, and what is used of it; ok is false if it has none. It accesses
+// nothing that a pod can reach, so no file system of a volume holds it up.
 func (e *Engine) Limited(ctx context.Context, work string) (bytes, inodes Capacity, ok bool, err error) {
 	var found limited
 	err = e.onDirs(ctx, []string{work}, func(dirs []int) (err error) {
@@ -145,8 +145,8 @@ func (e *Engine) limit(work, upper int, bytes int64) error {
 	return checkLimit(work, bytes)
 }
 
-// freeProject draws a project ID that nobody can foretell, so that no pod can give its files the ID of another one's volume.
-// An ID in use has inodes; a limit without any is a leftover, and another one is as good.
+// freeProject draws an unpredictable project ID, so that no pod can give its files the ID of another pod's volume. An ID in
+// use has inodes; a limit without any is a remnant, and freeProject draws another ID.
 func (e *Engine) freeProject(dir int) (uint32, error) {
 	for range projectTries {
 		var drawn [4]byte

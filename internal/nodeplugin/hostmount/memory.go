@@ -60,7 +60,7 @@ func mountMemory(root int, rel string, m Memory) error {
 		return err
 	}
 	defer closeFD(at)
-	// Without a label of its own: the overlay's is what pods see, and containers may write to what tmpfs has by itself.
+	// Without a label of its own: pods see the overlay's, and containers may write to tmpfs with its default label.
 	data := fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700", m.Bytes, inodesFor(m.Bytes))
 	err = unix.Mount("imagecsi-memory", descriptorPath(at), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {

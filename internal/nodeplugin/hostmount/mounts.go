@@ -26,7 +26,7 @@ type Mount struct {
 	Root     string // the directory of the file system that is mounted: "/" unless it is a bind
 	Upper    string // an overlay's upper directory as its mounter named it; empty for what is read-only for good
 	ReadOnly bool   // the mount or its file system is read-only
-	Device   uint64 // of the file system, as stat(2) tells it; equal for all mounts of one file system
+	Device   uint64 // of the file system, as stat(2) reports it; equal for all mounts of one file system
 
 	id, parent int
 	peers      int // the peer group to which what is mounted and unmounted beneath it propagates; 0 is none
@@ -43,8 +43,8 @@ func (e *Engine) Mounts(ctx context.Context) ([]Mount, error) {
 	return mounts, err
 }
 
-// mounts runs on a mount thread. The kernel tells real paths; where the root is reached through a symbolic link they
-// are told as callers name them.
+// mounts runs on a mount thread. The kernel reports real paths. If the root is reached through a symbolic link, mounts
+// returns paths as callers name them.
 func (e *Engine) mounts() ([]Mount, error) {
 	mounts, err := readMountTable()
 	if err != nil {

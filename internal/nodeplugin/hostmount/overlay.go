@@ -89,7 +89,7 @@ func (o Overlay) validate() error {
 
 // MountOverlay mounts an overlay. Where the target carries the same mount already (an overlay of the same source and
 // the same writability), it is done. Errors: ErrOccupied, ErrBadTarget, ErrTooManyLayers, ErrOptionsTooLong,
-// ErrReadOnly, ErrBadLayer, ErrNoEROFS, or the kernel's own with what it said about it.
+// ErrReadOnly, ErrBadLayer, ErrNoEROFS, or the kernel's own with its message.
 func (e *Engine) MountOverlay(ctx context.Context, o Overlay) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("mounting on %s: %w", o.Target, err)

@@ -70,14 +70,14 @@ func (e *Engine) setProject(fd int, project uint32) error {
 	return nil
 }
 
-// quotaCalls are the system calls about projects and their quotas. Tests put others in their place where the kernel has none.
+// quotaCalls are the system calls about projects and their quotas. Tests replace them if the kernel has none.
 type quotaCalls struct {
 	attributes    func(fd int) (fileAttributes, error)
 	setAttributes func(fd int, attributes fileAttributes) error
 	quotactl      func(dir int, command uintptr, project uint32, q *quota) error
 }
 
-// KeepProject has an open directory keep its project to itself: what is moved or made there may be of another one.
+// KeepProject stops an open directory from passing its project on: what is moved or made there may be of another one.
 func KeepProject(dir *os.File) error {
 	attributes, err := fileAttributesOf(int(dir.Fd()))
 	if err != nil || attributes.flags&inheritProject == 0 {
@@ -85,7 +85,7 @@ func KeepProject(dir *os.File) error {
 	}
 	attributes.flags &^= inheritProject
 	if err := setFileAttributesOf(int(dir.Fd()), attributes); err != nil {
-		return fmt.Errorf("having a directory keep its project to itself: %w", err)
+		return fmt.Errorf("stopping a directory from passing its project on: %w", err)
 	}
 	return nil
 }

@@ -74,8 +74,8 @@ func (e *Engine) stat(rel string) (Stat, error) {
 	}, nil
 }
 
-// isGone reports whether a directory was removed while something held on to it. The kernel reads such a directory with
-// ENOENT, and an overlay whenever that befell one of its layers; programs take the error for the end of the names.
+// isGone reports whether a directory was removed while it was still in use. The kernel reads such a directory with
+// ENOENT, and also an overlay if one of its layers was removed; programs take the error for the end of the names.
 func isGone(dir int) (bool, error) {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {

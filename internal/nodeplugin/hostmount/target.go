@@ -61,7 +61,7 @@ func openPlain(root int, rel string) (int, error) {
 	}
 	fd, err := unix.Openat2(root, rel, &how)
 	for errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-		// A rename elsewhere kept the kernel from being sure.
+		// A rename elsewhere made the kernel unsure.
 		fd, err = unix.Openat2(root, rel, &how)
 	}
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENAMETOOLONG) {
@@ -71,8 +71,8 @@ func openPlain(root int, rel string) (int, error) {
 	return fd, err
 }
 
-// makeDir opens the directory at rel beneath root and makes what is missing, which is no more than the last one where
-// the kubelet has been. It reports whether it made that.
+// makeDir opens the directory at rel beneath root and makes what is missing, which is only the last one if the kubelet made
+// the others. It reports whether it made the last one.
 func makeDir(root int, rel string) (fd int, made bool, err error) {
 	fd, err = openDir(root, rel)
 	if !errors.Is(err, unix.ENOENT) {

@@ -49,7 +49,7 @@ func (e *Engine) startThreads() error {
 }
 
 // thread turns the calling goroutine into a thread of a pool until the engine is closed. It never unlocks, so that the
-// operating system thread ends with the goroutine and its namespace is never met by other code.
+// operating system thread ends with the goroutine and no other code runs in its namespace.
 func (e *Engine) thread(p *pool, namespace int, started chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -90,7 +90,7 @@ func enter(namespace int) error {
 	return backToRoot()
 }
 
-// runAtRoot runs f and puts the thread's working directory back, which would otherwise keep a file system in use. A
+// runAtRoot runs f and restores the thread's working directory, which would otherwise keep a file system in use. A
 // panic becomes an error: no volume may end the process that serves all others.
 func runAtRoot(f func() error) (err error) {
 	defer func() {

@@ -19,15 +19,15 @@ const (
 	busyPause = 50 * time.Millisecond
 )
 
-// Unmount takes every mount at target away, with what others mounted beneath it, and removes the directory. Nothing there
-// is success. While files are in use it tries again for a few seconds, then fails with ErrBusy; it never detaches lazily,
-// for the layers of such a mount may not be freed. A directory that is not empty when nothing is mounted there stays:
+// Unmount removes every mount at target, with what others mounted beneath it, and the directory. If nothing is there, that
+// is success. While files are in use it tries again for a few seconds, then fails with ErrBusy. It never detaches lazily,
+// because the layers of such a mount may not be freed. A directory that holds files when nothing is mounted there stays:
 // ErrNotEmpty.
 func (e *Engine) Unmount(ctx context.Context, target string) error {
 	return e.unmount(ctx, target, removeDir)
 }
 
-// unmount is Unmount, and what becomes of the directory.
+// unmount is Unmount with a choice of what to do with the directory.
 func (e *Engine) unmount(ctx context.Context, target string, then func(parent int, name string) error) error {
 	rel, err := e.beneathRoot(target)
 	if err != nil {
@@ -36,7 +36,7 @@ func (e *Engine) unmount(ctx context.Context, target string, then func(parent in
 	giveUp := time.NewTimer(busyPatience)
 	defer giveUp.Stop()
 	failed := func(errs ...error) error { return fmt.Errorf("unmounting %s: %w", target, errors.Join(errs...)) }
-	var busy error // of the try before: should time run out, it is what the caller needs to know
+	var busy error // of the try before, for the caller if time runs out
 	for {
 		err := e.do(ctx, func() error { return e.unmountBeneath(rel, then) })
 		if err == nil {
@@ -79,8 +79,8 @@ func (e *Engine) unmountBeneath(rel string, then func(parent int, name string) e
 	return unmountAll(root, rel, then)
 }
 
-// unmountAll unmounts everything stacked at rel, and then does with the directory what it is told. The target is named
-// by its parent, for a descriptor of its own would keep it busy.
+// unmountAll unmounts everything stacked at rel, and then calls then on the directory. It names the target by its parent,
+// because a descriptor of the target itself would keep it busy.
 func unmountAll(root int, rel string, then func(parent int, name string) error) error {
 	dir, name := path.Split(rel)
 	parent, err := openDir(root, path.Clean(dir))
@@ -107,7 +107,7 @@ func unmountAll(root int, rel string, then func(parent int, name string) error) 
 	}
 }
 
-// MoveDir gives the directory at target, on which nothing is mounted, another path beneath the root. Both have to be on one
+// MoveDir moves the directory at target, on which nothing is mounted, to another path beneath the root. Both have to be on one
 // file system, and one mount of it. Errors: ErrBusy if something is mounted there, ErrBadTarget, or the kernel's own: EXDEV
 // if they are not on one file system, or in different projects of it.
 func (e *Engine) MoveDir(ctx context.Context, target, to string) error {
@@ -162,7 +162,7 @@ func removeDir(parent int, name string) error {
 		return fmt.Errorf("%w: %q is not a directory", ErrBadTarget, name)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w: the directory is still a mount point", ErrBusy)
-	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST): // either may be told, see rmdir(2)
+	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST): // the kernel may return either, see rmdir(2)
 		return fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	default:
 		return fmt.Errorf("removing the directory: %w", err)

@@ -47,7 +47,7 @@ func (f File) read() (Rules, error) {
 	return rules, nil
 }
 
-// readBounded reads no more than shows that a file is too large.
+// readBounded reads at most one byte more than a file may have.
 func readBounded(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -40,8 +40,8 @@ type Size struct {
 	Inodes int64 // 0 where the runtime does not count them
 }
 
-// PinFunc pins an image as Store.Pin does, but as it was found, whatever its name stands for by now. What was pinned
-// when it was found is taken to be pinned still: callers see to it that nothing is unpinned meanwhile.
+// PinFunc pins an image as Store.Pin does, but as it was found, whatever its name stands for by now. It assumes that what
+// was pinned then still is: callers make sure that nothing is unpinned in between.
 type PinFunc func(ctx context.Context) (Tree, error)
 
 // Store is a container runtime's image store.
@@ -52,11 +52,11 @@ type Store interface {
 	// ErrUnsupported when the image or the store cannot be shown as a stack of layers, ErrOtherPlatform.
 	Pin(ctx context.Context, reference string) (Tree, error)
 
-	// Find looks for an image that the runtime holds under reference, where that can be told at little cost, and
-	// returns what pins it, and its digest. It writes nothing, and it may miss one: then it returns nil.
+	// Find looks for an image that the runtime holds under reference, if that is cheap, and returns the function that pins it,
+	// and its digest. It writes nothing. It may miss an image; then it returns nil.
 	Find(ctx context.Context, reference string) (pin PinFunc, digest string)
 
-	// Pinned returns a tree that this driver has pinned, whatever has become of the image since. ErrNotFound when
+	// Pinned returns a tree that this driver has pinned, whatever happened to the image since. ErrNotFound when
 	// the tree is not pinned, or not wholly.
 	Pinned(ctx context.Context, treeID string) (Tree, error)
 
@@ -67,17 +67,17 @@ type Store interface {
 	// ErrNotFound when the runtime does not have them.
 	Size(ctx context.Context, treeID string) (Size, error)
 
-	// Repin pins a tree again that lost its pin while volumes use it, by its layers alone: whatever images there are. It
-	// is success where the tree is pinned. ErrNotFound when the runtime does not hold the layers any more.
+	// Repin pins a tree again that lost its pin while volumes use it, by its layers alone, whatever images there are. It
+	// is success if the tree is pinned. ErrNotFound when the runtime no longer holds the layers.
 	Repin(ctx context.Context, treeID string) error
 
-	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success. The end of ctx keeps
-	// it from beginning, and no longer ends it once it has begun: it returns when the runtime has answered or can answer
-	// no more. After an error the tree may be pinned or not; nothing that was read before tells.
+	// Unpin lets the runtime collect a tree again. Unpinning a tree that is not pinned is success. If ctx ends
+	// first, it does not begin. Once begun, it returns when the runtime has answered or can no longer answer. After an error the
+	// tree may be pinned or not, and what was read before is not valid.
 	Unpin(ctx context.Context, treeID string) error
 
-	// Collect has the runtime free the disk of what was unpinned, where it would not do so by itself. It may take as long
-	// as there are files to remove; when ctx ends, the runtime goes on alone.
+	// Collect has the runtime free the disk of what was unpinned, if it would not do so on its own. How long it takes
+	// depends on the number of files; when ctx ends, the runtime goes on alone.
 	Collect(ctx context.Context) error
 
 	// Close releases the connection to the store. Pins stay.
@@ -93,10 +93,10 @@ var (
 	ErrUnsupported = errors.New("image cannot be mounted")
 )
 
-// Refusal is an image that cannot be mounted, told in one sentence that names it.
+// Refusal is the error for an image that cannot be mounted, in one sentence that names the image.
 type Refusal struct {
 	Image  string
-	Reason error // ErrUnsupported or ErrOtherPlatform, and what else there is to say
+	Reason error // wraps ErrUnsupported or ErrOtherPlatform
 }
 
 func (r *Refusal) Error() string {

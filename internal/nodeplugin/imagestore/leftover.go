@@ -31,8 +31,8 @@ type Adopter interface {
 	// Leftovers lists what certainly comes from the legacy driver.
 	Leftovers(ctx context.Context) ([]Leftover, error)
 
-	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with Store.Unpin, the
-	// end of ctx keeps it from beginning, and no longer ends it once it has begun.
+	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with Store.Unpin,
+	// ctx only keeps it from beginning.
 	RemoveLeftover(ctx context.Context, name string) error
 }
 
@@ -43,7 +43,7 @@ var leftoverNames = [...]string{"csi-image.warm-metal.tech", "container-image.cs
 // inlineVolumeID is the form of the IDs that the kubelet gives inline volumes, the only ones that may be writable.
 var inlineVolumeID = regexp.MustCompile(`^csi-[0-9a-f]{64}$`)
 
-// LeftoverPrefixes are what the names of leftovers start with.
+// LeftoverPrefixes returns what the names of leftovers start with.
 func LeftoverPrefixes() []string {
 	var prefixes []string
 	for _, driver := range leftoverNames {
@@ -52,8 +52,8 @@ func LeftoverPrefixes() []string {
 	return prefixes
 }
 
-// LeftoverKey reports whether a snapshot or storage container has a name that the legacy driver gives, and which
-// writable volume it names; none if it is an image.
+// LeftoverKey reports whether a snapshot or storage container has a name that the legacy driver gives, and returns the writable
+// volume that it is for; empty if it is for an image.
 func LeftoverKey(name string) (volumeID string, ok bool) {
 	for _, prefix := range LeftoverPrefixes() {
 		if key, ok := strings.CutPrefix(name, prefix); ok && key != "" {

@@ -15,8 +15,8 @@ import (
 // ErrOtherPlatform means that an image was built for another operating system or architecture than the node's.
 var ErrOtherPlatform = errors.New("image is not for this node's operating system and architecture")
 
-// OtherPlatforms says what becomes of images that name another platform than the node's in their configuration (OCI image
-// specification, "architecture" and "os"). Runtimes choose by platform from an index only, and bring these.
+// OtherPlatforms selects what happens to images whose configuration names another platform than the node's (OCI image
+// specification, "architecture" and "os"). Runtimes choose by platform only from an index, so they do pull such images.
 type OtherPlatforms string
 
 const (
@@ -37,7 +37,7 @@ func ParseOtherPlatforms(text string) (OtherPlatforms, error) {
 	}
 }
 
-// Check returns ErrOtherPlatform, with a sentence, for an image that is refused. One that names no platform is for every
+// Check returns ErrOtherPlatform, with a sentence, for an image that is refused. An image that names no platform is for every
 // node. Variants of an architecture do not count: an image for amd64/v3 may hold no program that needs it.
 func (o OtherPlatforms) Check(image ocispec.Platform) error {
 	node := ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}

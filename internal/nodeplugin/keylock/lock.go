@@ -24,17 +24,17 @@ const (
 	allPlaces = math.MaxInt64
 )
 
-// Lock holds key alone. It waits as long as ctx lives, and returns its error.
+// Lock locks key exclusively. It waits until ctx ends, and then returns the error of ctx.
 func (k *Lock) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	return k.acquire(ctx, key, allPlaces)
 }
 
-// Share holds key together with others that share it. It waits as Lock does.
+// Share locks key together with other callers of Share. It waits as Lock does.
 func (k *Lock) Share(ctx context.Context, key string) (unlock func(), err error) {
 	return k.acquire(ctx, key, onePlace)
 }
 
-// TryLock holds key alone if nobody holds it now.
+// TryLock locks key if no caller holds it now.
 func (k *Lock) TryLock(key string) (unlock func(), ok bool) {
 	l := k.enter(key)
 	if !l.places.TryAcquire(allPlaces) {

@@ -20,7 +20,7 @@ func TestALockIsWaitedForNoLongerThanTheContext(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if _, ok := l.TryLock("a"); ok {
-			t.Error("a lock that is held was had")
+			t.Error("a lock that is held was acquired")
 		}
 		unlock()
 		again, err := l.Lock(t.Context(), "a")
@@ -49,7 +49,7 @@ func TestOtherKeysAndSharersAreNotWaitedFor(t *testing.T) {
 	}
 	unlock, ok := l.TryLock("c")
 	if !ok {
-		t.Fatal("a lock that nobody holds was not had")
+		t.Fatal("a free lock was not acquired")
 	}
 	unlock()
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
-// authorize returns nil if a caller may have an image that is on the node. Where the records do not say so, the runtime
-// pulls what it holds once more, with the caller's credentials and in the caller's namespace: the layers are there, so
-// that is a request for a manifest, and mirrors and the node's own registry settings count as they do for any pull.
+// authorize returns nil if a caller may have an image that is on the node. If the records do not show it, the runtime pulls the
+// image once more, with the caller's credentials and in the caller's namespace. As the layers are there, that is a request for a
+// manifest, and mirrors and the node's own registry settings apply as for any pull.
 func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Image) error {
 	shown := imageaccess.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}
 	if shown.Digest == "" {
@@ -28,13 +28,13 @@ func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Imag
 	}
 	reference := r.Image
 	if shown.Digest != "" {
-		// The name itself may mean something newer at the registry, which IfNotPresent must not bring.
+		// The name may mean a newer image at the registry, which IfNotPresent must not pull.
 		reference = shown.Repository + "@" + shown.Digest
 	}
 	return p.withPolicy(ctx, r, unproven(p.wait(ctx, p.join(r, reference, true), r.For))) //nolint:contextcheck // as in Ensure
 }
 
-// withPolicy adds to an error that a namespace's policy may be why an image on the node has to be asked for.
+// withPolicy adds to an error that a namespace's policy may be the reason why the registry has to be asked.
 func (p *Puller) withPolicy(ctx context.Context, r Request, err error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.Kind == StillPulling || e.Kind == Untrusted || e.Kind == NotYours {
@@ -46,8 +46,8 @@ func (p *Puller) withPolicy(ctx context.Context, r Request, err error) error {
 	return e.with("the node has, or may have, a signature policy for namespace " + r.Namespace + ", which needs the registry's answer once")
 }
 
-// open reports whether the records show that a caller may have an image that is on the node. held is nil where the
-// runtime was not asked for it, and then what depends on it is not open.
+// open reports whether the records show that a caller may have an image that is on the node. held is nil if the runtime was not
+// asked; then an image whose access depends on it is not open.
 func (p *Puller) open(ctx context.Context, r Request, shown imageaccess.Image, held *runtimeapi.Image) bool {
 	if p.config.Access == nil {
 		return true
@@ -64,14 +64,14 @@ func (p *Puller) open(ctx context.Context, r Request, shown imageaccess.Image, h
 	return p.config.Verify.Open(verdict) && (verdict == imageaccess.Proven || p.config.Verify == imageaccess.NeverVerify || p.preloaded(ctx, shown, held))
 }
 
-// preloaded reports whether an image of which the records know nothing came with the node, or may be had by all, as far as
-// the kubelet knows: what it pulled with one tenant's secret is not for another.
+// preloaded reports whether an image without records came with the node, or is open to every pod according to the kubelet's
+// records: what the kubelet pulled with one tenant's secret is not for another.
 func (p *Puller) preloaded(ctx context.Context, shown imageaccess.Image, held *runtimeapi.Image) bool {
 	if p.config.Kubelet == nil {
 		return true
 	}
 	if held == nil {
-		return false // by what names the kubelet knows it, only the runtime can tell
+		return false // only the runtime knows the names by which the kubelet records it
 	}
 	refs := append([]string{held.GetId()}, held.GetRepoDigests()...)
 	open, err := p.config.Kubelet.Open(ctx, shown.Repository, refs)
@@ -81,9 +81,9 @@ func (p *Puller) preloaded(ctx context.Context, shown imageaccess.Image, held *r
 	return open
 }
 
-// scope is where a proof of access counts: on the node, or in a namespace for as long as its policy stays the same. It
-// also reports whether the namespace has a policy of its own, or may have. Then the runtime has to judge an image that is
-// there already, too, and it does so at a pull only; that it may be run, it says when a container is made.
+// scope returns where a proof of access counts: on the node, or in a namespace as long as its policy stays the same. It also
+// reports whether the namespace has, or may have, a policy of its own. Then the runtime has to judge also an image that is on
+// the node, and for volumes it does so only at a pull.
 func (p *Puller) scope(ctx context.Context, namespace string) (scope string, policy bool) {
 	if !p.config.Namespaced {
 		return "", false
@@ -104,7 +104,7 @@ func (p *Puller) scope(ctx context.Context, namespace string) (scope string, pol
 	return namespace + "#" + id, true
 }
 
-// unproven says what the end of such a pull means for the image on the node.
+// unproven turns the result of such a pull into an error about the image on the node.
 func unproven(err error) error {
 	var e *Error
 	switch {
@@ -119,7 +119,7 @@ func unproven(err error) error {
 	return &Error{Kind: e.Kind, Image: e.Image, text: text, cause: e.cause}
 }
 
-// repositoryOf is an image's name without tag and digest. Registries grant access by repository (distribution spec,
+// repositoryOf returns an image's name without tag and digest. Registries grant access by repository (distribution spec,
 // "Token Scope Documentation"), and so does KEP-2535.
 func repositoryOf(image string) string {
 	named, err := reference.ParseDockerRef(image)
@@ -129,7 +129,7 @@ func repositoryOf(image string) string {
 	return named.Name()
 }
 
-// digestOf is the digest, in an image's own repository, of what the runtime holds under its name; empty if it tells none.
+// digestOf returns the digest, in an image's own repository, of what the runtime holds under its name; empty if there is none.
 func digestOf(image string, held *runtimeapi.Image) string {
 	if _, digest, ok := strings.Cut(image, "@"); ok {
 		return digest
@@ -140,7 +140,7 @@ func digestOf(image string, held *runtimeapi.Image) string {
 	return ""
 }
 
-// digestsIn are the digests by which the runtime knows an image in a repository.
+// digestsIn returns the digests by which the runtime knows an image in a repository.
 func digestsIn(repository string, held *runtimeapi.Image) []string {
 	var digests []string
 	for _, name := range held.GetRepoDigests() {

@@ -13,38 +13,38 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
-// Kind is why an image could not be had.
+// Kind is why an image is not available.
 type Kind string
 
 // The kinds of failure.
 const (
 	NotFound     Kind = "NotFound"     // the registry has no such image
 	NotPresent   Kind = "NotPresent"   // the node has no such image and the policy is Never
-	Denied       Kind = "Denied"       // the registry refuses the credentials, or wants some
+	Denied       Kind = "Denied"       // the registry refuses the credentials, or requires some
 	NotYours     Kind = "NotYours"     // the image is on the node, and the registry refuses the caller's credentials
 	Unproven     Kind = "Unproven"     // the same, and the policy Never forbids to ask the registry
 	Unreachable  Kind = "Unreachable"  // the registry cannot be reached
 	Failing      Kind = "Failing"      // the registry answers with a failure of its own, or stops in the middle
-	Corrupt      Kind = "Corrupt"      // what the registry gives out is not what its digest says
+	Corrupt      Kind = "Corrupt"      // the registry's content does not match its digest
 	NoSpace      Kind = "NoSpace"      // the node's disk is full
-	RateLimited  Kind = "RateLimited"  // the registry wants fewer requests
+	RateLimited  Kind = "RateLimited"  // the registry limits the rate of requests
 	OtherNodes   Kind = "OtherNodes"   // the registry has the image for other platforms only
-	Damaged      Kind = "Damaged"      // the runtime cannot make sense of what the registry holds
+	Damaged      Kind = "Damaged"      // the runtime cannot unpack what the registry holds
 	Unsupported  Kind = "Unsupported"  // the runtime does not take images of this form or name
 	TooLarge     Kind = "TooLarge"     // larger than the administrator's limit
 	Untrusted    Kind = "Untrusted"    // the runtime's signature policy or image verifier refuses the image
 	RuntimeDown  Kind = "RuntimeDown"  // the container runtime does not answer
 	StillPulling Kind = "StillPulling" // the pull goes on; ask again
 	Interrupted  Kind = "Interrupted"  // the runtime ended the pull, as CRI-O does for all who wait for it once the first of them is gone
-	Abandoned    Kind = "Abandoned"    // nobody asked for it any longer, and others waited
+	Abandoned    Kind = "Abandoned"    // no call asked for it any longer, and others waited
 	Defect       Kind = "Defect"       // the node plugin cannot do its own part
-	Unknown      Kind = "Unknown"      // anything else; the runtime's words tell
+	Unknown      Kind = "Unknown"      // anything else; see the runtime's message
 )
 
 // kinds holds, for each Kind, the gRPC code and the sentence for the pod's event, which names the image. The codes
 // Aborted, Unavailable and ResourceExhausted make the kubelet treat the volume as uncertain, so that it unpublishes
-// it even if the pod goes away before the next try. Internal is for the node plugin's own faults, which make it unready:
-// nothing that an image or a registry can bring about.
+// it even if the pod goes away before the next try. Internal is for the node plugin's own faults, which make it unready; an
+// image or a registry must not cause it.
 var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing changes
 	code     codes.Code
 	sentence string
@@ -67,7 +67,7 @@ var kinds = map[Kind]struct { //nolint:gochecknoglobals // a table that nothing 
 	RuntimeDown:  {codes.Unavailable, "the container runtime did not answer about image %s; the kubelet will try again"},
 	StillPulling: {codes.Aborted, "image %s is being pulled; the kubelet will try again"},
 	Interrupted:  {codes.Unavailable, "the container runtime ended the pull of image %s before it was complete; the kubelet will try again"},
-	Abandoned:    {codes.Aborted, "the pull of image %s was ended; the next try begins it anew"},
+	Abandoned:    {codes.Aborted, "the pull of image %s was ended; the next try starts it again"},
 	Defect:       {codes.Internal, "image %s could not be pulled by this node's CSI node plugin"},
 	Unknown:      {codes.Unavailable, "image %s could not be pulled; the kubelet will try again"},
 }
@@ -77,10 +77,10 @@ type Error struct {
 	Kind  Kind
 	Image string
 	text  string
-	hint  string // what else the reader should know; may be empty
+	hint  string // a further note for the reader; may be empty
 	cause error
 
-	detail string // of a refusal: which credentials were refused, and what to do; then text does not tell the cause
+	detail string // of a refusal: which credentials were refused, and what to do; then text does not contain the cause
 }
 
 func (e *Error) Error() string {
@@ -104,7 +104,7 @@ func (e *Error) with(hint string) *Error {
 // Unwrap returns the runtime's error, or the context's.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Code is the gRPC code by which the CSI server answers.
+// Code returns the gRPC code of the CSI server's answer.
 func (e *Error) Code() codes.Code {
 	return kinds[e.Kind].code
 }
@@ -113,7 +113,7 @@ func newError(kind Kind, image string, cause error) *Error {
 	return &Error{Kind: kind, Image: image, text: fmt.Sprintf(kinds[kind].sentence, image) + saying(cause), cause: cause}
 }
 
-// saying is the runtime's own words, in brackets.
+// saying returns the runtime's own message, in brackets.
 func saying(cause error) string {
 	if cause == nil {
 		return ""
@@ -121,14 +121,14 @@ func saying(cause error) string {
 	return " (the runtime says: " + plain(cause) + ")"
 }
 
-// hints are words by which runtimes tell why a pull failed, the most telling first: both containerd and CRI-O answer
-// most failures with the code Unknown. Order matters: Docker Hub says "pull access denied, repository does not exist".
+// hints are words in runtimes' messages that show why a pull failed, because both containerd and CRI-O answer most failures with
+// the code Unknown. The most specific ones come first: Docker Hub says "pull access denied, repository does not exist".
 var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	kind  Kind
 	words []string
 }{
-	// First, because an image verifier gives its reason in any words (containerd, transfer service; cri-api, pkg/errors).
-	// One that fails has not refused.
+	// First, because an image verifier may use any words for its reason (containerd, transfer service; cri-api, pkg/errors).
+	// A verifier that fails has not refused.
 	{Untrusted, []string{" blocked pull of ", "signaturevalidationfailed", "signature validation failed", "source image rejected"}},
 	{Unknown, []string{"blocking pull of "}},
 	{NoSpace, []string{"no space left on device", "disk quota exceeded"}},
@@ -149,42 +149,42 @@ var hints = []struct { //nolint:gochecknoglobals // a table that nothing changes
 	{NotFound, []string{"not found", "manifest unknown", "name unknown", "no such image"}},
 	{Unreachable, []string{"no such host", "connection refused", "connection reset", "i/o timeout", "no route to host", "network is unreachable", "tls handshake", "server misbehaving", "registryunavailable", "context deadline exceeded", "x509:"}},
 	{Failing, []string{"internal server error", "service unavailable", "bad gateway", "gateway timeout", "unexpected eof", ": eof", "short read", "requested range not satisfiable"}},
-	// Any other answer of a registry, in the words of containerd and of CRI-O.
+	// Any other answer of a registry, as containerd and CRI-O report it.
 	{Failing, []string{"unexpected status", "unexpected http status", "failed with status code", "invalid status code from registry", "statuscode: ", "error parsing http"}},
 	{Interrupted, []string{"context canceled"}},
 }
 
-// Words for an index within an index, and for a name that the runtime does not take.
+// Words for an index within an index, and for a name that the runtime does not accept.
 var (
 	nested     = []string{"received a manifest list instead of a manifest", "treating manifest lists as individual manifests"}        //nolint:gochecknoglobals // as above
 	unnameable = []string{"invalid reference format", "cannot parse input", "could not parse reference", "failed to parse reference"} //nolint:gochecknoglobals // as above
 )
 
-// advice is what to do about an image that a runtime does not support.
+// advice returns what to do about an image that a runtime does not support.
 func advice(message string) string {
 	switch {
 	case containsAny(message, nested):
 		return "it is an index within an index, which CRI-O does not read: name the inner index, or the image in it, by its digest"
 	case containsAny(message, unnameable):
-		return "it does not take this name: a registry that is named by an IPv6 address needs a host name"
+		return "it does not accept this name: a registry that is named by an IPv6 address needs a host name"
 	default:
-		return "build it anew and push it as an OCI image"
+		return "build it again and push it as an OCI image"
 	}
 }
 
-// nodeTrouble are words of the node's own trouble in the midst of unpacking, of which the image has no fault.
+// nodeTrouble are words for failures of the node during unpacking, which are not the image's fault.
 var nodeTrouble = []string{ //nolint:gochecknoglobals // as above
 	"context canceled", "context deadline exceeded", "input/output error", "cannot allocate memory", "too many open files",
 	"resource temporarily unavailable", "device or resource busy", "signal: ", "read-only file system", "stale file handle",
 	"permission denied", "operation not permitted", "operation not supported", "failed to mount", "failed to prepare", "structure needs cleaning",
 }
 
-// runtimeAway are gRPC's own words for a runtime that went away or is not up yet.
+// runtimeAway are gRPC's own words for a runtime that stopped or has not started yet.
 var runtimeAway = []string{ //nolint:gochecknoglobals // a table that nothing changes
 	"connection error: desc", "dial unix", "error reading from server", "transport is closing", "connection is closing", "not initialized",
 }
 
-// classify turns an error of a runtime call into an Error. A call that ended because ctx did was not answered.
+// classify turns an error of a runtime call into an Error. A call that ended with ctx had no answer.
 func classify(ctx context.Context, image string, err error) *Error {
 	if ctx.Err() != nil {
 		return newError(RuntimeDown, image, err)
@@ -198,10 +198,10 @@ func classify(ctx context.Context, image string, err error) *Error {
 	return newError(kind, image, err)
 }
 
-// encoded is a digest's hexadecimal part, at whose end may stand what looks like an HTTP status.
+// encoded is a digest's hexadecimal part, whose end may look like an HTTP status.
 var encoded = regexp.MustCompile(`[0-9a-f]{32,}`)
 
-// withoutNames takes names out of a message, which may hold any of the words.
+// withoutNames removes names from a message, because they may contain any of the words.
 func withoutNames(message, image string) string {
 	repository := strings.ToLower(repositoryOf(image))
 	if tag := strings.TrimPrefix(image, repository+":"); tag != image {
@@ -212,7 +212,7 @@ func withoutNames(message, image string) string {
 	return encoded.ReplaceAllString(strings.ReplaceAll(message, repository, ""), "")
 }
 
-// withoutKernel takes out the node's own refusal (EACCES, errno(3)), which is no registry's.
+// withoutKernel removes the node's own refusal (EACCES, errno(3)), which is not the registry's.
 func withoutKernel(message string) string {
 	return strings.ReplaceAll(message, ": permission denied", "")
 }
@@ -234,7 +234,7 @@ func kindOfWords(code codes.Code, message string) Kind {
 	return kindOfCode(code)
 }
 
-// kindOfCode is for errors whose words say nothing.
+// kindOfCode is for errors whose message has none of the words.
 func kindOfCode(code codes.Code) Kind {
 	switch code {
 	case codes.NotFound:
@@ -248,7 +248,7 @@ func kindOfCode(code codes.Code) Kind {
 	case codes.Canceled:
 		return Interrupted
 	case codes.Unavailable, codes.DeadlineExceeded:
-		// The caller still waits, so it is the runtime that waited in vain.
+		// The caller still waits, so the runtime itself had no answer.
 		return Unreachable
 	default:
 		return Unknown
@@ -259,24 +259,24 @@ func containsAny(s string, list []string) bool {
 	return slices.ContainsFunc(list, func(word string) bool { return strings.Contains(s, word) })
 }
 
-// queryPattern finds what may hold a signature or a password in the URLs that registries redirect to.
+// queryPattern finds the parts of redirect URLs that may contain a signature or a password.
 var queryPattern = regexp.MustCompile(`(https?://)([^\s"@/]*@)?([^\s"?]*)(\?[^\s"]*)?`)
 
-// maxSaid bounds what is read of a runtime's error, which repeats what a registry answers, however long that is.
+// maxSaid bounds what is read of a runtime's error, which repeats a registry's answer of any length.
 const maxSaid = 16 << 10
 
-// maxCauseBytes keeps a runtime's error fit for an event.
+// maxCauseBytes keeps a runtime's error short enough for an event.
 const maxCauseBytes = 384
 
-// wrapping is what runtimes say before they come to the cause.
+// wrapping is what runtimes put in front of the cause.
 var wrapping = regexp.MustCompile(`^(failed to pull and unpack image "[^"]*": |failed to resolve (image|reference "[^"]*"): |failed to copy: |` +
 	`(RegistryUnavailable|SignatureValidationFailed): |unable to pull image( or OCI artifact)?: |pull image err: |initializing source docker://\S+: )+`)
 
-// afterthought is what CRI-O says of its second try, with the image as an artifact.
+// afterthought starts CRI-O's message about its second try, with the image as an artifact.
 const afterthought = "; artifact err: "
 
-// plain is the cause in the runtime's message, on one line, in the same words at every try, and without what may be secret in
-// a URL.
+// plain returns the cause in the runtime's message, on one line, in the same words at every try, and without possible secrets in
+// URLs.
 func plain(err error) string {
 	message := strings.Join(strings.Fields(words.Shorten(status.Convert(err).Message(), maxSaid)), " ")
 	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)

@@ -132,8 +132,8 @@ func TestWhatWillNeverWorkComesWithAdvice(t *testing.T) {
 	for said, want := range map[string]string{
 		"Unexpectedly received a manifest list instead of a manifest for a single image": "name the inner index, or the image in it, by its digest",
 		`cannot parse input: "[::1]:5000/app:1": invalid reference format`:               "needs a host name",
-		"schema 1 image manifests are no longer supported: invalid argument":             "build it anew",
-		"unsupported MIME type for compression: \"a/b\"":                                 "build it anew",
+		"schema 1 image manifests are no longer supported: invalid argument":             "build it again",
+		"unsupported MIME type for compression: \"a/b\"":                                 "build it again",
 	} {
 		e := classify(context.Background(), "r.example/app:1", status.Error(codes.Unknown, said))
 		if text := e.Error(); e.Kind != Unsupported || !strings.Contains(text, want) || strings.Contains(text, "try again") {

@@ -19,7 +19,7 @@ import (
 
 const fakeDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// fakeCRI is a container runtime whose pulls do what the test says.
+// fakeCRI is a container runtime whose pulls do what the test prescribes.
 type fakeCRI struct {
 	runtimeapi.UnimplementedImageServiceServer
 	runtimeapi.UnimplementedRuntimeServiceServer

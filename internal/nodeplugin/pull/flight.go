@@ -13,11 +13,11 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-// flightKey is what callers must share to share a pull. Credentials are part of it, so that nobody gets a private
-// image because somebody else may have it.
+// flightKey is what callers must have in common to share a pull. Credentials are part of it, so that no caller gets a private
+// image by another's right.
 type flightKey struct {
-	image     string // for people
-	reference string // what is pulled; by its digest where only the caller's right to the image is in question
+	image     string // for messages
+	reference string // what is pulled; by its digest if only the caller's access to the image is checked
 	namespace string // of the pod, where the runtime's answer depends on it
 	auths     [sha256.Size]byte
 	provided  string // to whom the providers' credentials are given; "-" where there are none
@@ -39,31 +39,31 @@ func keyOf(r Request, reference string) flightKey {
 	return key
 }
 
-// flight is one pull under way, or just ended and not yet told to anyone.
+// flight is one pull under way, or one that has ended and whose result no caller has collected.
 type flight struct {
 	key     flightKey
 	queued  time.Time
 	started atomic.Pointer[time.Time] // nil while it waits for its turn
 	ended   chan struct{}             // closed when err is final
 	err     error
-	bytes   int64 // of the image, where it was pulled and the runtime tells
+	bytes   int64 // of the image, if it was pulled and the runtime reports them
 	isNew   bool  // it was pulled and was not on the node before
-	proof   bool  // the image was on the node when it began, so that it is a question about access
+	proof   bool  // the image was on the node when it began, so it only checks access
 
 	ctx    context.Context //nolint:containedctx // of the pull, which outlives its callers
 	cancel context.CancelFunc
 
 	// Guarded by Puller.mu.
-	askers  int             // who wait for it now
+	askers  int             // callers that wait for it now
 	left    time.Time       // when the last one left
-	dropped bool            // it was ended because there were none
-	told    map[string]bool // pods that know of it
+	dropped bool            // set when it was ended because there were none
+	told    map[string]bool // pods that have had an event about it
 }
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }
 
-// join returns the pull of a reference for a request, starting it when there is none. The caller waits for it. A proof is
-// about an image that is on the node.
+// join returns the pull of a reference for a request, and starts it if there is none. The caller must wait for it. A proof
+// is about an image that is on the node.
 func (p *Puller) join(r Request, reference string, proof bool) *flight {
 	key := keyOf(r, reference)
 	p.mu.Lock()
@@ -79,8 +79,8 @@ func (p *Puller) join(r Request, reference string, proof bool) *flight {
 	return f
 }
 
-// collect returns how a pull ended. The end is told to those who wait and to the first who comes later; who comes
-// after that pulls anew. An image that was pulled only to turn out too large is not pulled anew at each try.
+// collect returns the result of a pull. Callers that wait get it, and the first one that comes later; the next one pulls
+// again. An image that was pulled and turned out too large is not pulled again at each try.
 func (p *Puller) collect(f *flight) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *Puller) collect(f *flight) error {
 	return f.err
 }
 
-// fly runs the pull and keeps its end for a while, for the next try when nobody waits for it now.
+// fly runs the pull and keeps its result for a while, for the next try if no caller waits now.
 func (p *Puller) fly(f *flight, r Request) {
 	p.observe(Observer.PullQueued)
 	log := p.config.Logger.With("image", f.key.image, "pod", r.For) // the first that asked; others may join
@@ -132,7 +132,7 @@ func (p *Puller) forget(f *flight) {
 	}
 }
 
-// resultOf is "OK" or a Kind.
+// resultOf returns "OK" or a Kind.
 func resultOf(err error) string {
 	var e *Error
 	switch {

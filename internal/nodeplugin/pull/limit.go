@@ -11,7 +11,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
-// ParseMaxImageSize reads a limit such as "20Gi" in bytes; "" is 0, which is none.
+// ParseMaxImageSize returns a limit such as "20Gi" in bytes; "" is 0, which is no limit.
 func ParseMaxImageSize(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -23,8 +23,8 @@ func ParseMaxImageSize(s string) (int64, error) {
 	return size, err
 }
 
-// limit refuses an image that is larger than the limit. The size is the runtime's: containerd counts what it downloaded,
-// which is compressed, and CRI-O what it unpacked.
+// limit refuses an image that is larger than the limit. The size is the runtime's: containerd counts the compressed download, and
+// CRI-O the unpacked files.
 func (p *Puller) limit(image string, held *runtimeapi.Image) error {
 	size, most := int64(held.GetSize()), p.config.MaxImageBytes
 	if most <= 0 || size <= most {
@@ -38,7 +38,7 @@ func (p *Puller) limit(image string, held *runtimeapi.Image) error {
 	}
 }
 
-// heldBefore is what the runtime holds before a pull; nil for nothing, if that is known.
+// heldBefore returns what the runtime holds before a pull, nil for nothing, and reports whether that is known.
 func (p *Puller) heldBefore(ctx context.Context, reference string) (held *runtimeapi.Image, known bool) {
 	held, err := p.held(ctx, reference)
 	if err != nil {
@@ -48,8 +48,8 @@ func (p *Puller) heldBefore(ctx context.Context, reference string) (held *runtim
 	return held, true
 }
 
-// limitPulled refuses an image that was just pulled, and removes it unless something of it was on the node before. CRI
-// tells no size before the download.
+// limitPulled refuses an image that was just pulled, and removes it unless a part of it was on the node before. CRI has no size
+// before the download.
 func (p *Puller) limitPulled(ctx context.Context, key flightKey, before, held *runtimeapi.Image) error {
 	refusal := p.limit(key.image, held)
 	if refusal == nil || before != nil || !onlyIn(repositoryOf(key.image), held) {
@@ -63,8 +63,8 @@ func (p *Puller) limitPulled(ctx context.Context, key flightKey, before, held *r
 	return refusal
 }
 
-// onlyIn reports whether an image has no names but one in a repository. CRI removes an image with all its names, and
-// another one may be somebody else's.
+// onlyIn reports whether an image has only one name, in a repository. CRI removes an image with all its names, and another name
+// may be in use by other pods.
 func onlyIn(repository string, held *runtimeapi.Image) bool {
 	if len(held.GetRepoTags()) > 1 {
 		return false
@@ -84,5 +84,5 @@ func tooLarge(err error) bool {
 	return errors.As(err, &e) && e.Kind == TooLarge
 }
 
-// mebibytes is a size for people.
+// mebibytes formats a size for messages.
 func mebibytes(size int64) string { return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20)) }

@@ -14,21 +14,21 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
-// note is what the access records were told when a pull began.
+// note is what the access records hold about the beginning of a pull.
 type note struct {
 	repository, scope string
 
-	pull *imageaccess.Pull // nil where no credentials may be used
+	pull *imageaccess.Pull // nil if no credentials are used
 
 	before []string // digests of the repository that the node held
-	listed bool     // that is known
+	listed bool     // reports whether before is known
 }
 
-// noteBegin marks the repository before a pull that may need credentials brings anything.
+// noteBegin marks the repository before a pull that may use credentials brings an image.
 func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool) (note, error) {
 	n := note{repository: repositoryOf(key.image)}
 	n.scope, _ = p.scope(ctx, key.namespace)
-	// Where the namespace counts, the runtime may have credentials for it that nobody here knows of.
+	// Where the namespace counts, the runtime may have credentials for it that are not known here.
 	if p.config.Access == nil || !credentials && !p.config.Namespaced {
 		return n, nil
 	}
@@ -45,7 +45,7 @@ func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool)
 	return n, nil
 }
 
-// noteRefusal takes back what the records say of a credential that the registry refuses; nil is none.
+// noteRefusal revokes the grants of a credential that the registry refuses; nil is anonymous.
 func (p *Puller) noteRefusal(n note, auth *runtimeapi.AuthConfig, refusal error) {
 	if p.config.Access == nil {
 		return
@@ -58,12 +58,12 @@ func (p *Puller) noteRefusal(n note, auth *runtimeapi.AuthConfig, refusal error)
 		err = p.config.Access.Distrust(n.repository, n.scope)
 	}
 	if err != nil {
-		p.config.Logger.Warn("a refused credential stays in the access records", "repository", n.repository, "error", err)
+		p.config.Logger.Warn("a refused credential could not be removed from the access records", "repository", n.repository, "error", err)
 	}
 }
 
-// noteBrought records which credential the registry took, and for which image; nil is none, or one that everyone has.
-// held is what the runtime holds now under the reference, nil if it does not tell.
+// noteBrought records which credential the registry accepted for which image; nil is anonymous, or a credential that every
+// pod has. held is what the runtime holds now under the reference, nil if that is not known.
 func (p *Puller) noteBrought(ctx context.Context, n note, key flightKey, taken *runtimeapi.AuthConfig, held *runtimeapi.Image) {
 	if p.config.Access == nil {
 		return
@@ -127,7 +127,7 @@ func (p *Puller) brought(ctx context.Context, n note, reference string, before *
 	return slices.DeleteFunc(after, func(digest string) bool { return slices.Contains(n.before, digest) }), nil
 }
 
-// answered reports whether an error of a pull is the runtime's own answer. Where it did not answer, it may have gone on.
+// answered reports whether an error of a pull is the runtime's own answer. Without an answer the pull may go on.
 func answered(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Kind == RuntimeDown {
@@ -135,15 +135,15 @@ func answered(err error) bool {
 	}
 	switch status.Code(e.cause) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Internal:
-		return false // gRPC says these of a call that it gave up, too
+		return false // gRPC has these codes also for a call that it gave up
 	}
 	return true
 }
 
-// prune drops what the records say about images that are gone.
+// prune drops the records of images that are gone.
 func (p *Puller) prune(ctx context.Context) {
 	if err := p.config.Access.Prune(func() (map[string][]string, error) { return p.repositories(ctx) }); err != nil {
-		p.config.Logger.Warn("access records of images that are gone stay", "error", err)
+		p.config.Logger.Warn("access records of images that are gone could not be removed", "error", err)
 	}
 }
 

@@ -2,10 +2,10 @@ package pull
 
 import "time"
 
-// Observer learns what pulls do. Its methods return at once.
+// Observer is notified of pulls. Its methods return at once.
 type Observer interface {
 	PullQueued()  // a pull waits for its turn
-	PullStarted() // it does not wait any longer
+	PullStarted() // it no longer waits
 	PullEnded(Ended)
 }
 
@@ -15,10 +15,10 @@ type Ended struct {
 	Result string        // "OK" or a Kind
 	Waited time.Duration // for its turn
 	Took   time.Duration // after that
-	Bytes  int64         // of the image as the runtime counts them; 0 if it was not pulled or the runtime does not tell
-	New    bool          // the image was not on the node before, and was pulled, if only to turn out too large
+	Bytes  int64         // of the image as the runtime counts them; 0 if it was not pulled or the runtime does not report them
+	New    bool          // the image was not on the node before, and was pulled, even if it turned out too large
 
-	TimedOut bool // it had Config.Timeout
+	TimedOut bool // it took Config.Timeout
 	Stopped  bool // the Puller was closed
 }
 

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// A pull outlives the call that asked for it, and not those who ask: one that nobody has asked for in Config.Retention ends
-// when others wait for its turn. The kubelet asks again within about two minutes, for as long as the pod is there.
+// A pull outlives the call that asked for it, but only as long as calls ask for it: a pull without a call in Config.Retention is
+// ended when others wait for its turn. The kubelet asks again within about two minutes, as long as the pod exists.
 
-// ask notes that somebody waits for a pull. It needs p.mu.
+// ask records that one more caller waits for a pull. It needs p.mu.
 func (f *flight) ask() { f.askers++ }
 
-// leave notes that somebody waits no longer.
+// leave records that a caller no longer waits.
 func (p *Puller) leave(f *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -19,15 +19,15 @@ func (p *Puller) leave(f *flight) {
 	f.left = time.Now()
 }
 
-// abandoned reports whether nobody has asked for a pull for a while. It needs p.mu.
+// abandoned reports whether no call has asked for a pull for Config.Retention. It needs p.mu.
 func (p *Puller) abandoned(f *flight) bool {
 	return f.askers == 0 && time.Since(f.left) >= p.config.Retention
 }
 
-// errAbandoned is why a pull ended that nobody waited for.
+// errAbandoned is the cause of a pull that was ended because no call waited for it.
 var errAbandoned = errors.New("no pod has asked for it for a while, and others wait")
 
-// takeTurn waits for the turn of a pull. Meanwhile it ends pulls, one at a time, that nobody asks for any longer.
+// takeTurn waits for the turn of a pull. While it waits, it ends abandoned pulls, one at a time.
 func (p *Puller) takeTurn(f *flight, who string) (give func(), err error) {
 	queue := p.pulls
 	if f.proof {
@@ -54,11 +54,11 @@ func (p *Puller) takeTurn(f *flight, who string) (give func(), err error) {
 	}
 }
 
-// maxLookPause is how long an abandoned pull may keep others waiting beyond Config.Retention.
+// maxLookPause is how long an abandoned pull may hold up others beyond Config.Retention.
 const maxLookPause = 15 * time.Second
 
-// endAbandoned ends the pull that has been abandoned for the longest time, of those with turns of the same kind as one that
-// waits. Who asks for its image from here on begins another.
+// endAbandoned ends the pull that has been abandoned for the longest time, among those with turns of the kind that waiting needs.
+// A later call for its image begins another pull.
 func (p *Puller) endAbandoned(waiting *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +69,7 @@ func (p *Puller) endAbandoned(waiting *flight) {
 			continue
 		default:
 		}
-		// One that waits itself keeps nobody waiting, and goes if it is this one.
+		// A pull that waits itself holds up no other, and is ended only if it is this one.
 		runs := f.started.Load() != nil || f == waiting
 		if runs && f.proof == waiting.proof && p.abandoned(f) && (longest == nil || f.left.Before(longest.left)) {
 			longest = f

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Policy says when an image is pulled; the names and meanings are those of a container's imagePullPolicy.
+// Policy selects when an image is pulled; the names and meanings are those of a container's imagePullPolicy.
 type Policy string
 
 const (

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// progressTimeout bounds the look at the runtime's downloads, which only makes a message better.
+// progressTimeout bounds the look at the runtime's downloads, which only improves a message.
 const progressTimeout = time.Second
 
-// Downloads are what a runtime downloads, or has left from a download. Not every runtime tells.
+// Downloads are a runtime's downloads, in progress or left behind. Not every runtime reports them.
 type Downloads interface {
-	// Downloading tells how many bytes of the layers of an image, whose pull began at a moment, are on the node, and how
-	// many there will be; 0 of 0 while its manifest is not there, or cannot be told from another's. What is done only
-	// grows, unless a download begins anew.
+	// Downloading returns how many bytes of an image's layers are on the node, and how many there will be, for a pull that
+	// began at a moment. It returns 0 of 0 while the manifest is not there, or cannot be distinguished from another's. The
+	// number only grows, unless a download restarts.
 	Downloading(ctx context.Context, image string, since time.Time) (done, total int64, err error)
 
-	// DiscardDownload has the runtime download anew, at the next pull, what the error of a pull says to be corrupt.
+	// DiscardDownload makes the runtime download again, at the next pull, what is corrupt according to a pull's error.
 	DiscardDownload(ctx context.Context, corrupt error) error
 }
 
-// describe is the middle of a sentence about the image of a flight.
+// describe returns the middle of a sentence about the image of a flight.
 func (p *Puller) describe(ctx context.Context, f *flight) string {
 	now := time.Now()
 	started := f.started.Load()
@@ -30,22 +30,22 @@ func (p *Puller) describe(ctx context.Context, f *flight) string {
 	return fmt.Sprintf("still being pulled (%s elapsed%s)", now.Sub(*started).Round(time.Second), p.downloads(ctx, f.key.reference, *started))
 }
 
-// downloads says how far the download of an image is.
+// downloads returns the progress of an image's download, for a message.
 func (p *Puller) downloads(ctx context.Context, image string, since time.Time) string {
 	if p.config.Downloads == nil {
 		// CRI has no call for it. CRI-O counts bytes in its metrics, which are off by default and add up all images.
-		return "; the container runtime does not tell how far it is"
+		return "; the container runtime does not report progress"
 	}
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
 	done, total, err := p.config.Downloads.Downloading(ctx, image, since)
 	if err != nil || done < 0 || total <= 0 || done > total {
-		return "" // whoever made the image says how large its layers are
+		return "" // the sizes are the image author's, and cannot be trusted
 	}
 	return fmt.Sprintf("; %s of %s of its layers are on this node", mebibytes(done), mebibytes(total))
 }
 
-// discard keeps a corrupt download from being taken for the image by every pull to come.
+// discard keeps later pulls from using a corrupt download.
 func (p *Puller) discard(ctx context.Context, failed *Error) {
 	if p.config.Downloads == nil {
 		return
@@ -53,7 +53,7 @@ func (p *Puller) discard(ctx context.Context, failed *Error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	if err := p.config.Downloads.DiscardDownload(ctx, failed.cause); err != nil {
-		p.config.Logger.Warn("the runtime holds on to a corrupt download until its garbage collection takes it",
+		p.config.Logger.Warn("a corrupt download could not be removed; the runtime keeps it until its garbage collection",
 			"image", failed.Image, "error", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// downloads tells what the test says, and discards nothing.
+// downloads returns what the test prescribes, and discards nothing.
 type downloads func(ctx context.Context, image string, since time.Time) (done, total int64, err error)
 
 func (d downloads) Downloading(ctx context.Context, image string, since time.Time) (done, total int64, err error) {
@@ -27,7 +27,7 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		downloads Downloads
 		want      string
 	}{
-		"no runtime that tells": {nil, "elapsed; the container runtime does not tell how far it is); the kubelet"},
+		"no runtime that reports it": {nil, "elapsed; the container runtime does not report progress); the kubelet"},
 		"half": {downloads(func(_ context.Context, of string, since time.Time) (done, total int64, err error) {
 			if of != image || since.Before(begun) {
 				return 0, 0, errors.New("asked for another image, or for downloads of before the pull")

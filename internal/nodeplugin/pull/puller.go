@@ -15,59 +15,59 @@ import (
 )
 
 const (
-	// DefaultTimeout ends a pull that hangs. The runtimes themselves give up a pull without progress much sooner.
+	// DefaultTimeout ends a pull that hangs. The runtimes themselves end a pull without progress much sooner.
 	DefaultTimeout = 2 * time.Hour
 
-	// DefaultRetention is how long the end of a pull that nobody waited for is kept for the next try, and how long a
-	// pull that nobody asks for goes on while others wait. The kubelet tries again within about two minutes.
+	// DefaultRetention is how long the result of a pull is kept for the next try if no caller waited, and how long a pull without
+	// callers goes on while others wait. The kubelet tries again within about two minutes.
 	DefaultRetention = 5 * time.Minute
 
-	// DefaultFirstWord is when a pod first hears that a pull goes on. It costs the pod one event more; after it the kubelet
+	// DefaultFirstWord is when a pod gets its first event that a pull goes on. That costs one more event. After it the kubelet
 	// calls again at once, and that call waits as long as it may.
 	DefaultFirstWord = 10 * time.Second
 
-	// DefaultRefusalRetention is how long an image that was pulled and is too large is refused without a look at
-	// the registry, where its tag may have moved to a smaller one.
+	// DefaultRefusalRetention is how long an image that was pulled and is too large is refused without asking the registry,
+	// where its tag may have moved to a smaller image.
 	DefaultRefusalRetention = time.Hour
 )
 
-// Config says how a Puller pulls.
+// Config configures a Puller.
 type Config struct {
 	MaxParallel int           // pulls at a time; 0 stands for contract.DefaultMaxParallelPulls
 	Timeout     time.Duration // for one pull; 0 stands for DefaultTimeout
-	Retention   time.Duration // of pulls and results nobody waits for; 0 stands for DefaultRetention
-	FirstWord   time.Duration // until a pod hears that a pull goes on; 0 stands for DefaultFirstWord
+	Retention   time.Duration // of pulls and results for which no caller waits; 0 stands for DefaultRetention
+	FirstWord   time.Duration // until a pod's first event about a pull that goes on; 0 stands for DefaultFirstWord
 	Logger      *slog.Logger  // nil is silence
 	Observer    Observer      // nil observes nothing
-	Downloads   Downloads     // nil where the runtime does not tell
+	Downloads   Downloads     // nil if the runtime does not report them
 
 	MaxImageBytes    int64         // as the runtime counts an image's size; 0 is no limit
 	RefusalRetention time.Duration // of images larger than that; 0 stands for DefaultRefusalRetention
 
-	// Namespaced says that the runtime chooses signature policy and credentials by the pod's namespace, as CRI-O does
-	// (crio.conf(5), signature_policy_dir). To containerd the namespace makes no difference, so there pods of all
-	// namespaces share pulls.
+	// Namespaced is set if the runtime chooses signature policy and credentials by the pod's namespace, as CRI-O does
+	// (crio.conf(5), signature_policy_dir). For containerd the namespace makes no difference, so pods of all namespaces share
+	// pulls there.
 	Namespaced bool
-	Policies   Policies // of the namespaces, where it does; nil where none of them can be seen
+	Policies   Policies // of the namespaces, if Namespaced; nil if they cannot be read
 
-	Kubelet Kubelet // what the kubelet knows of its own pulls; nil where that cannot be read
+	Kubelet Kubelet // the kubelet's records of its own pulls; nil if they cannot be read
 
-	Access *imageaccess.Records // who may have what is on the node already; nil is everybody
-	Verify imageaccess.Policy   // for which images that is asked; empty stands for imageaccess.DefaultPolicy
+	Access *imageaccess.Records // who may have images that are on the node; nil is everyone
+	Verify imageaccess.Policy   // for which images access is verified; empty stands for imageaccess.DefaultPolicy
 }
 
-// Kubelet knows what the kubelet pulled.
+// Kubelet has the kubelet's records of its pulls.
 type Kubelet interface {
-	// Open reports whether the kubelet would give an image of a repository to any pod: it did not pull the image, or
-	// without anybody's credentials. refs are the names by which the runtime knows the image, its ID among them. An error
-	// says that this cannot be told.
+	// Open reports whether the kubelet would give an image of a repository to any pod: it did not pull the image, or did so
+	// without credentials. refs are the names by which the runtime knows the image, its ID among them. An error means that this
+	// is not known.
 	Open(ctx context.Context, repository string, refs []string) (bool, error)
 }
 
-// Policies are the runtime's own for the namespaces of pods.
+// Policies are the runtime's signature policies for namespaces.
 type Policies interface {
-	// Of returns what tells the policy of a namespace from any other, empty if it has none of its own. An error says that
-	// this cannot be told.
+	// Of returns an identifier of a namespace's policy, empty if the namespace has none of its own. An error means that
+	// this is not known.
 	Of(ctx context.Context, namespace string) (id string, err error)
 }
 
@@ -77,28 +77,28 @@ type Request struct {
 	Policy Policy                   // empty stands for IfNotPresent
 	Auths  []*runtimeapi.AuthConfig // tried in this order, MaxCredentials at most; none is an anonymous pull
 
-	Sources   []string // where each of Auths comes from, for people, such as "secret registry"
-	Unmatched []string // what was looked into and has no credential for the image's registry, for people
+	Sources   []string // where each of Auths comes from, for messages, such as "secret registry"
+	Unmatched []string // sources without a credential for the image's registry, for messages
 
 	Provided  *Provided // tried after Auths; nil is none
-	For       string    // who waits for it: those who ask for less are not kept waiting by those who ask for more
-	Namespace string    // the pod's; names it to a runtime whose policy differs by namespace (Config.Namespaced)
+	For       string    // the pod that waits for it; pods take turns, so that one with many images does not hold up others
+	Namespace string    // the pod's, for a runtime whose policy depends on it (Config.Namespaced)
 
-	Held   bool   // the caller has found the image in the runtime's store: the runtime need not be asked for that
-	Digest string // of what it has found, which is what it is going to show; empty if it does not know
+	Held   bool   // set if the caller has found the image in the runtime's store, so that the runtime need not be asked
+	Digest string // of the image that it found and will mount; empty if not known
 }
 
-// Provided are credentials that are asked for only when a registry is, because that takes time.
+// Provided are credentials that are fetched only when a registry is asked, because that takes time.
 type Provided struct {
-	// To names for whom they are, and is the same for all who get the same. Empty is everyone on the node.
+	// To names the recipient, and is equal for all that get the same credentials. Empty is every pod on the node.
 	To string
 
-	// Ask returns them, the best first, and what went wrong on the way, which concerns the caller only if the image
-	// cannot be had without. It may be called at the same time as others.
+	// Ask returns them, the best first, and what failed on the way, which matters only if the image cannot be pulled without
+	// them. It may be called concurrently.
 	Ask func(ctx context.Context) ([]*runtimeapi.AuthConfig, error)
 }
 
-// record is what the access records know these credentials by; nil stands for anyone.
+// record returns how the access records identify these credentials; nil stands for anyone.
 func (p *Provided) record() *runtimeapi.AuthConfig {
 	if p == nil || p.To == "" {
 		return nil
@@ -111,7 +111,7 @@ type Puller struct {
 	runtime *Runtime
 	config  Config
 	pulls   *queues
-	proofs  *queues // of access to what is on the node: a request for a manifest does not wait for downloads
+	proofs  *queues // of access to images on the node: a request for a manifest does not wait for downloads
 
 	ctx  context.Context //nolint:containedctx // of the pulls, which outlive their callers
 	stop context.CancelFunc
@@ -121,7 +121,7 @@ type Puller struct {
 	flights map[flightKey]*flight
 }
 
-// New returns a Puller on a runtime, which stays the caller's.
+// New returns a Puller on a runtime. The caller has to close the runtime.
 func New(runtime *Runtime, config Config) *Puller {
 	if config.MaxParallel <= 0 {
 		config.MaxParallel = contract.DefaultMaxParallelPulls
@@ -156,7 +156,7 @@ func New(runtime *Runtime, config Config) *Puller {
 	}
 }
 
-// Close gives up the pulls under way. The runtime keeps what it has, so the next pull goes on from there.
+// Close ends the pulls under way. The runtime keeps what it has, so the next pull continues from there.
 func (p *Puller) Close() {
 	p.stop()
 	p.done.Wait()
@@ -185,7 +185,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 			return newError(NotPresent, r.Image, nil)
 		}
 		if r.Held && r.Digest != "" {
-			// It is gone from under its name. What the name means at the registry now is not what the caller shows.
+			// The image is gone. What the name means at the registry now may not be what the caller will mount.
 			return p.wait(ctx, p.join(r, repositoryOf(r.Image)+"@"+r.Digest, false), r.For) //nolint:contextcheck // as below
 		}
 	}
@@ -203,8 +203,8 @@ func (p *Puller) held(ctx context.Context, image string) (*runtimeapi.Image, err
 	return held, nil
 }
 
-// wait returns how the pull ended, or StillPulling: to a pod that has not heard of it after Config.FirstWord, to any
-// other shortly before ctx ends. An answer in time reaches the pod's events, a deadline only says that it passed.
+// wait returns the result of the pull, or StillPulling: after Config.FirstWord to a pod that has had no event about the pull, to
+// any other pod shortly before ctx ends. An answer in time shows in the pod's events; after a deadline they show only that.
 func (p *Puller) wait(ctx context.Context, f *flight, pod string) error {
 	defer p.leave(f)
 	early, cancel := beforeDeadline(ctx)
@@ -234,14 +234,14 @@ func (p *Puller) wait(ctx context.Context, f *flight, pod string) error {
 	}
 }
 
-// knows reports whether a pod has heard of a pull.
+// knows reports whether a pod has had an event about a pull.
 func (p *Puller) knows(f *flight, pod string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return f.told[pod]
 }
 
-// beforeDeadline is ctx with a deadline a little earlier: a tenth of what is left, five seconds at most.
+// beforeDeadline returns ctx with an earlier deadline: by a tenth of what is left, and at most by five seconds.
 func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -251,7 +251,7 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, deadline.Add(-margin))
 }
 
-// run is one pull, from its place in the queue to its end.
+// run runs one pull, from its place in the queue to its end.
 func (p *Puller) run(f *flight, r Request) error {
 	give, err := p.takeTurn(f, r.For)
 	p.observe(Observer.PullStarted)
@@ -286,7 +286,7 @@ func (p *Puller) run(f *flight, r Request) error {
 	return p.limitPulled(ctx, f.key, before, pulled)
 }
 
-// pullOnce has the runtime pull with one credential; nil is none.
+// pullOnce has the runtime pull with one credential; nil is anonymous.
 func (p *Puller) pullOnce(ctx context.Context, key flightKey, auth *runtimeapi.AuthConfig) error {
 	err := p.runtime.pull(ctx, key.reference, key.namespace, auth)
 	if err == nil {

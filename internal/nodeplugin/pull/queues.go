@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// queues let pulls run by turns, in two steps: the pods of a namespace first among themselves, then the namespaces. So a
-// namespace never has all turns, unless there is only one.
+// queues gives turns to pulls in two steps: first among the pods of a namespace, then among the namespaces. A namespace never has
+// all turns, unless there is only one turn.
 type queues struct {
 	all *turns
 	own int // turns of one namespace
@@ -16,7 +16,7 @@ type queues struct {
 	namespaces map[string]*namespace
 }
 
-// namespace is one whose pods have turns or wait for them.
+// namespace is a namespace whose pods have turns or wait for them.
 type namespace struct {
 	turns *turns
 	users int
@@ -26,8 +26,8 @@ func newQueues(parallel int) *queues {
 	return &queues{all: newTurns(parallel), own: max(1, parallel-1), namespaces: map[string]*namespace{}}
 }
 
-// take waits for a turn of a pod, "namespace/name", and returns what gives it back; or for the end of ctx, and returns its
-// error. Whoever names no namespace has a share as a namespace has, without its bound.
+// take waits for a turn of a pod, "namespace/name", and returns the function that gives it back. If ctx ends first, it
+// returns the error of ctx. A caller without a namespace has a share like a namespace's, without its bound.
 func (q *queues) take(ctx context.Context, who string) (give func(), err error) {
 	name, _, ok := strings.Cut(who, "/")
 	if !ok {

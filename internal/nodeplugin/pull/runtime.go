@@ -16,7 +16,7 @@ const (
 	// statusTimeout bounds the runtime's answers that come from its own records.
 	statusTimeout = 10 * time.Second
 
-	// reconnectDelay bounds how long a runtime that came back stays unnoticed.
+	// reconnectDelay bounds the time until a runtime that came back is noticed.
 	reconnectDelay = 3 * time.Second
 
 	// maxMessageBytes is the kubelet's bound for CRI messages.
@@ -56,7 +56,7 @@ func Dial(endpoint string) (*Runtime, error) {
 // Close ends the connection and every call on it.
 func (r *Runtime) Close() error { return r.conn.Close() }
 
-// Ready reports whether the runtime answers; nil when it does.
+// Ready returns nil if the runtime answers.
 func (r *Runtime) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -78,14 +78,14 @@ func (r *Runtime) all(ctx context.Context) ([]*runtimeapi.Image, error) {
 	return answer.GetImages(), err
 }
 
-// remove takes an image from the runtime's store.
+// remove removes an image from the runtime's store.
 func (r *Runtime) remove(ctx context.Context, image string) error {
 	_, err := r.images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: image}})
 	return err
 }
 
-// pull blocks until the runtime has pulled the image. The namespace is the pod's for whom it is pulled, by which CRI-O
-// chooses its signature policy and its credentials; empty names none.
+// pull blocks until the runtime has pulled the image. The namespace is that of the pod; CRI-O chooses its signature policy
+// and its credentials by it. Empty is no namespace.
 func (r *Runtime) pull(ctx context.Context, image, namespace string, auth *runtimeapi.AuthConfig) error {
 	request := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}, Auth: auth}
 	if namespace != "" {

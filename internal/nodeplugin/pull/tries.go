@@ -11,14 +11,14 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// MaxCredentials is how many credentials are tried in one pull, and as many of the providers. Each is a login from the
-// node's address, one after the other, in a turn that others wait for.
+// MaxCredentials is how many credentials of secrets are tried in one pull, and how many of the providers. Each try is a
+// login from the node's address, one after the other, in a turn for which others wait.
 const MaxCredentials = 16
 
 // maxNamed is how many sources of credentials an error names.
 const maxNamed = 4
 
-// ofProviders is what errors call credentials that providers gave.
+// ofProviders is how errors name credentials of providers.
 const ofProviders = "the node's credential providers"
 
 // tries are the attempts of one pull, one credential after the other.
@@ -27,13 +27,13 @@ type tries struct {
 	key    flightKey
 	noted  note
 
-	refused []string // the sources of what the registry refused, each once
+	refused []string // the sources of the credentials that the registry refused, each once
 	refusal error    // of the last credential
-	last    error    // of the last attempt, whatever it was made with
+	last    error    // of the last attempt, with any credential
 }
 
-// pull tries every credential, then those of the providers, then none. It returns what the access records are to know
-// about the one that the registry took; nil for what is open to anyone.
+// pull tries every credential, then those of the providers, then none. It returns how the access records identify the one
+// that the registry accepted; nil if the image is open to anyone.
 func (t *tries) pull(ctx context.Context, r Request) (taken *runtimeapi.AuthConfig, err error) {
 	taken, err = t.each(ctx, r.Auths, r.sourceOf)
 	if taken != nil || err != nil {
@@ -56,14 +56,14 @@ func (t *tries) pull(ctx context.Context, r Request) (taken *runtimeapi.AuthConf
 	}
 	err = t.once(ctx, nil)
 	if err != nil && t.refusal != nil {
-		// A stale credential must not hide an image that anyone may pull. The answer to the credential is what the
-		// user can act on, so that one is returned.
+		// A stale credential must not hide an image that anyone may pull. But the user can act on the answer to the
+		// credential, so that one is returned.
 		err = t.refusal
 	}
 	return nil, t.explain(err, r, failed)
 }
 
-// each tries credentials until the registry takes one, and returns it; nil if it refuses all. Any other error ends it.
+// each tries credentials until the registry accepts one, and returns it; nil if it refuses all. Any other error ends it.
 func (t *tries) each(ctx context.Context, auths []*runtimeapi.AuthConfig, source func(int) string) (taken *runtimeapi.AuthConfig, err error) {
 	tried := 0
 	for i, auth := range auths {
@@ -88,7 +88,7 @@ func (t *tries) each(ctx context.Context, auths []*runtimeapi.AuthConfig, source
 	return nil, nil
 }
 
-// once has the runtime pull with one credential, nil for none, and tells the records of a refusal.
+// once has the runtime pull with one credential, nil for none, and records a refusal.
 func (t *tries) once(ctx context.Context, auth *runtimeapi.AuthConfig) error {
 	err := t.puller.pullOnce(ctx, t.key, auth)
 	t.last = err
@@ -98,7 +98,7 @@ func (t *tries) once(ctx context.Context, auth *runtimeapi.AuthConfig) error {
 	return err
 }
 
-// explain says in a refusal which credentials were refused, and what to do.
+// explain adds to a refusal which credentials were refused, and what to do.
 func (t *tries) explain(err error, r Request, failed error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != Denied {
@@ -107,12 +107,12 @@ func (t *tries) explain(err error, r Request, failed error) error {
 	explained := newError(e.Kind, e.Image, nil)
 	explained.detail, explained.cause = t.advice(r), e.cause
 	if failed != nil {
-		explained = explained.with(ofProviders + " were of no help: " + failed.Error())
+		explained = explained.with(ofProviders + " did not help: " + failed.Error())
 	}
 	return explained
 }
 
-// advice names the sources of credentials, and never what they hold.
+// advice names the sources of credentials, and never their content.
 func (t *tries) advice(r Request) string {
 	var b strings.Builder
 	if len(t.refused) > 0 {
@@ -128,7 +128,7 @@ func (t *tries) advice(r Request) string {
 	return b.String()
 }
 
-// list names a few, and counts the rest.
+// list names the first few, and counts the rest.
 func list(names []string) string {
 	if more := len(names) - maxNamed; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), more)
@@ -136,7 +136,7 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// sourceOf says where a credential comes from.
+// sourceOf returns where a credential comes from.
 func (r Request) sourceOf(i int) string {
 	if i < len(r.Sources) {
 		return r.Sources[i]

@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// turns lets a number of pulls run at a time. Those for whom pulls wait get theirs in turn, each the oldest one of its
-// own first, so that a pod with fifty images keeps nobody waiting longer than a pod with one.
+// turns lets a number of pulls run at a time. Their owners take turns, each with its oldest pull first, so that a pod with fifty
+// images holds up others no longer than a pod with one.
 type turns struct {
 	mu      sync.Mutex
 	free    int
-	order   []string                   // who waits, the next one first
-	waiting map[string][]chan struct{} // closed when it is that pull's turn
+	order   []string                   // owners that wait, the next one first
+	waiting map[string][]chan struct{} // by owner; closed when it is that pull's turn
 }
 
 func newTurns(parallel int) *turns {
 	return &turns{free: parallel, waiting: map[string][]chan struct{}{}}
 }
 
-// take waits for a turn, which has to be given back; or for the end of ctx, and returns its error.
+// take waits for a turn, which the caller has to give back. If ctx ends first, it returns the error of ctx.
 func (t *turns) take(ctx context.Context, who string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (t *turns) take(ctx context.Context, who string) error {
 	return ctx.Err()
 }
 
-// queue returns what is closed when it is a pull's turn.
+// queue returns a channel that is closed when it is the pull's turn.
 func (t *turns) queue(who string) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *turns) queue(who string) chan struct{} {
 	return turn
 }
 
-// give passes a turn on to who is next.
+// give passes a turn on to the next owner.
 func (t *turns) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,7 +70,7 @@ func (t *turns) give() {
 	}
 }
 
-// leave takes a pull out of the queue, and returns false if it is not in there any more.
+// leave removes a pull from the queue, and returns false if it is no longer there.
 func (t *turns) leave(who string, turn chan struct{}) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,7 +84,7 @@ func (t *turns) leave(who string, turn chan struct{}) bool {
 	return true
 }
 
-// keep needs t.mu. It notes what still waits for somebody, and reports whether that is anything.
+// keep records the pulls that still wait for an owner, and reports whether there are any. It needs t.mu.
 func (t *turns) keep(who string, waiting []chan struct{}) bool {
 	if len(waiting) == 0 {
 		delete(t.waiting, who)

@@ -11,20 +11,20 @@ type Answer[T any] struct {
 	keep time.Duration
 	now  func() time.Time
 
-	turn  chan struct{} // held by the caller that looks at what follows, or asks
+	turn  chan struct{} // held by the caller that uses the fields below, or asks
 	at    time.Time     // when the answer came; zero before the first
 	value T
 	err   error
 }
 
-// New returns an Answer that asks again once the latest one is older than keep. Ask has to end by itself: it does not see
-// the end of the context of the caller for whom it runs, because others get its answer, too.
+// New returns an Answer that asks again once the latest one is older than keep. Ask must bound its own time: its context does not
+// end with that of the caller, because other callers get its answer, too.
 func New[T any](keep time.Duration, ask func(context.Context) (T, error)) *Answer[T] {
 	return &Answer[T]{ask: ask, keep: keep, now: time.Now, turn: make(chan struct{}, 1)}
 }
 
-// Get returns an answer that is at most so old as New was told, failures included. Those who call while one asks wait for
-// its answer, until their context ends.
+// Get returns an answer that is no older than New allows; failures are answers, too. Callers that come while another one asks
+// wait for its answer, until their context ends.
 func (a *Answer[T]) Get(ctx context.Context) (T, error) {
 	select {
 	case a.turn <- struct{}{}:

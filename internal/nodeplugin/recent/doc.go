@@ -1,2 +1,2 @@
-// Package recent keeps an answer for a few seconds, so that whoever asks often does not decide how much work a node does.
+// Package recent caches an answer for a few seconds, so that the cost on a node does not grow with the number of requests.
 package recent

@@ -9,10 +9,10 @@ import (
 	"runtime/debug"
 )
 
-// errPanicked is all that anyone but the log is told.
-var errPanicked = errors.New("the node plugin met a defect of its own; its log tells more")
+// errPanicked is the error for callers; only the log has the details.
+var errPanicked = errors.New("the node plugin has a defect; its log has the details")
 
-// Guard runs f and returns its error. If f panics, the stack goes to the log and no further.
+// Guard runs f and returns its error. If f panics, it returns an error without details, and logs the stack.
 func Guard(log *slog.Logger, what string, f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -21,8 +21,8 @@ const (
 )
 
 // Endpoints returns the drivers that a process serves by its names, the primary one first. All CSI sockets lie in dir, the
-// primary one's directory: the kubelet takes whatever path it is told, and a directory for each alias would stay on the node
-// when the alias is dropped, where it could by then be another driver's.
+// primary one's directory. The kubelet accepts any path, and a directory for each alias would stay on the node when the alias is
+// dropped, where it could by then be another driver's.
 func Endpoints(dir string, names []string) []Driver {
 	drivers := make([]Driver, 0, len(names))
 	for i, name := range names {
@@ -35,7 +35,7 @@ func Endpoints(dir string, names []string) []Driver {
 	return drivers
 }
 
-// aliasSocket is the same at every start, for the kubelet calls by the path that it was told last until it hears of another.
+// aliasSocket is the same at every start, because the kubelet uses the last registered path until it learns another.
 func aliasSocket(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return fmt.Sprintf("%s%08x%s", aliasPrefix, sum[:4], aliasSuffix)
@@ -46,10 +46,10 @@ func registrationSocket(registry, name string) string {
 	return filepath.Join(registry, name+"-reg.sock")
 }
 
-// RemoveDropped removes what a process that was killed left of aliases that are served no more: their CSI sockets in dir, and
-// their registration sockets, by which the kubelet would go on to list the driver. A process that stops in order removes them
-// itself. The caller has the directory to itself, so a CSI socket there that is none of the drivers' is a dead one, and the
-// record of an alias. Its registration socket stays if anybody listens there: the name is another driver's then.
+// RemoveDropped removes what a killed process left of aliases that are no longer served: their CSI sockets in dir, and their
+// registration sockets, because of which the kubelet would go on listing the driver. A process that stops in order removes them
+// itself. The directory is the caller's alone, so a CSI socket there that is none of the drivers' is dead, and records an alias.
+// Its registration socket stays if a process listens there, because then the name is another driver's.
 func RemoveDropped(dir, registry string, drivers []Driver) error {
 	found, err := os.ReadDir(dir)
 	if err != nil {
@@ -61,7 +61,7 @@ func RemoveDropped(dir, registry string, drivers []Driver) error {
 		if !isAliasSocket(entry) || slices.ContainsFunc(drivers, func(d Driver) bool { return d.Endpoint == path }) {
 			continue
 		}
-		// The record goes last, and stays if anything else does.
+		// The record is removed last, and stays if anything else does.
 		err := removeRegistration(registry, entry.Name())
 		if err == nil {
 			err = removed(os.Remove(path))
@@ -99,7 +99,7 @@ func removeRegistration(registry, socket string) error {
 	return nil
 }
 
-// removed takes what is gone already for success.
+// removed counts what is gone already as success.
 func removed(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -1,3 +1,3 @@
-// Package registration tells the kubelet which CSI driver names this process serves, through the kubelet's plugin
+// Package registration registers the CSI driver names of this process with the kubelet, through the kubelet's plugin
 // registration sockets (k8s.io/kubelet/pkg/apis/pluginregistration/v1), with no side-car.
 package registration

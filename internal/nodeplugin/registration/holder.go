@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// dialTimeout bounds connecting to a stranger.
+	// dialTimeout bounds connecting to an unknown process.
 	dialTimeout = time.Second
 
-	// maxAnswer bounds each part of a stranger's answer that is repeated.
+	// maxAnswer bounds each part of an unknown process's answer that is repeated.
 	maxAnswer = 128
 )
 
-// holderOf describes who listens at a path, in words that an administrator can search for, and reports whether anybody
-// does. The kernel names the process that listens (SO_PEERCRED, unix(7)), but hides the number of one in another
-// container: a pod without the node's PID namespace sees 0.
+// holderOf describes the process that listens at a path, in words that an administrator can search for, and reports whether
+// there is one. The kernel names the process (SO_PEERCRED, unix(7)), but hides the number of a process in another container: a
+// pod without the node's PID namespace sees 0.
 func holderOf(path string) (holder string, alive bool) {
 	conn, err := net.DialTimeout("unix", path, dialTimeout)
 	if err != nil {
@@ -48,7 +48,7 @@ func holderOf(path string) (holder string, alive bool) {
 	return fmt.Sprintf("process %d", pid), true
 }
 
-// peer is the PID of the process that listens at the other end, 0 for one that this PID namespace does not show.
+// peer returns the PID of the process at the other end, 0 for a process that this PID namespace does not show.
 func peer(conn net.Conn) (pid int) {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
@@ -62,8 +62,7 @@ func peer(conn net.Conn) (pid int) {
 	return pid
 }
 
-// answersAs asks whoever listens at a path what it is, by the two protocols that are spoken at such sockets; "" if it
-// does not tell.
+// answersAs asks the process that listens at a path what it is, by the two protocols of such sockets; "" if it does not answer.
 func answersAs(ctx context.Context, path string, within time.Duration) string {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -82,7 +81,7 @@ func answersAs(ctx context.Context, path string, within time.Duration) string {
 	return ""
 }
 
-// clean bounds what a stranger says, and keeps it on one line.
+// clean bounds the text of an unknown process, and keeps it on one line.
 func clean(s string) string {
 	if len(s) > maxAnswer {
 		s = s[:maxAnswer] + "…"

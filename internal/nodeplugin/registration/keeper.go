@@ -11,27 +11,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pace says how a driver's sockets are watched.
+// pace is how a driver's sockets are watched.
 type pace struct {
 	look    time.Duration // between two looks
-	first   time.Duration // before a path is taken back that was taken back a moment ago; doubles each time
-	longest time.Duration // that this becomes
-	calm    time.Duration // after which a path is taken back at once again
-	ask     time.Duration // for each question to who took a path
+	first   time.Duration // the wait before a path is taken back that was taken back a moment ago; doubles each time
+	longest time.Duration // the bound of that wait
+	calm    time.Duration // without a loss, after which a path is taken back at once again
+	ask     time.Duration // for each question to the process that took a path
 }
 
-// defaultPace sees a loss before the kubelet's next try of a volume, and lets two processes that fight for a path do so
-// about once a minute: the kubelet registers a driver anew each time.
+// defaultPace notices a loss before the kubelet's next try of a volume. Two processes that fight for a path do so about once a
+// minute, because the kubelet registers a driver again each time.
 func defaultPace() pace {
 	return pace{look: time.Second, first: 2 * time.Second, longest: time.Minute, calm: 5 * time.Minute, ask: time.Second}
 }
 
-// keeper sees to it that the paths of one driver's sockets lead to this process. Any process with rights in the kubelet's
-// directories can remove or replace them: a legacy driver's registrar removes the path of its registration socket when
-// it is stopped, whoever's socket lies there by then.
+// keeper makes sure that the paths of one driver's sockets lead to this process. Any process with rights in the kubelet's
+// directories can remove or replace them. For example, the legacy driver's registrar removes the path of its registration socket
+// when it stops, even if the socket there is another process's by then.
 type keeper struct {
 	driver       string
-	csi          *Socket // nil if it is not kept here
+	csi          *Socket // nil if it is not watched
 	registration *Socket
 	pace         pace
 
@@ -42,7 +42,7 @@ type keeper struct {
 	placed time.Time     // when they were taken back last
 }
 
-// lostSocket is the first of the driver's sockets whose path leads elsewhere, with what it is; nil for none.
+// lostSocket returns the first of the driver's sockets whose path leads elsewhere, and what it is; nil for none.
 func (k *keeper) lostSocket() (*Socket, string) {
 	if k.csi != nil && !k.csi.Held() {
 		return k.csi, "CSI socket"
@@ -53,13 +53,13 @@ func (k *keeper) lostSocket() (*Socket, string) {
 	return nil, ""
 }
 
-// look looks at the paths. It returns a sentence about a loss when it is first seen, and whether it is time to take back
+// look checks the paths. It returns a sentence about a loss when it is first seen, and reports whether it is time to take back
 // what is lost.
 func (k *keeper) look(ctx context.Context, now time.Time) (problem string, due bool) {
 	socket, what := k.lostSocket()
 	if socket == nil && k.lost {
-		// It came back by itself, as with a directory that was moved away and back. The kubelet may have missed the driver
-		// meanwhile, so that is registered anew all the same.
+		// The path came back, as with a directory that was moved away and back. The kubelet may have missed the driver in
+		// between, so the driver is registered again all the same.
 		return "", !now.Before(k.due)
 	}
 	if socket == nil {
@@ -76,8 +76,8 @@ func (k *keeper) look(ctx context.Context, now time.Time) (problem string, due b
 	return problem, !now.Before(k.due)
 }
 
-// takeBack places the CSI socket if it is lost, and the registration socket in any case: the kubelet registers the
-// driver anew when that appears, and so learns of both.
+// takeBack places the CSI socket if it is lost, and the registration socket in any case: when that appears, the kubelet
+// registers the driver again, and so learns of both.
 func (k *keeper) takeBack(now time.Time) error {
 	if err := k.place(); err != nil {
 		k.due = now.Add(k.pace.longest)
@@ -91,7 +91,7 @@ func (k *keeper) takeBack(now time.Time) error {
 
 func (k *keeper) place() error {
 	if k.csi != nil && !k.csi.Held() {
-		// The directory is the driver's own; that of the registration socket is the kubelet's to make.
+		// This directory is the driver's own. The kubelet makes that of the registration socket.
 		if err := os.MkdirAll(filepath.Dir(k.csi.path), 0o750); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (k *keeper) place() error {
 }
 
 // removedDir returns the directory of a socket that was removed from the node while this process's mount still shows it; ""
-// for none. Nothing can be made in such a directory, and one that is made at its path on the node is not seen here.
+// for none. Nothing can be made in such a directory, and a new one at its path on the node is not visible here.
 func (k *keeper) removedDir() string {
 	for _, socket := range []*Socket{k.csi, k.registration} {
 		if socket == nil {
@@ -118,7 +118,7 @@ func (k *keeper) removedDir() string {
 	return ""
 }
 
-// describe says what became of a socket, who has its path now, and what comes next.
+// describe returns what happened to a socket, which process has its path now, and what comes next.
 func (k *keeper) describe(ctx context.Context, socket *Socket, what string) string {
 	var said strings.Builder
 	fmt.Fprintf(&said, "its %s %s was ", what, socket.path)
@@ -133,7 +133,7 @@ func (k *keeper) describe(ctx context.Context, socket *Socket, what string) stri
 			said.WriteString(", " + answer)
 		}
 	default:
-		said.WriteString("replaced by another one at which nobody listens")
+		said.WriteString("replaced by a socket at which no process listens")
 	}
 	if k.times > 0 {
 		fmt.Fprintf(&said, ", after this process took it back %d times; stop the other one. It is taken back in %s", k.times, k.wait)

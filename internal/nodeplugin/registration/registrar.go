@@ -17,7 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-// csiVersion is the CSI version that the kubelet is told; it accepts any 1.x.
+// csiVersion is the CSI version that is registered; the kubelet accepts any 1.x.
 const csiVersion = "1.0.0"
 
 // Driver is a name to register and the CSI socket that serves it.
@@ -26,8 +26,8 @@ type Driver struct {
 	Endpoint string // the socket's path
 }
 
-// Registrar serves one registration socket for each driver, remembers what the kubelet answered, and keeps the paths of
-// all sockets: one that is gone, or leads to another process, is taken back, and the driver registered anew.
+// Registrar serves one registration socket for each driver, records the kubelet's answers, and watches the paths of all
+// sockets. If one is gone, or leads to another process, it takes the path back and registers the driver again.
 type Registrar struct {
 	drivers []Driver
 	log     *slog.Logger
@@ -43,11 +43,11 @@ type Registrar struct {
 	keepers []*keeper
 }
 
-// state is the last word on one driver: the kubelet's, or of the loss of a socket.
+// state is the latest news on one driver: the kubelet's answer, or the loss of a socket.
 type state struct {
 	registered bool
 	problem    string
-	lost       string // what became of a socket that is not taken back yet
+	lost       string // what happened to a socket that is not taken back yet
 }
 
 // New returns a Registrar that serves nothing yet.
@@ -62,8 +62,8 @@ func New(drivers []Driver, log *slog.Logger) *Registrar {
 // Keep has the CSI socket of a driver watched along with its registration socket. It is called before Start.
 func (r *Registrar) Keep(driver string, socket *Socket) { r.csi[driver] = socket }
 
-// OnRemoved has f told once a directory of a socket was removed from the node under this process's mount, so that no socket
-// can be taken back before the container is started anew. It is called before Start.
+// OnRemoved sets f, which is called when the directory of a socket was removed from the node under this process's mount. Then no
+// socket can be taken back before the container restarts. It is called before Start.
 func (r *Registrar) OnRemoved(f func(error)) { r.removed = f }
 
 // Start opens the sockets in dir, <kubeletRoot>/plugins_registry, and watches them until Stop. The CSI sockets must be
@@ -117,7 +117,7 @@ func (r *Registrar) watch(ctx context.Context) {
 	}
 }
 
-// keep takes back what one driver has lost. The kubelet's last word is forgotten before that, because its next may come as
+// keep takes back what one driver has lost. The kubelet's last answer is dropped before that, because its next one may come as
 // soon as the socket is placed.
 func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
 	problem, due := k.look(ctx, now)
@@ -132,14 +132,14 @@ func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
 		r.record(k.driver, state{lost: "a socket is lost and could not be taken back: " + err.Error()})
 		if dir := k.removedDir(); dir != "" {
 			r.removed(fmt.Errorf("the directory %s was removed from the node, and this container still has the removed one; "+
-				"it has to be started anew", dir))
+				"the container has to restart", dir))
 		}
 		return
 	}
-	r.log.Info("listening again; the kubelet is to register the driver anew", "driver", k.driver)
+	r.log.Info("listening again; waiting for the kubelet to register the driver again", "driver", k.driver)
 }
 
-// recovered turns a panic into an error of the kubelet's call that met it.
+// recovered turns a panic into an error of the kubelet's call in which it happened.
 func (r *Registrar) recovered(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
 	err = recoverpanic.Guard(r.log, info.FullMethod, func() (failed error) {
 		response, failed = handler(ctx, request)
@@ -148,8 +148,7 @@ func (r *Registrar) recovered(ctx context.Context, request any, info *grpc.Unary
 	return response, err
 }
 
-// Stop removes the registration sockets as far as they are this process's, which tells the kubelet that the drivers are
-// gone.
+// Stop removes the registration sockets that are still this process's, by which the kubelet learns that the drivers are gone.
 func (r *Registrar) Stop() {
 	if r.end != nil {
 		r.end()
@@ -160,8 +159,8 @@ func (r *Registrar) Stop() {
 	r.serving.Wait()
 }
 
-// Ready returns nil when the kubelet has registered every driver and reaches this process by all of its sockets. Otherwise
-// it says which driver is not registered, in the kubelet's words where it gave any, or which socket is lost.
+// Ready returns nil when the kubelet has registered every driver and reaches this process by all of its sockets. Otherwise the
+// error names the driver that is not registered, with the kubelet's reason if it gave one, or the socket that is lost.
 func (r *Registrar) Ready(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -169,7 +168,7 @@ func (r *Registrar) Ready(context.Context) error {
 	unseen := map[string]string{} // lost since the last look
 	for _, k := range r.keepers {
 		if socket, what := k.lostSocket(); socket != nil {
-			unseen[k.driver] = fmt.Sprintf("its %s %s leads to this process no more", what, socket.path)
+			unseen[k.driver] = fmt.Sprintf("its %s %s no longer leads to this process", what, socket.path)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.states)) {
@@ -201,9 +200,9 @@ func (r *Registrar) record(driver string, s state) {
 	case s.registered:
 		r.log.Info("the kubelet registered the driver", "driver", driver)
 	case s.lost != "":
-		r.log.Warn("a socket is lost, and the driver registered no more", "driver", driver, "error", s.lost)
+		r.log.Warn("a socket is lost, so the driver is no longer registered", "driver", driver, "error", s.lost)
 	case s == state{}:
-		// The kubelet has not come yet.
+		// The kubelet has not answered yet.
 	default:
 		r.log.Error("the kubelet did not register the driver", "driver", driver, "error", s.problem)
 	}
@@ -216,7 +215,7 @@ type service struct {
 	registrar *Registrar
 }
 
-// GetInfo tells the kubelet which driver is behind the socket.
+// GetInfo names the driver behind the socket.
 func (s *service) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
 	return &registerapi.PluginInfo{
 		Type:              registerapi.CSIPlugin,
@@ -226,7 +225,7 @@ func (s *service) GetInfo(context.Context, *registerapi.InfoRequest) (*registera
 	}, nil
 }
 
-// NotifyRegistrationStatus is the kubelet's verdict. After a refusal the kubelet tries again by itself.
+// NotifyRegistrationStatus receives the kubelet's answer. After a refusal the kubelet tries again on its own.
 func (s *service) NotifyRegistrationStatus(_ context.Context, status *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
 	verdict := state{registered: status.GetPluginRegistered(), problem: status.GetError()}
 	if !verdict.registered && verdict.problem == "" {

@@ -27,11 +27,11 @@ const (
 	maxDrafts = 16
 )
 
-// Socket listens on a Unix socket in a directory that others write to as well, and knows whether the path still leads to
-// it. It is a net.Listener that goes on accepting after it was placed again.
+// Socket listens on a Unix socket in a directory to which other processes write as well, and notices if the path no longer leads
+// to it. It is a net.Listener that goes on accepting after it was placed again.
 type Socket struct {
 	path string
-	took string // who listened at the path before, if anybody did
+	took string // the process that listened at the path before, if any
 
 	mu       sync.Mutex
 	listener *net.UnixListener // the latest
@@ -39,12 +39,12 @@ type Socket struct {
 	closed   bool
 }
 
-// inode is a file by itself, whatever its names are. The kernel gives its number to no other file while the socket is open.
+// inode identifies a file, whatever its names are. The kernel gives its number to no other file while the socket is open.
 type inode struct{ device, number uint64 }
 
-// Listen opens a Unix socket for root alone, in the place of whatever socket is there. Anything else at the path is an
-// error, and stays. The socket is bound under a hidden name and renamed, so that the path never leads nowhere; the
-// kubelet's plugin watcher ignores names that start with a dot (pkg/kubelet/pluginmanager/pluginwatcher).
+// Listen opens a Unix socket for root only, and replaces any socket at the path. Anything else at the path is an error, and
+// stays. The socket is bound under a hidden name and renamed, so that the path always leads to a socket. The kubelet's plugin
+// watcher ignores names that start with a dot (pkg/kubelet/pluginmanager/pluginwatcher).
 func Listen(path string) (*Socket, error) {
 	s := &Socket{path: path}
 	if holder, alive := holderOf(path); alive {
@@ -56,15 +56,15 @@ func Listen(path string) (*Socket, error) {
 	return s, nil
 }
 
-// LogTaken tells the log if the socket took the place of one that a living process listens at.
+// LogTaken logs if the socket replaced one at which a living process listens.
 func (s *Socket) LogTaken(log *slog.Logger) {
 	if s.took != "" {
-		log.Warn("a socket was taken over from a process that still listens; stop that one, or one of both takes the path from the other",
+		log.Warn("a socket was taken over from a process that still listens; stop that process, or the two take the path from each other",
 			"socket", s.path, "holder", s.took)
 	}
 }
 
-// place puts a new socket at the path, and goes on accepting there. What was accepted before lives on.
+// place puts a new socket at the path, and goes on accepting there. Connections that were accepted before stay open.
 func (s *Socket) place() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,9 +105,9 @@ func (s *Socket) Accept() (net.Conn, error) {
 // Addr is the socket's path (net.Listener).
 func (s *Socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
-// Close stops listening, and removes the path if it still leads to this socket. The kubelet is told by nothing but the
-// removal of that very name, and the kernel removes names and not inodes: a process that takes the path between the look
-// and the removal loses its socket, and has to look, too.
+// Close stops listening, and removes the path if it still leads to this socket. The removal of that name is the only sign for the
+// kubelet. The kernel removes names and not inodes, so a process that takes the path between the look and the removal loses its
+// socket, and has to watch it, too.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *Socket) Close() error {
 	if s.holds() {
 		err = os.Remove(s.path)
 	}
-	// Last, because an open socket keeps its inode's number from being another's.
+	// Last, because while the socket is open no other inode gets its number.
 	return errors.Join(err, s.listener.Close())
 }
 
@@ -162,7 +162,7 @@ func bind(path string) (*net.UnixListener, inode, error) {
 			return listener, bound, nil
 		}
 		_ = listener.Close()
-		if !errors.Is(err, fs.ErrNotExist) { // else somebody took the draft for a leftover
+		if !errors.Is(err, fs.ErrNotExist) { // else another process took the draft for abandoned
 			_ = os.Remove(draft)
 			break
 		}
@@ -173,8 +173,8 @@ func bind(path string) (*net.UnixListener, inode, error) {
 // noRoom reports whether a file system has no inode or block left.
 func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// removeDead removes the socket at the path if nobody listens there, and reports whether it did: on a full disk the inode of a
-// process that was killed is the only one that the next process can have.
+// removeDead removes the socket at the path if no process listens there, and reports whether it did: on a full disk the inode of
+// a killed process is the only one that the next process can have.
 func removeDead(path string) bool {
 	_, alive := holderOf(path)
 	return !alive && os.Remove(path) == nil
@@ -206,13 +206,13 @@ func draftStem(path string) string {
 	return dir + "." + strings.TrimSuffix(name, ".sock")
 }
 
-// removeDrafts removes what processes left behind that were killed between binding and renaming. One that somebody
-// listens at is at that step now.
+// removeDrafts removes drafts of processes that were killed between binding and renaming. If a process listens at a draft, it is
+// at that step now.
 func removeDrafts(path string) {
 	stem := draftStem(path)
 	found, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
-		return // binding will say why
+		return // binding will report why
 	}
 	for _, entry := range found {
 		draft := filepath.Join(filepath.Dir(path), entry.Name())

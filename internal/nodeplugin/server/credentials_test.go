@@ -53,6 +53,6 @@ func TestTheVolumesOwnCredentialsComeBeforeTheDrivers(t *testing.T) {
 		t.Errorf("credentials of %q, want %q", got, want)
 	}
 	if said := log.String(); !strings.Contains(said, `\"broken\"`) || strings.Contains(said, "hunter2") {
-		t.Errorf("the log does not name the broken secret, or tells it: %s", said)
+		t.Errorf("the log does not name the broken secret, or holds its content: %s", said)
 	}
 }

@@ -18,9 +18,9 @@ import (
 // maxMessage keeps an error fit for an event of the pod; the API server takes 1024 bytes and the kubelet adds some.
 const maxMessage = 900
 
-// toStatus gives an error of the layers below its gRPC code. The kubelet tries every failed publish again; the codes
-// Aborted, Unavailable, ResourceExhausted and DeadlineExceeded also tell it that the volume may be there, so that it
-// unpublishes it if the pod goes first.
+// toStatus maps an error of the layers below to its gRPC code. The kubelet retries every failed publish. After Aborted,
+// Unavailable, ResourceExhausted and DeadlineExceeded it also assumes that the volume may be mounted, and unpublishes it if
+// the pod ends first.
 func toStatus(err error) error {
 	message, most := words.Steady(err.Error()), maxMessage
 	advice := adviceOn(err)
@@ -30,7 +30,7 @@ func toStatus(err error) error {
 	return status.Error(codeOf(err), words.Shorten(message, most-len(advice)-2)+"; "+advice)
 }
 
-// codeOf is Internal for nothing but a defect of the node plugin: enough of those make it unready.
+// codeOf returns Internal only for a defect of the node plugin. Several of those make the plugin unready.
 func codeOf(err error) codes.Code {
 	var failedPull *pull.Error
 	if errors.As(err, &failedPull) && failedPull.Code() != codes.Internal {
@@ -76,8 +76,8 @@ func codeOf(err error) codes.Code {
 	return codeOfNode(err)
 }
 
-// isAway reports whether an image store could not reach its runtime, which may be back at the next try. containerd's
-// errors say so by a method (github.com/containerd/errdefs), others by their gRPC code.
+// isAway reports whether an image store could not reach its runtime, which may be back at the next try. containerd's errors
+// have a method for it (github.com/containerd/errdefs), others a gRPC code.
 func isAway(err error) bool {
 	var unavailable interface{ Unavailable() }
 	if errors.As(err, &unavailable) {

@@ -24,7 +24,7 @@ func (i *identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabili
 	return &csi.GetPluginCapabilitiesResponse{}, nil
 }
 
-// Probe tells readiness. Not ready is an answer, not an error: an error asks for a restart, which would not help.
+// Probe reports readiness. "Not ready" is an answer, not an error: an error asks for a restart, which would not help.
 func (i *identity) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
 	ready := i.ready == nil || i.ready(ctx) == nil
 	return &csi.ProbeResponse{Ready: wrapperspb.Bool(ready)}, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// Every kind of volume is held to the driver's rules, by the image that is mounted and not by the words that name it.
+// The driver's rules apply to every kind of volume, by the image that is mounted and not by how it is spelled.
 func TestImagesThatTheDriverDoesNotAllowAreRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.json")
 	rules := func(text string) {

@@ -56,8 +56,8 @@ func levelOf(request any, err error) slog.Level {
 	}
 }
 
-// describe picks what a log line may say of a request. It names the fields to log, never those to leave out: the
-// secrets of NodePublishVolume stay out because nothing puts them in.
+// describe returns the fields of a request that may be logged. It lists those to log, never those to leave out, so the
+// secrets of NodePublishVolume stay out of the log because nothing puts them in.
 func describe(request any) []slog.Attr {
 	switch r := request.(type) {
 	case *csi.NodePublishVolumeRequest:
@@ -79,7 +79,7 @@ func describe(request any) []slog.Attr {
 	}
 }
 
-// recovered turns a panic into an error of the one call that met it. The stack goes to the log and no further.
+// recovered turns a panic into an error of the one call in which it happened. The stack goes only to the log.
 func recovered(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		var response any
@@ -94,7 +94,7 @@ func recovered(log *slog.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// limited gives every call a deadline, also where the caller set none.
+// limited gives every call a deadline, also if the caller set none.
 func limited(timeout time.Duration) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)

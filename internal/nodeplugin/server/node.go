@@ -6,7 +6,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 )
 
-// node is the Node service (CSI spec, "Node Service RPC"). What it does not implement it answers Unimplemented.
+// node is the Node service (CSI spec, "Node Service RPC"). Calls that it does not implement are answered Unimplemented.
 type node struct {
 	csi.UnimplementedNodeServer
 	nodeID     string
@@ -30,7 +30,7 @@ func (n *node) NodePublishVolume(ctx context.Context, request *csi.NodePublishVo
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// NodeUnpublishVolume takes the volume away from the target path.
+// NodeUnpublishVolume unmounts the volume from the target path.
 func (n *node) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	if err := n.requests.unpublish(request); err != nil {
 		return nil, err
@@ -41,8 +41,8 @@ func (n *node) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpubli
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 
-// NodeGetCapabilities claims statistics and health of volumes, and that it applies the pod's group itself: no staging,
-// no expansion. Health took the place of the volume condition with CSI 1.13; a kubelet that does not know it ignores it.
+// NodeGetCapabilities claims volume statistics, volume health, and that the driver applies the pod's group itself; no staging
+// and no expansion. Health replaced the volume condition in CSI 1.13; a kubelet that does not know it ignores it.
 func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
 	response := &csi.NodeGetCapabilitiesResponse{}
 	for _, capability := range []csi.NodeServiceCapability_RPC_Type{
@@ -57,8 +57,8 @@ func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequ
 	return response, nil
 }
 
-// NodeGetInfo names the node and tells how many volumes it takes. There is no topology: an image can be mounted on any node, and a hostname segment keeps
-// the kubelet from registering the driver where the hostname label is not the node's name.
+// NodeGetInfo returns the node's name and its limit of volumes. There is no topology: an image can be mounted on any node, and
+// a hostname segment would keep the kubelet from registering the driver where the hostname label is not the node's name.
 func (n *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
 	return &csi.NodeGetInfoResponse{NodeId: n.nodeID, MaxVolumesPerNode: n.maxVolumes}, nil
 }

@@ -39,7 +39,7 @@ const (
 	errAccessMode = "AccessMode of PV can be only ReadOnlyMany or ReadOnlyOnce"
 )
 
-// requests turns calls of the kubelet into requests that may be acted on. Every error is an InvalidArgument.
+// requests turns the kubelet's calls into validated requests. Every error is InvalidArgument.
 type requests struct {
 	kubeletRoot string
 	policy      pull.Policy
@@ -128,26 +128,26 @@ type found struct {
 	unmatched []string // what has none
 }
 
-// credentials are the volume's own, then the driver's. A secret of the driver that is of no use is not the fault of the
-// volume, so only the log tells of it.
+// credentials returns the volume's own credentials, then the driver's. A useless secret of the driver is not the volume's
+// fault, so it is only logged.
 func (q requests) credentials(secret map[string]string, image reference.Named) (found, error) {
 	keyring, err := credentials.FromSecret(secret)
 	if err != nil {
 		return found{}, invalid("%v", err)
 	}
-	own, err := keyring.Find(image)
+	ofVolume, err := keyring.Find(image)
 	if err != nil {
 		return found{}, invalid("%v", err)
 	}
 	shared, err := q.shared.Find(image)
 	if err != nil {
-		q.log.Warn("secrets of the driver are left out", "error", err)
+		q.log.Warn("secrets of the driver are ignored", "error", err)
 	}
 	var f found
-	if len(secret) > 0 && len(own) == 0 {
+	if len(secret) > 0 && len(ofVolume) == 0 {
 		f.unmatched = []string{credentials.VolumeSecret}
 	}
-	for _, credential := range append(own, shared...) {
+	for _, credential := range append(ofVolume, shared...) {
 		f.auths, f.sources = append(f.auths, credential.Auth), append(f.sources, credential.Source)
 	}
 	return f, nil
@@ -157,7 +157,7 @@ func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {
 	return q.place(r.GetVolumeId(), r.GetTargetPath())
 }
 
-// look checks what names a volume to be looked at. A path at which no volume can be is one at which there is none.
+// look checks the names of a volume for a call that only reads. At a path at which no volume can be, there is none.
 func (q requests) look(volumeID, target string) error {
 	err := q.place(volumeID, target)
 	if err != nil && volumeID != "" && target != "" {
@@ -166,7 +166,7 @@ func (q requests) look(volumeID, target string) error {
 	return err
 }
 
-// place checks what names a volume on the node.
+// place checks what identifies a volume on the node.
 func (q requests) place(volumeID, target string) error {
 	switch {
 	case volumeID == "":
@@ -179,8 +179,8 @@ func (q requests) place(volumeID, target string) error {
 	return q.target(target)
 }
 
-// target takes nothing but a plain path beneath the kubelet's root, and none in the directories where the sockets and
-// the data of drivers lie.
+// target accepts only a plain path beneath the kubelet's root, outside the directories that hold the sockets and the data of
+// drivers.
 func (q requests) target(path string) error {
 	switch {
 	case path == "":
@@ -202,8 +202,8 @@ func (q requests) target(path string) error {
 	return nil
 }
 
-// access reports whether the volume is writable. Inline volumes are, unless the pod says readOnly; PersistentVolumes
-// never are, and must say so.
+// access reports whether the volume is writable. Inline volumes are, unless the pod sets readOnly. PersistentVolumes never
+// are, and must be declared read-only.
 func access(capability *csi.VolumeCapability, inline, readOnly bool) (writable bool, err error) {
 	if capability == nil {
 		return false, invalid("the volume capability is missing")
@@ -235,7 +235,7 @@ func groupOf(capability *csi.VolumeCapability) (*uint32, error) {
 	return &group, nil
 }
 
-// imageOf finds the image's name: the attribute volumeHandle, else image, else, of a PersistentVolume, its handle.
+// imageOf returns the image's name: the attribute volumeHandle, else the attribute image, else a PersistentVolume's handle.
 func imageOf(volumeID string, attributes map[string]string, inline bool) string {
 	for _, key := range []string{contract.VolumeHandleAttribute, contract.ImageAttribute} {
 		if image := attributes[key]; image != "" {
@@ -262,7 +262,7 @@ func (q requests) policyOf(attributes map[string]string) (pull.Policy, error) {
 	return q.policy, nil
 }
 
-// podOf is namespace/name, for people.
+// podOf returns namespace/name, for messages.
 func podOf(attributes map[string]string) string {
 	namespace, name := attributes[contract.PodNamespaceAttribute], attributes[contract.PodNameAttribute]
 	if name == "" {
@@ -271,7 +271,7 @@ func podOf(attributes map[string]string) string {
 	return clip(namespace, 63) + "/" + clip(name, 253)
 }
 
-// namespaceOf is the pod's namespace; empty if the kubelet does not tell it. A runtime finds files by it.
+// namespaceOf returns the pod's namespace; empty if the kubelet does not send it. A runtime finds files by it.
 func namespaceOf(attributes map[string]string) (string, error) {
 	namespace := attributes[contract.PodNamespaceAttribute]
 	if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
@@ -291,7 +291,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// clip bounds what a caller chose before it is repeated.
+// clip bounds a caller's text before it is repeated.
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s

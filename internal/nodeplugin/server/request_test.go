@@ -173,7 +173,7 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 				t.Errorf("%q is not in %q", tt.want, err)
 			}
 			if strings.Contains(err.Error(), "hunter2") || len(err.Error()) > 1000 {
-				t.Errorf("too much is told: %v", err)
+				t.Errorf("the error reveals too much: %v", err)
 			}
 		})
 	}

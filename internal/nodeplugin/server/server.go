@@ -16,8 +16,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// DefaultCallTimeout ends a call a little before the kubelet gives it up, which it does after two minutes, so that
-// the pod's events get an answer instead of a timeout.
+// DefaultCallTimeout ends a call shortly before the kubelet does, which is after two minutes, so that the pod's events show
+// an answer instead of a timeout.
 const DefaultCallTimeout = 110 * time.Second
 
 // Volumes does the work; *volume.Node is one.
@@ -42,12 +42,12 @@ type Config struct {
 	Volumes     Volumes
 	Ready       func(ctx context.Context) error               // nil is always ready
 	Observe     func(method, code string, took time.Duration) // nil observes nothing
-	Outcome     func(method, code, target string)             // of calls that mount or unmount at a target; nil hears nothing
+	Outcome     func(method, code, target string)             // of calls that mount or unmount at a target; nil ignores them
 	Logger      *slog.Logger                                  // nil is silence
 	CallTimeout time.Duration                                 // 0 stands for DefaultCallTimeout
 }
 
-// New returns a gRPC server that answers as one CSI driver name. The names of a process differ in nothing else.
+// New returns a gRPC server for one CSI driver name. The servers of a process differ only in their names.
 func New(name string, c Config) *grpc.Server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -57,7 +57,7 @@ func New(name string, c Config) *grpc.Server {
 	}
 	c.Logger = c.Logger.With("driver", name)
 	server := grpc.NewServer(grpc.ChainUnaryInterceptor(
-		observe(c), // outermost, to see what the others make of a call
+		observe(c), // outermost, to see the final answer
 		recovered(c.Logger),
 		limited(c.CallTimeout),
 	))
@@ -73,8 +73,8 @@ func New(name string, c Config) *grpc.Server {
 
 var driverName = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?$`)
 
-// ValidateName reports whether a name may be a CSI driver's (CSI spec, GetPluginInfo: 63 characters in the form of a
-// domain name).
+// ValidateName returns an error for a name that no CSI driver may have (CSI spec, GetPluginInfo: at most 63 characters in the
+// form of a domain name).
 func ValidateName(name string) error {
 	if !driverName.MatchString(name) {
 		return fmt.Errorf("driver name %q must have 1 to 63 letters, digits, \"-\" and \".\", and start and end with a "+

@@ -28,7 +28,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// volumes does what the test says.
+// volumes does what the test prescribes.
 type volumes struct {
 	publish   func(ctx context.Context, r volume.Request) error
 	unpublish func(ctx context.Context, volumeID, target string) error
@@ -184,7 +184,7 @@ func TestAPanicIsAnErrorOfOneCall(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if !strings.Contains(log.String(), "boom") {
-		t.Error("the log does not tell the panic")
+		t.Error("the panic is not in the log")
 	}
 	if _, err := client.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{}); err != nil {
 		t.Errorf("the next call: %v", err)
@@ -271,8 +271,8 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// What a node's disks and memory bring about, and what somebody wrote where a volume was to be, is no defect of the node
-// plugin: it tells who can do something about it, and does not make the node plugin unready.
+// What a node's disks and memory cause, or files at a place where a volume should be, is no defect of the node plugin: the
+// error says what to do, and does not make the node plugin unready.
 func TestWhatTheNodeBringsAboutIsNotInternalAndComesWithAdvice(t *testing.T) {
 	for errno, want := range map[syscall.Errno]struct {
 		code  codes.Code

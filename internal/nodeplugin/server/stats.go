@@ -8,7 +8,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
-// NodeGetVolumeStats tells how much a volume holds. The kubelet asks about once a minute for each volume, and shows
+// NodeGetVolumeStats returns how much a volume holds. The kubelet asks about once a minute for each volume, and shows
 // the answer in its summary API and the kubelet_volume_stats_* metrics.
 func (n *node) NodeGetVolumeStats(ctx context.Context, r *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
 	if err := n.requests.look(r.GetVolumeId(), r.GetVolumePath()); err != nil {
@@ -28,7 +28,7 @@ func usage(unit csi.VolumeUsage_Unit, c hostmount.Capacity) *csi.VolumeUsage {
 	return &csi.VolumeUsage{Unit: unit, Total: c.Total, Used: c.Used, Available: c.Available}
 }
 
-// NodeGetVolumeHealth tells what is wrong with a volume, in a sentence. Of a volume without a path nothing is known.
+// NodeGetVolumeHealth returns what is wrong with a volume, in a sentence. Nothing is known of a volume without a path.
 func (n *node) NodeGetVolumeHealth(ctx context.Context, r *csi.NodeGetVolumeHealthRequest) (*csi.NodeGetVolumeHealthResponse, error) {
 	health := &csi.VolumeHealth{VolumeId: r.GetVolumeId()}
 	if r.GetVolumeId() != "" && r.GetVolumePublishPath() == "" {

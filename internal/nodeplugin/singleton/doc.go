@@ -1,2 +1,2 @@
-// Package singleton keeps two processes of one driver on a node apart, by a lock on a file in the driver's directory.
+// Package singleton makes sure that only one process of a driver works on a node, by a lock on a file in the driver's directory.
 package singleton

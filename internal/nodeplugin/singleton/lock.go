@@ -16,17 +16,17 @@ const (
 	// askEvery is the time between two tries for the lock.
 	askEvery = 250 * time.Millisecond
 
-	// maxHolder bounds what is read of who holds it.
+	// maxHolder bounds what is read about the holder.
 	maxHolder = 256
 )
 
 // Lock is held by this process.
 type Lock struct{ file *os.File }
 
-// Acquire waits until no other process holds the lock on the file at path, which it makes if there is none. The kernel takes
-// the lock back when the process has ended, however it ended (flock(2)), so nobody needs to release it. The file says who
-// self is, for a process that waits: waiting is called with the holder's words at each try. Errors: that of ctx, and the
-// kernel's own.
+// Acquire waits until no other process holds the lock on the file at path, and makes the file if there is none. The kernel
+// releases the lock when the process ends, however it ends (flock(2)), so no call is needed for that. The holder writes its name,
+// self, to the file. While Acquire waits, it calls waiting with the holder's name at each try. Errors: that of ctx, and the
+// kernel's.
 func Acquire(ctx context.Context, path, self string, waiting func(holder string)) (*Lock, error) {
 	for {
 		lock, holder, err := try(path)
@@ -64,8 +64,8 @@ func try(path string) (lock *Lock, holder string, err error) {
 		return nil, "", errors.Join(err, file.Close())
 	}
 	if same, err := isAt(file, path); !same || err != nil {
-		// Somebody removed the file after it was opened: another process may have made a new one, and locked that.
-		return nil, "a process that made the file anew", errors.Join(err, file.Close())
+		// The file was removed after it was opened. Another process may have made a new one, and locked that.
+		return nil, "a process that replaced the file", errors.Join(err, file.Close())
 	}
 	return &Lock{file}, "", nil
 }
@@ -90,7 +90,7 @@ func isAt(file *os.File, path string) (bool, error) {
 	return err == nil && os.SameFile(opened, there), err
 }
 
-// sign writes who holds the lock. On a full disk it stays unsaid.
+// sign writes the holder's name. On a full disk it is missing.
 func (l *Lock) sign(self string) {
 	if l.file.Truncate(0) == nil {
 		_, _ = l.file.WriteAt([]byte(self+"\n"), 0)

@@ -25,7 +25,7 @@ import (
 type adoption struct {
 	store imagestore.Adopter // nil where there is nothing to adopt
 
-	none   atomic.Bool // the latest look found nothing; until the first one nobody knows
+	none   atomic.Bool // the latest look found nothing; false before the first look
 	looked time.Time   // guarded by Node.sweeping
 	idle   idle        // guarded by Node.sweeping
 }

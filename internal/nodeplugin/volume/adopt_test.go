@@ -379,7 +379,7 @@ func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {
 	w.calls = nil
 	later(t, n, sweepEvery)
 	if !slices.Contains(w.calls, "leftovers") {
-		t.Error("the legacy driver may have left something under its other name since, and nobody looked")
+		t.Error("the legacy driver may have left something under its other name since, and the sweep did not look")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-// setAside takes a directory's name away, and leaves it to Run to remove it. It reports whether it was there.
+// setAside renames a directory away, for Run to remove it. It reports whether the directory was there.
 func (n *Node) setAside(name string) (bool, error) {
 	had, err := n.data.setAside(name)
 	if had {
@@ -17,7 +17,7 @@ func (n *Node) setAside(name string) (bool, error) {
 	return had, err
 }
 
-// removeSoon asks Run to remove what is set aside.
+// removeSoon asks Run to remove what was set aside.
 func (n *Node) removeSoon() {
 	select {
 	case n.aside <- struct{}{}:
@@ -25,7 +25,7 @@ func (n *Node) removeSoon() {
 	}
 }
 
-// removals removes what is set aside until ctx ends. How long that takes is up to what pods wrote, so neither the kubelet
+// removals removes what was set aside, until ctx ends. How long that takes depends on what pods wrote, so neither the kubelet
 // nor a sweep waits for it.
 func (n *Node) removals(ctx context.Context) {
 	for {
@@ -35,13 +35,13 @@ func (n *Node) removals(ctx context.Context) {
 		case <-n.aside:
 			err := recoverpanic.Guard(n.log, "a removal", func() error { return n.removeAside(ctx) })
 			if err != nil && ctx.Err() == nil {
-				n.log.Warn("data of volumes that are gone could not be removed; a sweep will have it tried again", "error", err)
+				n.log.Warn("data of volumes that are gone could not be removed; it is tried again after the next sweep", "error", err)
 			}
 		}
 	}
 }
 
-// removeAside removes all directories that are set aside.
+// removeAside removes all directories that were set aside.
 func (n *Node) removeAside(ctx context.Context) error {
 	n.removing.Lock()
 	defer n.removing.Unlock()

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// countFor bounds one count: the next volume's waits for it, and the kubelet for all of them.
+	// countFor bounds one count, because the next volume's count waits for it, and the kubelet for all of them.
 	countFor = 20 * time.Second
 
 	// countKept is how long a count serves calls that waited while it was made. No call waits longer.
 	countKept = 2 * time.Minute
 )
 
-// holdings are what a directory and everything in it take of the disk.
+// holdings are the disk space and inodes that a directory and everything in it use.
 type holdings struct {
 	bytes  int64
 	inodes float64
 	partly bool // there is more: it is nested too deep, or the time was too short
 }
 
-// counter counts what volumes hold. It counts one at a time, for the disk is the node's, and calls that waited while
+// counter counts what volumes hold. It counts one volume at a time, because the node's disk is shared. Calls that waited while
 // their volume was counted share the count.
 type counter struct {
 	turn *semaphore.Weighted
-	last map[string]counted // by directory; for who has the turn
+	last map[string]counted // by directory; guarded by turn
 }
 
 type counted struct {
@@ -46,7 +46,7 @@ func newCounter() counter {
 	return counter{turn: semaphore.NewWeighted(1), last: map[string]counted{}}
 }
 
-// count tells what a directory holds. Once it is its turn it takes no longer than patience, and tells what it has found by
+// count returns what a directory holds. Once it is its turn it takes no longer than patience, and returns what it has found by
 // then.
 func (c *counter) count(ctx context.Context, dir string, patience time.Duration) (holdings, error) {
 	asked := time.Now()
@@ -87,8 +87,8 @@ func (h *holdings) addTree(ctx context.Context, path string) error {
 	return h.addNames(ctx, dir, 0)
 }
 
-// addNames adds what is in a directory, whose names it reads in parts, at a level of the tree. What comes and goes
-// meanwhile is no error.
+// addNames adds what is in a directory at a level of the tree. It reads the names in parts. Files that come or go meanwhile are
+// no error.
 func (h *holdings) addNames(ctx context.Context, dir *os.File, level int) error {
 	for {
 		names, err := dir.Readdirnames(namesAtOnce)
@@ -125,7 +125,7 @@ func (h *holdings) addName(ctx context.Context, dir *os.File, name string, level
 	inner, err := openBeneath(dir, name)
 	switch {
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
-		return nil // it has become something else, or is something else's
+		return nil // it is no directory any more, or another mount
 	case err != nil:
 		return err
 	}
@@ -133,7 +133,7 @@ func (h *holdings) addName(ctx context.Context, dir *os.File, name string, level
 	return h.addNames(ctx, inner, level+1)
 }
 
-// add adds a name. A file of several names is counted by a share for each, so that nobody has to remember which were met.
+// add adds a name. Each of a file's several names counts for a share of it, so that the names met before need no record.
 func (h *holdings) add(stat unix.Stat_t) {
 	names := max(int64(stat.Nlink), 1)
 	if stat.Mode&unix.S_IFMT == unix.S_IFDIR {

@@ -1,6 +1,6 @@
-// Package volume publishes and unpublishes image volumes on a node, and takes back what no volume uses any more.
+// Package volume publishes and unpublishes image volumes on a node, and releases what no volume uses any more.
 //
-// It keeps no records of its own. The mount table says which volumes there are and, through the source string of
-// each overlay, which image tree each one shows; the image store says which trees are pinned; and the directory of
-// a writable volume names its volume. So every step may be repeated, and the process may be killed between any two.
+// It keeps no records of its own. The mount table lists the volumes and, in the source string of each overlay, the image tree
+// that each one shows; the image store lists the pinned trees; and the directory of a writable volume names its volume.
+// Therefore every step may be repeated, and the process may be killed between any two.
 package volume

@@ -37,7 +37,7 @@ type world struct {
 	onEnsure  func()        // runs in Ensure
 	onUnlimit func()        // runs first in Unlimit, which is the first act of a removal
 	fallback  LimitFallback
-	held      bool     // what the last Ensure was told
+	held      bool     // as the last Ensure was given it
 	shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	broken    []string
 	lost      map[string]bool                // trees whose layers the runtime does not hold any more
@@ -62,7 +62,7 @@ func newWorld() *world {
 	}
 }
 
-// act notes a call, does it, and fails it where the test says so. Callers hold w.mu.
+// act records a call, does it, and fails it where the test prescribes it. Callers hold w.mu.
 func (w *world) act(name string, effect func() error) error {
 	w.calls = append(w.calls, name)
 	switch left := w.faults[name]; {
@@ -155,7 +155,7 @@ func (w *world) Pins(context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(w.pins)), nil
 }
 
-// later waits until the runtime gets to what it was told. When ctx ends first, effect comes about later all the same.
+// later waits until the runtime acts on a call. If ctx ends first, the effect still comes later.
 func (w *world) later(ctx context.Context, effect func() error) error {
 	w.mu.Lock()
 	stalled := w.stalled
@@ -392,7 +392,7 @@ func (w *world) List(_ context.Context, dir string) ([]string, error) {
 	return names, nil
 }
 
-// Stat tells what the mount table does, and a capacity of its own.
+// Stat returns what the mount table has, and a capacity of its own.
 func (w *world) Stat(_ context.Context, target string) (hostmount.Stat, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -408,7 +408,7 @@ func (w *world) Stat(_ context.Context, target string) (hostmount.Stat, error) {
 	}, nil
 }
 
-// Attributes says that every layer belongs to whoever runs the test.
+// Attributes returns the test's own user for every layer.
 func (w *world) Attributes(_ context.Context, dir string, _ hostmount.Form) (hostmount.Attributes, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// idle remembers since when things have been out of use. It is a grace period and no record: a process that forgets
-// it waits anew.
+// idle holds since when things have been out of use. It is a grace period and no record: a new process waits again.
 type idle map[string]time.Time
 
-// update notes what is out of use now and forgets everything else.
+// update records what is out of use now and drops everything else.
 func (i idle) update(unused []string, now time.Time) {
 	for name := range i {
 		if !slices.Contains(unused, name) {
@@ -30,7 +29,7 @@ func (i idle) ripe(name string, now time.Time, after time.Duration) bool {
 	return known && now.Sub(since) >= after
 }
 
-// remaining is how long name has to stay out of use until it is ripe, and no less than a moment while it is not.
+// remaining returns how long name has to stay out of use until it is ripe, and at least a moment while it is not.
 func (i idle) remaining(name string, now time.Time, after time.Duration) time.Duration {
 	if i.ripe(name, now, after) {
 		return 0
@@ -40,11 +39,11 @@ func (i idle) remaining(name string, now time.Time, after time.Duration) time.Du
 
 func (i idle) forget(name string) { delete(i, name) }
 
-// moment is the time between two tries at least.
+// moment is the least time between two tries.
 const moment = 5 * time.Second
 
-// next returns how long it takes until something is ripe, and no less than a moment: what could not be taken back at
-// once is tried again, but not in a loop.
+// next returns the time until something is ripe, and at least a moment: what could not be released at once is tried again, but
+// not in a loop.
 func (i idle) next(now time.Time, after time.Duration) time.Duration {
 	next := time.Duration(math.MaxInt64)
 	for _, since := range i {

@@ -14,14 +14,14 @@ import (
 // ErrNoLimit means that a volume asks for a size limit that nothing on this node can enforce.
 var ErrNoLimit = errors.New("its size cannot be limited on this node")
 
-// LimitFallback says what becomes of a volume with a size limit where the file system of its data has no project quotas.
+// LimitFallback selects what happens to a volume with a size limit if the file system of its data has no project quotas.
 type LimitFallback string
 
 const (
 	// RefuseLimits refuses to publish it.
 	RefuseLimits LimitFallback = contract.FallbackRefuse
 
-	// LimitInMemory keeps its data in a file system of that size in the node's memory, where a reboot ends it.
+	// LimitInMemory keeps its data in a file system of that size in the node's memory, where it does not survive a reboot.
 	LimitInMemory LimitFallback = contract.FallbackMemory
 )
 
@@ -35,7 +35,7 @@ func ParseLimitFallback(text string) (LimitFallback, error) {
 	}
 }
 
-// limit has the kernel hold what a writable volume's directory takes to the volume's size limit.
+// limit has the kernel enforce the size limit of a writable volume on its directory.
 func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	err := n.mounter.Limit(ctx, hostmount.Limit{
 		Work: dir.work(), Upper: dir.upper(), Bytes: r.SizeLimit,
@@ -54,8 +54,8 @@ func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	return nil
 }
 
-// limitAgain sets the limit of a volume that the pod had already, which may be another one since the driver's default
-// changed. Data written without a limit cannot get one, because it does not count, and a limit is never taken away.
+// limitAgain sets the limit of a volume that the pod had already. It may differ because the driver's default changed. Data
+// that was written without a limit cannot get one, because it would not count, and a limit is never removed.
 func (n *Node) limitAgain(ctx context.Context, dir directory, r Request) error {
 	if r.SizeLimit == 0 {
 		return nil
@@ -71,8 +71,8 @@ func (n *Node) limitAgain(ctx context.Context, dir directory, r Request) error {
 	return n.limit(ctx, dir, r)
 }
 
-// discard removes a directory of the data, and first its limit, or what a process that was killed has left of a volume in
-// memory: nobody writes there any more, and a process that is killed in between leaves a directory that a sweep discards again.
+// discard removes a directory of the data. Before that it removes the limit, and unmounts what a killed process left of a
+// volume in memory: no pod writes there any more. If the process is killed in between, a sweep discards the directory again.
 func (n *Node) discard(ctx context.Context, dir directory) error {
 	if dir.inMemory() {
 		if err := n.mounter.Unmount(ctx, dir.memory()); err != nil {

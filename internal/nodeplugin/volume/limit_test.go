@@ -135,7 +135,7 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 	if usage, err := n.Usage(t.Context()); err != nil || usage.Writable != 1 || usage.InMemory != 1 {
 		t.Errorf("usage %+v, %v", usage, err)
 	}
-	// The file system of a volume's own tells its figures.
+	// The volume's own file system has its figures.
 	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); err != nil || stats.Bytes.Used != 1<<29 {
 		t.Errorf("%+v, %v", stats, err)
 	}

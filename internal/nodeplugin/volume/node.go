@@ -69,12 +69,12 @@ type Mounter interface {
 	Unlimit(ctx context.Context, work string) error
 }
 
-// Images brings images to the node; *pull.Puller is one.
+// Images pulls images to the node; *pull.Puller is one.
 type Images interface {
 	Ensure(ctx context.Context, r pull.Request) error
 }
 
-// Config says what a Node works with.
+// Config configures a Node.
 type Config struct {
 	Driver      string // the CSI driver's primary name
 	KubeletRoot string // the kubelet's root directory, at the same path here and on the host
@@ -98,18 +98,18 @@ type Request struct {
 	Writable bool
 	Policy   pull.Policy
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
-	Provided *pull.Provided           // further ones, which cost time; nil is none
+	Provided *pull.Provided           // further ones, which take time to get; nil is none
 	Pod      string                   // namespace/name; may be empty
 
-	Sources   []string // where Auths come from, for people
-	Unmatched []string // secrets without credentials for the image, for people
+	Sources   []string // where Auths come from, for messages
+	Unmatched []string // secrets without credentials for the image, for messages
 
-	Namespace string // the pod's, which a runtime's policy may depend on; empty if the kubelet does not tell
+	Namespace string // the pod's, which a runtime's policy may depend on; empty if the kubelet does not send it
 
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
-	Group     *uint32 // the pod's fsGroup, which gets the root directory of a new writable volume; nil is none
+	Group     *uint32 // the pod's fsGroup, the group of a new writable volume's root directory; nil is none
 
-	Refused error // why the image may not be a volume; a volume that is published already stays; nil if it may
+	Refused error // why the image may not be a volume, nil if it may; a volume that is published already stays
 }
 
 // Node publishes image volumes on this node.
@@ -120,7 +120,7 @@ type Node struct {
 	log      *slog.Logger
 	source   string // what the source string of our overlays starts with
 	emptyDir string
-	keptDir  string // of files that pods wrote where their volume was not
+	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
 
 	limitFallback LimitFallback
@@ -142,11 +142,11 @@ type Node struct {
 	trees    keylock.Lock // shared by publishes of a tree, held by its release until the unpin has ended
 	legacy   keylock.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
 
-	unpins      atomic.Uint64 // grows with every Unpin, so that a publish can tell that its pin may be gone
+	unpins      atomic.Uint64 // grows with every Unpin, so that a publish notices that its pin may be gone
 	uncollected atomic.Bool   // something was unpinned, and the runtime has not freed its disk yet
 	wake        chan struct{}
 
-	aside    chan struct{} // says that a directory was set aside
+	aside    chan struct{} // signals that a directory was set aside
 	removing sync.Mutex    // held while those are removed
 }
 
@@ -177,7 +177,7 @@ func New(c Config) (*Node, error) {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
-	// The empty directory takes part in mounts that any user may look at; the data of volumes is root's alone.
+	// The empty directory is a part of mounts that any user may read; the data of volumes is for root only.
 	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("preparing the driver's directory below the kubelet root %s: %w", c.KubeletRoot, err)

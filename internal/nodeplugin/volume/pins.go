@@ -10,8 +10,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-// sweepPins pins again what volumes use and nothing pins, and releases the pins of trees that have been out of use for long
-// enough.
+// sweepPins pins again what volumes use and nothing pins, and releases the pins of trees that have been out of use long enough.
 func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Time, after time.Duration) error {
 	pins, err := n.store.Pins(ctx)
 	if err != nil {
@@ -28,8 +27,8 @@ func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Tim
 	return errors.Join(errs...)
 }
 
-// release unpins a tree unless something has begun to use it since the sweep looked. The tree's lock is held until the
-// unpin has ended, which may be later than release returns: publishes of the tree wait for it.
+// release unpins a tree unless something has begun to use it since the sweep looked. The tree's lock is held until the unpin
+// has ended, which may be after release returns. Publishes of the tree wait for it.
 func (n *Node) release(ctx context.Context, tree string) error {
 	unlock, ok := n.trees.TryLock(tree)
 	if !ok {
@@ -51,8 +50,8 @@ func (n *Node) release(ctx context.Context, tree string) error {
 // unpin has the store unpin a tree. Callers hold its lock.
 func (n *Node) unpin(ctx context.Context, tree string) error {
 	err := n.store.Unpin(ctx, tree)
-	// Counted even when it failed: the store may have unpinned the tree and lost the answer. And counted before the
-	// lock goes, so that a publish that pinned the tree meanwhile pins it again.
+	// Counted even if it failed: the store may have unpinned the tree and the answer was lost. Counted before the unlock, so
+	// that a publish that pinned the tree in between pins it again.
 	n.unpins.Add(1)
 	n.uncollected.Store(true)
 	if err != nil {
@@ -77,7 +76,7 @@ func (n *Node) uses(ctx context.Context, tree string) (bool, error) {
 	return slices.Contains(bases, tree), err
 }
 
-// collect has the runtime free the disk of what was unpinned, once for all of it, for that may take as long as a sweep.
+// collect has the runtime free the disk of what was unpinned, once for all of it, because that may take as long as a sweep.
 func (n *Node) collect(ctx context.Context) error {
 	if !n.uncollected.Swap(false) {
 		return nil
@@ -91,8 +90,7 @@ func (n *Node) collect(ctx context.Context) error {
 	return nil
 }
 
-// throughout runs f, which must not be taken for ended before it has: it gets a context without a deadline, and unlock
-// runs after it. throughout itself waits no longer than ctx lives.
+// throughout runs f to its end, without a deadline, and then unlock. throughout itself returns when ctx ends.
 func (n *Node) throughout(ctx context.Context, what string, unlock func(), f func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		unlock()

@@ -23,7 +23,7 @@ func (w *world) count(call string) (n int) {
 	return n
 }
 
-// stall keeps the runtime from getting to what it is told to take away, until it is resumed.
+// stall keeps the runtime from removing anything until it is resumed.
 func (w *world) stall() (resume func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +141,7 @@ func TestWhatDataLiesOnIsNotReleasedEvenIfItCameAfterTheLook(t *testing.T) {
 	}
 }
 
-// pinsTold is a store of which a test is told when pins were listed.
+// pinsTold is a store that notifies a test when pins were listed.
 type pinsTold struct {
 	*world
 	listed func()
@@ -191,7 +191,7 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 	}
 }
 
-// listingTold is a mounter of which a test is told once when a directory was listed.
+// listingTold is a mounter that notifies a test once when a directory was listed.
 type listingTold struct {
 	*world
 	listed func()

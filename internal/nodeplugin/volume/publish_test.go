@@ -419,7 +419,7 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 	}
 }
 
-// Whoever moves a tag between the look at an image and its pin decides what is pinned, so that is asked for once more.
+// If a tag moves between the look at an image and its pin, another image is pinned, so access is checked once more.
 func TestWhatIsPinnedIsWhatTheCallerWasShownToHave(t *testing.T) {
 	for _, policy := range []pull.Policy{pull.IfNotPresent, pull.Always, pull.Never} {
 		w, root := newWorld(), t.TempDir()

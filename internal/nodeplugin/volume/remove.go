@@ -24,9 +24,9 @@ const (
 	namesAtOnce = 256
 )
 
-// removeTree removes a directory and everything in it, in place of os.RemoveAll, which opens all levels at once and cannot
-// be stopped. What lies too deep is moved up to the top and removed from there. Links are not followed. What something is
-// mounted on stays, be it of the same file system, with the directories that lead there. A directory that is not there is success.
+// removeTree removes a directory and everything in it. os.RemoveAll would open all levels at once and cannot be stopped. What
+// lies too deep is moved up to the top and removed from there. Links are not followed. Mount points stay, also those of the
+// same file system, with the directories that lead there. A missing directory is success.
 func removeTree(ctx context.Context, path string) error {
 	parent, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -65,7 +65,7 @@ func (r *removal) removeDir(ctx context.Context, parent *os.File, name string, l
 		case err == nil, errors.Is(err, unix.ENOENT):
 			return nil
 		case errors.Is(err, unix.ENOTEMPTY) && removed > 0:
-			// Not every name need be read while names go, and some may have come: those moved up.
+			// While names are removed, not every name may have been read, and some came by being moved up.
 		case failure != nil:
 			return failure
 		default:
@@ -77,8 +77,8 @@ func (r *removal) removeDir(ctx context.Context, parent *os.File, name string, l
 	}
 }
 
-// empty removes what is in a directory. It tells how many names are gone, and the first failure; what others can be removed
-// is.
+// empty removes what is in a directory. After a failure it goes on with the other names. It returns how many names are gone, and
+// the first failure.
 func (r *removal) empty(ctx context.Context, dir *os.File, level int) (removed int, failure error) {
 	for {
 		names, err := dir.Readdirnames(namesAtOnce)
@@ -117,9 +117,9 @@ func (r *removal) removeName(ctx context.Context, dir *os.File, name string, lev
 	return nil
 }
 
-// moveUp moves a directory to the top. A top that hands down its quota's project, as one beneath a directory that an
-// administrator limits does, takes nothing of another project (EXDEV); what is limited by itself, or was given a project by
-// the pod, is of another one. Nothing stays in the top, so it need not hand anything down.
+// moveUp moves a directory to the top. The top may pass its quota's project on to what is made in it, as beneath a directory
+// that an administrator limits. Then the kernel refuses directories of another project (EXDEV), such as those with a limit of
+// their own or with a project that the pod set. As nothing stays in the top, it need not pass its project on.
 func (r *removal) moveUp(dir *os.File, name string) error {
 	to := rand.Text()
 	err := unix.Renameat(int(dir.Fd()), name, int(r.top.Fd()), to)
@@ -148,7 +148,7 @@ func openBeneath(parent *os.File, name string) (*os.File, error) {
 		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
 			return nil, err
 		}
-		// A rename elsewhere kept the kernel from being sure.
+		// A rename elsewhere made the kernel unsure.
 	}
 }
 
@@ -171,7 +171,7 @@ func openSameMount(parent *os.File, name string) (*os.File, error) {
 	return dir, nil
 }
 
-// mountOf returns the ID of the mount that an open file lies in, which also tells apart two mounts of one file system
+// mountOf returns the ID of the mount that an open file lies in, which also distinguishes two mounts of one file system
 // (proc_pid_fdinfo(5), 3.15).
 func mountOf(file *os.File) (string, error) {
 	const key = "mnt_id:"

@@ -14,7 +14,7 @@ import (
 const maxTargets = 20
 
 // repin pins again the trees that volumes use and nothing pins any more: another program has removed a pin, or the runtime
-// has, as CRI-O's repair of its store does. Trees whose layers are gone, too, are told of once.
+// has, as CRI-O's repair of its store does. Trees whose layers are gone, too, are logged once.
 func (n *Node) repin(ctx context.Context, used map[string]bool, pins []string) error {
 	var errs []error
 	lost := map[string]bool{}
@@ -37,8 +37,8 @@ func (n *Node) repin(ctx context.Context, used map[string]bool, pins []string) e
 	return errors.Join(errs...)
 }
 
-// repinTree pins a tree again unless it is out of use by now, or somebody is at work on it: a publish pins it itself, and
-// after an unpin that is still under way the next sweep looks again.
+// repinTree pins a tree again unless it is out of use by now, or its lock is held: a publish pins it itself, and after an unpin
+// that is still under way the next sweep looks again.
 func (n *Node) repinTree(ctx context.Context, tree string) error {
 	unlock, ok := n.trees.TryLock(tree)
 	if !ok {
@@ -52,11 +52,11 @@ func (n *Node) repinTree(ctx context.Context, tree string) error {
 		return err
 	}
 	n.findings.repinned.Add(1)
-	n.log.Warn("an image that volumes use had lost its pin, which keeps it from garbage collection, and has it again", "tree", tree)
+	n.log.Warn("an image that volumes use had lost its pin, which keeps it from garbage collection; it is pinned again", "tree", tree)
 	return nil
 }
 
-// targetsOf lists where a tree is mounted, for people.
+// targetsOf lists where a tree is mounted, for the log.
 func (n *Node) targetsOf(ctx context.Context, tree string) (targets []string) {
 	mounts, err := n.mounter.Mounts(ctx)
 	if err != nil {

@@ -7,16 +7,16 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// maxSizes is how many trees' sizes are remembered: many more than a node has in use.
+// maxSizes bounds the cache: it is many more trees than a node has in use.
 const maxSizes = 1024
 
-// sizes remembers the sizes of trees, which never change: a tree's ID is the digest of its layers' content.
+// sizes caches the sizes of trees, which never change: a tree's ID is the digest of its layers' content.
 type sizes struct {
 	mu    sync.Mutex
 	known map[string]imagestore.Size
 }
 
-// of returns the size of a tree and asks the store where it is not known.
+// of returns the size of a tree. It asks the store if the size is not cached.
 func (s *sizes) of(ctx context.Context, store imagestore.Store, tree string) (imagestore.Size, error) {
 	s.mu.Lock()
 	size, ok := s.known[tree]

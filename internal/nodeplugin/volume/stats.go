@@ -14,14 +14,14 @@ type Stats struct {
 	Bytes, Inodes hostmount.Capacity
 }
 
-// Problem is why a volume cannot be used: a word for programs and a sentence for people.
+// Problem is why a volume cannot be used: a reason for programs and a message for users.
 type Problem struct {
 	Reason, Message string
 }
 
 // Stats returns how much a volume holds. A read-only volume is as large as its image and full, as a file system that was
 // made read-only is. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files are
-// counted; what is nested too deep, or takes too long, is left out. A volume that the legacy driver mounted has the figures of
+// counted; what is nested too deep, or takes too long, is not counted. A volume that the legacy driver mounted has the figures of
 // its file system. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
@@ -41,7 +41,7 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	}
 	dir := n.data.directory(volumeID, target)
 	if dir.inMemory() {
-		return stats, nil // of a file system of the volume's own
+		return stats, nil // the volume has a file system of its own
 	}
 	bytes, inodes, limited, err := n.mounter.Limited(ctx, dir.work())
 	if err != nil || limited {
@@ -52,13 +52,13 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 		return Stats{}, fmt.Errorf("counting what volume %q holds: %w", volumeID, err)
 	}
 	if held.partly {
-		n.log.Info("only a part of what a volume holds was counted; it uses more", "volume", volumeID, "target", target, "bytes", held.bytes)
+		n.log.Info("only a part of a volume's files was counted; it uses more", "volume", volumeID, "target", target, "bytes", held.bytes)
 	}
 	stats.Bytes.Used, stats.Inodes.Used = held.bytes, held.wholeInodes()
 	return stats, nil
 }
 
-// imageStats are those of a volume that shows a tree and nothing else.
+// imageStats returns the statistics of a volume that shows a tree and nothing else.
 func (n *Node) imageStats(ctx context.Context, volumeID, tree string) (Stats, error) {
 	size, err := n.sizes.of(ctx, n.store, tree)
 	if err != nil {
@@ -70,7 +70,7 @@ func (n *Node) imageStats(ctx context.Context, volumeID, tree string) (Stats, er
 	}, nil
 }
 
-// Health tells what keeps a volume from showing its content, nil if nothing does. Errors: ErrNotPublished.
+// Health returns what keeps a volume from showing its content, nil if nothing does. Errors: ErrNotPublished.
 func (n *Node) Health(ctx context.Context, volumeID, target string) (*Problem, error) {
 	stat, err := n.look(ctx, volumeID, target)
 	switch {
@@ -78,10 +78,10 @@ func (n *Node) Health(ctx context.Context, volumeID, target string) (*Problem, e
 		return nil, err
 	case stat.Mount == nil:
 		return &Problem{Reason: "NotMounted", Message: "Nothing is mounted at the volume's path, so the pod sees an empty " +
-			"directory; delete the pod so that it is published anew."}, nil
+			"directory; delete the pod, and its volume is mounted again."}, nil
 	case stat.Gone:
 		return &Problem{Reason: "LayersRemoved", Message: "Layers of the volume's image were removed from the node under the " +
-			"mount, so the volume looks empty; delete the pod so that its image is brought anew."}, nil
+			"mount, so the volume looks empty; delete the pod, and its image is pulled again."}, nil
 	}
 	return nil, nil
 }

@@ -21,7 +21,7 @@ const (
 	// never is longer than anything stays out of use.
 	never = time.Duration(math.MaxInt64)
 
-	// sweepTimeout bounds one sweep but for its last act: how long it waits for the runtime's answers. What is under way
+	// sweepTimeout bounds how long one sweep, except for its last step, waits for the runtime's answers. What is under way
 	// then goes on, and keeps its lock.
 	sweepTimeout = time.Minute
 
@@ -29,8 +29,8 @@ const (
 	collectTimeout = time.Minute
 )
 
-// Run sweeps at start, after publishes that failed and unpublishes, and slowly for ever, and removes what is set aside,
-// until ctx ends.
+// Run sweeps until ctx ends: at start, after unpublishes and failed publishes, and every sweepEvery. It also removes what was
+// set aside.
 func (n *Node) Run(ctx context.Context) {
 	var removals sync.WaitGroup
 	defer removals.Wait()
@@ -42,7 +42,7 @@ func (n *Node) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.wake:
-			// Never later than before: a node on which something ends all the time is swept, too.
+			// Never later than planned: a node on which pods end all the time is swept, too.
 			if soon := time.Now().Add(sweepDelay); soon.Before(due) {
 				due = soon
 				timer.Reset(sweepDelay)
@@ -54,7 +54,7 @@ func (n *Node) Run(ctx context.Context) {
 				return err
 			})
 			if err != nil && ctx.Err() == nil {
-				n.log.Warn("clean-up is incomplete and will be tried again", "error", err)
+				n.log.Warn("the sweep is incomplete and will be tried again", "error", err)
 			}
 			due = time.Now().Add(next)
 			timer.Reset(next)
@@ -70,14 +70,15 @@ func (n *Node) Wake() {
 	}
 }
 
-// Sweep takes back what nothing uses: pins that no volume shows, and data of writable volumes whose pod is gone. And it
-// pins again what is used and has lost its pin. It takes back only on what was unused at an earlier sweep too, a grace period ago, and returns when to sweep again.
+// Sweep releases what nothing uses: pins that no volume shows, and data of writable volumes whose pod is gone. It pins again
+// what is in use and has lost its pin. It releases only what was already unused at an earlier sweep, a grace period ago, and
+// returns when to sweep again.
 func (n *Node) Sweep(ctx context.Context) (next time.Duration, err error) {
 	return n.sweep(ctx, time.Now(), n.releaseAfter)
 }
 
-// ReleaseUnused releases pins that no volume shows, at once, and removes what is set aside as far as it gets until ctx
-// ends. It is the last act before the process ends; the next one goes on.
+// ReleaseUnused releases pins that no volume shows, without a grace period, and removes what was set aside until ctx ends. It
+// is the last step before the process ends; the next process continues.
 func (n *Node) ReleaseUnused(ctx context.Context) error {
 	_, err := n.sweep(ctx, time.Now(), 0)
 	return errors.Join(err, n.removeAside(ctx))
@@ -90,7 +91,7 @@ func (n *Node) sweep(ctx context.Context, now time.Time, releaseAfter time.Durat
 	return next, errors.Join(err, n.collect(ctx))
 }
 
-// compare compares what is on the node: it gives back pins that are missing, and takes back what nothing uses.
+// compare compares what is on the node. It restores pins that are missing, and releases what nothing uses.
 func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
@@ -100,7 +101,7 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 	}
 	trees, doubt, dataErr := n.sweepData(ctx, mounts, now)
 	if trees == nil {
-		trees = map[string]bool{} // the mounts are known, and keep their pins
+		trees = map[string]bool{} // the mounts are known, so their trees keep their pins
 	}
 	if doubt {
 		releaseAfter = never
@@ -117,14 +118,14 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.
-// They are nil if the directories could not be read; there is doubt if any may lie on a tree that is not among them.
+// They are nil if the directories could not be read. doubt is true if data may lie on a tree that is not among them.
 func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time.Time) (trees map[string]bool, doubt bool, err error) {
 	found, err := n.data.list()
 	if err != nil {
 		return nil, true, err
 	}
 	if len(found.aside) > 0 {
-		n.removeSoon() // what a process that ended or a removal that failed has left
+		n.removeSoon() // left by a process that ended, or a removal that failed
 	}
 	mounted := map[string]bool{}
 	for _, m := range mounts {
@@ -147,7 +148,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 			continue // unpublished this moment
 		}
 		if err != nil {
-			// Unpublish finds the directory by its name; a sweep cannot tell whose it is, so it stays.
+			// Unpublish finds the directory by its name. A sweep does not know whose it is, so it stays.
 			errs, doubt = append(errs, err), true
 			continue
 		}
@@ -167,8 +168,8 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	return trees, doubt, errors.Join(errs...)
 }
 
-// removeOrphan removes the data of a pod that is gone, unless a call is at work on its target or has been since the sweep
-// looked: the kubelet starts static pods again under the same UID.
+// removeOrphan removes the data of a pod that is gone, unless a call works on its target now, or has done so since the sweep
+// looked: the kubelet restarts static pods under the same UID.
 func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 	unlock, ok := n.targets.TryLock(target)
 	if !ok {
@@ -199,8 +200,8 @@ func (n *Node) isAbandoned(ctx context.Context, target string) (bool, error) {
 	return n.data.podIsGone(target, pods), err
 }
 
-// sweepDrafts drops the directories that a killed process left half-made. How long those lie there is counted here: the
-// times of files are of no use once the node's clock has been set.
+// sweepDrafts removes incomplete directories that a killed process left. Their age is counted here, because the times of files
+// are useless once the node's clock has been set.
 func (n *Node) sweepDrafts(ctx context.Context, names []string, now time.Time) error {
 	n.drafts.update(names, now)
 	var errs []error
@@ -212,7 +213,7 @@ func (n *Node) sweepDrafts(ctx context.Context, names []string, now time.Time) e
 	return errors.Join(errs...)
 }
 
-// removeDraft drops a half-made directory unless a call is making it.
+// removeDraft removes an incomplete directory unless a call is making it.
 func (n *Node) removeDraft(ctx context.Context, name string) error {
 	unlock, ok := n.creating.TryLock(name)
 	if !ok {

@@ -423,7 +423,7 @@ func TestAPanicInASweepEndsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { n.Run(ctx); close(done) }()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "clean-up is incomplete"); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "the sweep is incomplete"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no sweep was made")
 		}

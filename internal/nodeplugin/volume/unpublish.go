@@ -10,9 +10,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
-// Unpublish takes a volume away: its mount, its target directory and, for a writable volume, its data, which lives as
-// long as its pod. Unpublishing what is not there is success. It is done when the data has lost its name: that is removed
-// later, however much it is, and the image is released by a sweep. Errors: hostmount.ErrBusy, hostmount.ErrNotEmpty.
+// Unpublish removes a volume: its mount, its target directory and, for a writable volume, its data, which lives as long as
+// its pod. To unpublish what is not there is success. Unpublish returns when the data is renamed away. The data is removed
+// later, however much it is, and a sweep releases the image. Errors: hostmount.ErrBusy, hostmount.ErrNotEmpty.
 func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 	unlock, err := n.targets.Lock(ctx, target)
 	if err != nil {
@@ -34,9 +34,9 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 	return nil
 }
 
-// keep moves a target's directory, with files that were written where nothing was mounted, to where people find it. The
-// pod can end then, which waits for the directory to go (CSI spec, NodeUnpublishVolume), and nothing is lost: nobody can
-// tell whether the files are the pod's.
+// keep moves a target's directory, with files that were written where nothing was mounted, to a place where the administrator
+// finds it. Then the pod, which waits for the directory to go (CSI spec, NodeUnpublishVolume), can end, and nothing is lost:
+// whether the files are the pod's is not known here.
 func (n *Node) keep(ctx context.Context, volumeID, target string) error {
 	pod, ok := n.data.podOf(target)
 	if !ok || len(pod) > maxUID {
@@ -47,7 +47,7 @@ func (n *Node) keep(ctx context.Context, volumeID, target string) error {
 		return fmt.Errorf("%w: %s; a pod wrote them while its volume was not mounted. They could not be moved to %s (%w): move "+
 			"them away on the node", hostmount.ErrNotEmpty, target, to, err)
 	}
-	n.log.Warn("files were written to a volume's directory while nothing was mounted there; they are kept until somebody removes them",
+	n.log.Warn("files were written to a volume's directory while nothing was mounted there; they are kept until an administrator removes them",
 		"volume", volumeID, "target", target, "kept", to)
 	return nil
 }

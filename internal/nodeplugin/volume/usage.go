@@ -10,7 +10,7 @@ import (
 // Usage is what is on the node now, and what sweeps found and did.
 type Usage struct {
 	ReadOnly, Writable int // volumes mounted by this driver
-	InMemory           int // of the writable ones, those that keep in memory what pods write
+	InMemory           int // writable ones whose data is in memory
 	Pins               int // trees pinned
 	Adopted            int // snapshots and storage containers of the legacy driver that pods need, at the latest sweep
 
@@ -21,7 +21,7 @@ type Usage struct {
 	Repinned          int // trees that were in use and not pinned, and were pinned again, since the process began
 }
 
-// findings are those of the sweeps.
+// findings are the results of the sweeps.
 type findings struct {
 	adopted                         atomic.Int64
 	orphanedData, orphanedLeftovers atomic.Int64
@@ -29,9 +29,9 @@ type findings struct {
 	repinned                        atomic.Int64
 }
 
-// Usage counts what the mount table and the image store hold. A volume is one file system, which may be mounted at many
-// paths: a container's subPath is a mount of its own, and on CRI-O the node plugin sees every mount a second time, beneath its
-// own root in the image store.
+// Usage counts what the mount table and the image store hold. A volume is one file system, but it may be mounted at many paths:
+// a container's subPath is a mount of its own, and on CRI-O the node plugin sees every mount a second time, beneath its own root
+// in the image store.
 func (n *Node) Usage(ctx context.Context) (Usage, error) {
 	mounts, err := n.mounter.Mounts(ctx)
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// maxBlob bounds what is read of an index, a manifest or a configuration. Whoever made the image says how large they are, and
-// they are read into memory. The largest that there are, of hundreds of layers and long histories, have some hundred KiB.
+// maxBlob bounds what is read of an index, a manifest or a configuration. The image's author chooses their size, and they
+// are read into memory. The largest known ones, of hundreds of layers and long histories, have some hundred KiB.
 const maxBlob = 8 << 20
 
 // blobs is a content.Provider of indexes, manifests and configurations, which it reads in one call each. containerd's own
-// client asks for the size first; the descriptor says it, and containerd has held the content to it when it was pulled.
+// client asks for the size first; but the descriptor has it, and containerd checked the content against it at the pull.
 type blobs struct{ conn grpc.ClientConnInterface }
 
 // ReaderAt implements content.Provider.
@@ -31,7 +31,7 @@ func (b blobs) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.R
 	return proxy.NewContentStore(sized{client, max(0, desc.Size)}).ReaderAt(ctx, desc) //nolint:wrapcheck // ours to pass on
 }
 
-// sized is a content client that knows the size of the one blob it is for.
+// sized is a content client that knows the size of its one blob.
 type sized struct {
 	contentapi.ContentClient
 	size int64

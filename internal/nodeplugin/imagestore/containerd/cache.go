@@ -42,7 +42,8 @@ func (c *cache) of(ref string) (last lookup, pin cachedPin, ok bool) {
 	return last, c.pins[last.tree], ok
 }
 
-// latestSnapshotter returns the snapshotter of the latest pin. It is empty before the first one, and after that snapshotter failed.
+// latestSnapshotter returns the snapshotter of the latest pin. It is empty before the first one, and after that snapshotter
+// failed.
 func (c *cache) latestSnapshotter() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

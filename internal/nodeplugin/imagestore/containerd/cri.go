@@ -12,9 +12,8 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// criSnapshotter returns the snapshotter that containerd's CRI service is configured with; empty where there is no
-// such service. CRI tells it as the image file system's directory, which containerd 1.6 to 2.4 name
-// "io.containerd.snapshotter.v1.<name>".
+// criSnapshotter returns the snapshotter that containerd's CRI service is configured with; empty if there is no such service. CRI
+// reports the image file system's directory, which containerd 1.6 to 2.4 name "io.containerd.snapshotter.v1.<name>".
 func (s *Store) criSnapshotter(ctx context.Context) (string, error) {
 	conn, err := s.conn()
 	if err != nil {

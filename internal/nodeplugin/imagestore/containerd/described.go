@@ -13,22 +13,22 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// described is what an image's manifest and configuration say, as far as it is used. Whoever made the image wrote them, so
-// nothing is in it that was not checked.
+// described is the part of an image's manifest and configuration that is used. The image's author wrote them, so all of it was
+// checked.
 type described struct {
 	platform ocispec.Platform
 
-	// layers are the digests of the manifest's layers and diffs what they unpack to by the configuration, bottom first.
-	// There are as many of the one as of the other, at least one, and all are SHA-256, which is what containerd measures.
+	// layers are the digests of the manifest's layers, and diffs what they unpack to according to the configuration, bottom
+	// first. There are equally many of both, at least one, and all are SHA-256, which is what containerd measures.
 	layers, diffs []digest.Digest
 }
 
-// tree is the chain ID of the image's top layer: the name of its snapshot and of its tree.
+// tree returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
 func (d described) tree() digest.Digest { return identity.ChainID(d.diffs) }
 
 // describe reads an image's configuration and the layers of its manifest. Its errors are imagestore.ErrUnsupported.
 func describe(manifest ocispec.Manifest, text []byte) (described, error) {
-	var config struct { // no more of it, for no more has to be right
+	var config struct { // only what has to be valid
 		ocispec.Platform
 		RootFS ocispec.RootFS `json:"rootfs"`
 	}
@@ -38,7 +38,7 @@ func describe(manifest ocispec.Manifest, text []byte) (described, error) {
 	}
 	d := described{platform: config.Platform, diffs: config.RootFS.DiffIDs}
 	for _, layer := range manifest.Layers {
-		if images.IsLayerType(layer.MediaType) { // containerd leaves out the others
+		if images.IsLayerType(layer.MediaType) { // containerd ignores the others
 			d.layers = append(d.layers, layer.Digest)
 		}
 	}
@@ -48,15 +48,15 @@ func describe(manifest ocispec.Manifest, text []byte) (described, error) {
 	return d, nil
 }
 
-// check refuses what no image has that can be mounted. Of what is refused, some is not unpacked by containerd either, which
-// then would show whatever layers the configuration names.
+// check refuses images that cannot be mounted. containerd does not unpack some of them either, and would then show whatever
+// layers the configuration names.
 func (d described) check(kind string, blobs int) error {
 	switch {
 	case len(d.diffs) == 0 && blobs > 0:
 		return errors.New("it is an OCI artifact, whose layers are no file system; push its files as a container image")
 	case len(d.diffs) == 0:
 		return errors.New("it has no layers")
-	case kind != "layers" && kind != "": // containerd takes the empty one for the other
+	case kind != "layers" && kind != "": // containerd treats an empty type as "layers"
 		return fmt.Errorf("its configuration has a root file system of type %.32q, and only %q can be mounted; build and push it again", kind, "layers")
 	case len(d.diffs) > imagestore.MaxLayers:
 		// Before a costly unpack, although a snapshotter with full copies could show it.

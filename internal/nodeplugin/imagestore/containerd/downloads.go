@@ -22,18 +22,18 @@ import (
 )
 
 const (
-	// sourceLabel and the registry's host name the label by which containerd notes from which repositories it has a blob
-	// (docker.AppendDistributionSourceLabel). It writes that anew at each pull.
+	// sourceLabel with the registry's host is the label in which containerd records the repositories that it has a blob from
+	// (docker.AppendDistributionSourceLabel). It rewrites the label at each pull.
 	sourceLabel = labels.LabelDistributionSource + "."
 
 	// configLabel is on manifests only: the blob that is their image's configuration (images.ChildGCLabels).
 	configLabel = "containerd.io/gc.ref.content.config"
 
-	// maxManifest is more than registries take (OCI distribution specification, "Pushing Manifests").
+	// maxManifest is more than registries accept (OCI distribution specification, "Pushing Manifests").
 	maxManifest = 8 << 20
 )
 
-// failedCommit is how containerd names the download that is not what its digest says.
+// failedCommit is how containerd names a download that does not match its digest.
 var failedCommit = regexp.MustCompile(`failed commit on ref "([^"]+)"`)
 
 // Downloading implements pull.Downloads. Layers that were there before the pull count as done.
@@ -43,7 +43,7 @@ func (s *Store) Downloading(ctx context.Context, ref string, since time.Time) (d
 	if err != nil {
 		return 0, 0, fmt.Errorf("looking for the manifest of %s in containerd: %w", ref, err)
 	}
-	// What is under way is asked for before what is complete: so a layer is found whenever it becomes complete.
+	// Ask for downloads under way before complete ones, so that a layer that completes in between is found.
 	statuses, err := s.client.ContentStore().ListStatuses(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("asking containerd for its downloads: %w", err)
@@ -71,9 +71,9 @@ func (s *Store) Downloading(ctx context.Context, ref string, since time.Time) (d
 	return done, total, nil
 }
 
-// pulledManifest returns the manifest of an image whose pull began at a moment. No record leads from the image's name to
-// it before the pull is over, so it is known by its repository; one without layers if there is none yet, or if several
-// pulls of the repository cannot be told apart.
+// pulledManifest returns the manifest of an image whose pull began at a moment. Before the pull is over, no record leads
+// from the image's name to the manifest, so it is found by its repository. It returns a manifest without layers if there is
+// none yet, or if several pulls of the repository cannot be distinguished.
 func (s *Store) pulledManifest(ctx context.Context, ref string, since time.Time) (manifest ocispec.Manifest, err error) {
 	found, err := s.manifestsSince(ctx, ref, since)
 	if err != nil || len(found) != 1 || found[0].Size > maxManifest {
@@ -108,7 +108,7 @@ func (s *Store) manifestsSince(ctx context.Context, ref string, since time.Time)
 		return nil, err
 	}
 	for _, manifest := range all {
-		info, err := s.client.ContentStore().Info(ctx, manifest) // containerd 1.6 leaves the time out of a list
+		info, err := s.client.ContentStore().Info(ctx, manifest) // a list of containerd 1.6 lacks the time
 		switch {
 		case err == nil && !info.UpdatedAt.Before(since):
 			found = append(found, info)
@@ -119,8 +119,8 @@ func (s *Store) manifestsSince(ctx context.Context, ref string, since time.Time)
 	return found, nil
 }
 
-// DiscardDownload throws away the complete download that the error of a pull names (pull.Downloads). containerd keeps it,
-// right or wrong, and only looks at its digest again at each pull, until its garbage collection takes it a day later.
+// DiscardDownload removes the complete download that the error of a pull names (pull.Downloads). containerd would keep it and
+// check its digest again at each pull, until its garbage collection removes it a day later.
 func (s *Store) DiscardDownload(ctx context.Context, corrupt error) error {
 	named := failedCommit.FindStringSubmatch(corrupt.Error())
 	if named == nil {
@@ -129,13 +129,13 @@ func (s *Store) DiscardDownload(ctx context.Context, corrupt error) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	status, err := s.client.ContentStore().Status(ctx, named[1])
 	if err == nil && (status.Total == 0 || status.Offset < status.Total) {
-		return nil // somebody downloads it anew
+		return nil // it is being downloaded again
 	}
 	if err == nil {
 		err = s.client.ContentStore().Abort(ctx, named[1])
 	}
 	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("throwing away the download %s of containerd: %w", named[1], err)
+		return fmt.Errorf("discarding the download %s of containerd: %w", named[1], err)
 	}
 	return nil
 }

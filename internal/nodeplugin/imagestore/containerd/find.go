@@ -13,7 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// findTimeout bounds Find, after which others may ask. containerd answers in a millisecond.
+// findTimeout bounds Find. containerd answers in a millisecond.
 const findTimeout = 10 * time.Second
 
 // Find implements imagestore.Store.
@@ -35,12 +35,12 @@ type found struct {
 	image client.Image
 	tree  digest.Digest
 
-	claimed *described       // what it says of its layers, still to be compared; nil of an image that this process has pinned
+	claimed *described       // what the image claims of its layers, not compared yet; nil for an image that this process has pinned
 	pinned  *imagestore.Tree // nil if it is not known to be
 }
 
-// look finds an image, having written nothing. Of one that this process has pinned, the image and its pin are asked for
-// at once; of any other it reads what the image says of its layers. Whether that is right is asked when it is pinned.
+// look finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
+// the same time. For any other it reads what the image claims of its layers; pin checks the claim.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.cache.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
@@ -65,7 +65,7 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	return f, err
 }
 
-// stillPinned returns the tree of a view that is there still. Its layers are read once.
+// stillPinned returns the tree of a view that still exists. Its layers are read once.
 func (s *Store) stillPinned(ctx context.Context, last lookup, pin cachedPin) (imagestore.Tree, error) {
 	created, err := s.created(ctx, last.tree, pin.snapshotter)
 	if err != nil || created.Equal(pin.created) {
@@ -78,7 +78,7 @@ func (s *Store) stillPinned(ctx context.Context, last lookup, pin cachedPin) (im
 	return tree, err
 }
 
-// digest is that of the manifest or index to which the reference leads.
+// digest returns the digest of the manifest or index to which the reference leads.
 func (f found) digest() string { return f.image.Target().Digest.String() }
 
 // pin is an imagestore.PinFunc.

@@ -12,8 +12,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// treeOf turns the mounts of a View snapshot into a tree. It looks at none of the layers: they are paths of the host.
-// What it does not know it refuses, since a wrong guess would show wrong files.
+// treeOf turns the mounts of a View snapshot into a tree. It does not look at the layers, which are paths of the host. It refuses
+// what it does not know, because a wrong guess would show wrong files.
 func treeOf(snapshotter string, id digest.Digest, mounts []mount.Mount) (imagestore.Tree, error) {
 	tree := imagestore.Tree{ID: id.String()}
 	var err error
@@ -80,7 +80,7 @@ func layerImages(snapshotter string, mounts []mount.Mount) ([]string, error) {
 	}
 	var layers []string
 	for _, m := range images {
-		// A merged image has devices, and one that is verified a hash tree: neither is a layer by itself.
+		// A merged image has devices, and a verified image has a hash tree; neither is a single layer.
 		if option := firstUnknown(m.Options, isImageOption); m.Type != "erofs" || option != "" {
 			return nil, unsupported(snapshotter, "mount type %q with option %q", m.Type, option)
 		}
@@ -124,7 +124,7 @@ func isBindOption(option string) bool {
 
 func isImageOption(option string) bool { return option == "ro" || option == "loop" }
 
-// isOverlayOption knows the options that leave the lower directories' content as it is. Not among them: userxattr,
+// isOverlayOption reports whether an option leaves the content of the lower directories as it is. Not among them: userxattr,
 // which only a containerd in a user namespace gives, and whose opaque directories a plain overlay would not honour;
 // upperdir; uidmap and gidmap; and containerd's own X- options.
 func isOverlayOption(option string) bool {

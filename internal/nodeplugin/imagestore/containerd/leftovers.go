@@ -18,7 +18,7 @@ import (
 
 var _ imagestore.Adopter = (*Store)(nil)
 
-// leftoverFilters spare containerd to tell about every snapshot of the node: one that any of them matches is told.
+// leftoverFilters restrict what containerd lists to possible leftovers, instead of every snapshot of the node.
 func leftoverFilters() []string {
 	var filters []string
 	for _, prefix := range imagestore.LeftoverPrefixes() {
@@ -57,7 +57,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	return found, nil
 }
 
-// leftover reads a snapshot of the legacy driver. What is in none of the forms that it makes is not one.
+// leftover reads a snapshot of the legacy driver. ok is false for a snapshot in none of the forms that it makes.
 func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots.Info) (imagestore.Leftover, bool, error) {
 	volumeID, ok := imagestore.LeftoverKey(info.Name)
 	if _, rooted := info.Labels[rootLabel]; !ok || !rooted || info.Kind == snapshots.KindCommitted {
@@ -85,8 +85,8 @@ func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots
 	return left, true, nil
 }
 
-// writableDirs takes the mounts of an active snapshot apart. Without layers they are something else than an overlay
-// whose options are known.
+// writableDirs returns the directories of an active snapshot from its mounts. layers is empty if these are not an overlay with
+// known options.
 func writableDirs(mounts []mount.Mount) (layers []string, upper, work string) {
 	if len(mounts) != 1 || mounts[0].Type != "overlay" {
 		return nil, "", ""
@@ -114,7 +114,7 @@ func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	snapshotter, key, _ := strings.Cut(name, "/")
 	if _, ok := imagestore.LeftoverKey(key); !ok {
-		return fmt.Errorf("snapshot %q is not one of the legacy driver", name)
+		return fmt.Errorf("snapshot %q is not the legacy driver's", name)
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// locate finds the snapshotter that holds the tree's top layer. Where none does, it returns the one that images are
-// to be unpacked with. containerd tells which there are now, for it may have been restarted with others. One that fails, as
-// when its daemon is down, is an error only if no other has the layer: it may be there.
+// locate finds the snapshotter that holds the tree's top layer. If none does, it returns the one with which to unpack the
+// image. It asks containerd for its snapshotters each time, because a restart may have changed them. A snapshotter that
+// fails, as when its daemon is down, is an error only if no other has the layer, because the failed one may have it.
 func (s *Store) locate(ctx context.Context, tree digest.Digest) (name string, unpacked bool, err error) {
 	candidates, err := s.working(ctx)
 	if err != nil {

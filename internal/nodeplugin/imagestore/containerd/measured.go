@@ -16,11 +16,11 @@ import (
 // maxQuestions is how many layers are asked for at a time.
 const maxQuestions = 16
 
-// errUnmeasured says that containerd never unpacked a layer of an image, so that only whoever made the image says what it
-// unpacks to. containerd does not unpack what would become a snapshot that it has.
+// errUnmeasured means that containerd never unpacked a layer of an image, so that only the image's author claims what it
+// unpacks to. containerd does not unpack a layer whose snapshot it has already.
 var errUnmeasured = errors.New("containerd has not measured it")
 
-// checkClaim asks containerd whether the layers of an image that this process has not pinned before are its own.
+// checkClaim checks with containerd that the layers of an image that this process has not pinned before are its own.
 func (s *Store) checkClaim(ctx context.Context, f found) error {
 	if f.claimed == nil {
 		return nil
@@ -29,8 +29,9 @@ func (s *Store) checkClaim(ctx context.Context, f found) error {
 }
 
 // checkMeasured compares the layers that an image's configuration claims with what containerd measured when it unpacked the
-// image's own. A configuration may name layers of somebody else's image that is on the node, and containerd shows them by
-// that name alone. What differs is refused; what was not measured is refused with errUnmeasured where proof is asked for.
+// image. A configuration may name layers of another tenant's image that is on the node, and containerd shows them by that
+// name alone. An image whose layers differ is refused. If proof is required, an image with an unmeasured layer is refused
+// with errUnmeasured.
 func (s *Store) checkMeasured(ctx context.Context, d described) error {
 	measured := make([]digest.Digest, len(d.layers))
 	asking, asked := errgroup.WithContext(ctx)
@@ -59,8 +60,8 @@ func (s *Store) checkMeasured(ctx context.Context, d described) error {
 	return nil
 }
 
-// measured returns the digest of what containerd unpacked from a layer's blob, which it notes in a label once it has compared
-// it with the configuration of the image that was unpacked. Empty if there is no such blob, or no such label.
+// measured returns the digest of what containerd unpacked from a layer's blob. containerd records it in a label after
+// comparing it with the configuration of the image that it unpacked. Empty if there is no such blob, or no such label.
 func (s *Store) measured(ctx context.Context, layer digest.Digest) (digest.Digest, error) {
 	info, err := s.client.ContentStore().Info(ctx, layer)
 	if errors.Is(err, errdefs.ErrNotFound) {

@@ -23,14 +23,14 @@ import (
 const (
 	rootLabel  = "containerd.io/gc.root"   // keeps it from containerd's garbage collector; the legacy driver does so, too
 	treeLabel  = contract.Prefix + "tree"  // the tree's ID
-	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for people
+	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for administrators
 )
 
 const (
 	// undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
 	undoTimeout = 10 * time.Second
 
-	// collectLease is how long a lease that only has containerd collect lives at most.
+	// collectLease bounds the life of a lease that is made only to have containerd collect.
 	collectLease = time.Minute
 )
 
@@ -48,8 +48,7 @@ func (s *Store) viewed(ctx context.Context, tree digest.Digest, snapshotter stri
 	return treeOf(snapshotter, tree, mounts)
 }
 
-// created tells when a tree's view was made, which costs less than its layers; errdefs.ErrNotFound if the snapshotter has
-// none.
+// created returns when a tree's view was made, which costs less than its layers; errdefs.ErrNotFound if the snapshotter has none.
 func (s *Store) created(ctx context.Context, tree digest.Digest, snapshotter string) (time.Time, error) {
 	info, err := s.snapshotter(snapshotter).Stat(ctx, s.viewName(tree))
 	if err != nil {
@@ -62,11 +61,11 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, snapshotter str
 type view struct {
 	tree        imagestore.Tree
 	snapshotter string // the snapshotter that has it
-	made        bool   // by this call, so that nobody else can be using it while the tree's lock is held
+	made        bool   // by this call, so that no other call uses it while the tree's lock is held
 }
 
-// pin pins a tree unless it is pinned. containerd writes to its disk to make a view, and meanwhile is asked whether the layers
-// are the image's own: nothing is mounted before both are known, and a view that was made for a refused image goes.
+// pin pins a tree unless it is pinned. While containerd writes the view to its disk, pin asks it whether the layers are the
+// image's own. Nothing is mounted before both are known, and a view that was made for a refused image is removed.
 func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	unlock, err := s.trees.Lock(ctx, f.tree.String())
 	if err != nil {
@@ -78,7 +77,7 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	v, err := s.viewAnywhere(ctx, f.image, f.tree)
 	refused := asking.Wait()
 	if errors.Is(refused, errUnmeasured) && err == nil {
-		refused = s.checkClaim(ctx, f) // for it may have been unpacked since
+		refused = s.checkClaim(ctx, f) // it may have been unpacked since
 	}
 	if refused != nil {
 		if v.made {
@@ -93,9 +92,9 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	return v.tree, nil
 }
 
-// viewAnywhere makes the view where the layers are, and unpacks them where they are nowhere. The snapshotter of the
-// latest pin is tried first, for most likely it has them; if it does not answer with them, for whatever reason, the others
-// are asked as if there had been none.
+// viewAnywhere makes the view in the snapshotter that has the layers, and unpacks them if none has. It tries the
+// snapshotter of the latest pin first, because that most likely has them. If that fails for any reason, it asks the others
+// as for a first pin.
 func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (view, error) {
 	if snapshotter := s.cache.latestSnapshotter(); snapshotter != "" {
 		v, err := s.view(ctx, image, tree, snapshotter)
@@ -113,7 +112,7 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return v, err
 		}
-		// The collector took the layers after that look.
+		// The garbage collector removed the layers after that look.
 	}
 	if err := unpack(ctx, image, snapshotter); err != nil {
 		return view{}, err
@@ -121,9 +120,9 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 	return s.view(ctx, image, tree, snapshotter)
 }
 
-// view returns the tree's view, and makes it where there is none, which pins its layers from its first moment. To make it
-// is how to ask for it: containerd writes nothing where there is one. One that was made and is of no use is taken away; what
-// a call without an answer has made, the sweep finds, for somebody may use it by now.
+// view returns the tree's view, and makes it if there is none, which pins the layers from its first moment. It asks by making it:
+// containerd writes nothing if there is one. A view that was made and is useless is removed. What a call without an answer has
+// made stays for the sweep, because another call may use it by now.
 func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (view, error) {
 	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
@@ -141,15 +140,15 @@ func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, 
 	return view{tree: tree, snapshotter: snapshotter, made: true}, nil
 }
 
-// undoView removes a view that was just made, also when the caller's time is over.
+// undoView removes a view that was just made, also after the caller's deadline.
 func (s *Store) undoView(ctx context.Context, tree digest.Digest, snapshotter string) error {
-	s.cache.unpinned(tree) // where another image's was lost, whoever looked for that one may have found this one
+	s.cache.unpinned(tree) // another image's view may have been lost, and a lookup for it may have found this one
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	return s.removeView(ctx, tree, snapshotter)
 }
 
-// labels are those of a tree's view. The image is the one it is made for; empty if that is not known.
+// labels returns the labels of a tree's view. The image is the one for which it is made; empty if that is not known.
 func (s *Store) labels(tree digest.Digest, image string) snapshots.Opt {
 	labels := map[string]string{rootLabel: s.driver, contract.DriverLabel: s.driver, treeLabel: tree.String()}
 	if image != "" {
@@ -182,7 +181,7 @@ func (s *Store) Repin(ctx context.Context, treeID string) error {
 	return s.everywhere(ctx, treeID, s.viewAgain)
 }
 
-// viewAgain has every snapshotter that has a tree's layers make a view of them: which one gave them to a mount is not known.
+// viewAgain makes a view in every snapshotter that has a tree's layers, because it is not known which one gave them to a mount.
 func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, snapshotters []string) error {
 	held := false
 	var errs []error
@@ -201,7 +200,7 @@ func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, snapshotters 
 	return errors.Join(errs...)
 }
 
-// unpack turns the image's stored archives into snapshots, which the image keeps. Archives that containerd threw away
+// unpack turns the image's stored archives into snapshots, which the image keeps. Archives that containerd removed
 // after an earlier unpack have to be pulled again.
 func unpack(ctx context.Context, image client.Image, snapshotter string) error {
 	err := image.Unpack(ctx, snapshotter)
@@ -271,11 +270,10 @@ func (s *Store) Unpin(ctx context.Context, treeID string) error {
 	return s.everywhere(ctx, treeID, s.removeViews)
 }
 
-// removeViews removes a tree's view, and what others there are of it: of layers that two snapshotters have, or if something
-// was lost.
+// removeViews removes all views of a tree: there may be several, if two snapshotters have its layers or an answer was lost.
 func (s *Store) removeViews(ctx context.Context, tree digest.Digest, snapshotters []string) error {
-	// Before the removal: from here on nothing that was read of the pin is trusted. And without the caller's deadline:
-	// containerd does not end with it, so the view might go after somebody has found it.
+	// Before the removal, because from here on nothing that was read of the pin is trusted. Without the caller's deadline,
+	// because containerd does not end with it, so the view might go after another call has found it.
 	s.cache.unpinned(tree)
 	ctx = context.WithoutCancel(ctx)
 	var errs []error
@@ -298,8 +296,8 @@ func (s *Store) removeView(ctx context.Context, tree digest.Digest, snapshotter 
 	return nil
 }
 
-// Collect implements imagestore.Store. containerd collects at once only where something is deleted that way, and a lease
-// is the least of it.
+// Collect implements imagestore.Store. containerd collects at once only on a synchronous deletion, and a lease is the cheapest
+// object to delete.
 func (s *Store) Collect(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	lease, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(collectLease))

@@ -20,10 +20,10 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 )
 
-// kubernetesNamespace is the containerd namespace that the kubelet's images live in.
+// kubernetesNamespace is the containerd namespace of the kubelet's images.
 const kubernetesNamespace = "k8s.io"
 
-// Config says which containerd to use and in whose name.
+// Config selects the containerd and the driver.
 type Config struct {
 	// Endpoint is containerd's socket, as a path or a unix:// URL. Its directory, not the socket itself, should be
 	// mounted into a container, since a restarted containerd makes a new socket.
@@ -32,11 +32,11 @@ type Config struct {
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
-	// OtherPlatforms says what becomes of images that are not for the node's platform. Empty stands for RefuseOthers.
+	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
 	OtherPlatforms imagestore.OtherPlatforms
 
-	// ProvenOnly refuses images of whose layers containerd has not measured every one: where tenants do not trust each
-	// other, a layer that was not measured may be somebody else's.
+	// ProvenOnly refuses images with a layer that containerd has not measured. Where tenants do not trust each other, such a
+	// layer may be another tenant's.
 	ProvenOnly bool
 
 	// Logger receives what happened to pins; nil is silence.
@@ -103,7 +103,7 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 	return client.NewImage(s.client, found), nil
 }
 
-// layers returns what the image claims of its layers, if it may be shown on this platform.
+// layers returns what the image claims of its layers, if it may be mounted on this platform.
 func (s *Store) layers(ctx context.Context, image client.Image) (described, error) {
 	d, err := s.describe(ctx, image)
 	if err == nil {
@@ -136,8 +136,8 @@ func (s *Store) describe(ctx context.Context, image client.Image) (described, er
 	return describe(manifest, text)
 }
 
-// unread gives its meaning to an error of reading an image's manifest or configuration. Unless containerd lacks them or does not
-// answer, it is the image's own fault: text that is no JSON, or sizes that are not those of the content.
+// unread classifies an error of reading an image's manifest or configuration. Unless containerd lacks them or does not
+// answer, it is the image's own fault: text that is not JSON, or sizes that differ from the content's.
 func unread(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):

@@ -8,8 +8,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// isArtifact reports whether CRI-O holds what a reference names as an OCI artifact. It pulls those as readily as images,
-// and keeps them as blobs of an OCI layout beside the store. What cannot be read is no artifact.
+// isArtifact reports whether CRI-O holds what a reference names as an OCI artifact. It pulls artifacts like images,
+// and keeps them as blobs of an OCI layout beside the store. What cannot be read is not an artifact.
 func (s *Store) isArtifact(reference string) bool {
 	content, err := os.ReadFile(filepath.Join(s.storage.GraphRoot(), "artifacts", ocispec.ImageIndexFile))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 
 var _ imagestore.Adopter = (*Store)(nil)
 
-// leftoverMetadata is what the legacy driver says about a storage container that is mounted read-only. It keeps
-// numbered entries; this one, a set of its targets, is the only one it writes. A writable one has no metadata.
+// leftoverMetadata is the legacy driver's metadata of a storage container that is mounted read-only. It has numbered
+// entries; this one, the set of its targets, is the only one that the driver writes. A writable container has no metadata.
 type leftoverMetadata struct {
 	Targets map[string]struct{} `json:"1"`
 }
@@ -43,7 +43,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	})
 }
 
-// leftover reads a storage container of the legacy driver. What is in none of the forms that it makes is not one.
+// leftover reads a storage container of the legacy driver. ok is false for a container in none of the forms that it makes.
 func (s *Store) leftover(c storage.Container) (imagestore.Leftover, bool, error) {
 	volumeID, ok := imagestore.LeftoverKey(c.ID)
 	if !ok {
@@ -53,7 +53,7 @@ func (s *Store) leftover(c storage.Container) (imagestore.Leftover, bool, error)
 	if c.Metadata != "" {
 		var about leftoverMetadata
 		if err := json.Unmarshal([]byte(c.Metadata), &about); err != nil || len(about.Targets) == 0 {
-			return imagestore.Leftover{}, false, nil //nolint:nilerr // what is not in that form is somebody else's
+			return imagestore.Leftover{}, false, nil //nolint:nilerr // a container in another form is not the legacy driver's
 		}
 		left.Targets = slices.Sorted(maps.Keys(about.Targets))
 		return left, true, nil
@@ -73,10 +73,10 @@ func (s *Store) leftover(c storage.Container) (imagestore.Leftover, bool, error)
 	return left, true, nil
 }
 
-// RemoveLeftover implements imagestore.Adopter. The library takes the container's own mount away first.
+// RemoveLeftover implements imagestore.Adopter. The library unmounts the container's own mount first.
 func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	if _, ok := imagestore.LeftoverKey(name); !ok {
-		return fmt.Errorf("storage container %q is not one of the legacy driver", name)
+		return fmt.Errorf("storage container %q is not the legacy driver's", name)
 	}
 	return throughout(ctx, s, "removing container "+name+" of the legacy driver from CRI-O's store", func() error {
 		err := s.storage.DeleteContainer(name)

@@ -10,16 +10,16 @@ import (
 	"go.podman.io/storage/pkg/lockfile"
 )
 
-// repairLinks puts right what a process leaves that is killed while the library makes a layer. The overlay driver gives
-// each layer a short name: the file <root>/overlay/<layer>/link holds it, and <root>/overlay/l/<name> leads to the layer.
-// Killed between making that file and filling it, a process leaves an empty one; and who removes that layer, be it
-// CRI-O, removes "l/" and nothing behind it: the names of all layers. Images lose their use with them.
+// repairLinks repairs what a process leaves if it is killed while the library makes a layer. The overlay driver gives each
+// layer a short name: the file <root>/overlay/<layer>/link holds it, and <root>/overlay/l/<name> leads to the layer. A
+// process that is killed between making that file and writing it leaves an empty one. A program that then removes that
+// layer, such as CRI-O, removes "l/" itself: the names of all layers, without which no image can be used.
 func repairLinks(root string) error {
 	lock, err := lockfile.GetLockFile(filepath.Join(root, driverName+"-layers", "layers.lock"))
 	if err != nil {
 		return err
 	}
-	lock.Lock() // nobody makes or removes a layer now
+	lock.Lock() // no process makes or removes a layer now
 	defer lock.Unlock()
 	files, err := filepath.Glob(filepath.Join(root, driverName, "*", "link"))
 	if err != nil {

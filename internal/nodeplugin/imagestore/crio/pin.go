@@ -13,12 +13,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// metadata is what a pin's container says about itself. It must have neither of the keys "pod-name" and "pod-id", by
+// metadata is the metadata of a pin's container. It must have neither of the keys "pod-name" and "pod-id", by
 // which CRI-O knows its own containers, and must be a JSON object, or CRI-O logs a warning at every start.
 type metadata struct {
 	Driver string `json:"imagecsi.dev/driver"`
 	Tree   string `json:"imagecsi.dev/tree"`
-	Image  string `json:"imagecsi.dev/image"` // the image it was first pinned for, for people
+	Image  string `json:"imagecsi.dev/image"` // the image it was first pinned for, for administrators
 }
 
 // pinID is the ID of a tree's container: 64 hexadecimal digits, as CRI-O's have.
@@ -63,7 +63,7 @@ func (s *Store) pinNamed(reference string) (imagestore.Tree, error) {
 func (s *Store) pinWhole(image *storage.Image, tree, reference string) ([]string, error) {
 	layers, err := s.pinAndOpen(image, tree, reference)
 	if errors.Is(err, storage.ErrLayerUnknown) {
-		// An Unpin was killed when the container's layer was gone and the container was not.
+		// An Unpin was killed after it had removed the container's layer, and before the container.
 		if err = s.remove(tree); err == nil {
 			layers, err = s.pinAndOpen(image, tree, reference)
 		}
@@ -79,8 +79,8 @@ func (s *Store) pinAndOpen(image *storage.Image, tree, reference string) ([]stri
 	return s.pinnedLayers(pinned)
 }
 
-// pin returns the tree's container, made now if there is none. Another image with equal layers may have been pinned
-// first; its layers serve as well.
+// pin returns the tree's container, and makes it if there is none. Another image with equal layers may have been pinned
+// first; its layers will do.
 func (s *Store) pin(image *storage.Image, tree, reference string) (*storage.Container, error) {
 	found, err := s.ours(tree)
 	if err != nil || found != nil {
@@ -88,7 +88,7 @@ func (s *Store) pin(image *storage.Image, tree, reference string) (*storage.Cont
 	}
 	made, err := s.create(image, tree, reference)
 	if errors.Is(err, storage.ErrDuplicateID) || errors.Is(err, storage.ErrDuplicateName) {
-		// Another call was faster, or one was killed when the layer was there and the container was not.
+		// Another call was faster, or one was killed between making the layer and the container.
 		if found, err := s.ours(tree); err != nil || found != nil {
 			return found, err
 		}
@@ -122,7 +122,7 @@ func (s *Store) create(image *storage.Image, tree, reference string) (*storage.C
 	return made, nil
 }
 
-// remove takes away a tree's container with its layer, or what a killed process left of the two.
+// remove removes a tree's container with its layer, or what a killed process left of the two.
 func (s *Store) remove(tree string) error {
 	found, err := s.ours(tree)
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *Store) ours(tree string) (*storage.Container, error) {
 	return found, nil
 }
 
-// about reads a container's metadata and reports whether it is a pin of this driver.
+// about returns a container's metadata, and reports whether it is a pin of this driver.
 func (s *Store) about(text string) (metadata, bool) {
 	var m metadata
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
@@ -166,7 +166,7 @@ func (s *Store) about(text string) (metadata, bool) {
 	return m, m.Driver == s.driver && m.Tree != ""
 }
 
-// Find implements imagestore.Store. It finds nothing: whether CRI-O is there to run a pod, its files do not tell.
+// Find implements imagestore.Store. It finds nothing: CRI-O's files do not show whether CRI-O runs.
 func (s *Store) Find(context.Context, string) (imagestore.PinFunc, string) { return nil, "" }
 
 // Pinned implements imagestore.Store.
@@ -199,7 +199,7 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 				trees = append(trees, about.Tree)
 			}
 		}
-		// To list the layers also has the library remove those that a killed process left half-made.
+		// Listing the layers also makes the library remove incomplete ones that a killed process left.
 		layers, err := s.storage.Layers()
 		if err != nil {
 			return nil, err
@@ -216,7 +216,7 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 	})
 }
 
-// unfinished reports whether a layer is one that pins a tree, and which.
+// unfinished reports whether a layer pins a tree, and returns the tree.
 func (s *Store) unfinished(layer *storage.Layer) (tree string, ok bool) {
 	if layer.Parent == "" || layer.UncompressedDigest != "" || layer.TOCDigest != "" {
 		return "", false // an image's

@@ -12,8 +12,9 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
-// checkPlatform returns imagestore.ErrOtherPlatform for an image that is refused. Its configuration tells the platform, and
-// CRI-O keeps that by its digest. Where there is none, the image is for every node. Whoever made the image wrote both.
+// checkPlatform returns imagestore.ErrOtherPlatform for an image that is refused. The image's configuration names the
+// platform, and CRI-O keeps the configuration by its digest. Without one, the image is for every node. The image's author
+// wrote both.
 func (s *Store) checkPlatform(image *storage.Image) error {
 	var manifest ocispec.Manifest
 	var platform ocispec.Platform
@@ -33,7 +34,7 @@ func (s *Store) checkPlatform(image *storage.Image) error {
 	return s.others.Check(platform)
 }
 
-// read reads what the store keeps with an image under a key, which is JSON. os.ErrNotExist if there is nothing.
+// read reads the JSON that the store keeps with an image under a key. os.ErrNotExist if there is none.
 func (s *Store) read(image *storage.Image, key string, into any) error {
 	content, err := s.storage.ImageBigData(image.ID, key)
 	if err != nil {

@@ -92,11 +92,11 @@ func parseSetup(text string) (Setup, error) {
 	return s, nil
 }
 
-// completed adds to a setup what CRI-O tells of it, if it answers.
+// completed adds to a setup what CRI-O reports, if it answers.
 func (s Setup) completed(endpoint string, logger *slog.Logger) Setup {
 	told, err := ask(context.Background(), endpoint)
 	if err != nil {
-		logger.Warn("CRI-O does not tell how its store is set up; it is asked again", "error", err)
+		logger.Warn("CRI-O does not report how its store is set up; it is asked again", "error", err)
 		return s
 	}
 	s = s.found(told)
@@ -106,7 +106,7 @@ func (s Setup) completed(endpoint string, logger *slog.Logger) Setup {
 	return s
 }
 
-// found adds to a setup what CRI-O tells of and is to be seen here: an image store, and additional ones.
+// found adds to a setup what CRI-O reports and this process can see: an image store, and additional ones.
 func (s Setup) found(told Setup) Setup {
 	if s.ImageStore == "" && isDirectory(told.ImageStore) {
 		s.ImageStore = told.ImageStore
@@ -119,7 +119,7 @@ func (s Setup) found(told Setup) Setup {
 	return s
 }
 
-// differs says, in a sentence that names the setting, where CRI-O keeps its images elsewhere than where they are looked for.
+// differs returns an error that names the setting if CRI-O keeps its images elsewhere than where this process looks for them.
 func (s Setup) differs(told Setup) error {
 	var wrong []string
 	for _, c := range []struct{ opened, told, what, field string }{
@@ -141,7 +141,7 @@ func (s Setup) differs(told Setup) error {
 	return fmt.Errorf("%s, in spec.nodeClasses for this node's class; restart the node plugin if it is set", strings.Join(wrong, "; "))
 }
 
-// unread are the additional stores that CRI-O reads and this process does not.
+// unread returns the additional stores that CRI-O reads and this process does not.
 func (s Setup) unread(told Setup) []string {
 	return slices.DeleteFunc(slices.Clone(told.AdditionalStores), s.reads)
 }
@@ -150,7 +150,7 @@ func (s Setup) reads(store string) bool {
 	return slices.ContainsFunc(s.AdditionalStores, func(known string) bool { return same(known, store) })
 }
 
-// same reports whether two names are of one directory. The directory /run has the name /var/run as well.
+// same reports whether two names are those of one directory. The directory /run has the name /var/run as well.
 func same(a, b string) bool {
 	clean := func(name string) string {
 		if name == "" {
@@ -170,7 +170,7 @@ func isDirectory(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Ready returns an error, once CRI-O answers, while it keeps its images elsewhere than where they are looked for.
+// Ready returns an error, once CRI-O answers, while CRI-O keeps its images elsewhere than where this process looks for them.
 func (s *Store) Ready(ctx context.Context) error {
 	if s.endpoint == "" || s.agreed.Load() {
 		return nil
@@ -186,7 +186,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// lacks is the error for an image that is not in the store, and says where CRI-O may have it.
+// lacks returns the error for an image that is not in the store. It names where CRI-O may have it.
 func (s *Store) lacks(ctx context.Context, image string) error {
 	missing := fmt.Errorf("%w: CRI-O has no %s", imagestore.ErrNotFound, image)
 	if s.endpoint == "" {

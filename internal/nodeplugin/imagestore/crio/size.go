@@ -27,7 +27,7 @@ func (s *Store) Size(ctx context.Context, treeID string) (imagestore.Size, error
 			if err != nil {
 				return size, fmt.Errorf("reading layer %s: %w", id, err)
 			}
-			size.Bytes += max(layer.UncompressedSize, 0) // negative where the library does not know
+			size.Bytes += max(layer.UncompressedSize, 0) // negative if the library does not know it
 			id = layer.Parent
 		}
 		return size, nil

@@ -20,31 +20,31 @@ const (
 	// DefaultGraphRoot is where CRI-O keeps images unless it is configured otherwise.
 	DefaultGraphRoot = "/var/lib/containers/storage"
 
-	// DefaultRunRoot is where CRI-O keeps what a reboot may drop.
+	// DefaultRunRoot is where CRI-O keeps what need not survive a reboot.
 	DefaultRunRoot = "/run/containers/storage"
 
 	// driverName is the only graph driver whose layers are stacks of directories.
 	driverName = "overlay"
 
-	// maxCalls is how many calls of the library run at a time. It does one thing after another for the most part, so
-	// more than a few only wait.
+	// maxCalls is how many calls of the library run at a time. The library mostly does one thing after another, so more calls
+	// would only wait.
 	maxCalls = 16
 )
 
-// Config says which store to use and in whose name.
+// Config selects the store and the driver.
 type Config struct {
 	// GraphRoot, RunRoot, ImageStore and AdditionalStores are CRI-O's storage directories (see Setup), at the same paths as
 	// on the host. An empty GraphRoot and RunRoot stand for DefaultGraphRoot and DefaultRunRoot.
 	GraphRoot, RunRoot, ImageStore string
 	AdditionalStores               []string
 
-	// Endpoint is CRI-O's socket, as a path or a unix:// URL, where it is asked for its setup. Empty asks nobody.
+	// Endpoint is CRI-O's socket, as a path or a unix:// URL, for questions about its setup. Empty asks none.
 	Endpoint string
 
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
-	// OtherPlatforms says what becomes of images that are not for the node's platform. Empty stands for RefuseOthers.
+	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
 	OtherPlatforms imagestore.OtherPlatforms
 
 	// Logger receives what happened to pins; nil is silence.
@@ -53,9 +53,9 @@ type Config struct {
 
 // Store implements imagestore.Store. Its methods may be called at the same time.
 //
-// The storage library takes file locks that CRI-O holds as well and knows no deadline. A call whose context ends
-// returns then, and what it began ends in the background; a pin that comes to be that way is listed by Pins. Calls that
-// take something away return when they have ended. While the store hangs, no more than maxCalls of them do that.
+// The storage library takes file locks that CRI-O also holds, and has no deadlines. A call returns when its context ends,
+// and what it began ends in the background; Pins lists a pin that was made that way. Calls that remove something return
+// only when they have ended. While the store hangs, at most maxCalls calls hang with it.
 type Store struct {
 	storage storage.Store
 	driver  string
@@ -65,7 +65,7 @@ type Store struct {
 
 	setup    Setup
 	endpoint string
-	agreed   atomic.Bool // CRI-O told the same setup
+	agreed   atomic.Bool // CRI-O has reported the same setup
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -122,13 +122,13 @@ func Open(config Config) (*Store, error) {
 		setup: setup, endpoint: config.Endpoint}, nil
 }
 
-// Close forgets the handle. Pins stay, and so does everything else: the store is CRI-O's, so it is never shut down.
+// Close drops the handle. The store is CRI-O's, so it is never shut down; pins and everything else stay.
 func (s *Store) Close() error {
 	s.storage.Free()
 	return nil
 }
 
-// result is how a call of the library ended.
+// result is the result of a call of the library.
 type result[T any] struct {
 	value T
 	err   error
@@ -152,7 +152,7 @@ func within[T any](ctx context.Context, s *Store, attempt string, f func() (T, e
 	}
 }
 
-// throughout runs f, when there is room for another call, until it returns: the end of ctx only keeps it from beginning.
+// throughout runs f to its end, when there is room for another call. The end of ctx only keeps f from beginning.
 func throughout(ctx context.Context, s *Store, attempt string, f func() error) error {
 	done, err := begin(ctx, s, func() (struct{}, error) { return struct{}{}, f() })
 	if err == nil {
@@ -178,7 +178,7 @@ func begin[T any](ctx context.Context, s *Store, f func() (T, error)) (<-chan re
 	go func() {
 		defer func() { <-s.calls }()
 		defer func() {
-			// The library panics on what it takes for a programming error; that must not end the plugin.
+			// The library panics on what it considers a programming error. That must not end the plugin.
 			if p := recover(); p != nil {
 				done <- result[T]{err: fmt.Errorf("panic in the storage library: %v", p)}
 			}

@@ -20,7 +20,7 @@ import (
 // composefsDir lies beside a layer's directory where that holds only the objects of a composefs image.
 const composefsDir = "composefs-data"
 
-// image finds an image by a name of it; by digest also where it was pulled under another name of its repository. The
+// image finds an image by one of its names; by digest also if it was pulled under another name of its repository. The
 // library reads its files again when CRI-O has changed them.
 func (s *Store) image(ref string) (*storage.Image, error) {
 	named, err := reference.ParseDockerRef(ref)
@@ -62,7 +62,7 @@ func (s *Store) imageByDigest(repository string, d digest.Digest) (*storage.Imag
 	return nil, nil
 }
 
-// digestOf is the digest by which an image was found, or that of its manifest.
+// digestOf returns the digest by which an image was found, or that of its manifest.
 func digestOf(image *storage.Image, ref string) string {
 	if _, asked, ok := strings.Cut(ref, "@"); ok {
 		return asked
@@ -70,7 +70,7 @@ func digestOf(image *storage.Image, ref string) string {
 	return image.Digest.String()
 }
 
-// tree names the stack of layers under and with top: the chain ID of their digests, as the OCI image specification
+// tree returns the ID of the stack of layers that ends with top: the chain ID of their digests, as the OCI image specification
 // defines it ("Layer ChainID"), so that images with equal layers have equal trees.
 func (s *Store) tree(top string) (string, error) {
 	if top == "" {
@@ -93,7 +93,7 @@ func (s *Store) tree(top string) (string, error) {
 	return identity.ChainID(diffs).String(), nil
 }
 
-// diffID is a layer's digest. A layer that was pulled in parts may have only one of its table of contents.
+// diffID returns a layer's digest. A layer that was pulled in parts may have only the digest of its table of contents.
 func diffID(layer *storage.Layer) digest.Digest {
 	switch {
 	case layer.UncompressedDigest != "":
