@@ -57,8 +57,8 @@ func command() *cobra.Command {
 	return cmd
 }
 
-// serve answers until ctx ends. A configuration that is wrong is said at once, and to everyone who asks, until it is
-// right.
+// serve answers until ctx ends. A wrong configuration is logged at start, and is the answer to every question until it is
+// corrected.
 func serve(ctx context.Context, config credentialprovider.Config, socket string) error {
 	providers := credentialprovider.New(config)
 	if err := providers.Check(); err != nil {

@@ -16,8 +16,8 @@ import (
 // waits for one of the other.
 const lockFile = "lock"
 
-// waitForOthers waits until no other process serves the driver on this node: one that is being stopped may still release what
-// this one would mount. Until then the process is alive and not ready.
+// waitForOthers waits until no other process serves the driver on this node, because one that stops may still release what this
+// one would mount. Until then the process is alive and not ready.
 func (p *plugin) waitForOthers(ctx context.Context, o *options) (err error) {
 	dir := o.pluginDir()
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -38,14 +38,14 @@ func (p *plugin) waitForOthers(ctx context.Context, o *options) (err error) {
 	return err
 }
 
-// readiness is what readiness checks are told: until the plugin serves, what it waits for. The zero value reports that the plugin
-// is starting.
+// readiness is the answer to readiness checks: until the plugin serves, what it waits for. The zero value reports that the
+// plugin is starting.
 type readiness struct{ check atomic.Pointer[health.Check] }
 
-// follow has it tell what another check does.
+// follow makes it answer as another check does.
 func (r *readiness) follow(check health.Check) { r.check.Store(&check) }
 
-// lacks has it tell what is missing.
+// lacks makes it answer what is missing.
 func (r *readiness) lacks(missing error) {
 	r.follow(health.CheckFunc(func(context.Context) error { return missing }))
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The main thread must never become one that lives in the host's mount namespace: /proc/self is its view.
+// The main thread must never enter the host's mount namespace, because /proc/self shows its view.
 func init() { runtime.LockOSThread() }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {
-		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("the node plugin cannot go on", "error", err)
+		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("the node plugin ends", "error", err)
 		os.Exit(1)
 	}
 }

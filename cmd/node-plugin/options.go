@@ -63,7 +63,7 @@ type options struct {
 	limits        server.SizeLimits
 }
 
-// endpoints are where the runtimes listen unless told otherwise.
+// endpoints returns where the runtimes listen by default.
 func endpoints(runtime string) string {
 	if runtime == contract.RuntimeCRIO {
 		return contract.CRIOEndpoint
@@ -97,33 +97,33 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.runtime, contract.FlagRuntime, o.runtime, "the node's container runtime: containerd or cri-o")
 	f.StringVar(&o.runtimeEndpoint, contract.FlagRuntimeEndpoint, "", "the runtime's CRI socket, unix:///path (default: where the runtime listens by default)")
 	f.StringVar(&o.mountMode, contract.FlagMountMode, o.mountMode, "where to mount: Nsenter (the host's mount namespace) or Bidirectional (this one)")
-	f.StringVar(&o.nodeView, contract.FlagNodeView, "", "mode Bidirectional: where the driver's directory is mounted once more to receive mounts from the node; the start-up check sees there that its own reach the node (default: it does not look)")
+	f.StringVar(&o.nodeView, contract.FlagNodeView, "", "mode Bidirectional: a second mount of the driver's directory that receives mounts from the node; the start-up check looks there for its own mounts (default: no such check)")
 	f.StringVar(&o.kubeletRoot, contract.FlagKubeletRoot, o.kubeletRoot, "the kubelet's root directory, at the same path here as on the host")
 	f.StringVar(&o.storageRoot, contract.FlagStorageRoot, "", "cri-o: the root directory of its image store (default: the one in its configuration)")
-	f.StringVar(&o.policyDir, contract.FlagPolicyDir, "", "cri-o: its directory of signature policies for namespaces, at the same path here as on the host (default: it is not seen, so every namespace may have one)")
+	f.StringVar(&o.policyDir, contract.FlagPolicyDir, "", "cri-o: its directory of signature policies for namespaces, at the same path here as on the host (default: not visible, so every namespace may have one)")
 	f.StringVar(&o.runRoot, contract.FlagRunRoot, "", "cri-o: the directory of its image store's run-time state (default: the one in its configuration)")
-	f.StringVar(&o.imageStore, contract.FlagImageStore, "", "cri-o: where it keeps images apart from its root directory (default: as it tells)")
-	f.StringArrayVar(&o.additionalStores, contract.FlagAdditionalStore, nil, "cri-o: an additional image store that it reads; may be repeated (default: those that it tells and that are seen here)")
+	f.StringVar(&o.imageStore, contract.FlagImageStore, "", "cri-o: where it keeps images, if not in its root directory (default: as CRI-O reports)")
+	f.StringArrayVar(&o.additionalStores, contract.FlagAdditionalStore, nil, "cri-o: an additional image store that it reads; may be repeated (default: those that CRI-O reports and that are visible here)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
 	f.StringVar(&o.providerSocket, contract.FlagProviderSocket, "", "the socket of the container that runs the node's credential providers; empty for none")
-	f.StringVar(&o.imageRules, contract.FlagImageRules, "", "the file with the images that may be volumes, read for every volume; while it cannot be read, no image may; empty for all images")
+	f.StringVar(&o.imageRules, contract.FlagImageRules, "", "the file with the rules for images, read for every volume; while it cannot be read, no image is allowed; empty allows all images")
 	f.StringVar(&o.verifyCached, contract.FlagVerify, o.verifyCached, "for which images on the node a volume's credentials are verified: NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify")
-	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "image pulls at a time")
+	f.IntVar(&o.maxParallelPulls, contract.FlagMaxParallelPulls, o.maxParallelPulls, "how many images to pull at a time")
 	f.StringVar(&o.defaultSizeLimit, contract.FlagDefaultSizeLimit, "", "how much a writable volume that names no sizeLimit may hold, such as 1Gi (default: --"+contract.FlagMaxSizeLimit+")")
 	f.StringVar(&o.maxSizeLimit, contract.FlagMaxSizeLimit, "", "the largest sizeLimit that a writable volume may name, such as 10Gi (default: no limit)")
-	f.StringVar(&o.limitFallback, contract.FlagLimitFallback, o.limitFallback, "what becomes of a volume with a size limit where the file system has no project quotas: Refuse, or Memory for keeping its data in the node's memory")
-	f.StringVar(&o.otherPlatforms, contract.FlagOtherPlatforms, o.otherPlatforms, "what becomes of an image whose configuration names another operating system or architecture than the node's: Refuse, or Mount for showing its files")
+	f.StringVar(&o.limitFallback, contract.FlagLimitFallback, o.limitFallback, "what to do with a volume with a size limit if the file system has no project quotas: Refuse, or Memory to keep its data in the node's memory")
+	f.StringVar(&o.otherPlatforms, contract.FlagOtherPlatforms, o.otherPlatforms, "what to do with an image whose configuration names another operating system or architecture than the node's: Refuse, or Mount")
 	f.StringVar(&o.maxImageSize, contract.FlagMaxImageSize, "", "the largest image that may be a volume, such as 20Gi, as the runtime counts its size (default: no limit)")
-	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "how many volumes the node is said to take (default: as many mounts as the kernel allows)")
+	f.Int64Var(&o.maxVolumes, contract.FlagMaxVolumes, 0, "maximum number of volumes reported to the scheduler (default: as many mounts as the kernel allows)")
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.DurationVar(&o.orphanAfter, contract.FlagOrphanAfter, o.orphanAfter, "how long the data of a writable volume is kept once its pod's directory is gone")
 	f.BoolVar(&o.legacyMetrics, contract.FlagWarmMetalMetrics, false, "serve the four warm_metal_* metrics of the legacy driver as well")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
 
-// names are the driver's names, the primary one first, each once.
+// names returns the driver's names, the primary one first, each once.
 func (o *options) names() []string {
 	names := []string{o.driverName}
 	for _, alias := range o.aliases {
@@ -134,15 +134,15 @@ func (o *options) names() []string {
 	return names
 }
 
-// pluginDir is the driver's directory, with its sockets and its data.
+// pluginDir returns the driver's directory, with its sockets and its data.
 func (o *options) pluginDir() string {
 	return filepath.Join(o.kubeletRoot, contract.PluginsDir, o.driverName)
 }
 
-// registryDir is where the kubelet looks for registration sockets.
+// registryDir returns where the kubelet looks for registration sockets.
 func (o *options) registryDir() string { return filepath.Join(o.kubeletRoot, contract.RegistryDir) }
 
-// complete checks the flags and reports everything that is wrong with them at once.
+// complete checks the flags and returns all errors at once.
 func (o *options) complete() error {
 	var errs []error
 	wrong := func(flag, format string, args ...any) {

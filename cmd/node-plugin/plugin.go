@@ -35,14 +35,14 @@ const (
 	// startTimeout bounds the mount engine's start and its self-test.
 	startTimeout = 30 * time.Second
 
-	// drainTimeout is what calls in flight get to end; a DaemonSet's pod gets 30 seconds in all by default.
+	// drainTimeout is how long calls in flight have to end; a DaemonSet's pod has 30 seconds in all by default.
 	drainTimeout = 15 * time.Second
 
-	// releaseTimeout is what the last clean-up gets after that.
+	// releaseTimeout is how long the last sweep has after that.
 	releaseTimeout = 5 * time.Second
 )
 
-// plugin is the running process: what start has made, in the order in which stop takes it apart.
+// plugin is the running process: what start has made, in the order in which stop closes it.
 type plugin struct {
 	log       *slog.Logger
 	ready     readiness
@@ -56,13 +56,13 @@ type plugin struct {
 
 	serving  sync.WaitGroup
 	sweeping sync.WaitGroup
-	failed   chan error // a server that ended by itself
+	failed   chan error // of a server that ended unasked
 }
 
-// start makes everything and serves. On failure it takes apart what it has made.
+// start makes everything and serves. On failure it closes what it has made.
 func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err error) {
 	p := &plugin{log: log, failed: make(chan error, 1)}
-	defer func() { //nolint:contextcheck // taking apart gets time of its own
+	defer func() { //nolint:contextcheck // closing has its own time limit
 		if err != nil {
 			p.stop()
 		}
@@ -100,7 +100,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
-	downloads, _ := store.(pull.Downloads) // not every runtime tells
+	downloads, _ := store.(pull.Downloads) // not every runtime reports them
 	p.puller = pull.New(runtime, pull.Config{
 		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
 		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
@@ -111,7 +111,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	drivers := registration.Endpoints(o.pluginDir(), o.names())
 	if err := registration.RemoveDropped(o.pluginDir(), o.registryDir(), drivers); err != nil {
-		log.Warn("sockets of names that are served no more are left; the next start removes them", "error", err)
+		log.Warn("sockets of names that are no longer served could not be removed; the next start tries again", "error", err)
 	}
 	p.registrar = registration.New(drivers, log)
 	p.registrar.OnRemoved(p.fail)
@@ -150,7 +150,7 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	if err := engine.Check(ctx, dir, seen); err != nil {
 		return nil, fmt.Errorf("testing mounts in mode %s: %w", o.mountMode, err)
 	}
-	// The threads are where they belong: from here on nothing in this process needs to enter a namespace.
+	// The threads are in their namespace. From here on nothing in this process needs to enter one.
 	if err := engine.DropCapabilities(); err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 	return nil
 }
 
-// maxVolumes is what the administrator says, else what the kernel does: a volume is one mount of the namespace.
+// maxVolumes returns the administrator's limit, else the kernel's: a volume is one mount of the namespace.
 func maxVolumes(o *options) (int64, error) {
 	if o.maxVolumes > 0 {
 		return o.maxVolumes, nil
@@ -244,7 +244,7 @@ func (p *plugin) serveHTTP(o *options, ready health.Check, m *metrics.Metrics) e
 	return nil
 }
 
-// serve runs a server until it is stopped. The first one that ends by itself ends the process.
+// serve runs a server until it is stopped. The first server that ends unasked ends the process.
 func (p *plugin) serve(what string, serve func() error) {
 	p.serving.Go(func() {
 		err := serve()
@@ -255,7 +255,7 @@ func (p *plugin) serve(what string, serve func() error) {
 	})
 }
 
-// fail ends the process, with the first reason that there is.
+// fail ends the process. The first call sets the reason.
 func (p *plugin) fail(err error) {
 	select {
 	case p.failed <- err:
@@ -280,8 +280,8 @@ func (p *plugin) run(ctx context.Context) error {
 	return err
 }
 
-// stop tells the kubelet, lets calls in flight end, and only then waits for a sweep that was told to end; it releases what
-// no volume uses, and closes. Mounts stay, and with them the pins of their images.
+// stop removes the registrations, lets calls in flight end, and only then waits for the sweep to end. It releases what no volume
+// uses, and closes everything. Mounts stay, and with them the pins of their images.
 func (p *plugin) stop() {
 	if p.registrar != nil {
 		p.registrar.Stop()
@@ -294,7 +294,7 @@ func (p *plugin) stop() {
 	if p.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		if err := p.node.ReleaseUnused(ctx); err != nil {
-			p.log.Warn("clean-up is incomplete and goes on at the next start", "error", err)
+			p.log.Warn("the last sweep is incomplete; the next start continues", "error", err)
 		}
 		cancel()
 	}
@@ -309,7 +309,7 @@ func (p *plugin) stop() {
 	}
 }
 
-// drain stops the CSI servers, at first gently.
+// drain stops the CSI servers, gracefully at first.
 func (p *plugin) drain() {
 	force := time.AfterFunc(drainTimeout, func() {
 		for _, s := range p.servers {

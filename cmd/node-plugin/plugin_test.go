@@ -14,7 +14,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// hanging is a mount table that cannot be read, and says so only when it is allowed to.
+// hanging is a mount table that cannot be read, and fails only when it is allowed to.
 type hanging struct {
 	volume.Mounter
 	asked chan struct{}
@@ -52,7 +52,7 @@ func TestTheKubeletIsToldOfTheEndBeforeASweepHasEnded(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Error("the kubelet is not told while a sweep goes on")
+			t.Error("the registration is not removed while a sweep goes on")
 			break
 		}
 	}

@@ -14,8 +14,8 @@ import (
 
 var _ pull.Downloads = (*containerd.Store)(nil)
 
-// openStore opens the image store of the node's runtime. Pins are made in the primary driver name whichever name a
-// volume uses, so that the names share them.
+// openStore opens the image store of the node's runtime. Pins are made in the primary driver name, whichever name a
+// volume uses, so that all names share them.
 func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 	switch o.runtime {
 	case contract.RuntimeContainerd:

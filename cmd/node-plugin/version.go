@@ -2,10 +2,10 @@ package main
 
 import "runtime/debug"
 
-// version is set by the linker; nothing else writes it.
+// version is set by the linker only.
 var version string
 
-// buildVersion is the linker's version, else the one that the Go command recorded.
+// buildVersion returns the linker's version, else the one that the Go command recorded.
 func buildVersion() string {
 	if version != "" {
 		return version

@@ -21,19 +21,19 @@ const (
 	// but "false". The operator never sets it.
 	ExcludeLabel = Prefix + "exclude"
 
-	// StartupTaint is the key of the taint that an administrator may give new nodes, so that no pod arrives before the
-	// drivers do. The operator takes it away, and never adds it.
+	// StartupTaint is the key of the taint that an administrator may give new nodes, so that no pod arrives before the drivers
+	// do. The operator removes it, and never adds it.
 	StartupTaint = Prefix + "driver-not-ready"
 
 	// DriverLabel is the label on every object rendered for an ImageCSIDriver; its value is the driver's name.
 	DriverLabel = Prefix + "driver"
 
-	// RevisionLabel is the label on a DaemonSet's pod template and pods that tells one form of the node plugin from
-	// another: a hash of the template.
+	// RevisionLabel is the label on a DaemonSet's pod template and pods that identifies the form of the node plugin: a hash of
+	// the template.
 	RevisionLabel = Prefix + "revision"
 
-	// RolloutAnnotation is the annotation on a DaemonSet in which the operator keeps what a rollout has to remember:
-	// the last good pod template and why a change was taken back.
+	// RolloutAnnotation is the annotation on a DaemonSet in which the operator records a rollout's state:
+	// the last good pod template and why a change was rolled back.
 	RolloutAnnotation = Prefix + "rollout"
 
 	// Finalizer keeps an ImageCSIDriver until its DaemonSets, CSIDriver objects and node labels are gone.
@@ -46,13 +46,13 @@ const (
 	// ImageAttribute is the image reference; any Docker-style reference, short names included.
 	ImageAttribute = "image"
 
-	// VolumeHandleAttribute wins over ImageAttribute when both are set.
+	// VolumeHandleAttribute takes precedence over ImageAttribute if both are set.
 	VolumeHandleAttribute = "volumeHandle"
 
 	// PullAlwaysAttribute, "true" in any case, asks for a pull even when the image is present.
 	PullAlwaysAttribute = "pullAlways"
 
-	// PullPolicyAttribute is one of Always, IfNotPresent, Never; it wins over PullAlwaysAttribute.
+	// PullPolicyAttribute is one of Always, IfNotPresent, Never; it takes precedence over PullAlwaysAttribute.
 	PullPolicyAttribute = "pullPolicy"
 
 	// SizeLimitAttribute is how much a writable volume may hold beside its image, as a quantity such as 500Mi.
@@ -73,12 +73,12 @@ const (
 	EphemeralAttribute    = "csi.storage.k8s.io/ephemeral"
 )
 
-// TokensSecret is the key under which the kubelet hands over the pod's service account tokens, among the secrets of a
+// TokensSecret is the key under which the kubelet passes the pod's service account tokens, among the secrets of a
 // volume, when the CSIDriver object has tokenRequests and serviceAccountTokenInSecrets: true (KEP-5538). No Secret of
 // a user can have it, because of its slash.
 const TokensSecret = "csi.storage.k8s.io/serviceAccount.tokens" //nolint:gosec // a key, no credential
 
-// MountMode tells in which mount namespace a node plugin mounts.
+// The mount namespaces in which a node plugin can mount.
 const (
 	// ModeNsenter mounts in the host's mount namespace, entered by system calls.
 	ModeNsenter = "Nsenter"
@@ -94,26 +94,26 @@ const (
 	RuntimeCRIO       = "cri-o"
 )
 
-// Policies that say for which images on a node a caller's credentials are verified; the kubelet's names.
+// Policies by which a caller's credentials for images on a node are verified; the names are the kubelet's.
 const (
 	NeverVerify                = "NeverVerify"
 	NeverVerifyPreloadedImages = "NeverVerifyPreloadedImages"
 	AlwaysVerify               = "AlwaysVerify"
 )
 
-// What becomes of a volume with a size limit on a file system that cannot limit it.
+// What happens to a volume with a size limit on a file system that cannot limit it.
 const (
 	FallbackRefuse = "Refuse" // it is not published
 	FallbackMemory = "Memory" // its data is kept in the node's memory
 )
 
-// What becomes of an image whose configuration names another platform than the node's.
+// What happens to an image whose configuration names another platform than the node's.
 const (
 	OtherPlatformsRefuse = "Refuse" // it is not mounted
 	OtherPlatformsMount  = "Mount"  // it is mounted like any other
 )
 
-// ImageRules is the JSON object in the file at ImageRulesPath: what the driver's administrator asks of images.
+// ImageRules is the JSON object in the file at ImageRulesPath: the driver administrator's rules for images.
 type ImageRules struct {
 	// AllowedImages are repositories in full, or paths of them that end with a slash. An empty list allows every image.
 	AllowedImages []string `json:"allowedImages,omitempty"`
@@ -210,7 +210,7 @@ const (
 	FlagLimitFallback    = "limit-fallback"     // Refuse or Memory: where the file system cannot limit a volume
 	FlagOtherPlatforms   = "other-platforms"    // Refuse or Mount: images built for other platforms than the node's
 	FlagMaxImageSize     = "max-image-size"     // the largest image that may be a volume
-	FlagMaxVolumes       = "max-volumes"        // how many volumes the node is said to take
+	FlagMaxVolumes       = "max-volumes"        // maximum number of volumes reported to the scheduler
 	FlagReleaseAfter     = "release-after"      // how long an image that no volume uses stays pinned
 	FlagOrphanAfter      = "orphan-after"       // how long what a pod wrote outlives the pod's directory
 	FlagCredentialsDir   = "credentials-dir"    // where the driver's own secrets are mounted

@@ -14,9 +14,9 @@ const (
 
 // CheckMountOptions returns an error unless every mount option of a volume (a PersistentVolume's or a StorageClass's
 // mountOptions) holds where it matters, in the containers of a pod. A container runtime mounts a volume into each container
-// anew and gives that mount options of its own: runc and crun keep none of noexec, nosuid, nodev and nosymfollow (KEP-5855).
+// again, with options of its own: runc and crun keep none of noexec, nosuid, nodev and nosymfollow (KEP-5855).
 // What the file system itself does holds: one of images is read-only, and records no access times. An option may be a
-// list with commas, as mount(8) takes it. The error is a sentence for the volume's author.
+// list with commas, as for mount(8). The error is a sentence for the volume's author.
 func CheckMountOptions(options []string, writable bool) error {
 	var lost, others []string
 	for option := range strings.SplitSeq(strings.Join(options, ","), ",") {
@@ -34,7 +34,7 @@ func CheckMountOptions(options []string, writable bool) error {
 	}
 	switch {
 	case len(lost) > 0:
-		return fmt.Errorf("mount options %s would not hold in a pod: container runtimes mount a volume into each container anew, without "+
+		return fmt.Errorf("mount options %s would not hold in a pod: container runtimes mount a volume into each container again, without "+
 			"them; remove them from mountOptions. recursiveReadOnly: Enabled of a volumeMount keeps nosuid and nodev, which "+
 			"every image volume has on the node, and allowPrivilegeEscalation: false of a container makes set-uid files harmless", named(lost))
 	case len(others) > 0 && writable:

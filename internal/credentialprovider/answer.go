@@ -22,15 +22,15 @@ const (
 	maxFieldBytes = 32 << 10
 )
 
-// keyed is a credential with the images for which it counts.
-type keyed struct {
+// matched is a credential with the images that it is for.
+type matched struct {
 	images imagepattern.Pattern
 	auth   api.Auth
 }
 
-// answer is what a program said.
+// answer is a program's answer.
 type answer struct {
-	auths  []keyed
+	auths  []matched
 	scope  providerv1.PluginCacheKeyType
 	during *time.Duration // nil: the provider's default
 }
@@ -65,21 +65,21 @@ func parseAnswer(data []byte, version string) (answer, error) {
 		if len(auth.Username) > maxFieldBytes || len(auth.Password) > maxFieldBytes {
 			return answer{}, fmt.Errorf("its answer has a user name or a password above %d bytes", maxFieldBytes)
 		}
-		a.auths = append(a.auths, keyed{images: images, auth: auth})
+		a.auths = append(a.auths, matched{images: images, auth: auth})
 	}
 	return a, nil
 }
 
-// matching returns the credentials that count for an image: the longest path first, and a host without globs before
+// matching returns the credentials for an image: the longest path first, and a host without globs before
 // one with. What comes from an earlier provider stays first.
-func matching(all []keyed, image imagepattern.Pattern) []api.Auth {
-	var found []keyed
+func matching(all []matched, image imagepattern.Pattern) []api.Auth {
+	var found []matched
 	for _, k := range all {
 		if k.images.Opens(image) && k.auth != (api.Auth{}) {
 			found = append(found, k)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b keyed) int { return a.images.Compare(b.images) })
+	slices.SortStableFunc(found, func(a, b matched) int { return a.images.Compare(b.images) })
 	var auths []api.Auth
 	for _, k := range found {
 		if !slices.Contains(auths, k.auth) {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// maxCached bounds the answers kept. When there are more, the one that expires first goes.
+// maxCached bounds the answers kept. If there are more, the one that expires first is dropped.
 const maxCached = 1024
 
-// cacheKey is for whom an answer counts.
+// cacheKey identifies the callers and images for which an answer is valid.
 type cacheKey struct {
 	provider [sha256.Size]byte
 	images   string            // an image, a registry, or everything
@@ -29,7 +29,7 @@ type cache struct {
 }
 
 type cached struct {
-	auths   []keyed
+	auths   []matched
 	expires time.Time
 }
 
@@ -37,8 +37,8 @@ func newCache(now func() time.Time) *cache {
 	return &cache{now: now, answers: map[cacheKey]cached{}}
 }
 
-// get looks for an answer of a provider that holds for an image.
-func (c *cache) get(provider, holder [sha256.Size]byte, image string) ([]keyed, bool) {
+// get returns an answer of a provider that is valid for an image.
+func (c *cache) get(provider, holder [sha256.Size]byte, image string) ([]matched, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, images := range []string{image, registry(image), everything} {
@@ -50,8 +50,8 @@ func (c *cache) get(provider, holder [sha256.Size]byte, image string) ([]keyed, 
 	return nil, false
 }
 
-// put keeps an answer for a while; not at all if that is no time.
-func (c *cache) put(key cacheKey, auths []keyed, during time.Duration) {
+// put keeps an answer for a time; not at all if that is zero.
+func (c *cache) put(key cacheKey, auths []matched, during time.Duration) {
 	if during <= 0 {
 		return
 	}
@@ -81,7 +81,7 @@ func (c *cache) dropFirst() {
 	delete(c.answers, first)
 }
 
-// registry is the host and port of an image's name.
+// registry returns the host and port of an image's name.
 func registry(image string) string {
 	host, _, _ := strings.Cut(image, "/")
 	return host

@@ -40,11 +40,11 @@ var requestVersions = []string{ //nolint:gochecknoglobals // a table that nothin
 	requestV1, "credentialprovider.kubelet.k8s.io/v1beta1", "credentialprovider.kubelet.k8s.io/v1alpha1",
 }
 
-// provider is one entry of the configuration, checked.
+// provider is one checked entry of the configuration.
 type provider struct {
 	kubeletv1.CredentialProvider
 	images []imagepattern.Pattern
-	id     [sha256.Size]byte // of everything above: what an entry answered before it was changed does not count
+	id     [sha256.Size]byte // of everything above: an answer from before a change is not valid
 }
 
 // readConfig reads a CredentialProviderConfig, JSON or YAML, or, of a directory, all files named *.json, *.yaml and
@@ -115,7 +115,7 @@ func readBounded(path string) ([]byte, error) {
 	return data, err
 }
 
-// parseConfig reads one file. JSON is YAML, too. A key that is not known is an error, as it is to the kubelet: it may
+// parseConfig reads one file. JSON is YAML, too. An unknown key is an error, as for the kubelet, because it may
 // be one that must not be ignored.
 func parseConfig(data []byte) ([]provider, error) {
 	var config kubeletv1.CredentialProviderConfig

@@ -17,8 +17,8 @@ import (
 // runVariable is in the environment of a program and of all that it starts, with a value of that run.
 const runVariable = "IMAGECSI_PROVIDER_RUN"
 
-// runGroup runs a program. What it has started ends with it, whether it ends by itself or in time: its process group, and
-// what left that group but still has the run's variable in its environment.
+// runGroup runs a program. When the program ends or its time is over, everything that it started is killed: its process
+// group, and what left that group but still has the run's variable in its environment.
 func runGroup(command *exec.Cmd) error {
 	mark := runVariable + "=" + rand.Text()
 	command.Env = append(command.Env, mark)
@@ -29,7 +29,7 @@ func runGroup(command *exec.Cmd) error {
 		return err
 	}
 	group := command.Process.Pid
-	// Until it is waited for, the ended program keeps its number, which is the group's, from any other (waitid(2)).
+	// Until it is waited for, no other process can have the ended program's number, which is the group's (waitid(2)).
 	for errors.Is(unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
 	}
 	_ = syscall.Kill(-group, syscall.SIGKILL)
@@ -42,7 +42,7 @@ func runGroup(command *exec.Cmd) error {
 	return err
 }
 
-// endMarked kills processes with a mark in their environment until there are none, or no more come to an end, and returns
+// endMarked kills processes with a mark in their environment until there are none, or none can be killed any more. It returns
 // them.
 func endMarked(mark string) []int {
 	var ended []int
@@ -77,7 +77,7 @@ func hasMark(pid int, mark string) bool {
 	return err == nil && bytes.Contains(environment, []byte(mark))
 }
 
-// kill ends a process that has the mark still, and none that has its number meanwhile.
+// kill kills a process that still has the mark, and not another one that has its number by now.
 func kill(pid int, mark string) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -96,7 +96,7 @@ func reap(pid int) {
 		switch ended, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			return // there are none, or they are another's
+			return // there are none, or they are not this process's children
 		case ended == 0:
 			time.Sleep(time.Millisecond)
 		}

@@ -22,10 +22,10 @@ const (
 	// programTimeout is the kubelet's for a credential provider.
 	programTimeout = time.Minute
 
-	// exitDelay is what a program's children get to let go of its output after it has ended.
+	// exitDelay is how long a program's children have to close its output after it has ended.
 	exitDelay = 2 * time.Second
 
-	// maxOutput bounds what is read of a program's answer, and maxComplaint what is logged of its complaint.
+	// maxOutput bounds what is read of a program's answer, and maxComplaint what is logged of its standard error.
 	maxOutput    = 1 << 20
 	maxComplaint = 1 << 10
 )
@@ -77,7 +77,7 @@ func (p programs) run(ctx context.Context, entry provider, image, token string) 
 	return answer{}, err
 }
 
-// reason says in a sentence why a program did not run or what it ended with.
+// reason returns a sentence about why a program did not run, or what it ended with.
 func reason(err error) error {
 	var exit *exec.ExitError
 	switch {
@@ -91,7 +91,7 @@ func reason(err error) error {
 	return fmt.Errorf("it could not be run: %w", err)
 }
 
-// without takes a secret out of a text.
+// without removes a secret from a text.
 func without(text, secret string) string {
 	if secret != "" {
 		text = strings.ReplaceAll(text, secret, "[token]")
@@ -106,7 +106,7 @@ type limitedBuffer struct {
 	exceeded bool
 }
 
-// Write never fails, so that a program that says too much still ends by itself.
+// Write never fails, so that a program that writes too much still ends normally.
 func (b *limitedBuffer) Write(data []byte) (int, error) {
 	left := b.limit - b.content.Len()
 	if len(data) > left {

@@ -21,7 +21,7 @@ import (
 // maxPrograms is how many programs run at a time.
 const maxPrograms = 8
 
-// Config says where the providers are.
+// Config locates the providers.
 type Config struct {
 	Path   string       // of a CredentialProviderConfig, or of a directory of them
 	BinDir string       // of the programs
@@ -51,14 +51,14 @@ func New(config Config) *Providers {
 	}
 }
 
-// Check tells what is wrong with the configuration; nil when nothing is.
+// Check returns what is wrong with the configuration; nil if nothing is.
 func (p *Providers) Check() error {
 	_, err := readConfig(p.config)
 	return err
 }
 
-// Answer asks every provider that serves the image, all at the same time, and returns what they gave in the order of
-// the configuration. A provider that fails is a problem in the answer and no obstacle to the others.
+// Answer asks all providers that serve the image, concurrently, and returns their credentials in the order of the
+// configuration. A provider that fails is a problem in the answer and does not affect the others.
 func (p *Providers) Answer(ctx context.Context, q api.Question) api.Answer {
 	all, err := readConfig(p.config)
 	if err != nil {
@@ -68,7 +68,7 @@ func (p *Providers) Answer(ctx context.Context, q api.Question) api.Answer {
 	if err != nil {
 		return api.Answer{Problems: []string{"the image's name cannot be matched with providers"}}
 	}
-	given, failed := make([][]keyed, len(all)), make([]error, len(all))
+	given, failed := make([][]matched, len(all)), make([]error, len(all))
 	var asking sync.WaitGroup
 	for i, entry := range all {
 		if entry.serves(image) {
@@ -78,7 +78,7 @@ func (p *Providers) Answer(ctx context.Context, q api.Question) api.Answer {
 	asking.Wait()
 
 	var a api.Answer
-	var auths []keyed
+	var auths []matched
 	for i, entry := range all {
 		auths = append(auths, given[i]...)
 		if failed[i] != nil {
@@ -89,8 +89,8 @@ func (p *Providers) Answer(ctx context.Context, q api.Question) api.Answer {
 	return a
 }
 
-// ask returns what a provider gives for an image, from the cache where it may.
-func (p *Providers) ask(ctx context.Context, entry provider, q api.Question) ([]keyed, error) {
+// ask returns a provider's credentials for an image, from the cache if it may.
+func (p *Providers) ask(ctx context.Context, entry provider, q api.Question) ([]matched, error) {
 	token, holder, err := tokenFor(entry, q)
 	if err != nil {
 		return nil, err
@@ -98,19 +98,19 @@ func (p *Providers) ask(ctx context.Context, entry provider, q api.Question) ([]
 	if auths, ok := p.cache.get(entry.id, holder, q.Image); ok {
 		return auths, nil
 	}
-	// Whoever asks may go away; the answer is for the next one, too.
+	// The caller may go away; the answer is also for the next one.
 	key := fmt.Sprintf("%x %x %s", entry.id, sha256.Sum256([]byte(token)), q.Image)
 	result := p.asking.DoChan(key, func() (any, error) { return p.runAndKeep(entry, q.Image, token, holder) }) //nolint:contextcheck // see above
 	select {
 	case <-ctx.Done():
 		return nil, errors.New("it has not answered yet")
 	case r := <-result:
-		auths, _ := r.Val.([]keyed)
+		auths, _ := r.Val.([]matched)
 		return auths, r.Err
 	}
 }
 
-func (p *Providers) runAndKeep(entry provider, image, token string, holder [sha256.Size]byte) ([]keyed, error) {
+func (p *Providers) runAndKeep(entry provider, image, token string, holder [sha256.Size]byte) ([]matched, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), programTimeout)
 	defer cancel()
 	if err := p.slots.Acquire(ctx, 1); err != nil {
@@ -143,7 +143,7 @@ func scope(kind providerv1.PluginCacheKeyType, image string) string {
 	}
 }
 
-// tokenFor returns the token that a provider gets, and for whom its answer is kept (KEP-4412).
+// tokenFor returns the token that a provider gets, and the holder for whom its answer is kept (KEP-4412).
 func tokenFor(entry provider, q api.Question) (token string, holder [sha256.Size]byte, err error) {
 	t := entry.TokenAttributes
 	if t == nil {

@@ -155,7 +155,7 @@ func TestAProviderThatFailsIsAProblemAndNoObstacle(t *testing.T) {
 				t.Errorf("got %q, problems %q, want %q", got, problems, tt.want)
 			}
 			if strings.Contains(problems+n.log.String(), token) {
-				t.Errorf("the token is told: %s\n%s", problems, n.log.String())
+				t.Errorf("the token is revealed: %s\n%s", problems, n.log.String())
 			}
 			if name == "fails" && (!strings.Contains(n.log.String(), "no access with [token]") || strings.Contains(problems, "no access")) {
 				t.Errorf("the program's complaint belongs into the log only: %s\n%s", problems, n.log.String())

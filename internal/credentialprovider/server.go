@@ -16,7 +16,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/credentialprovider/api"
 )
 
-// answerTimeout is longer than a provider's own, so that what it says reaches the asker.
+// answerTimeout is longer than a provider's own, so that the provider's answer reaches the caller.
 const answerTimeout = programTimeout + 10*time.Second
 
 // NewServer serves the providers' answers.
@@ -25,13 +25,13 @@ func NewServer(p *Providers, log *slog.Logger) *http.Server {
 	mux.HandleFunc("POST "+api.Path, func(w http.ResponseWriter, r *http.Request) {
 		var q api.Question
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, api.MaxQuestionBytes)).Decode(&q); err != nil {
-			http.Error(w, "not a question", http.StatusBadRequest) // the decoder's words may quote a token
+			http.Error(w, "not a question", http.StatusBadRequest) // the decoder's error may quote a token
 			return
 		}
 		a := p.Answer(r.Context(), q)
 		log.Debug("answered", "image", q.Image, "credentials", len(a.Auths), "problems", len(a.Problems))
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(a) // an asker that has gone needs no answer
+		_ = json.NewEncoder(w).Encode(a) // a caller that has gone needs no answer
 	})
 	return &http.Server{
 		Handler:           mux,
@@ -61,10 +61,10 @@ func Listen(path string) (net.Listener, error) {
 	return &guarded{listener}, nil
 }
 
-// guarded lets nobody in but root and the process's own user, whatever becomes of the socket's mode.
+// guarded accepts only root and the process's own user, whatever the socket's mode is.
 type guarded struct{ net.Listener }
 
-// Accept waits for a caller who may ask.
+// Accept waits for a caller that may ask.
 func (g *guarded) Accept() (net.Conn, error) {
 	for {
 		conn, err := g.Listener.Accept()
@@ -78,10 +78,10 @@ func (g *guarded) Accept() (net.Conn, error) {
 	}
 }
 
-// mayAsk: the node plugin is root, and whoever is this process's own user could read its memory anyway.
+// mayAsk reports whether a user may ask: the node plugin is root, and this process's own user could read its memory anyway.
 func mayAsk(uid uint32) bool { return uid == 0 || int(uid) == os.Getuid() }
 
-// peer is the user at the other end (unix(7), SO_PEERCRED).
+// peer returns the user at the other end (unix(7), SO_PEERCRED).
 func peer(conn net.Conn) (uid uint32, err error) {
 	socket, ok := conn.(*net.UnixConn)
 	if !ok {

@@ -75,7 +75,7 @@ func TestTheServerAnswersQuestionsAndNothingElse(t *testing.T) {
 		}
 	}
 	if strings.Contains(log.String()+n.log.String(), token) || strings.Contains(log.String(), `"password"`) {
-		t.Errorf("the log tells secrets: %s", log)
+		t.Errorf("the log contains secrets: %s", log)
 	}
 }
 

@@ -18,8 +18,7 @@ type Pattern struct {
 	path  string // "" or "/…"
 }
 
-// Parse reads a pattern. Keys may be written as in a Docker configuration, with a scheme. Errors repeat nothing of it
-// that may be secret.
+// Parse reads a pattern. Keys may have a scheme, as in a Docker configuration. Errors repeat nothing that may be secret.
 func Parse(text string) (Pattern, error) {
 	if len(text) > maxBytes {
 		return Pattern{}, errors.New("it is too long")
@@ -49,8 +48,8 @@ func Parse(text string) (Pattern, error) {
 	return p, nil
 }
 
-// Covers reports whether the kubelet would match an image to this entry of matchImages: as many parts in the host, each
-// of which matches, the same port, and a path that begins the image's.
+// Covers reports whether the kubelet would match an image to this entry of matchImages: the host has as many parts and each
+// matches, the port is the same, and the path is a prefix of the image's.
 func (p Pattern) Covers(image Pattern) bool {
 	return p.host(image) && strings.HasPrefix(image.path, p.path)
 }
@@ -74,7 +73,7 @@ func (p Pattern) host(image Pattern) bool {
 	return true
 }
 
-// Repository is the path without what stands for the registry's API and without a slash at its end.
+// Repository returns the path without the prefix of the registry's API and without a slash at its end.
 func (p Pattern) Repository() string {
 	for _, version := range []string{"/v1", "/v2"} {
 		if rest, ok := strings.CutPrefix(p.path+"/", version+"/"); ok {

@@ -1,2 +1,2 @@
-// Package quantity reads amounts of bytes that people write, at a cost that does not grow with the value.
+// Package quantity parses amounts of bytes that users write, at a cost that does not grow with the value.
 package quantity

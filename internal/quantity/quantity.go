@@ -13,7 +13,7 @@ const (
 	// Max is the largest amount that Parse returns, in bytes: 1Ei. It leaves the kernel room to count in blocks.
 	Max = 1 << 60
 
-	// maxText is more than any amount needs that people write.
+	// maxText is longer than any amount that users write.
 	maxText = 64
 
 	// maxExponent is the number of digits of a decimal exponent. The library computes ten to the exponent's power: with
@@ -21,15 +21,15 @@ const (
 	maxExponent = 2
 )
 
-// What Parse refuses. The errors that it returns are sentences for the text's author and wrap one of these.
+// Errors of Parse. It returns sentences for the text's author that wrap one of these.
 var (
-	// ErrForm is a text that is no amount.
+	// ErrForm means that a text is no amount.
 	ErrForm = errors.New("it is not a quantity such as 500Mi or 20Gi")
 
-	// ErrSign is an amount, or an exponent, with a sign.
+	// ErrSign means that an amount, or an exponent, has a sign.
 	ErrSign = errors.New("a quantity of bytes has no sign; write it like 500Mi or 20Gi")
 
-	// ErrTooLarge is an amount of more than Max.
+	// ErrTooLarge means that an amount is more than Max.
 	ErrTooLarge = errors.New("it is more than 1Ei")
 )
 

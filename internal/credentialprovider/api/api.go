@@ -1,5 +1,5 @@
-// Package api is what the node plugin and the credential providers' container say to each other: one JSON question and
-// one JSON answer over HTTP on a unix socket.
+// Package api is the protocol between the node plugin and the credential providers' container: one JSON question and one
+// JSON answer over HTTP on a unix socket.
 package api
 
 // Path is where a Question is posted.
@@ -21,7 +21,7 @@ type Question struct {
 	// Tokens are the pod's service account tokens by audience.
 	Tokens map[string]string `json:"tokens,omitempty"`
 
-	// ServiceAccount tells accounts apart: namespace/name/uid. Empty without tokens.
+	// ServiceAccount identifies the account: namespace/name/uid. Empty without tokens.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 }
 
@@ -30,7 +30,7 @@ type Answer struct {
 	// Auths match the image, the best first.
 	Auths []Auth `json:"auths,omitempty"`
 
-	// Problems are sentences for people about the providers that gave nothing. They hold no secrets.
+	// Problems are sentences for users about providers that failed. They contain no secrets.
 	Problems []string `json:"problems,omitempty"`
 }
 

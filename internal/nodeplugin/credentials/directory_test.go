@@ -82,7 +82,7 @@ func TestABrokenSecretOfTheDriverHidesNoOther(t *testing.T) {
 			t.Errorf("%s: got credentials of %q", what, got)
 		}
 		if err == nil || !strings.Contains(err.Error(), `secret "broken"`) || strings.Contains(err.Error(), hidden) {
-			t.Errorf("%s: %v does not name the secret, or tells it", what, err)
+			t.Errorf("%s: %v does not name the secret, or contains it", what, err)
 		}
 	}
 }

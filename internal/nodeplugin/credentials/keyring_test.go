@@ -190,7 +190,7 @@ func TestBadSecretsAreExplainedWithoutTheSecret(t *testing.T) {
 				t.Fatal("no error")
 			}
 			if strings.Contains(err.Error(), hidden) || strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte(hidden))) {
-				t.Errorf("the error tells the secret: %v", err)
+				t.Errorf("the error contains the secret: %v", err)
 			}
 			if !strings.Contains(err.Error(), "nodePublishSecretRef") {
 				t.Errorf("the error does not say where the secret is named: %v", err)

@@ -94,7 +94,7 @@ func configure(fs int, source string, opts options) error {
 // kernelMessages reads the kernel's messages about a file system context, in a form to append to an error. See
 // Documentation/filesystems/mount_api.rst.
 func kernelMessages(fs int) string {
-	var said []string
+	var messages []string
 	buffer := make([]byte, 1024)
 	for range 16 {
 		n, err := unix.Read(fs, buffer)
@@ -102,12 +102,12 @@ func kernelMessages(fs int) string {
 			break
 		}
 		// The first two bytes are a severity and a space.
-		said = append(said, strings.TrimSpace(string(buffer[min(2, n):n])))
+		messages = append(messages, strings.TrimSpace(string(buffer[min(2, n):n])))
 	}
-	if len(said) == 0 {
+	if len(messages) == 0 {
 		return ""
 	}
-	return " (the kernel says: " + strings.Join(said, "; ") + ")"
+	return " (the kernel says: " + strings.Join(messages, "; ") + ")"
 }
 
 // checkWritable fails if the file system behind fd is read-only.

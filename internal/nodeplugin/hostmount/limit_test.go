@@ -87,7 +87,7 @@ func mountImage(image, dir, kind, data string) error {
 		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		err = unix.IoctlLoopConfigure(loop, &config)
 		if errors.Is(err, unix.EBUSY) {
-			continue // somebody else took it
+			continue // another call took it
 		}
 		if err != nil {
 			return err

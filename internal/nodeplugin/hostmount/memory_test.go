@@ -88,7 +88,7 @@ func TestAVolumeInMemoryHasItsOwnersRootAndGoesWithItsMount(t *testing.T) {
 			t.Fatal(err)
 		}
 		if top := readFile(t, filepath.Join(o.Target, "top")); top != "2" {
-			t.Errorf("after it was mounted anew it holds %q, want the image's", top)
+			t.Errorf("after it was mounted again it holds %q, want the image's", top)
 		}
 	})
 }

@@ -96,7 +96,7 @@ func TestWritableOverlayKeepsTheLayers(t *testing.T) {
 				}
 				readFile(t, filepath.Join(layers[n-1], "layer-1"))
 
-				// What was written is there again after the volume is mounted anew.
+				// What was written is there after the volume is mounted again.
 				if err := f.Unmount(deadline(t), o.Target); err != nil {
 					t.Fatal(err)
 				}
@@ -232,7 +232,7 @@ func TestTheKernelsOwnWordsReachTheError(t *testing.T) {
 	}
 }
 
-// The kernel mounts an overlay read-only, and says it succeeded, when it may not write to the work directory.
+// The kernel mounts an overlay read-only, and reports success, when it may not write to the work directory.
 func TestAWritableOverlayThatComesUpReadOnlyFails(t *testing.T) {
 	eachPath(t, func(t *testing.T, f *fixture) {
 		if !hasCapability(unix.CAP_LINUX_IMMUTABLE) {
@@ -266,7 +266,7 @@ func setImmutable(t *testing.T, dir string, on bool) {
 	}
 }
 
-// The mount option noatime holds in a pod, where a container runtime mounts the volume anew without it.
+// The mount option noatime holds in a pod, where a container runtime mounts the volume again without it.
 func TestAReadOnlyOverlayRecordsNoAccessTimes(t *testing.T) {
 	for _, writable := range []bool{false, true} { // a writable one does, of what was written
 		f := newFixture(t)

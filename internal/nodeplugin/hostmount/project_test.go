@@ -45,7 +45,7 @@ func (p *projects) inPlaceOfTheKernel(e *Engine) {
 }
 
 // limitedPair makes an upper and a work directory and limits them. A limit that is far larger than the file system is one
-// that no look at its capacity tells from an enforced one.
+// whose capacity looks like that of an enforced one.
 func (p *projects) limitedPair(t *testing.T, f *fixture, name string, bytes int64) Limit {
 	t.Helper()
 	l := Limit{Upper: f.dir(t, name+"/upper"), Work: f.dir(t, name+"/work"), Bytes: bytes}

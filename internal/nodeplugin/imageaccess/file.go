@@ -23,7 +23,7 @@ const (
 	draftSuffix = ".new" // of what replaces a file
 )
 
-// hash tells credentials apart, for one repository and on one node only.
+// hash identifies credentials, for one repository and on one node only.
 func (r *Records) hash(repository string, auth *runtimeapi.AuthConfig) string {
 	sum := hmac.New(sha256.New, r.key)
 	for _, field := range []string{repository, auth.GetUsername(), auth.GetPassword(), auth.GetAuth(),
@@ -57,8 +57,8 @@ func readRecord(path string) (record, error) {
 		return record{}, fmt.Errorf("the access record %s is damaged: %w", path, err)
 	}
 	if found.Version == 0 {
-		// An earlier release knew to whom the registry gave some image of the repository, and not which. Nothing of it
-		// is taken over, and what the node holds of the repository is not taken for preloaded either.
+		// An earlier release recorded to whom the registry gave some image of the repository, and not which one. Nothing of
+		// it is used, and the images of the repository on the node do not count as preloaded either.
 		return record{Version: version, Repository: found.Repository, Closed: &closed{}}, nil
 	}
 	if found.Version != version {
@@ -67,7 +67,7 @@ func readRecord(path string) (record, error) {
 	return found, nil
 }
 
-// readOrClose is read where something is to be added. What cannot be read is begun anew, with everything closed.
+// readOrClose reads a record to which something is added. It replaces a record that cannot be read by one that closes everything.
 func (r *Records) readOrClose(repository string) record {
 	found, err := r.read(repository)
 	switch {
@@ -89,7 +89,7 @@ func (r *Records) write(w record) error {
 	return replace(r.file(w.Repository), data)
 }
 
-// keep writes a record, or removes one that says nothing.
+// keep writes a record, or removes an empty one.
 func (r *Records) keep(w record) error {
 	if w.empty() {
 		return os.Remove(r.file(w.Repository))
@@ -97,7 +97,7 @@ func (r *Records) keep(w record) error {
 	return r.write(w)
 }
 
-// list returns all records. Damaged ones have no name and stay until their next Grant.
+// list returns all readable records. Damaged ones stay until their next Grant.
 func (r *Records) list() ([]record, error) {
 	paths, err := filepath.Glob(filepath.Join(r.dir, "*"+extension))
 	if err != nil {
@@ -112,8 +112,8 @@ func (r *Records) list() ([]record, error) {
 	return all, nil
 }
 
-// loadKey reads the node's key and makes it at the first start. With another key every caller is asked for proof
-// again, which is all that a lost one costs.
+// loadKey reads the node's key, and makes it at the first start. If the key is lost, every caller has to prove its access
+// again, and nothing more is lost.
 func loadKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	if err == nil && len(key) == keyBytes {
@@ -129,7 +129,7 @@ func loadKey(path string) ([]byte, error) {
 	return key, replace(path, key)
 }
 
-// replace writes a file wholly or not at all, a power cut included.
+// replace writes a file wholly or not at all, also in a power cut.
 func replace(path string, data []byte) error {
 	draft := path + draftSuffix
 	file, err := os.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -146,8 +146,8 @@ func replace(path string, data []byte) error {
 	return syncDirectory(filepath.Dir(path))
 }
 
-// removeDrafts removes what a process left that was killed before it had replaced a file. One that stays is overwritten by the
-// next write of its file.
+// removeDrafts removes drafts of a process that was killed before it had replaced a file. A draft that stays is overwritten
+// by the next write of its file.
 func removeDrafts(dir string) {
 	drafts, err := filepath.Glob(filepath.Join(dir, "*"+draftSuffix))
 	if err != nil {

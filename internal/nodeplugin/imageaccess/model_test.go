@@ -12,19 +12,19 @@ import (
 // model is what the records promise, in the plainest form: who proved what, and what came by a pull of ours.
 type model struct {
 	node   map[string]bool            // digests on the node
-	came   map[string]bool            // digests that somebody else has brought at some time
+	came   map[string]bool            // digests that another program has brought at some time
 	ours   map[string]bool            // of those, what came by a pull that may have used credentials, or was granted
 	proofs map[string]map[string]bool // digest -> "scope/credential"
 }
 
-// brought notes that a pull which ends badly has an image on the node. What the node may have held when it began is not told
-// apart from what the pull brought, so only what nobody else ever brought is the pull's for certain.
+// brought notes that a pull which ends badly has an image on the node. What the node may have held when it began cannot be
+// distinguished from what the pull brought, so only what no other program ever brought is certainly the pull's.
 func (m model) brought(digest string) {
 	m.node[digest] = true
 	m.ours[digest] = m.ours[digest] || !m.came[digest]
 }
 
-// FuzzRecords does what a byte says, on records and on a model. The records may be stricter than the model wherever a
+// FuzzRecords does what each byte stands for, on records and on a model. The records may be stricter than the model wherever a
 // process died or did not get an answer, and more open never.
 func FuzzRecords(f *testing.F) {
 	for _, seed := range []string{
@@ -36,7 +36,7 @@ func FuzzRecords(f *testing.F) {
 	f.Fuzz(play)
 }
 
-// play does what each of the steps says, and looks at every verdict after each.
+// play takes each of the steps, and checks every verdict after each.
 func play(t *testing.T, steps []byte) {
 	creds := []*runtimeapi.AuthConfig{nil, alice, bob}
 	names := []string{"anyone", "alice", "bob"}
@@ -85,7 +85,7 @@ func play(t *testing.T, steps []byte) {
 				m.proofs[digest] = map[string]bool{}
 			}
 			m.proofs[digest][scope+"/"+names[cred]] = true
-			// What another pull brought meanwhile it would have granted itself; here nobody does.
+			// What another pull brought meanwhile it would have granted itself; here it does not.
 			running[0].Failed(held())
 			running = running[1:]
 		case 5: // it ends with an error
@@ -113,14 +113,14 @@ func play(t *testing.T, steps []byte) {
 					}
 				}
 			}
-		case 9: // somebody else brings an image that is not there
+		case 9: // another program brings an image that is not there
 			if !m.node[digest] && len(running) == 0 {
 				m.node[digest], m.came[digest] = true, true
 			}
 		case 10: // an image leaves the node
 			delete(m.node, digest)
 			delete(m.ours, digest)
-			if len(running) == 0 { // until then nobody knows whether it comes back
+			if len(running) == 0 { // until then it is not known whether it comes back
 				delete(m.proofs, digest)
 			}
 			prune(t, r, map[string][]string{repository: held(), "r.example/pause": {"sha256:0"}})
@@ -139,7 +139,7 @@ func play(t *testing.T, steps []byte) {
 	}
 }
 
-// check holds the one promise: nobody has an image that came by a pull of ours without a proof that still counts.
+// check checks the one promise: no caller has an image that came by a pull of ours without a proof that is still valid.
 func check(t *testing.T, r *Records, m model, digests, scopes []string, creds []*runtimeapi.AuthConfig, names []string) {
 	t.Helper()
 	for _, digest := range digests {

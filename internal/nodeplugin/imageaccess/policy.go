@@ -6,8 +6,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// Policy says for which images on the node a caller has to prove that the registry would give them out. The names and
-// meanings are those of the kubelet's imagePullCredentialsVerificationPolicy
+// Policy selects for which images on the node a caller has to prove its access at the registry. The names and meanings are
+// those of the kubelet's imagePullCredentialsVerificationPolicy
 // (https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/).
 type Policy string
 
@@ -15,10 +15,10 @@ const (
 	// NeverVerify asks for no proof.
 	NeverVerify Policy = contract.NeverVerify
 
-	// NeverVerifyPreloadedImages asks for proof where this driver, or the kubelet, pulled with credentials.
+	// NeverVerifyPreloadedImages asks for proof if this driver, or the kubelet, pulled the image with credentials.
 	NeverVerifyPreloadedImages Policy = contract.NeverVerifyPreloadedImages
 
-	// AlwaysVerify asks for proof for every image, whoever brought it to the node.
+	// AlwaysVerify asks for proof for every image, however it came to the node.
 	AlwaysVerify Policy = contract.AlwaysVerify
 
 	// DefaultPolicy keeps images that came with the node usable without a network.

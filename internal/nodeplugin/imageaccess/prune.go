@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// settleAfter is when a pull of unknown outcome has certainly ended: a runtime gives a pull up with the call.
+// settleAfter is when a pull of unknown outcome has certainly ended: a runtime ends a pull with its call.
 const settleAfter = time.Hour
 
-// Prune drops what the records say about images that the node does not hold, and ends the marks of pulls that have ended
-// without an answer: what the node holds then and did not hold before stays closed. held returns the digests of each
-// repository with an image on the node, and an empty one for an image whose digest is not known. Nothing is dropped if anything happened while held was asked, or if the node
-// seems to hold no image at all.
+// Prune drops records of images that the node does not hold, and ends the marks of pulls that have ended without an answer:
+// images that came to the node since then stay closed. held returns the digests of each repository with an image on the
+// node, and an empty digest for an image whose digest is not known. Nothing is dropped if anything changed while held ran,
+// or if the node seems to hold no image at all.
 func (r *Records) Prune(held func() (digests map[string][]string, err error)) error {
 	r.mu.Lock()
 	before := r.changes

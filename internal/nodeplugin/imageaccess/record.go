@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// version is the form of a file. Without one it is of releases that knew repositories only.
+	// version is the form of a file. A file without one is of a release that recorded repositories only.
 	version = 2
 
 	// anyone is the hash of no credentials.
 	anyone = ""
 
-	// maxGrants bounds what is kept of one image, and maxImages of one repository. Whoever falls out has the registry
-	// asked again.
+	// maxGrants bounds the grants of one image, and maxImages the images of one repository. An evicted credential is
+	// verified with the registry again.
 	maxGrants = 256
 	maxImages = 256
 )
@@ -23,11 +23,11 @@ type record struct {
 	Version    int    `json:"version"`
 	Repository string `json:"repository"` // "registry.example/team/app"
 
-	// Images holds, by digest, to whom the registry gave what this driver brought, the oldest first. One without
-	// grants is closed to all.
+	// Images holds the grants for images that this driver pulled, by digest, the oldest first. An image without grants is
+	// closed to all.
 	Images map[string][]grant `json:"images,omitempty"`
 
-	// Closed says that a digest without an entry may have come by a pull with credentials.
+	// Closed is set if a digest without an entry may have come by a pull with credentials.
 	Closed *closed `json:"closed,omitempty"`
 }
 
@@ -37,14 +37,14 @@ type grant struct {
 	Hash  string `json:"hash,omitempty"` // of the credential; empty is anyone
 }
 
-// closed is the mark of pulls of which it is not known what they brought.
+// closed is the mark of pulls whose images are not known.
 type closed struct {
 	Except []string  `json:"except,omitempty"` // digests that the node held before
 	Since  time.Time `json:"since"`            // when the last of them began
 }
 
-// closes reports whether a digest without an entry is closed to those who prove nothing. A runtime that tells no digest
-// may have any of the repository's images.
+// closes reports whether a digest without an entry is closed to callers without proof. If the runtime reports no digest,
+// the image may be any of the repository's.
 func (r record) closes(digest string) bool {
 	if digest == "" {
 		return r.Closed != nil || len(r.Images) > 0
@@ -52,7 +52,7 @@ func (r record) closes(digest string) bool {
 	return r.Closed != nil && !slices.Contains(r.Closed.Except, digest)
 }
 
-// add notes a grant for a digest.
+// add records a grant for a digest.
 func (r *record) add(digest string, given grant) {
 	if r.Images == nil {
 		r.Images = map[string][]grant{}
@@ -83,7 +83,7 @@ func (r *record) settle(held []string) {
 	}
 }
 
-// bound drops images above the limit, and closes what has no entry, so that none of them opens.
+// bound drops images above the limit, and closes all digests without an entry, so that the dropped ones stay closed.
 func (r *record) bound(now time.Time) {
 	if len(r.Images) <= maxImages {
 		return
@@ -97,5 +97,5 @@ func (r *record) bound(now time.Time) {
 	r.Closed = &closed{Since: now}
 }
 
-// empty reports whether a record says as much as none.
+// empty reports whether a record is equivalent to none.
 func (r record) empty() bool { return len(r.Images) == 0 && r.Closed == nil }

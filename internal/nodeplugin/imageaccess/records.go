@@ -13,27 +13,27 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Verdict is what the records say about a caller and an image.
+// Verdict is what the records show about a caller and an image.
 type Verdict int
 
 const (
-	// Unknown images did not come by a pull of this driver, as far as the records go.
+	// Unknown means that the image did not come by a pull of this driver, as far as the records show.
 	Unknown Verdict = iota
 
-	// Proven says that the registry gave this image to this caller's credentials, or to anyone in the caller's scope.
+	// Proven means that the registry gave this image to this caller's credentials, or to anyone in the caller's scope.
 	Proven
 
-	// Unproven says that this driver brought the image, or may have, and that nothing shows the caller to have access.
+	// Unproven means that this driver pulled the image, or may have, and that nothing shows that the caller has access.
 	Unproven
 )
 
 // Image names an image of a repository on the node.
 type Image struct {
 	Repository string // "registry.example/team/app"
-	Digest     string // of its manifest or index; empty where the runtime tells none
+	Digest     string // of its manifest or index; empty if the runtime reports none
 }
 
-// Caller is who wants an image.
+// Caller identifies who asks for an image.
 type Caller struct {
 	// Scope is where a proof counts: empty for the whole node, else what the runtime's answer depends on, such as a
 	// namespace and its policy.
@@ -42,7 +42,7 @@ type Caller struct {
 	Auths []*runtimeapi.AuthConfig
 }
 
-// Records are a node's, one file for each repository. Their methods may be called at the same time.
+// Records are the access records of a node, one file for each repository. Their methods may be called concurrently.
 type Records struct {
 	dir string
 	key []byte
@@ -56,7 +56,7 @@ type Records struct {
 // pulls are those of one repository that are under way.
 type pulls struct {
 	number int
-	left   bool // one ended without an answer, so the mark stays
+	left   bool // set if one ended without an answer, so the mark stays
 
 	earlier *time.Time // of the mark that was there before them, which stays as well
 }
@@ -110,17 +110,17 @@ func (r *Records) Given(image Image, scope string) bool {
 	return err == nil && slices.ContainsFunc(found.Images[image.Digest], func(g grant) bool { return g.Scope == scope })
 }
 
-// Served stands, in these records, for a service account to whose pods credential providers gave a credential. That
-// changes every few hours and the account does not (the kubelet's records name the account, too). A secret can never
-// say the same: its credentials have no server address.
+// Served returns what stands in these records for a service account whose pods get credentials from credential providers.
+// Such credentials change every few hours and the account does not; the kubelet's records name the account, too. No
+// credential of a secret is equal to it, because those have no server address.
 func Served(account string) *runtimeapi.AuthConfig {
 	return &runtimeapi.AuthConfig{ServerAddress: "service account " + account}
 }
 
-// Begin says that a pull that may use credentials begins, and which digests of the repository the node holds; none where
-// that cannot be told. From here on any other digest is not Unknown, so that a process that is killed between the end
-// of the pull and Grant leaves nothing open. The caller calls one of the methods of what is returned when the pull has
-// ended, after Grant.
+// Begin records that a pull that may use credentials begins, and which digests of the repository the node holds; none if
+// that is not known. From here on no other digest is Unknown, so that a process that is killed between the end of the pull
+// and Grant leaves nothing open. When the pull has ended, and after Grant, the caller calls one of the methods of the
+// result.
 func (r *Records) Begin(repository string, held []string) (*Pull, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,13 +148,13 @@ func (r *Records) Begin(repository string, held []string) (*Pull, error) {
 	return &Pull{records: r, repository: repository}, nil
 }
 
-// Pull is one that has begun.
+// Pull is a pull that has begun.
 type Pull struct {
 	records    *Records
 	repository string
 }
 
-// Brought says that everything that the pull brought has been granted to somebody.
+// Brought records that everything that the pull brought has a grant.
 func (p *Pull) Brought() { p.records.end(p.repository, func(*record, *pulls) {}) }
 
 // Failed records that the runtime answered with an error, and which digests of the repository the node holds after it that it may
@@ -163,12 +163,12 @@ func (p *Pull) Failed(brought []string) {
 	p.records.end(p.repository, func(r *record, _ *pulls) { r.close(brought) })
 }
 
-// Unanswered says that it is not known what the pull brought, or will bring.
+// Unanswered records that it is not known what the pull brought, or will bring.
 func (p *Pull) Unanswered() {
 	p.records.end(p.repository, func(_ *record, under *pulls) { under.left = true })
 }
 
-// end notes the end of a pull. The mark goes with the last one, unless it stands for another pull, too.
+// end records the end of a pull. The mark is removed with the last one, unless it stands for another pull, too.
 func (r *Records) end(repository string, note func(*record, *pulls)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,10 +189,10 @@ func (r *Records) end(repository string, note func(*record, *pulls)) {
 	default:
 		found.Closed = nil
 	}
-	_ = r.keep(found) // what is not written is only stricter than need be
+	_ = r.keep(found) // an unwritten record is only stricter than necessary
 }
 
-// Grant says that the registry gave an image to a credential in a scope; nil stands for anyone there. The digests are
+// Grant records that the registry gave an image to a credential in a scope; nil stands for anyone there. The digests are
 // those by which the node knows the image.
 func (r *Records) Grant(repository string, digests []string, scope string, auth *runtimeapi.AuthConfig) error {
 	r.mu.Lock()
@@ -216,24 +216,24 @@ func (r *Records) Grant(repository string, digests []string, scope string, auth 
 	return r.write(found)
 }
 
-// Refuse says that the registry refused a repository to a credential, or, for nil, to anyone in a scope. What it gave
-// before does not count any longer, whatever the digest: registries grant access by repository.
+// Refuse records that the registry refused a repository to a credential, or, for nil, to anyone in a scope. Earlier grants
+// no longer count, whatever the digest, because registries grant access by repository.
 func (r *Records) Refuse(repository, scope string, auth *runtimeapi.AuthConfig) error {
 	refused := func(g grant) bool { return g.Hash == anyone && g.Scope == scope }
 	if auth != nil {
 		hash := r.hash(repository, auth)
 		refused = func(g grant) bool { return g.Hash == hash }
 	}
-	return r.takeBack(repository, refused)
+	return r.revoke(repository, refused)
 }
 
-// Distrust says that the runtime's policy refused an image of a repository in a scope.
+// Distrust records that the runtime's policy refused an image of a repository in a scope.
 func (r *Records) Distrust(repository, scope string) error {
-	return r.takeBack(repository, func(g grant) bool { return g.Scope == scope })
+	return r.revoke(repository, func(g grant) bool { return g.Scope == scope })
 }
 
-// takeBack removes grants. An image without any stays closed.
-func (r *Records) takeBack(repository string, refused func(grant) bool) error {
+// revoke removes grants. An image without any stays closed.
+func (r *Records) revoke(repository string, refused func(grant) bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	found, err := r.read(repository)

@@ -97,7 +97,7 @@ func TestAProofIsAboutOneImageOfARepository(t *testing.T) {
 	verdictOn(t, r, two, Unproven)
 	verdictOn(t, r, two, Unproven, bob)
 	verdictOn(t, r, two, Proven, alice)
-	verdictOn(t, r, "", Unproven, alice) // which of them it is, nobody tells
+	verdictOn(t, r, "", Unproven, alice) // which of them it is, is not known
 	verdictOn(t, r, "sha256:3333", Unknown)
 }
 
@@ -242,7 +242,7 @@ func TestRecordsHoldNoCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(content), "hunter2") || strings.Contains(string(content), "alice") {
-			t.Errorf("%s tells the credentials: %s", file, content)
+			t.Errorf("%s contains the credentials: %s", file, content)
 		}
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v (%v)", file, info.Mode(), err)

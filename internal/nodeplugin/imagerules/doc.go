@@ -1,3 +1,2 @@
-// Package imagerules reports whether the driver's administrator lets an image be a volume, by a file that may change
-// at any time.
+// Package imagerules checks images against the rules of the driver's administrator, in a file that may change at any time.
 package imagerules

@@ -13,8 +13,8 @@ import (
 // ErrUnknown means that the rules cannot be read, so that no image is known to be allowed.
 var ErrUnknown = errors.New("the driver's rules for images cannot be read")
 
-// File is where the driver's rules are mounted. It is read for every volume, so that a change counts from the next
-// volume on. The empty path allows every image.
+// File is where the driver's rules are mounted. It is read for every volume, so a change applies to the next
+// volume. The empty path allows every image.
 type File string
 
 // Check returns nil if an image may be a volume. Other errors wrap ErrRefused or ErrUnknown.

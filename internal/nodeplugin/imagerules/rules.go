@@ -14,20 +14,20 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// maxBytes is several times what the API's bounds of the list allow.
+// maxBytes is several times what the API allows for the list.
 const maxBytes = 64 << 10
 
 // ErrRefused means that the driver's rules do not let an image be a volume.
 var ErrRefused = errors.New("the driver's rules do not allow it")
 
-// Rules are what the administrator asks of every image. The zero value allows every image.
+// Rules are the administrator's rules for images. The zero value allows every image.
 type Rules struct {
 	allowed []string
 	pinned  bool
 }
 
-// Parse reads rules in the form of contract.ImageRules. A field that it does not know may be a rule that it could not
-// hold, so that is an error, too.
+// Parse reads rules in the form of contract.ImageRules. An unknown field may be a rule that it cannot enforce,
+// so it is an error, too.
 func Parse(text []byte) (Rules, error) {
 	if len(text) > maxBytes {
 		return Rules{}, fmt.Errorf("more than %d bytes", maxBytes)
@@ -65,7 +65,7 @@ func (r Rules) Check(image reference.Named) error {
 	return nil
 }
 
-// listed is as much of a list as leaves room for the rest of an event.
+// listed returns as much of a list as leaves room for the rest of an event.
 func listed(entries []string) string {
 	const most = 400
 	text := entries[0]

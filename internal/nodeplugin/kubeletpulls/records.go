@@ -28,7 +28,7 @@ const (
 	dirIntent = "pulling" // one ImagePullIntent for each pull that has begun and not ended
 )
 
-// pulledRecord and pullIntent are what is needed of the kubelet's ImagePulledRecord and ImagePullIntent
+// pulledRecord and pullIntent are the needed parts of the kubelet's ImagePulledRecord and ImagePullIntent
 // (k8s.io/kubelet/config/v1beta1).
 type pulledRecord struct {
 	Kind              string `json:"kind"`
@@ -45,14 +45,14 @@ type pullIntent struct {
 	Image      string `json:"image"`
 }
 
-// Files reads the kubelet's files where the kubelet does. An error that is fs.ErrNotExist says that there is none.
+// Files reads the kubelet's files where the kubelet does. fs.ErrNotExist means that there is none.
 type Files interface {
 	ReadFile(ctx context.Context, file string, limit int64) ([]byte, error)
 	List(ctx context.Context, dir string) ([]string, error)
 }
 
 // Records are those of one kubelet. A kubelet before 1.33, or one without the feature KubeletEnsureSecretPulledImages, has
-// none, and then every image that this driver did not pull is taken for preloaded.
+// none, and then every image that this driver did not pull counts as preloaded.
 type Records struct {
 	files Files
 	dir   string
@@ -65,9 +65,9 @@ func Open(files Files, kubeletRoot string) *Records {
 
 // Open reports whether the kubelet would give an image of a repository to any pod: it did not pull the image, or the
 // registry asked for no credentials that the other pods lack. refs are the names by which the runtime knows the image: its
-// ID, and its names by digest. An error says that this cannot be told.
+// ID, and its names by digest. An error means that this is not known.
 func (r *Records) Open(ctx context.Context, repository string, refs []string) (bool, error) {
-	// A pull that ends meanwhile is recorded before its intent goes, so the intents are read first.
+	// The kubelet records a pull before it removes its intent, so the intents are read first.
 	if pulling, err := r.pulling(ctx, repository); pulling || err != nil {
 		return false, err
 	}
@@ -76,15 +76,15 @@ func (r *Records) Open(ctx context.Context, repository string, refs []string) (b
 		if err != nil {
 			return false, err
 		}
-		if found != nil && !openTo(found, repository) {
+		if found != nil && !isOpen(found, repository) {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// openTo reports whether a record says that any pod may have the image by its name in a repository.
-func openTo(found *pulledRecord, repository string) bool {
+// isOpen reports whether a record allows any pod to have the image by its name in a repository.
+func isOpen(found *pulledRecord, repository string) bool {
 	for name, credentials := range found.CredentialMapping {
 		if repositoryOf(name) == repository && credentials.NodePodsAccessible {
 			return true
@@ -153,7 +153,7 @@ func (r *Records) read(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// repositoryOf is the name, as images are named here, that a pod wrote; itself if it is none.
+// repositoryOf returns the normalised repository of a name that a pod wrote; the name itself if it is none.
 func repositoryOf(image string) string {
 	named, err := reference.ParseDockerRef(image)
 	if err != nil {

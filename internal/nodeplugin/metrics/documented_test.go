@@ -56,7 +56,7 @@ func TestEveryMetricIsDocumentedAndNoOther(t *testing.T) {
 		return
 	}
 	if written != table {
-		t.Errorf("docs/metrics.md does not tell of the metrics that there are; run this test with -update. Want:\n%s\ngot:\n%s", table, written)
+		t.Errorf("docs/metrics.md does not list these metrics; run this test with -update. Want:\n%s\ngot:\n%s", table, written)
 	}
 }
 

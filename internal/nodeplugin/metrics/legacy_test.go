@@ -63,7 +63,7 @@ func TestTheMetricsOfTheLegacyDriverHaveItsNamesLabelsAndMeaning(t *testing.T) {
 		}
 	}
 	if strings.Contains(body, `warm_metal_pull_size_bytes{image="r.example/d:1"}`) {
-		t.Error("a size that is not known is told")
+		t.Error("a size that is not known is served")
 	}
 }
 
@@ -82,7 +82,7 @@ func TestThePullsOfSingleImagesAreForgottenAfterAMinuteAndNoSooner(t *testing.T)
 		t.Error("the later pull went with the earlier one")
 	}
 	if body := at(90 * time.Second); strings.Contains(body, series) || strings.Contains(body, "warm_metal_pull_size_bytes{") {
-		t.Error("a pull is told of for longer than a minute")
+		t.Error("a pull is served for longer than a minute")
 	}
 	if len(w.last.pulls) != 0 {
 		t.Error("a pull is remembered for ever")

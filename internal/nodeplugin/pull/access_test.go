@@ -60,7 +60,7 @@ func TestARefusalTakesBackWhatCredentialsOpened(t *testing.T) {
 	have(t, p, image, "", alice, "")
 	have(t, p, image, "", carol, "")
 	users = []string{"carol"}
-	have(t, p, image, "", alice, "") // nobody has asked
+	have(t, p, image, "", alice, "") // no caller has asked
 	have(t, p, image, Always, append(alice[:1:1], carol...), "")
 	have(t, p, image, "", alice, NotYours)
 	have(t, p, image, Never, carol, "")
@@ -170,7 +170,7 @@ func TestTheImageThatACallerHasFoundIsTheOneThatCounts(t *testing.T) {
 		t.Error("alice's image is open to all")
 	}
 	if err := ask(other, Never); err != nil {
-		t.Error("an image that nobody pulled:", err)
+		t.Error("an image that was not pulled:", err)
 	}
 	cri.mu.Lock()
 	delete(cri.images, image)
@@ -266,7 +266,7 @@ func TestWhatANamespaceWasGivenIsNotGivenToAnother(t *testing.T) {
 	}
 }
 
-// kubelet says of images by their repository whether they are open; any other is unreadable.
+// kubelet reports whether images are open, by their repository; any other is unreadable.
 type kubelet map[string]bool
 
 func (k kubelet) Open(_ context.Context, repository string, refs []string) (bool, error) {

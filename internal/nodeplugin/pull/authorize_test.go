@@ -75,7 +75,7 @@ func ensure(t *testing.T, p *Puller, policy Policy, auths []*runtimeapi.AuthConf
 		t.Errorf("policy %q: %v, want %s", policy, err, want)
 	}
 	if err != nil && strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error tells the password: %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 	var e *Error
 	if !errors.As(err, &e) {

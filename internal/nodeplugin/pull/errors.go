@@ -189,8 +189,8 @@ func classify(ctx context.Context, image string, err error) *Error {
 	if ctx.Err() != nil {
 		return newError(RuntimeDown, image, err)
 	}
-	said := words.Shorten(status.Convert(err).Message(), maxSaid)
-	message := withoutNames(strings.ToLower(said), strings.ToLower(image))
+	text := words.Shorten(status.Convert(err).Message(), maxErrorBytes)
+	message := withoutNames(strings.ToLower(text), strings.ToLower(image))
 	kind := kindOfWords(status.Code(err), message)
 	if kind == Unsupported {
 		return newError(kind, image, err).with(advice(message))
@@ -262,8 +262,8 @@ func containsAny(s string, list []string) bool {
 // queryPattern finds the parts of redirect URLs that may contain a signature or a password.
 var queryPattern = regexp.MustCompile(`(https?://)([^\s"@/]*@)?([^\s"?]*)(\?[^\s"]*)?`)
 
-// maxSaid bounds what is read of a runtime's error, which repeats a registry's answer of any length.
-const maxSaid = 16 << 10
+// maxErrorBytes bounds what is read of a runtime's error, which repeats a registry's answer of any length.
+const maxErrorBytes = 16 << 10
 
 // maxCauseBytes keeps a runtime's error short enough for an event.
 const maxCauseBytes = 384
@@ -278,7 +278,7 @@ const afterthought = "; artifact err: "
 // plain returns the cause in the runtime's message, on one line, in the same words at every try, and without possible secrets in
 // URLs.
 func plain(err error) string {
-	message := strings.Join(strings.Fields(words.Shorten(status.Convert(err).Message(), maxSaid)), " ")
+	message := strings.Join(strings.Fields(words.Shorten(status.Convert(err).Message(), maxErrorBytes)), " ")
 	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)
 	return words.Shorten(words.Steady(queryPattern.ReplaceAllString(message, "$1$3")), maxCauseBytes)
 }

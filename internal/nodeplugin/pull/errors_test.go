@@ -142,7 +142,7 @@ func TestWhatWillNeverWorkComesWithAdvice(t *testing.T) {
 	}
 }
 
-// The kubelet counts events of equal words, and makes others anew.
+// Kubernetes counts events with equal text, and makes a new event for any other.
 func TestEachTryIsToldInTheSameWordsWithTheCause(t *testing.T) {
 	const extract = `failed to pull and unpack image "r.example/app:1": failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip sha256:%[1]s) to overlayfs ` +
 		`as "extract-%[2]d-oPfv sha256:%[1]s": link /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/%[2]d/fs/%[3]s ` +

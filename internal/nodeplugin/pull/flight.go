@@ -54,10 +54,10 @@ type flight struct {
 	cancel context.CancelFunc
 
 	// Guarded by Puller.mu.
-	askers  int             // callers that wait for it now
-	left    time.Time       // when the last one left
-	dropped bool            // set when it was ended because there were none
-	told    map[string]bool // pods that have had an event about it
+	askers   int             // callers that wait for it now
+	left     time.Time       // when the last one left
+	dropped  bool            // set when it was ended because there were none
+	notified map[string]bool // pods that have had an event about it
 }
 
 func (f *flight) begin(now time.Time) { f.started.Store(&now) }
@@ -70,7 +70,7 @@ func (p *Puller) join(r Request, reference string, proof bool) *flight {
 	defer p.mu.Unlock()
 	f, ok := p.flights[key]
 	if !ok {
-		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{}), proof: proof, told: map[string]bool{}}
+		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{}), proof: proof, notified: map[string]bool{}}
 		f.ctx, f.cancel = context.WithCancel(p.ctx)
 		p.flights[key] = f
 		p.done.Go(func() { p.fly(f, r) })

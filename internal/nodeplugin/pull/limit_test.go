@@ -38,7 +38,7 @@ func TestAnImageThatWasThereBeforeIsRefusedAndStays(t *testing.T) {
 		cri := &fakeCRI{size: 3 << 20, images: map[string]bool{image: true}}
 		tooLargeFor(t, limited(t, cri, 2<<20), policy)
 		if !cri.has(image) {
-			t.Errorf("policy %s: somebody else's image was removed", policy)
+			t.Errorf("policy %s: another's image was removed", policy)
 		}
 	}
 }
@@ -47,7 +47,7 @@ func TestAnImageThatHasAnotherNameStays(t *testing.T) {
 	cri := &fakeCRI{size: 3 << 20, otherName: "r.example/other:1"}
 	tooLargeFor(t, limited(t, cri, 2<<20), IfNotPresent)
 	if !cri.has(image) {
-		t.Error("somebody else's image was removed")
+		t.Error("another's image was removed")
 	}
 }
 

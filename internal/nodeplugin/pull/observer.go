@@ -22,9 +22,9 @@ type Ended struct {
 	Stopped  bool // the Puller was closed
 }
 
-func (p *Puller) observe(tell func(Observer)) {
+func (p *Puller) observe(notify func(Observer)) {
 	if p.config.Observer != nil {
-		tell(p.config.Observer)
+		notify(p.config.Observer)
 	}
 }
 

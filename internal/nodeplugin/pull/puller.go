@@ -224,7 +224,7 @@ func (p *Puller) wait(ctx context.Context, f *flight, pod string) error {
 	default:
 	}
 	p.mu.Lock()
-	f.told[pod] = true
+	f.notified[pod] = true
 	p.mu.Unlock()
 	return &Error{
 		Kind:  StillPulling,
@@ -238,7 +238,7 @@ func (p *Puller) wait(ctx context.Context, f *flight, pod string) error {
 func (p *Puller) knows(f *flight, pod string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return f.told[pod]
+	return f.notified[pod]
 }
 
 // beforeDeadline returns ctx with an earlier deadline: by a tenth of what is left, and at most by five seconds.

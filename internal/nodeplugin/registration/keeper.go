@@ -120,23 +120,23 @@ func (k *keeper) removedDir() string {
 
 // describe returns what happened to a socket, which process has its path now, and what comes next.
 func (k *keeper) describe(ctx context.Context, socket *Socket, what string) string {
-	var said strings.Builder
-	fmt.Fprintf(&said, "its %s %s was ", what, socket.path)
+	var text strings.Builder
+	fmt.Fprintf(&text, "its %s %s was ", what, socket.path)
 	_, err := look(socket.path)
 	holder, alive := holderOf(socket.path)
 	switch {
 	case err != nil:
-		said.WriteString("removed by another process")
+		text.WriteString("removed by another process")
 	case alive:
-		said.WriteString("taken by " + holder)
+		text.WriteString("taken by " + holder)
 		if answer := answersAs(ctx, socket.path, k.pace.ask); answer != "" {
-			said.WriteString(", " + answer)
+			text.WriteString(", " + answer)
 		}
 	default:
-		said.WriteString("replaced by a socket at which no process listens")
+		text.WriteString("replaced by a socket at which no process listens")
 	}
 	if k.times > 0 {
-		fmt.Fprintf(&said, ", after this process took it back %d times; stop the other one. It is taken back in %s", k.times, k.wait)
+		fmt.Fprintf(&text, ", after this process took it back %d times; stop the other one. It is taken back in %s", k.times, k.wait)
 	}
-	return said.String()
+	return text.String()
 }

@@ -90,7 +90,7 @@ func startLegacyRegistrar(t *testing.T, path string) *legacyRegistrar {
 	registerapi.RegisterRegistrationServer(l.server, &service{
 		driver: Driver{Name: driverName, Endpoint: "/plugins/legacy/csi.sock"}, registrar: New(nil, slog.New(slog.DiscardHandler)),
 	})
-	// It listens before it is seen at the path, so that the test knows what is said of it.
+	// It listens before it is visible at the path, so that the test knows how it is described.
 	listener := listenAt(t, path+"x")
 	go func() { _ = l.server.Serve(listener) }()
 	t.Cleanup(l.server.Stop)
@@ -126,7 +126,7 @@ func TestALegacyRegistrarThatIsStoppedDoesNotTakeTheDriverFromTheKubelet(t *test
 	var out safeBuffer
 	r, _ := registered(t, dir, slog.New(slog.NewTextHandler(&out, nil)))
 	if said := out.String(); !strings.Contains(said, "taken over") {
-		t.Errorf("the log does not tell that a living process lost its socket: %s", said)
+		t.Errorf("the log lacks that a living process lost its socket: %s", said)
 	}
 	kubelet(t, path)
 	eventually(t, "the driver is registered", func() bool { return r.Ready(t.Context()) == nil })
@@ -235,11 +235,11 @@ func TestReadinessSaysWhatBecameOfALostSocketAtOnce(t *testing.T) {
 	}
 }
 
-// Two processes that want one path take it from each other at a pace that a kubelet bears, and say so.
+// Two processes that fight for one path take it from each other at a pace that a kubelet bears, and log it.
 func TestAFightForAPathSlowsDownAndIsTold(t *testing.T) {
 	path := filepath.Join(shortDir(t), driverName+"-reg.sock")
 	k := &keeper{driver: driverName, registration: mustListen(t, path), pace: defaultPace()}
-	k.pace.ask = time.Millisecond // nobody answers
+	k.pace.ask = time.Millisecond // no process answers
 	clock := time.Unix(1000, 0)
 	var taken []time.Time
 	var said string
@@ -264,7 +264,7 @@ func TestAFightForAPathSlowsDownAndIsTold(t *testing.T) {
 		!strings.Contains(said, want) && !strings.Contains(said, fmt.Sprintf("took it back %d times", len(taken))) {
 		t.Errorf("%q does not say how often, %s", said, want)
 	}
-	// Peace for a while, and the next loss is mended at once.
+	// After a while without a loss the next one is repaired at once.
 	if err := k.takeBack(clock); err != nil {
 		t.Fatal(err)
 	}
@@ -272,11 +272,11 @@ func TestAFightForAPathSlowsDownAndIsTold(t *testing.T) {
 	k.look(t.Context(), clock)
 	stranger(t, path)
 	if _, due := k.look(t.Context(), clock.Add(time.Second)); !due {
-		t.Error("the first loss after a long peace is not mended at once")
+		t.Error("the first loss after a long time is not repaired at once")
 	}
 }
 
-// A path that cannot be taken back is tried again, and told until then.
+// A path that cannot be taken back is tried again, and reported until then.
 func TestAPathThatCannotBeTakenBackIsTold(t *testing.T) {
 	dir := shortDir(t)
 	r, path := registered(t, dir, slog.New(slog.DiscardHandler))
@@ -369,7 +369,7 @@ func TestADirectoryThatWasRemovedUnderItsMountIsTold(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(soon):
-			t.Errorf("%s: it is not told", which)
+			t.Errorf("%s: it is not reported", which)
 		}
 		if r.Ready(t.Context()) == nil {
 			t.Errorf("%s: ready", which)

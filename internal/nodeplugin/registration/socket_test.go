@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// stranger listens at a path as programs do that do not share: it removes what is there, and says nothing.
+// stranger listens at a path as programs do that do not share: it silently removes what is there.
 func stranger(t *testing.T, path string) *net.UnixListener {
 	t.Helper()
 	for range 100 {
@@ -21,7 +21,7 @@ func stranger(t *testing.T, path string) *net.UnixListener {
 		}
 		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 		if errors.Is(err, syscall.EADDRINUSE) {
-			continue // whoever lost it was quick
+			continue // the process that lost it was quick
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +55,7 @@ func mustListen(t *testing.T, path string) *Socket {
 	return socket
 }
 
-// echoes reports whether somebody at the path sends back what it is sent.
+// echoes reports whether a process at the path sends back what it receives.
 func echoes(t *testing.T, path string) bool {
 	t.Helper()
 	conn, err := net.Dial("unix", path)

@@ -34,7 +34,7 @@ func TestASecretNamedByAttributesIsToldToBeUnreadAndIsNoError(t *testing.T) {
 			}
 			const sentence = "not read; name the secret in nodePublishSecretRef"
 			if got := err != nil && strings.Contains(err.Error(), sentence); got != c.told {
-				t.Errorf("the error tells it: %v, want %v: %v", got, c.told, err)
+				t.Errorf("the error has it: %v, want %v: %v", got, c.told, err)
 			}
 			line := ""
 			for said := range strings.Lines(log.String()) {
@@ -43,7 +43,7 @@ func TestASecretNamedByAttributesIsToldToBeUnreadAndIsNoError(t *testing.T) {
 				}
 			}
 			if got := strings.Contains(line, `"volume":"csi-1"`) && strings.Contains(line, `"pod":"/p"`); got != c.logged {
-				t.Errorf("the log tells it: %v, want %v: %s", got, c.logged, log)
+				t.Errorf("the log has it: %v, want %v: %s", got, c.logged, log)
 			}
 		})
 	}

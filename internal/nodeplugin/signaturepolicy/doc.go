@@ -1,2 +1,2 @@
-// Package signaturepolicy finds out which signature policy of a CRI-O node counts for the pods of a namespace.
+// Package signaturepolicy determines which signature policy of a CRI-O node applies to the pods of a namespace.
 package signaturepolicy

@@ -24,8 +24,8 @@ const (
 	// configTimeout bounds the question to CRI-O, which answers from memory.
 	configTimeout = 5 * time.Second
 
-	// configAge is how long the answer counts: CRI-O may be restarted with another configuration. errorAge is how long
-	// there is no other question after one without an answer, for those who wait for it ask one after the other.
+	// configAge is how long the answer is valid, because CRI-O may restart with another configuration. errorAge is the
+	// pause after a question without an answer, because callers ask one after the other.
 	configAge = 10 * time.Second
 	errorAge  = time.Second
 
@@ -36,7 +36,7 @@ const (
 )
 
 // Policies are those of one node (crio.conf(5), signature_policy_dir): a file <namespace>.json takes the place of the
-// node's own policy for the pods of that namespace. Their methods may be called at the same time.
+// node's own policy for the pods of that namespace. Their methods may be called concurrently.
 type Policies struct {
 	dir    string
 	client *http.Client
@@ -48,7 +48,7 @@ type Policies struct {
 }
 
 // Open returns the policies in a directory, which must be the one that CRI-O, at an endpoint ("unix:///…"), uses. An empty
-// directory stands for one that cannot be seen from here.
+// directory stands for one that is not visible here.
 func Open(dir, endpoint string) *Policies {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(endpoint, "unix://"))
@@ -59,8 +59,8 @@ func Open(dir, endpoint string) *Policies {
 	}}
 }
 
-// Of returns what tells the policy of a namespace from any other, empty if it has none of its own. An error says that
-// this cannot be told. An empty namespace is one that is not known.
+// Of returns an identifier of a namespace's policy, empty if the namespace has none of its own. An error means that this is
+// not known. An empty namespace is an unknown one.
 func (p *Policies) Of(ctx context.Context, namespace string) (id string, err error) {
 	if id, err = p.find(namespace); err != nil || id != "" {
 		return id, err
@@ -70,7 +70,7 @@ func (p *Policies) Of(ctx context.Context, namespace string) (id string, err err
 	case err != nil:
 		return "", err
 	case used != "" && filepath.Clean(used) != filepath.Clean(p.dir):
-		return "", fmt.Errorf("CRI-O has its policies for namespaces in %s, and only %s can be seen from here", used, p.dir)
+		return "", fmt.Errorf("CRI-O has its policies for namespaces in %s, and only %s is visible here", used, p.dir)
 	}
 	return "", nil
 }
@@ -78,7 +78,7 @@ func (p *Policies) Of(ctx context.Context, namespace string) (id string, err err
 // find looks for a namespace's file.
 func (p *Policies) find(namespace string) (id string, err error) {
 	if p.dir == "" {
-		return "", errors.New("the node's signature policies for namespaces cannot be seen from here")
+		return "", errors.New("the node's signature policies for namespaces are not visible here")
 	}
 	dir, err := os.Open(p.dir)
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *Policies) find(namespace string) (id string, err error) {
 	return identify(filepath.Join(p.dir, namespace+extension))
 }
 
-// none is an error unless a directory holds no policy at all.
+// none returns an error unless a directory holds no policy at all.
 func none(dir *os.File) error {
 	for {
 		entries, err := dir.ReadDir(64)
@@ -117,7 +117,7 @@ func none(dir *os.File) error {
 }
 
 // identify returns a hash of a file's content, so that a policy that changes is another one. Where a link leads on the
-// host cannot be seen from here.
+// host is not visible here.
 func identify(path string) (id string, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -138,7 +138,7 @@ func identify(path string) (id string, err error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// directory asks CRI-O where it looks for policies; empty if it knows none for namespaces.
+// directory returns where CRI-O looks for policies; empty if it has none for namespaces.
 func (p *Policies) directory(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

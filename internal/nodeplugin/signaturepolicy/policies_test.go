@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// node has a directory of policies, and a CRI-O that says where it looks for them.
+// node has a directory of policies, and a CRI-O that reports where it looks for them.
 func node(t *testing.T, says string) (dir string, p *Policies) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "policies")

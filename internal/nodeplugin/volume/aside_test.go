@@ -94,7 +94,7 @@ func TestWhatIsSetAsideIsRemovedAtTheEndOrAtTheNextStart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := n.ReleaseUnused(ctx); err == nil {
-			t.Error("no error tells of what is left")
+			t.Error("no error names what is left")
 		}
 		if left, _ := os.ReadDir(n.data.root); len(left) != 1 {
 			t.Errorf("an end without time removed something; left are %v", left)

@@ -32,7 +32,7 @@ type world struct {
 	calls  []string
 	faults map[string]int // a call's name -> how many more times it fails; negative: after it had its effect
 
-	stalled   chan struct{} // if not nil: takings-away have no effect before it is closed, whoever waits for their answer
+	stalled   chan struct{} // if not nil: removals have no effect before it is closed, even if a call waits for their answer
 	onUnpin   func()        // runs after Unpin had its effect, before it returns
 	onEnsure  func()        // runs in Ensure
 	onUnlimit func()        // runs first in Unlimit, which is the first act of a removal

@@ -408,14 +408,14 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 			delete(w.tags, r.Image)
 		}
 		if err := n.Publish(t.Context(), r); (err == nil) != found || w.held != found {
-			t.Errorf("found %v: said to be held %v, %v", found, w.held, err)
+			t.Errorf("found %v: passed on as held %v, %v", found, w.held, err)
 		}
 		w.mounts = map[string]hostmount.Mount{}
 	}
 	w.tags[r.Image], r.Policy = "sha256:one", pull.Always
 	w.shown = nil
 	if err := n.Publish(t.Context(), r); err != nil || w.shown[0] != "" {
-		t.Errorf("to be pulled always: said to be held %q, %v", w.shown, err)
+		t.Errorf("to be pulled always: passed on as held %q, %v", w.shown, err)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package words makes errors fit for a pod's event: one line with its cause, in the same words every time, since events of
-// equal words are counted and others are made anew.
+// Package words makes errors fit for a pod's event: one line with its cause, in the same words every time, because
+// Kubernetes counts events with equal text and makes a new event for any other.
 package words
 
 import (
@@ -21,7 +21,7 @@ var temporary = []struct { //nolint:gochecknoglobals // a table that nothing cha
 	// Temporary files, also of containers/image and containers/storage.
 	{regexp.MustCompile(`((?:^|[\s"'=(:,])/(?:var/)?tmp/|/tmpmounts/|/tempdirs/|/staging/)[^/\s"':,)]+`), "$1…"},
 	{regexp.MustCompile(`\b(container_images_[a-z]+-?|storage|oci)\d{5,}`), "$1…"},
-	// Names that registries give requests, and their streams.
+	// Names that registries give to requests, and to their streams.
 	{regexp.MustCompile(`(?i)\b((?:request|host|trace|correlation|transaction|activity|ray)[-_ ]?id["']?\s?[=:>]\s?["']?)[\w+/=-]{4,}`), "$1…"},
 	{regexp.MustCompile(`(^|[\s"'=:>(])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b`), "$1…"},
 	{regexp.MustCompile(`(?i)\b(stream id|laststreamid)\b([ =:]{1,3})\d+`), "$1$2…"},
@@ -33,10 +33,10 @@ var temporary = []struct { //nolint:gochecknoglobals // a table that nothing cha
 	{regexp.MustCompile(`\b(bytes but got )\d+`), "$1…"},
 }
 
-// maxRead bounds the text that Steady reads. The patterns' cost grows with it: that of a MiB is seconds.
+// maxRead bounds the text that Steady reads, because the patterns' cost grows with it: a MiB takes seconds.
 const maxRead = 16 << 10
 
-// Steady puts a text on one line and takes out what differs at each try: names of temporary files, local ports, times. Of a
+// Steady puts a text on one line and removes what differs at each try: names of temporary files, local ports, times. Of a
 // very long text it returns the beginning and the end.
 func Steady(text string) string {
 	text = strings.Join(strings.Fields(Shorten(text, maxRead)), " ")
@@ -46,8 +46,8 @@ func Steady(text string) string {
 	return text
 }
 
-// Shorten cuts a text to a number of bytes where it is longer. It takes out the middle: what was attempted stands at the
-// beginning of an error, and its cause at the end.
+// Shorten cuts a text to a number of bytes where it is longer. It removes the middle, because an error begins with what was
+// attempted and ends with its cause.
 func Shorten(text string, limit int) string {
 	const gap = " … "
 	if len(text) <= limit {

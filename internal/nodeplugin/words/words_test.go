@@ -127,7 +127,7 @@ func TestTheMiddleOfALongTextIsTakenOut(t *testing.T) {
 	}
 }
 
-// A registry says as much as it likes in an error, and a runtime repeats all of it.
+// A registry's error may be of any length, and a runtime repeats all of it.
 func TestTheCostOfATextIsBounded(t *testing.T) {
 	const mebi = 1 << 20
 	for _, part := range []string{"a", "1.1.1.1:", "/tmp/", "request id", "[:"} {

@@ -120,7 +120,7 @@ func (d *daemon) client(t *testing.T) *client.Client {
 	return c
 }
 
-// overheard is a client of whose calls the test is told.
+// overheard is a client that reports its calls to the test.
 func (d *daemon) overheard(t *testing.T, called func(method string)) *client.Client {
 	t.Helper()
 	unary := func(ctx context.Context, method string, in, out any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {

@@ -49,7 +49,7 @@ func (s *Store) checkMeasured(ctx context.Context, d described) error {
 		switch {
 		case is == d.diffs[i]:
 		case is != "":
-			return fmt.Errorf("%w: its configuration says that layer %d unpacks to %s, but containerd measured %s; build and push it again",
+			return fmt.Errorf("%w: its configuration claims that layer %d unpacks to %s, but containerd measured %s; build and push it again",
 				imagestore.ErrUnsupported, i+1, d.diffs[i], is)
 		case s.provenOnly:
 			return fmt.Errorf("%w: layer %d is not known to be its own: %w, because equal files were on the node already or the layer was "+

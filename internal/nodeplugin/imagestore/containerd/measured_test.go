@@ -75,7 +75,7 @@ func TestAnImageThatClaimsAnothersLayersIsNotShown(t *testing.T) {
 	for name, c := range map[string]struct {
 		config ocispec.Image
 		layers [][]byte
-		told   bool // by what was measured, so that nobody has to ask for proof
+		told   bool // by what was measured, so that no proof is needed
 	}{
 		"a layer that was measured as another":     {claim(secret), [][]byte{own}, true},
 		"layers that were measured as others":      {claim(base, secret), [][]byte{base, own}, true},
@@ -140,7 +140,7 @@ func TestAnImageOfMeasuredLayersIsShownToThoseWhoAskForProof(t *testing.T) {
 	s.pull(t, again)
 	_, err := s.Pin(testContext(t), again)
 	if !errors.Is(err, errUnmeasured) || !strings.Contains(err.Error(), "AlwaysVerify") {
-		t.Errorf("compressed anew: %v", err)
+		t.Errorf("compressed again: %v", err)
 	}
 	pin(t, d.store(t, "trusting.example"), again)
 }

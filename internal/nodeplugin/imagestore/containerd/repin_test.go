@@ -51,7 +51,7 @@ func testRepin(t *testing.T, d *daemon) {
 	}
 }
 
-// Nothing tells which of two snapshotters gave its layers to a mount.
+// It is not known which of two snapshotters gave its layers to a mount.
 func testRepinEverywhere(t *testing.T, d *daemon) {
 	const ref = "registry.example/repin-everywhere:1"
 	image, both := d.load(t, ref, 1), []string{"native", "overlayfs"}

@@ -25,7 +25,7 @@ const (
 	fiFreeze = 0xc0045877 // FIFREEZE and FITHAW of include/uapi/linux/fs.h
 	fiThaw   = 0xc0045878
 
-	// longestFreeze is when a disk goes on by itself, lest a test that is ended leave a stalled one on the machine.
+	// longestFreeze is when a disk resumes without a call, so that a test that is killed leaves no stalled one on the machine.
 	longestFreeze = 30 * time.Second
 )
 

@@ -146,7 +146,7 @@ func testPinAgain(t *testing.T, d *daemon) {
 	}
 	select {
 	case e := <-events:
-		t.Errorf("containerd tells of a write: %s", e.Topic)
+		t.Errorf("containerd reports a write: %s", e.Topic)
 	case err := <-errs:
 		t.Error(err)
 	case <-time.After(200 * time.Millisecond):
@@ -239,7 +239,7 @@ func testRefused(t *testing.T, d *daemon) {
 	}
 }
 
-// Whoever made the image says how large its parts are: nobody else's memory is what they say.
+// The image's author chooses the sizes of its parts: they must not decide how much memory is used.
 func testSizes(t *testing.T, d *daemon) {
 	s := d.store(t, "sizes.example")
 	for name, larger := range map[string]int64{"huge": 1 << 40, "cut": 4096, "short": -10, "negative": -1 << 40} {
@@ -316,7 +316,7 @@ func testOtherPlatform(t *testing.T, d *daemon) {
 	unpin(t, s, pin(t, s, ref).ID)
 }
 
-// No more is read than what the image says of its layers, and there is no look for pins that may be there.
+// Only what the image claims of its layers is read, and there is no look for existing pins.
 func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 	d := startDaemon(t)
 	s := d.store(t, "calls.example")
@@ -328,7 +328,7 @@ func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 		}
 		refs = append(refs, image.Name())
 	}
-	pin(t, s, refs[0]) // which tells the snapshotter
+	pin(t, s, refs[0]) // by which the snapshotter is known
 	var mu sync.Mutex
 	var calls []string
 	whole := s.client
@@ -474,7 +474,7 @@ func testFind(t *testing.T, d *daemon) {
 	d.load(t, ref, 2)
 	fresh := pin(t, another, ref)
 	if after, err := find(t, s, ref)(testContext(t)); err != nil || !reflect.DeepEqual(after, fresh) || reflect.DeepEqual(after, before) {
-		t.Errorf("%+v was made anew as %+v and found as %+v, %v", before, fresh, after, err)
+		t.Errorf("%+v was made again as %+v and found as %+v, %v", before, fresh, after, err)
 	}
 	unpin(t, s, before.ID)
 }

@@ -94,24 +94,24 @@ func parseSetup(text string) (Setup, error) {
 
 // completed adds to a setup what CRI-O reports, if it answers.
 func (s Setup) completed(endpoint string, logger *slog.Logger) Setup {
-	told, err := ask(context.Background(), endpoint)
+	reported, err := ask(context.Background(), endpoint)
 	if err != nil {
 		logger.Warn("CRI-O does not report how its store is set up; it is asked again", "error", err)
 		return s
 	}
-	s = s.found(told)
-	if unread := s.unread(told); len(unread) > 0 {
+	s = s.found(reported)
+	if unread := s.unread(reported); len(unread) > 0 {
 		logger.Warn("images in additional stores of CRI-O are not found; name the stores in additionalImageStores, in spec.nodeClasses for this node's class", "stores", unread)
 	}
 	return s
 }
 
 // found adds to a setup what CRI-O reports and this process can see: an image store, and additional ones.
-func (s Setup) found(told Setup) Setup {
-	if s.ImageStore == "" && isDirectory(told.ImageStore) {
-		s.ImageStore = told.ImageStore
+func (s Setup) found(reported Setup) Setup {
+	if s.ImageStore == "" && isDirectory(reported.ImageStore) {
+		s.ImageStore = reported.ImageStore
 	}
-	for _, store := range told.AdditionalStores {
+	for _, store := range reported.AdditionalStores {
 		if !s.reads(store) && isDirectory(store) {
 			s.AdditionalStores = append(slices.Clip(s.AdditionalStores), store)
 		}
@@ -120,19 +120,19 @@ func (s Setup) found(told Setup) Setup {
 }
 
 // differs returns an error that names the setting if CRI-O keeps its images elsewhere than where this process looks for them.
-func (s Setup) differs(told Setup) error {
+func (s Setup) differs(reported Setup) error {
 	var wrong []string
-	for _, c := range []struct{ opened, told, what, field string }{
-		{s.GraphRoot, told.GraphRoot, "its store", "storageRoot"},
-		{s.RunRoot, told.RunRoot, "its run-time state", "runRoot"},
-		{s.ImageStore, told.ImageStore, "its images", "imageStore"},
+	for _, c := range []struct{ opened, reported, what, field string }{
+		{s.GraphRoot, reported.GraphRoot, "its store", "storageRoot"},
+		{s.RunRoot, reported.RunRoot, "its run-time state", "runRoot"},
+		{s.ImageStore, reported.ImageStore, "its images", "imageStore"},
 	} {
 		switch {
-		case same(c.opened, c.told), c.told == "" && c.field != "imageStore":
-		case c.told == "":
+		case same(c.opened, c.reported), c.reported == "" && c.field != "imageStore":
+		case c.reported == "":
 			wrong = append(wrong, fmt.Sprintf("CRI-O keeps %s in its root, and the node plugin looks in %s: leave out %s", c.what, c.opened, c.field))
 		default:
-			wrong = append(wrong, fmt.Sprintf("CRI-O keeps %s in %s, and the node plugin looks in %q: set %s: %s", c.what, c.told, c.opened, c.field, c.told))
+			wrong = append(wrong, fmt.Sprintf("CRI-O keeps %s in %s, and the node plugin looks in %q: set %s: %s", c.what, c.reported, c.opened, c.field, c.reported))
 		}
 	}
 	if len(wrong) == 0 {
@@ -142,8 +142,8 @@ func (s Setup) differs(told Setup) error {
 }
 
 // unread returns the additional stores that CRI-O reads and this process does not.
-func (s Setup) unread(told Setup) []string {
-	return slices.DeleteFunc(slices.Clone(told.AdditionalStores), s.reads)
+func (s Setup) unread(reported Setup) []string {
+	return slices.DeleteFunc(slices.Clone(reported.AdditionalStores), s.reads)
 }
 
 func (s Setup) reads(store string) bool {
@@ -175,11 +175,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	if s.endpoint == "" || s.agreed.Load() {
 		return nil
 	}
-	told, err := ask(ctx, s.endpoint)
+	reported, err := ask(ctx, s.endpoint)
 	if err != nil {
 		return nil //nolint:nilerr // whether it answers is not asked here
 	}
-	if err := s.setup.differs(told); err != nil {
+	if err := s.setup.differs(reported); err != nil {
 		return err
 	}
 	s.agreed.Store(true)
@@ -192,14 +192,14 @@ func (s *Store) lacks(ctx context.Context, image string) error {
 	if s.endpoint == "" {
 		return missing
 	}
-	told, err := ask(ctx, s.endpoint)
+	reported, err := ask(ctx, s.endpoint)
 	if err != nil {
 		return missing
 	}
-	if err := s.setup.differs(told); err != nil {
+	if err := s.setup.differs(reported); err != nil {
 		return fmt.Errorf("%w: it is not in CRI-O's store as it is seen here: %w", imagestore.ErrUnsupported, err)
 	}
-	if unread := s.setup.unread(told); len(unread) > 0 {
+	if unread := s.setup.unread(reported); len(unread) > 0 {
 		return fmt.Errorf("%w: it is not in CRI-O's own store, and CRI-O also reads the additional store %s, which is not seen here: "+
 			"name it in additionalImageStores, in spec.nodeClasses for this node's class", imagestore.ErrUnsupported, strings.Join(unread, ", "))
 	}

@@ -49,17 +49,17 @@ func TestTheSetupIsReadAsCRIOTellsIt(t *testing.T) {
 func TestWhereCRIOKeepsImagesElsewhereTheFieldIsNamed(t *testing.T) {
 	opened := Setup{GraphRoot: "/var/lib/containers/storage", RunRoot: "/run/containers/storage"}
 	for name, c := range map[string]struct {
-		told  Setup
-		words string
+		reported Setup
+		words    string
 	}{
 		"the same":            {Setup{GraphRoot: "/var/lib/containers/storage/", RunRoot: "/var/run/containers/storage"}, ""},
-		"nothing told":        {Setup{}, ""},
+		"nothing reported":    {Setup{}, ""},
 		"another root":        {Setup{GraphRoot: "/data/root", RunRoot: opened.RunRoot}, "set storageRoot: /data/root"},
 		"another run root":    {Setup{GraphRoot: opened.GraphRoot, RunRoot: "/data/run"}, "set runRoot: /data/run"},
 		"images apart":        {Setup{GraphRoot: opened.GraphRoot, RunRoot: opened.RunRoot, ImageStore: "/data/images"}, "set imageStore: /data/images"},
 		"an additional store": {Setup{GraphRoot: opened.GraphRoot, AdditionalStores: []string{"/data/extra"}}, ""},
 	} {
-		err := opened.differs(c.told)
+		err := opened.differs(c.reported)
 		if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -119,13 +119,13 @@ func TestImagesAreFoundWhereverCRIOKeepsThem(t *testing.T) {
 	for name, apart := range map[string]bool{"in its root": false, "apart": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			told := Setup{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"), AdditionalStores: []string{filepath.Join(dir, "extra")}}
+			reported := Setup{GraphRoot: filepath.Join(dir, "graph"), RunRoot: filepath.Join(dir, "run"), AdditionalStores: []string{filepath.Join(dir, "extra")}}
 			if apart {
-				told.ImageStore = filepath.Join(dir, "images")
+				reported.ImageStore = filepath.Join(dir, "images")
 			}
-			fill(t, Setup{GraphRoot: told.AdditionalStores[0], RunRoot: filepath.Join(dir, "extra-run")}, extra)
-			fill(t, told, own)
-			s, err := Open(Config{GraphRoot: told.GraphRoot, RunRoot: told.RunRoot, Endpoint: answering(t, &told), Driver: driver})
+			fill(t, Setup{GraphRoot: reported.AdditionalStores[0], RunRoot: filepath.Join(dir, "extra-run")}, extra)
+			fill(t, reported, own)
+			s, err := Open(Config{GraphRoot: reported.GraphRoot, RunRoot: reported.RunRoot, Endpoint: answering(t, &reported), Driver: driver})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,27 +151,27 @@ func TestImagesAreFoundWhereverCRIOKeepsThem(t *testing.T) {
 	}
 }
 
-// A node plugin whose pod does not see all of CRI-O's directories says which field names them.
+// If a node plugin's pod does not see all of CRI-O's directories, the error names the field for them.
 func TestAnImageThatIsNotSeenHereIsToldWithTheSetting(t *testing.T) {
 	f := newFixture(t)
 	own := Setup{GraphRoot: filepath.Join(f.dir, "graph"), RunRoot: filepath.Join(f.dir, "run")}
-	var told Setup // CRI-O starts
-	s, err := Open(Config{GraphRoot: own.GraphRoot, RunRoot: own.RunRoot, Endpoint: answering(t, &told), Driver: driver})
+	var reported Setup // CRI-O starts
+	s, err := Open(Config{GraphRoot: own.GraphRoot, RunRoot: own.RunRoot, Endpoint: answering(t, &reported), Driver: driver})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name  string
-		told  Setup
-		words string
-		ready bool
+		name     string
+		reported Setup
+		words    string
+		ready    bool
 	}{
-		{name: "not told yet", ready: true},
-		{name: "apart", told: Setup{own.GraphRoot, own.RunRoot, "/unseen/images", nil}, words: "set imageStore: /unseen/images"},
-		{name: "another run root", told: Setup{own.GraphRoot, "/unseen/run", "", nil}, words: "set runRoot: /unseen/run"},
-		{name: "an additional store", told: Setup{own.GraphRoot, own.RunRoot, "", []string{"/unseen/extra"}}, words: "/unseen/extra", ready: true},
+		{name: "not reported yet", ready: true},
+		{name: "apart", reported: Setup{own.GraphRoot, own.RunRoot, "/unseen/images", nil}, words: "set imageStore: /unseen/images"},
+		{name: "another run root", reported: Setup{own.GraphRoot, "/unseen/run", "", nil}, words: "set runRoot: /unseen/run"},
+		{name: "an additional store", reported: Setup{own.GraphRoot, own.RunRoot, "", []string{"/unseen/extra"}}, words: "/unseen/extra", ready: true},
 	} {
-		told = c.told
+		reported = c.reported
 		_, err := s.Pin(testContext(t), "registry.example/unseen:1")
 		want := imagestore.ErrUnsupported
 		if c.words == "" {
