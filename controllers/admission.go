@@ -23,12 +23,11 @@ import (
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=list;watch
 
-// listedWithin is how long the first list of the admission policies may take. After this, the operator counts as one that may
-// not list them.
+// listedWithin is how long the first list of the admission policies may take. After this, the policies count as unreadable.
 const listedWithin = 30 * time.Second
 
-// admissionPolicies knows which of the admission policies that matter to drivers are there. An API server may not serve that
-// kind, so it asks for it before it begins to watch. It needs no lock, because one driver is looked at after the other.
+// admissionPolicies knows which of the admission policies that matter to drivers exist. An API server may not serve that
+// kind, so it asks before it begins to watch. Drivers are reconciled one at a time, so it needs no lock.
 type admissionPolicies struct {
 	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
 	objects cache.Cache
@@ -61,8 +60,8 @@ func newAdmissionPolicies(mgr ctrl.Manager, now clock.PassiveClock) (*admissionP
 	return &admissionPolicies{objects: objects, discovery: server, clock: now}, mgr.Add(objects)
 }
 
-// look returns what is known of the policies, and when to look again if that is nothing yet. What keeps it from knowing does
-// not hold up the driver.
+// look returns what is known of the policies, and when to look again if that is nothing yet. A failure to learn about them
+// does not block the driver.
 func (p *admissionPolicies) look(ctx context.Context) (seen status.Policies, pending time.Duration) {
 	if p.began.IsZero() {
 		p.began = p.clock.Now()
@@ -99,7 +98,7 @@ func (p *admissionPolicies) learn(ctx context.Context) (err error) {
 	kinds := []client.Object{&admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}}
 	for p.served && len(p.informers) < len(kinds) {
 		kind := kinds[len(p.informers)]
-		// Not to wait here: kinds that cannot be listed must not hold up the driver.
+		// Do not wait here: kinds that cannot be listed must not block the driver.
 		informer, err := p.objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if meta.IsNoMatchError(err) {
 			return nil // Another of the API servers does not serve it yet.
@@ -160,14 +159,14 @@ func matters(object client.Object) bool {
 	return object.GetName() == status.ImagesPolicy || object.GetName() == render.GuardName
 }
 
-// policyChanges lets through what happens to the policies that matter, and to bindings that are or were theirs.
+// policyChanges lets through events about the policies that matter, and about bindings that are or were theirs.
 func policyChanges() predicate.Predicate {
 	out := predicate.NewPredicateFuncs(matters)
 	out.UpdateFunc = func(e event.UpdateEvent) bool { return matters(e.ObjectOld) || matters(e.ObjectNew) }
 	return out
 }
 
-// trimPolicy leaves no more than the name of policies and bindings that do not matter to drivers.
+// trimPolicy keeps only the metadata of policies and bindings that do not matter to drivers.
 func trimPolicy(object any) (any, error) {
 	switch object := object.(type) {
 	case *admissionv1.ValidatingAdmissionPolicy:

@@ -172,7 +172,7 @@ func TestTheOperatorMayChangeOnlyItsOwnClusterWideObjects(t *testing.T) {
 	}
 	before := csiDriver("csi-image.warm-metal.tech")
 	c.Expect(c.Create(c.ctx, before)).To(Succeed())
-	c.Expect(me.Patch(c.ctx, before, mergePatch(`{"metadata": {"labels": {"imagecsi.dev/driver": "x"}}}`))).To(Succeed(), "the driver of before is taken over")
+	c.Expect(me.Patch(c.ctx, before, mergePatch(`{"metadata": {"labels": {"imagecsi.dev/driver": "x"}}}`))).To(Succeed(), "the legacy driver is taken over")
 }
 
 // editor may edit drivers, and raise their rights where escalate is set.
@@ -260,8 +260,8 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
 		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
 	}
-	const aliases, seccomp, images, pinning, verification = "to add to spec.aliases", "seccompProfile back from Narrow", "to widen spec.security.allowedImages",
-		"imagePinning back from Digest", "to loosen spec.credentials.verification"
+	const aliases, seccomp, images, pinning, verification = "to add to spec.aliases", "seccompProfile from Narrow", "to widen spec.security.allowedImages",
+		"imagePinning from Digest", "to loosen spec.credentials.verification"
 	loose := map[string]string{
 		`{"spec": {"aliases": ["one.example.com", "ebs.csi.aws.com"]}}`:                                      aliases,
 		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                     seccomp,
@@ -382,7 +382,7 @@ func TestVolumesTakeAllowedImagesOnly(t *testing.T) {
 	}
 }
 
-// warned creates an object that must be taken, and returns what the person at the keyboard is told besides.
+// warned creates an object that must be taken, and returns the warnings that the user gets.
 func (c *cluster) warned(object client.Object) func() []string {
 	c.Helper()
 	return func() []string {

@@ -11,8 +11,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// keepAliases has the driver go on with names that its spec has dropped while pods use volumes by them, because nobody else
-// could unmount those. Their CSIDriver objects tell which names these are. It notes the pods by their nodes.
+// keepAliases keeps names that the spec has dropped while pods use volumes by them, because nothing else could unmount
+// those. Their CSIDriver objects show which names these are. It records the pods by their nodes.
 func (r *ImageCSIDriverReconciler) keepAliases(ctx context.Context, seen *observation) error {
 	for _, name := range dropped(seen) {
 		users, _, err := r.usersOf(ctx, seen, []string{name})
@@ -25,7 +25,8 @@ func (r *ImageCSIDriverReconciler) keepAliases(ctx context.Context, seen *observ
 		if seen.byAlias == nil {
 			seen.byAlias = map[string]string{}
 		}
-		if maps.Copy(seen.byAlias, users); !ignores(seen.Driver) {
+		maps.Copy(seen.byAlias, users)
+		if !ignores(seen.Driver) {
 			seen.Driver.Spec.Aliases = append(seen.Driver.Spec.Aliases, v1alpha1.DriverName(name))
 			seen.Names = render.Names(seen.Driver)
 		}
@@ -33,8 +34,8 @@ func (r *ImageCSIDriverReconciler) keepAliases(ctx context.Context, seen *observ
 	return nil
 }
 
-// dropped are the names that the driver still has, but wants no more. Another driver that wants one takes it: the
-// CSIDriver object is that one's then.
+// dropped returns the names that the driver still has, although its spec has dropped them. If another driver wants one, it
+// takes over the CSIDriver object.
 func dropped(seen *observation) []string {
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil {
 		return nil
@@ -49,7 +50,7 @@ func dropped(seen *observation) []string {
 	return out
 }
 
-// markAliasUsers notes the pods that keepAliases has found.
+// markAliasUsers records the pods that keepAliases has found.
 func (r *ImageCSIDriverReconciler) markAliasUsers(seen *observation) {
 	if len(seen.byAlias) == 0 {
 		return
@@ -58,7 +59,7 @@ func (r *ImageCSIDriverReconciler) markAliasUsers(seen *observation) {
 	seen.mark(seen.byAlias)
 }
 
-// mark notes pods that use volumes of the driver, by their nodes.
+// mark records pods that use volumes of the driver, by their nodes.
 func (o *observation) mark(users map[string]string) {
 	for i := range o.Nodes {
 		if node := &o.Nodes[i]; ignores(o.Driver) {

@@ -28,8 +28,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
-// applyObjects makes the cluster's objects those of the driver, and takes the rollout a step further. It returns when
-// the rollout wants to be looked at again.
+// applyObjects applies the driver's objects, deletes those that it no longer needs, and takes the rollout a step further. It
+// returns when to look at the rollout again.
 func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (next time.Duration, err error) {
 	ctx, span := r.phase(ctx, "apply")
 	defer end(span, &err)
@@ -46,7 +46,7 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 	}
 	seen.Rollout, seen.Stopped, seen.Absent = plan.Status, plan.Stopped, plan.Absent
 	var failures []error
-	complete := true // All that a node plugin's pod needs is there, so that another one can take its place.
+	complete := true // All that a node plugin's pod needs is there, so pods can be replaced.
 	for _, object := range output.Apply {
 		err := r.apply(ctx, seen, object)
 		failures = append(failures, err)
@@ -56,14 +56,14 @@ func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *obser
 		failures = append(failures, r.delete(ctx, seen, object))
 	}
 	seen.Contests = r.contestsOf(seen)
-	// A node plugin that is replaced takes its form from the DaemonSet, which somebody else may have changed.
+	// A replaced pod gets the form that its DaemonSet has, which may have been changed from outside.
 	if complete {
 		failures = append(failures, r.replacePods(ctx, plan.Replace))
 	}
-	return sooner(plan.Next, plan.Recheck), told(failures)
+	return sooner(plan.Next, plan.Recheck), reportable(failures)
 }
 
-// classesInUse returns the classes that nodes are labelled with, and the names of those that no table describes.
+// classesInUse returns the classes that nodes are labelled with, and the names of those that the table does not have.
 func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []string) {
 	policies := map[string]sets.Set[nodeclass.SELinuxPolicy]{}
 	add := func(class string, policy nodeclass.SELinuxPolicy) {
@@ -118,7 +118,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 		return errPutOff
 	}
 	if _, isDaemonSet := live.(*appsv1.DaemonSet); isDaemonSet {
-		// What the rollout decided rests on this version: from an older one, it could take back what it did since.
+		// The rollout decided on this version. Applied over a newer one, the decision could undo what was done since.
 		want.SetResourceVersion(live.GetResourceVersion())
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
@@ -130,7 +130,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 	return keepDaemonSet(seen, want)
 }
 
-// keepDaemonSet puts the server's answer into the observation, so that the status speaks of the present DaemonSet.
+// keepDaemonSet puts the server's answer into the observation, so that the status describes the present DaemonSet.
 func keepDaemonSet(seen *observation, answer *unstructured.Unstructured) error {
 	if answer.GetKind() != "DaemonSet" {
 		return nil
@@ -148,8 +148,9 @@ func dropDaemonSet(seen *observation, name string) {
 	seen.DaemonSets = slices.DeleteFunc(slices.Clone(seen.DaemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
 }
 
-// holds compares what the operator owns of a live object, by the server's record, with what it wants. A hand edit
-// changes the value or takes the field over; a field that is no longer wanted is still owned: each makes a difference.
+// holds reports whether the fields that the operator owns of a live object, by the server's record, are those that it wants.
+// A hand edit changes a value or the owner of a field, and a field that is no longer wanted is still owned, so holds sees
+// both.
 func holds(live render.Object, want *unstructured.Unstructured) bool {
 	if untyped, is := live.(*unstructured.Unstructured); is {
 		return holdsUntyped(untyped, want)
@@ -181,7 +182,7 @@ func ownedFields(live render.Object) (any, error) {
 	return nil, fmt.Errorf("the operator owns no %T", live)
 }
 
-// delete removes one of the driver's objects, unless another took its place or its label meanwhile.
+// delete deletes one of the driver's objects, unless it was replaced or relabelled meanwhile.
 func (r *ImageCSIDriverReconciler) delete(ctx context.Context, seen *observation, object render.Object) error {
 	if !object.GetDeletionTimestamp().IsZero() {
 		return nil

@@ -7,10 +7,17 @@ import (
 )
 
 func TestWhatHasLongFailedIsTriedAgainWithinHalfAMinute(t *testing.T) {
-	limiter := backoff().RateLimiter
+	limiter := oneAtATime().RateLimiter
 	for range 1000 {
 		if wait := limiter.When(reconcile.Request{}); wait.Seconds() > 30 {
 			t.Fatalf("tried again after %s", wait)
 		}
+	}
+}
+
+// The reconcilers' fields have no locks.
+func TestOneObjectIsReconciledAtATime(t *testing.T) {
+	if most := oneAtATime().MaxConcurrentReconciles; most != 1 {
+		t.Errorf("%d objects are reconciled at the same time", most)
 	}
 }

@@ -17,18 +17,18 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// errPutOff reports that an object is not applied yet, because somebody else has changed it back too often.
-var errPutOff = errors.New("somebody else changes the object again and again")
+// errPutOff reports that an object is not applied yet, because something else has changed it back too often.
+var errPutOff = errors.New("another controller or user changes the object again and again")
 
-// objectKey tells the objects of all drivers apart.
+// objectKey identifies an object among those of all drivers.
 type objectKey struct{ driver, kind, name string }
 
 func keyOf(seen *observation, object render.Object) objectKey {
 	return objectKey{seen.Driver.Name, render.KindOf(object), object.GetName()}
 }
 
-// contested is what is remembered of an object that the operator applied. It needs no lock, because one driver is looked at
-// after the other.
+// contested is what is remembered of an object that the operator applied. Drivers are reconciled one at a time, so it needs
+// no lock.
 type contested struct {
 	contest.History
 
@@ -36,13 +36,14 @@ type contested struct {
 	version string
 	// owned are the fields that the operator owned after it.
 	owned *fieldpath.Set
-	// taken are the fields of those that somebody has changed since the contents were applied first.
+	// taken are those of them that others have changed since the contents were applied first.
 	taken *fieldpath.Set
-	// managers are those who had taken fields of them when it was applied again.
+	// managers are the field managers that had taken some of them when it was applied again.
 	managers []string
 }
 
-// putOff reports whether an object that does not hold what is wanted has to wait for its turn, and notes until when.
+// putOff reports whether an object that does not hold what is wanted has to wait before it is applied again, and records until
+// when.
 func (r *ImageCSIDriverReconciler) putOff(seen *observation, object, live render.Object, contents string) bool {
 	known := r.contests[keyOf(seen, object)]
 	if known == nil {
@@ -56,8 +57,8 @@ func (r *ImageCSIDriverReconciler) putOff(seen *observation, object, live render
 	return wait > 0
 }
 
-// noteApplied remembers that an object was applied, by the server's answer. Where the server held it already, and the cache
-// had only not seen that yet, nobody has changed anything.
+// noteApplied records that an object was applied, by the server's answer. If the server held it already and only the cache
+// lagged behind, nothing was changed.
 func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live render.Object, contents string, answer *unstructured.Unstructured) {
 	if r.contests == nil {
 		r.contests = map[objectKey]*contested{}
@@ -84,8 +85,8 @@ func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live r
 	}
 }
 
-// changedAgain reports whether somebody has changed a field that was put back before, or whether that cannot be told. A person
-// who edits one field after the other contests none of them.
+// changedAgain reports whether a field was changed that was repaired before, or whether that is unknown. Editing one field
+// after the other is no contest.
 func (c *contested) changedAgain(live render.Object) bool {
 	if live == nil || c.owned == nil {
 		return true
@@ -103,7 +104,7 @@ func (c *contested) changedAgain(live render.Object) bool {
 	return again
 }
 
-// contestsOf returns what is contested of a driver's objects, and forgets what is not there any more.
+// contestsOf returns which of a driver's objects are contested, and forgets contests that have ended.
 func (r *ImageCSIDriverReconciler) contestsOf(seen *observation) []status.Contest {
 	var out []status.Contest
 	now := r.Clock.Now()
@@ -130,7 +131,7 @@ func contentsOf(want *unstructured.Unstructured) (string, error) {
 	return fmt.Sprintf("%x", sha256.Sum256(text)), nil
 }
 
-// managersOf returns who has taken fields that were the operator's, by the server's record, besides those who had before.
+// managersOf returns the field managers that have taken fields of the operator, by the server's record, and those before.
 func managersOf(live metav1.Object, owned *fieldpath.Set, before []string) []string {
 	if owned == nil {
 		return before
@@ -149,10 +150,10 @@ func managersOf(live metav1.Object, owned *fieldpath.Set, before []string) []str
 	return names[:min(len(names), mostManagers)]
 }
 
-// mostManagers bounds how many names are told.
+// mostManagers bounds how many names are reported.
 const mostManagers = 4
 
-// told leaves out what is no failure.
-func told(failures []error) error {
+// reportable joins the errors that are failures: an object that is put off is none.
+func reportable(failures []error) error {
 	return errors.Join(slices.DeleteFunc(failures, func(err error) bool { return errors.Is(err, errPutOff) })...)
 }

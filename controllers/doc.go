@@ -1,3 +1,3 @@
-// Package controllers carries out ImageCSIDriver objects: it reads the cluster, lets internal/operator decide, applies
+// Package controllers reconciles ImageCSIDriver objects: it reads the cluster, lets internal/operator decide, applies
 // the outcome and reports it. It holds no rules of its own.
 package controllers

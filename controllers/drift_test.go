@@ -187,7 +187,7 @@ func TestAppliedObjectsAreTakenAsTheyAre(t *testing.T) {
 	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.NodePlugin.Resources = &v1alpha1.Resources{Limits: corev1.ResourceList{
 			corev1.ResourceCPU: quantity("1500m"), corev1.ResourceMemory: quantity("0.5Gi")}}
-		d.Spec.NodePlugin.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}}
+		d.Spec.NodePlugin.Tolerations = []v1alpha1.Toleration{{Key: "a", Operator: "Exists"}}
 		d.Spec.Credentials.Secrets = []v1alpha1.SecretName{{Name: "registry"}}
 		d.Spec.Credentials.Providers = credentialProviders()
 	})

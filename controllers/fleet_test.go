@@ -185,7 +185,7 @@ func (f *fleet) note(on map[string]corev1.Pod, nodes []corev1.Node) {
 	f.mostDown = max(f.mostDown, down)
 }
 
-// run brings a pod's status up to date, and says whether that changed it.
+// run brings a pod's status up to date, and reports whether that changed it.
 func (f *fleet) run(pod *corev1.Pod) bool {
 	f.mu.Lock()
 	waits := f.waits[pod.Spec.Containers[0].Image]

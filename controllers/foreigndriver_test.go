@@ -12,7 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// foreignDriver plays somebody who installs another CSI driver.
+// foreignDriver installs another CSI driver.
 func (c *cluster) foreignDriver(name string, attach bool) *storagev1.CSIDriver {
 	c.Helper()
 	object := csiDriver(name)
@@ -32,7 +32,7 @@ func (c *cluster) ownerOf(name string) func() string {
 	}
 }
 
-func TestSomebodyElsesCSIDriverIsNeitherTakenOverNorDeleted(t *testing.T) {
+func TestAForeignCSIDriverIsNeitherTakenOverNorDeleted(t *testing.T) {
 	const name = "vendor.example.com"
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4", startsTainted)
@@ -60,7 +60,7 @@ func TestSomebodyElsesCSIDriverIsNeitherTakenOverNorDeleted(t *testing.T) {
 	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
 }
 
-func TestTheCSIDriversOfTheDriverOfBeforeAreTakenOver(t *testing.T) {
+func TestTheCSIDriversOfTheLegacyDriverAreTakenOver(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")
 	c.foreignDriver(contract.DefaultDriverName, false)

@@ -15,8 +15,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// isForeign says that somebody else gave a node the class that it is labelled with. The DaemonSet controller has followed
-// that label, so no node plugin is there any more that could unmount what pods have, and to wait for them has no end. The
+// isForeign reports whether something other than the operator set a node's class label. The DaemonSet controller has followed
+// that label, so the node plugin that could unmount the pods' volumes is gone, and waiting for the pods would never end. The
 // node cache has no managed fields, so isForeign asks the API server. A node without managed fields counts as ours.
 func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, place *status.Node) (bool, error) {
 	node := &corev1.Node{}
@@ -33,7 +33,7 @@ func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, place *status.
 	if len(owners) == 0 || slices.Contains(owners, string(FieldOwner)) {
 		return false, nil
 	}
-	log.FromContext(ctx).Info("Somebody else set the node's class", "node", node.Name, "class", place.Current, "managers", owners)
+	log.FromContext(ctx).Info("The node's class was set by another field manager", "node", node.Name, "class", place.Current, "managers", owners)
 	return true, nil
 }
 
@@ -53,8 +53,8 @@ func ownersOfClass(node *corev1.Node) []string {
 	return out
 }
 
-// relabel puts back the class of nodes on which a removal waits for pods, where somebody else has changed it. A driver that
-// decides the classes of nodes sees to that itself.
+// relabel restores the class of nodes on which a removal waits for pods, where it was changed from outside. If any driver
+// decides the classes of nodes, that driver does so itself.
 func (r *ImageCSIDriverReconciler) relabel(ctx context.Context, seen *observation) error {
 	if len(seen.all.Placing()) > 0 {
 		return nil

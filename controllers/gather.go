@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// gatherPeriod is for how long events may come after the first, to be taken together. The operator answers to persons,
-	// who do not notice, and to nodes, of which it gathers for a second what it acts on.
+	// gatherPeriod is how long events are collected after the first. A delay this short is invisible to users, and changes
+	// of nodes are collected for a second anyway.
 	gatherPeriod = 200 * time.Millisecond
 
-	// busyPeriod is for how long after a write of the operator its events are taken as they come.
+	// busyPeriod is how long after a write of the operator events are read as they come.
 	busyPeriod = 5 * time.Second
 
 	// idle is more than it takes to read what is there already.
@@ -28,11 +28,10 @@ const (
 	dialTimeout, keepAlive = 30 * time.Second, 30 * time.Second // as client-go's own
 )
 
-// Gathering has the cache of an operator at rest read its events in bursts. Thousands of kubelets report one after the other,
-// some fifty times a second, that nothing has changed, and to wake up for each costs more than the event. So the cache has a
-// connection to the API server of its own, which is read some time after something has come, as a network card gathers its
-// interrupts. What is listed flows without a pause. An operator that writes is not at rest: what it has written it sees at
-// once, lest it write it again.
+// Gathering has the cache of an idle operator read its events in bursts. Thousands of kubelets report, some fifty times a
+// second, that nothing has changed, and waking up for each costs more than the event. So the cache has its own connection to
+// the API server, which is read some time after data has arrived, as a network card coalesces its interrupts. Lists are read
+// without a pause. After a write the operator reads events at once, because it would otherwise write the same again.
 type Gathering struct {
 	wrote atomic.Int64 // when, in nanoseconds since 1970
 	hurry chan struct{}
@@ -41,8 +40,7 @@ type Gathering struct {
 // NewGathering is for one operator.
 func NewGathering() *Gathering { return &Gathering{hurry: make(chan struct{}, 1)} }
 
-// Over is what the transport of the operator's clients has to be wrapped in, by which its writes are known. A leader that
-// renews its lease is at rest all the same.
+// Over wraps the transport of the operator's clients and notices its writes. Renewals of the leader's lease do not count.
 func (g *Gathering) Over(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		if request.Method != http.MethodGet && !strings.HasPrefix(request.URL.Path, "/apis/"+coordinationv1.GroupName+"/") {
@@ -79,7 +77,7 @@ func (g *Gathering) NewCache(config *rest.Config, options cache.Options) (cache.
 	return cache.New(config, options)
 }
 
-// note takes in that the operator writes.
+// note records that the operator writes.
 func (g *Gathering) note() {
 	g.wrote.Store(time.Now().UnixNano())
 	select {
@@ -99,7 +97,7 @@ func (g *Gathering) gather() {
 	}
 }
 
-// gathered is a connection on which a read that had to wait for the other side waits for more.
+// gathered is a connection on which a read that had to wait for data waits for more.
 type gathered struct {
 	net.Conn
 

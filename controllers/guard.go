@@ -26,28 +26,27 @@ import (
 // +kubebuilder:rbac:groups=storage.imagecsi.dev,resources=imagecsidrivers,verbs=get
 
 const (
-	// guardWithin is for all writes of the guard at one look.
+	// guardWithin is the timeout for all writes of the guard in one reconcile.
 	guardWithin = 2 * time.Second
-	// longestGuardBackoff is between two tries to write a guard that cannot be written.
+	// longestGuardBackoff bounds the time between two tries to write a guard that cannot be written.
 	longestGuardBackoff = 5 * time.Minute
 )
 
-// guard remembers what became of the policy that guards the installation. It needs no lock, because one driver is looked at
-// after the other.
+// guard is the state of the policy that guards the installation. Drivers are reconciled one at a time, so it needs no lock.
 type guard struct {
-	// history of writes, so that a guard that somebody else changes or deletes is not repaired at his speed.
+	// history of writes, so that another controller that changes or deletes the guard does not set the pace of repairs.
 	history contest.History
 	// applied are the objects that the operator has written, which the cache may not have seen yet.
 	applied map[string]types.UID
-	// failures in a row, what the last one said, and when to try again.
+	// failures in a row, the text of the last one, and when to try again.
 	failures int
 	failure  string
 	retry    time.Time
 }
 
-// guard keeps the installation from being deleted before a driver that has the operator's finalizer, where the API server has
-// admission policies. The driver does not depend on it: what fails is logged once and tried again ever later. It returns when,
-// or 0.
+// guard prevents that the installation is deleted before a driver that has the operator's finalizer, where the API server has
+// admission policies. The driver does not depend on it: a failure is logged once and tried again after a growing backoff.
+// guard returns when, or 0.
 func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *observation) time.Duration {
 	if seen.released || !controllerutil.ContainsFinalizer(seen.Driver, contract.Finalizer) || seen.Policies.State != status.PoliciesRead {
 		return 0
@@ -65,7 +64,7 @@ func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *observation)
 		return 0 // The operator ends.
 	case err.Error() != g.failure:
 		g.failure = err.Error()
-		log.FromContext(ctx).Error(err, "Cannot guard the installation from being deleted before its drivers; it is tried again, and drivers do without")
+		log.FromContext(ctx).Error(err, "Cannot write the policy that prevents deletion of the installation before its drivers; it is tried again, and drivers work without it")
 	}
 	wait = min(longestGuardBackoff, time.Second<<min(g.failures, 16))
 	g.failures++
@@ -73,8 +72,8 @@ func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *observation)
 	return wait
 }
 
-// writeGuard applies what the server does not hold of the guard. It returns when it is its turn, if somebody else changes it
-// again and again.
+// writeGuard applies the parts of the guard that the server does not hold. If it is changed from outside again and again,
+// writeGuard returns when to try again.
 func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, guardWithin)
 	defer cancel()
@@ -90,7 +89,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 			return 0, err
 		}
 		if live != nil && !isOfOperator(live) {
-			return 0, fmt.Errorf("%s %s is somebody else's: it is not changed; delete it or give it another name", want.GetKind(), want.GetName())
+			return 0, fmt.Errorf("%s %s was not made by this operator, which leaves it unchanged; delete it or give it another name", want.GetKind(), want.GetName())
 		}
 		if live != nil && holds(live, want) {
 			continue
@@ -111,14 +110,14 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 	return 0, nil
 }
 
-// isOfOperator reports whether the operator made a policy or binding: by its label, or by the server's record, where somebody
-// took that away.
+// isOfOperator reports whether the operator made a policy or binding: by its label or, if that was removed, by the server's
+// record.
 func isOfOperator(object render.Object) bool {
 	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || appliedFields(object) != nil
 }
 
-// letGo drops the finalizer of a driver that is removed, and with the last one's the guard: afterwards, there may be no
-// operator any more that could.
+// letGo drops the finalizer of a driver that is removed, and the guard before the last finalizer. Afterwards the operator may
+// be gone.
 func (r *ImageCSIDriverReconciler) letGo(ctx context.Context, seen *observation) error {
 	seen.released = true
 	isHeld := func(other v1alpha1.ImageCSIDriver) bool {
@@ -135,7 +134,7 @@ func (r *ImageCSIDriverReconciler) letGo(ctx context.Context, seen *observation)
 	return r.dropFinalizer(ctx, seen.Driver)
 }
 
-// dropGuard deletes the guard, if there is one of the operator's.
+// dropGuard deletes the guard if the operator made it.
 func (r *ImageCSIDriverReconciler) dropGuard(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, guardWithin)
 	defer cancel()

@@ -232,7 +232,7 @@ func TestADriverDoesWithoutAGuardThatCannotBeWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			var tries atomic.Int64
-			c.weather.set(only(func(r *http.Request) bool {
+			c.faults.set(only(func(r *http.Request) bool {
 				is := isWrite(r) && strings.Contains(r.URL.Path, "/"+render.GuardName)
 				if is {
 					tries.Add(1)
@@ -246,10 +246,10 @@ func TestADriverDoesWithoutAGuardThatCannotBeWritten(t *testing.T) {
 			c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
 			c.Consistently(c.condition(driverName, "Degraded"), 2*time.Second).Should(Equal("False AsExpected"))
 			c.Expect(tries.Load()).To(BeNumerically("<", 6), "it is tried again at speed")
-			c.weather.turn(nil)
+			c.faults.turn(nil)
 			c.Eventually(c.guarded, soon).Should(Equal(guardWhole))
 
-			c.weather.turn(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/"+render.GuardName) }, fault))
+			c.faults.turn(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/"+render.GuardName) }, fault))
 			c.deleteDriver(driverName)
 			c.Eventually(c.exists(driverNamed(driverName)), soon).Should(BeFalse())
 			c.Expect(c.guarded()).To(Equal(guardWhole), "the test proves nothing")

@@ -25,21 +25,21 @@ import (
 const FieldOwner = client.FieldOwner("image-csi-operator")
 
 // recheckVolumes is when to look again whether pods still use volumes. Pods are not watched, because there are too
-// many of them; only a node or a driver that waits for them is looked at again.
+// many of them. Only nodes and drivers that wait for pods are checked again.
 const recheckVolumes = 30 * time.Second
 
-// catchUp is when to look again after a conflict: what was read was older than what the server holds, most often
-// because the cache had not seen the operator's own last write yet. That is no error, and not one to report.
+// catchUp is when to look again after a conflict. What was read was older than what the server holds, usually because the
+// cache had not seen the operator's own last write yet. That is not an error, and is not reported.
 const catchUp = 100 * time.Millisecond
 
-// catchUpTries is how many conflicts in a row are put down to that. More have another cause, and are told.
+// catchUpTries is how many conflicts in a row are attributed to that. More have another cause, and are reported.
 const catchUpTries = 20
 
-// longestBackoff is between two tries of what fails, however long it has failed: after an outage of the API server, all is
-// as it should be this much later.
+// longestBackoff bounds the time between two tries of what fails, so that the operator recovers within it after an outage of
+// the API server.
 const longestBackoff = 30 * time.Second
 
-// ImageCSIDriverReconciler carries out ImageCSIDriver objects.
+// ImageCSIDriverReconciler reconciles ImageCSIDriver objects.
 type ImageCSIDriverReconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
@@ -53,7 +53,7 @@ type ImageCSIDriverReconciler struct {
 	Settings render.Settings
 	// Tracer makes a span of every reconcile and of its phases; nil makes none.
 	Tracer trace.Tracer
-	// RecheckPeriod is after what time to look again whether pods still use volumes; 0 is half a minute.
+	// RecheckPeriod is how often to check whether pods still use volumes; 0 is half a minute.
 	RecheckPeriod time.Duration
 	// BatchPeriod is how long changes of nodes and pods are collected before they are looked at together.
 	BatchPeriod time.Duration
@@ -63,10 +63,10 @@ type ImageCSIDriverReconciler struct {
 	served   *servedFields
 	policies *admissionPolicies
 	guarding guard
-	// sightings of the rollouts under way, by driver. It needs no lock, because one driver is looked at after the other.
+	// sightings of the rollouts under way, by driver. Drivers are reconciled one at a time, so it needs no lock.
 	sightings map[string]rollout.Sightings
-	// users of volumes that something waits for.
-	users usersSeen
+	// usage of volumes that something waits for.
+	usage usageCache
 	// conflicts in a row, by driver.
 	conflicts map[string]int
 	// contests about the drivers' objects.
@@ -96,7 +96,7 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
 	}
-	result, err = r.carryOut(ctx, seen)
+	result, err = r.reconcile(ctx, seen)
 	if seen.Err = err; !r.lags(request.Name, err) {
 		err = errors.Join(err, r.report(ctx, seen))
 	}
@@ -106,7 +106,7 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 	return r.again(request.Name, result, err)
 }
 
-// again says when to look at a driver again: as planned, soon if the cache only lags behind, or ever later.
+// again returns when to reconcile a driver again: as planned, soon if the cache only lags behind, or after a growing backoff.
 func (r *ImageCSIDriverReconciler) again(driver string, planned ctrl.Result, err error) (ctrl.Result, error) {
 	switch {
 	case err == nil:
@@ -119,13 +119,13 @@ func (r *ImageCSIDriverReconciler) again(driver string, planned ctrl.Result, err
 	return ctrl.Result{}, err
 }
 
-// lags says that an error is a conflict which may come from a cache that lags behind.
+// lags reports whether an error is a conflict which may come from a cache that lags behind.
 func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
 	return apierrors.IsConflict(err) && r.conflicts[driver] < catchUpTries
 }
 
-// carryOut does what the driver's state asks for.
-func (r *ImageCSIDriverReconciler) carryOut(ctx context.Context, seen *observation) (ctrl.Result, error) {
+// reconcile does what the driver's state asks for.
+func (r *ImageCSIDriverReconciler) reconcile(ctx context.Context, seen *observation) (ctrl.Result, error) {
 	switch {
 	case conflicts.Gone(seen.Driver) && len(seen.existing) == 0:
 		seen.Removal, seen.Lingering = status.RemovalDone, status.Linger(seen.Observation, r.Clock.Now())

@@ -36,30 +36,30 @@ func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation)
 	return errors.Join(failures...)
 }
 
-// free says whether a node can get another class now, and notes a pod that it waits for, or that it ignores.
+// free reports whether a node can get another class now, and records a pod that it waits for or ignores.
 func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
 	if place.Placed() || place.Current == "" {
 		return !place.Placed(), nil
 	}
-	question := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, place.Name, place.Current)
-	users, left := r.users.recall(question, r.Clock.Now())
+	key := usageKey{driver: seen.Driver.UID, generation: seen.Driver.Generation, node: place.Name, class: place.Current}
+	users, left := r.usage.get(key, r.Clock.Now())
 	if left == 0 {
 		free, err := r.isFree(ctx, seen, place)
 		if err != nil {
-			place.UsedBy = cmp.Or(place.UsedBy, users[place.Name]) // Nobody has seen it end.
+			place.UsedBy = cmp.Or(place.UsedBy, users[place.Name]) // It may still run.
 		}
 		if free || err != nil {
 			return free, err
 		}
 		users, left = map[string]string{place.Name: place.UsedBy}, r.RecheckPeriod
-		r.users.note(question, users, r.Clock.Now(), left)
+		r.usage.put(key, users, r.Clock.Now(), left)
 	}
 	place.UsedBy = users[place.Name]
 	seen.recheck = sooner(seen.recheck, left)
 	return false, nil
 }
 
-// isFree asks the API server whether a node has to keep the class that it has.
+// isFree asks the API server whether no pod keeps a node in its class.
 func (r *ImageCSIDriverReconciler) isFree(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
 	if err := r.markUser(ctx, seen, place); err != nil || place.UsedBy == "" {
 		return err == nil, err
@@ -98,8 +98,8 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 	return nil
 }
 
-// unlabel takes away the class of the nodes that no other driver needs and on which nothing holds the driver. A class that
-// another driver's DaemonSet selects stays, whether or not that driver is to be seen.
+// unlabel removes the class of nodes that no other driver needs and on which no pod uses the driver. A class that another
+// driver's DaemonSet selects stays, even if that driver's object is missing.
 func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "unlabel")
 	defer end(span, &err)

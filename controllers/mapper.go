@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Mapper returns what finds the resource of a kind: for the kinds of the cache by itself, for others by asking the API
-// server. So an operator can start while the API server is away. It then waits, where it would otherwise end, and be
-// started again after ever longer pauses.
+// Mapper returns a mapper that knows the resources of the cache's kinds, and asks the API server for those of others. So an
+// operator that starts while the API server is away waits for it. Otherwise it would end, and be restarted after ever longer
+// pauses.
 func Mapper(scheme *runtime.Scheme, options cache.Options) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	return func(config *rest.Config, client *http.Client) (meta.RESTMapper, error) {
 		known := meta.NewDefaultRESTMapper(nil)

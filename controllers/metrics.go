@@ -12,7 +12,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// scrapeTimeout is more than a look into the cache takes.
+// scrapeTimeout is more than a read from the cache takes.
 const scrapeTimeout = 5 * time.Second
 
 // statusMetrics shows the status of every ImageCSIDriver to Prometheus. It reads the objects at each scrape, so that
@@ -35,7 +35,7 @@ func NewStatusMetrics(reader client.Reader) prometheus.Collector {
 			"Nodes that cannot serve a driver, by the reason.",
 			[]string{"driver", "reason"}, nil),
 		classNodes: prometheus.NewDesc("imagecsi_driver_class_nodes",
-			"Nodes of a node class by how its node plugins fare: total, ready, updated.",
+			"Nodes of a node class by the state of their node plugins: total, ready, updated.",
 			[]string{"driver", "class", "mount_mode", "state"}, nil),
 		condition: prometheus.NewDesc("imagecsi_driver_condition",
 			"1 for the status that a driver's condition has, 0 for the others.",

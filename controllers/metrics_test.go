@@ -25,7 +25,7 @@ func TestAScrapeShowsWhatEveryDriversStatusSays(t *testing.T) {
 		"conditions": [{"type": "Available", "status": "False", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
 	}}`))).To(Succeed())
 	want := `
-# HELP imagecsi_driver_class_nodes Nodes of a node class by how its node plugins fare: total, ready, updated.
+# HELP imagecsi_driver_class_nodes Nodes of a node class by the state of their node plugins: total, ready, updated.
 # TYPE imagecsi_driver_class_nodes gauge
 imagecsi_driver_class_nodes{class="crio",driver="a.example.com",mount_mode="Bidirectional",state="ready"} 3
 imagecsi_driver_class_nodes{class="crio",driver="a.example.com",mount_mode="Bidirectional",state="total"} 4

@@ -3,6 +3,7 @@ package controllers
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
@@ -12,12 +13,21 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// readNodes finds the nodes to look at, with their places and node plugins, and the numbers of the settled ones.
+// judgement is what the rule for settled nodes depends on, besides the node.
+type judgement struct {
+	driver     types.UID
+	generation int64
+	holds      bool
+	// revisions by class, as text: neither has a space or a colon.
+	revisions string
+}
+
+// readNodes finds the nodes to look at, with their placement and node plugins, and counts the settled ones.
 func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	holds := len(seen.all.Holding()) > 0
 	seen.plan = placement.ByDriver(seen.Driver, holds)
 	rule := settled.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
-	basis := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, holds, rule.Revisions)
+	basis := judgement{driver: seen.Driver.UID, generation: seen.Driver.Generation, holds: holds, revisions: fmt.Sprint(rule.Revisions)}
 	nodes, counts := r.nodes.Look(seen.Driver.Name, basis, func(of nodecache.Facts) (settled.Kind, bool) {
 		return rule.Of(of.Node, of.Registered, of.Pods)
 	})
@@ -26,7 +36,7 @@ func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	}
 	seen.Settled = counts
 	if len(seen.Driver.Status.IgnoredPods) > 0 {
-		r.everyNode(seen) // The status tells for each of their nodes whether it is served again.
+		r.everyNode(seen) // The status shows for each of their nodes whether it is served again.
 	}
 }
 

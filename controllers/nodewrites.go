@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// nodesAtOnce bounds the writes under way. One after the other, the writes of thousands of nodes take as many round
-// trips; this many get most of the time back and leave the API server to others.
+// nodesAtOnce bounds the writes under way. One at a time, the writes of thousands of nodes take as many round trips. This
+// many at a time saves most of that, and leaves the API server to others.
 const nodesAtOnce = 8
 
-// writeNodes calls write for nodes, given by their places in the observation, a few at a time. One node's failure keeps
-// no other from its turn.
-func writeNodes(places []int, write func(place int) error) error {
-	failures := make([]error, len(places))
+// writeNodes calls write for nodes, given by their indexes in the observation, a few at a time. A failure for one node does
+// not affect the others.
+func writeNodes(indexes []int, write func(index int) error) error {
+	failures := make([]error, len(indexes))
 	var writes errgroup.Group
 	writes.SetLimit(nodesAtOnce)
-	for i, place := range places {
+	for i, index := range indexes {
 		writes.Go(func() error {
-			failures[i] = write(place)
+			failures[i] = write(index)
 			return nil
 		})
 	}

@@ -42,8 +42,8 @@ type OperatorCondition struct {
 
 var _ reconcile.Reconciler = (*OperatorCondition)(nil)
 
-// SetupWithManager registers the controller. It looks once at its start, too: what was true of an operator that has ended
-// may not be so any more, and without a driver nothing else would wake it.
+// SetupWithManager registers the controller. It reconciles once at its start, too: what an earlier operator wrote may be
+// outdated, and without a driver there is no other event.
 func (o *OperatorCondition) SetupWithManager(mgr ctrl.Manager) error {
 	it := reconcile.Request{NamespacedName: o.Object}
 	return ctrl.NewControllerManagedBy(mgr).
@@ -58,7 +58,7 @@ func (o *OperatorCondition) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(o)
 }
 
-// upgradeChanges lets through what changes whether a driver lets the operator be upgraded.
+// upgradeChanges lets through updates of a driver that change whether the operator may be upgraded.
 func upgradeChanges() predicate.Predicate {
 	return updates(func(before, after *v1alpha1.ImageCSIDriver) bool {
 		return status.Upgradeable([]v1alpha1.ImageCSIDriver{*before}) != status.Upgradeable([]v1alpha1.ImageCSIDriver{*after})
@@ -101,13 +101,13 @@ func (o *OperatorCondition) write(ctx context.Context, object *unstructured.Unst
 		if fields, is := condition.(map[string]any); !is || fields["type"] != want.Type {
 			conditions = append(conditions, condition)
 		} else if ours = make([]metav1.Condition, 1); runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &ours[0]) != nil {
-			ours = nil // Somebody else has written what is none, which is replaced.
+			ours = nil // It is no valid condition, and is replaced.
 		}
 	}
 	if !meta.SetStatusCondition(&ours, want) {
 		return nil
 	}
-	// The list is replaced as a whole, so it must not meet one that somebody else changed meanwhile: hence the version.
+	// The patch replaces the whole list. With the version, the server refuses it if the list was changed meanwhile.
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": object.GetResourceVersion()},
 		"spec":     map[string]any{"conditions": append(conditions, ours[0])},
@@ -118,6 +118,6 @@ func (o *OperatorCondition) write(ctx context.Context, object *unstructured.Unst
 	if err := o.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), FieldOwner); err != nil {
 		return fmt.Errorf("write the condition %s of OperatorCondition %s: %w", want.Type, o.Object, err)
 	}
-	log.FromContext(ctx).Info("Told OLM whether the operator may be upgraded", "status", want.Status, "reason", want.Reason)
+	log.FromContext(ctx).Info("Wrote the condition Upgradeable for OLM", "status", want.Status, "reason", want.Reason)
 	return nil
 }

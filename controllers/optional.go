@@ -34,8 +34,8 @@ import (
 const servedWithin = 10 * time.Second
 
 // optionalKinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
-// asks the API server at the start, and again when a definition comes, changes or goes. It needs no lock, because one
-// driver is looked at after the other.
+// asks the API server at the start, and again when a definition is added, changed or deleted. Drivers are reconciled one at a
+// time, so it needs no lock.
 type optionalKinds struct {
 	// definitions reads the metadata of CustomResourceDefinitions from the cache.
 	definitions client.Reader
@@ -54,7 +54,7 @@ type optionalKinds struct {
 type knownKind struct {
 	definition definition
 	since      time.Time
-	// expected is whether the API server may serve the kind: there is a definition, or nobody has asked yet. Older
+	// expected is whether the API server may serve the kind: there is a definition, or it was not asked yet. Older
 	// OpenShift serves its constraints from an API server of its own, without a definition.
 	expected bool
 	served   bool
@@ -69,9 +69,9 @@ type definition struct {
 
 func (k *knownKind) isPresent() bool { return k.served && k.informer != nil && k.informer.HasSynced() }
 
-// present returns the kinds that are served, those of which this is not clear yet, and when to look again for these:
-// the API server serves a kind a moment after its definition came, and the first list of its objects takes a moment.
-// A kind about which it fails to answer does not hold up the driver.
+// present returns the kinds that are served, those for which this is not clear yet, and when to look again for these. The API
+// server serves a kind a moment after its definition was added, and the first list of its objects takes a moment. A failure
+// to learn about a kind does not block the driver.
 func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.OptionalKind, pending time.Duration) {
 	for _, kind := range render.OptionalKinds() {
 		known := o.recall(ctx, kind)
@@ -89,8 +89,8 @@ func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.Op
 	return kinds, unclear, pending
 }
 
-// recall returns what is known of a kind. If its definition has changed, that is no more than how to watch its objects,
-// and if it is another one, nothing.
+// recall returns what is known of a kind. If its definition has changed, only the watch of its objects is kept; if the
+// definition was replaced by another, nothing is.
 func (o *optionalKinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
 	now := o.definition(ctx, kind)
 	known, found := o.known[kind]
@@ -146,7 +146,7 @@ func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, kno
 	if !known.served || known.informer != nil {
 		return nil
 	}
-	// Not to wait here: a kind whose objects cannot be listed must not hold up the driver.
+	// Do not wait here: a kind whose objects cannot be listed must not block the driver.
 	informer, err := o.objects.GetInformer(ctx, untyped(kind), cache.BlockUntilSynced(false))
 	if meta.IsNoMatchError(err) {
 		return nil // Another of the API servers does not serve it yet.
@@ -220,7 +220,7 @@ func definitionMetadata() *metav1.PartialObjectMetadata {
 	return object
 }
 
-// optionalDefinitions lets through what happens to the definitions of the optional kinds.
+// optionalDefinitions lets through events about the definitions of the optional kinds.
 func optionalDefinitions() predicate.Predicate {
 	names := sets.New[string]()
 	for _, kind := range render.OptionalKinds() {

@@ -14,7 +14,7 @@ import (
 func holdsUntyped(live, want *unstructured.Unstructured) bool {
 	fields := want.DeepCopy().Object
 	for _, identity := range [][]string{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}} {
-		unstructured.RemoveNestedField(fields, identity...) // Nobody owns these.
+		unstructured.RemoveNestedField(fields, identity...) // The server's record has no owner for these.
 	}
 	owned := appliedFields(live)
 	return owned != nil && holdsOwned(live.Object, fields, owned)
@@ -34,7 +34,7 @@ func appliedFields(object metav1.Object) *fieldpath.Set {
 	return nil
 }
 
-// holdsOwned says that what is owned of a live value is what is wanted: no more, and no less.
+// holdsOwned reports whether the owned part of a live value is what is wanted: no more, and no less.
 func holdsOwned(live, want any, owned *fieldpath.Set) bool {
 	parts := owned.Members.Copy()
 	for part := range owned.Children.All() {

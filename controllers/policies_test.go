@@ -62,7 +62,7 @@ func TestAPolicyThatIsNotInEffectIsReported(t *testing.T) {
 func TestPoliciesThatCannotBeListedAreNotMissing(t *testing.T) {
 	c := newCluster(t)
 	c.Expect(c.Delete(c.ctx, c.imagesBinding())).To(Succeed())
-	c.weather.set(only(func(r *http.Request) bool {
+	c.faults.set(only(func(r *http.Request) bool {
 		return strings.Contains(r.URL.Path, "/validatingadmissionpolic")
 	}, always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
 	c.start()
@@ -72,6 +72,6 @@ func TestPoliciesThatCannotBeListedAreNotMissing(t *testing.T) {
 	c.Eventually(degraded, soon).Should(Equal("False AsExpected"))
 	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
 	c.Consistently(degraded, 2*time.Second).Should(Equal("False AsExpected"))
-	c.weather.set(nil)
+	c.faults.set(nil)
 	c.Eventually(degraded, soon).Should(Equal("True PolicyNotInEffect"))
 }

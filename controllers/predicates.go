@@ -19,8 +19,8 @@ func updates[T client.Object](differs func(before, after T) bool) predicate.Pred
 	}}
 }
 
-// foreignChanges lets through what happens to CSIDriver objects without the label of a driver, which may be in a driver's
-// way, and the loss and gain of that label.
+// foreignChanges lets through events about CSIDriver objects without the label of a driver, which may conflict with a driver,
+// and the loss and gain of that label.
 func foreignChanges() predicate.Predicate {
 	is := func(object client.Object) bool { return object.GetLabels()[contract.DriverLabel] == "" }
 	of := predicate.NewPredicateFuncs(is)
@@ -28,8 +28,8 @@ func foreignChanges() predicate.Predicate {
 	return of
 }
 
-// driverChanges lets through changes of a driver's spec, its deletion, and its finalizers, whose end frees its names.
-// The operator's own writes of its status are none of these.
+// driverChanges lets through changes of a driver's spec, its deletion, and changes of its finalizers, because its names are
+// free when they are gone. It does not let through the operator's own writes of the status.
 func driverChanges() predicate.Predicate {
 	return updates(func(before, after *v1alpha1.ImageCSIDriver) bool {
 		return before.Generation != after.Generation || before.UID != after.UID ||

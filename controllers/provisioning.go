@@ -26,7 +26,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// provisionedBy is the annotation of a PersistentVolume that tells who made it.
+// provisionedBy is the annotation of a PersistentVolume that names its provisioner.
 const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
 // Provisioning makes PersistentVolumes for claims that name an image. The controller that does it watches every claim
@@ -59,7 +59,7 @@ func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("provisioning").
-		WithOptions(backoff()).
+		WithOptions(oneAtATime()).
 		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(driverChanges())).
 		Watches(&storagev1.CSIDriver{}, one, builder.WithPredicates(foreignChanges())).
 		Watches(&storagev1.StorageClass{}, one, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -87,7 +87,7 @@ func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 	}
 }
 
-// served are the names and aliases of the drivers that are carried out, sorted.
+// served returns the names and aliases of the drivers that are reconciled, sorted.
 func (p *Provisioning) served(ctx context.Context) ([]string, error) {
 	all, _, err := readCluster(ctx, p.Client)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *Provisioning) served(ctx context.Context) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// wanted tells whether anything is to be provisioned under some names, or taken back.
+// wanted reports whether anything is to be provisioned, or deleted, under some names.
 func (p *Provisioning) wanted(ctx context.Context, names []string) (bool, error) {
 	if len(names) == 0 {
 		return false, nil
@@ -180,7 +180,7 @@ type provisioner struct{}
 
 var _ external.Provisioner = provisioner{}
 
-// Provision returns a claim's volume. Nothing is made beside it.
+// Provision returns a claim's volume. It makes nothing else.
 func (provisioner) Provision(_ context.Context, o external.ProvisionOptions) (*corev1.PersistentVolume, external.ProvisioningState, error) {
 	volume, err := provision.Volume(o.PVName, o.PVC, o.StorageClass)
 	return volume, external.ProvisioningFinished, err

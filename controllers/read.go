@@ -21,7 +21,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// observation is one look at the cluster, and what happened since.
+// observation is what one reconcile saw of the cluster, and what it has done since.
 type observation struct {
 	status.Observation
 	// all that a driver may conflict with.
@@ -32,27 +32,27 @@ type observation struct {
 	plan placement.Plan
 	// nodes as the node cache has them: shared, not to be changed. Node i of the status is nodes[i].
 	nodes []corev1.Node
-	// kinds are the optional ones that the cluster has; unclear those of which that is not known yet, and pending when
-	// to look again for them, or 0.
+	// kinds are the optional ones that the cluster has; unclear those for which that is not known yet, and pending when to
+	// look again for them, or 0.
 	kinds, unclear []render.OptionalKind
 	pending        time.Duration
 	// policiesPending is when to look again for the admission policies, if they are not known yet, or 0.
 	policiesPending time.Duration
 	// existing are the driver's objects.
 	existing []render.Object
-	// volumes of all drivers; nil until somebody asks for them.
+	// volumes of all drivers; empty until fillVolumes.
 	volumes volumeIndex
 	// recheck is when to look again whether pods still use volumes; 0 if nothing waits for that.
 	recheck time.Duration
-	// contest is when an object that somebody else changes again and again has its turn; 0 if there is none.
+	// contest is when to repair an object again that is changed from outside again and again; 0 if there is none.
 	contest time.Duration
-	// released is whether this look has let the driver go.
+	// released is set when this reconcile has dropped the driver's finalizer.
 	released bool
 	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
 	byAlias map[string]string
 }
 
-// read looks at everything that matters for one driver. It returns nil if there is no such driver.
+// read returns everything that matters for one driver; nil if there is no such driver.
 func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *observation, err error) {
 	ctx, span := r.phase(ctx, "read")
 	defer end(span, &err)
@@ -110,10 +110,8 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 		configMaps      corev1.ConfigMapList
 		daemonSets      appsv1.DaemonSetList
 	)
-	for list, where := range map[client.ObjectList][]client.ListOption{
-		&serviceAccounts: {ours, here}, &configMaps: {ours, here}, &daemonSets: {ours, here},
-	} {
-		if err := r.Client.List(ctx, list, where...); err != nil {
+	for _, list := range []client.ObjectList{&serviceAccounts, &configMaps, &daemonSets} {
+		if err := r.Client.List(ctx, list, ours, here); err != nil {
 			return fmt.Errorf("list the driver's objects (%T): %w", list, err)
 		}
 	}
@@ -135,7 +133,7 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 	seen.kinds, seen.unclear, seen.pending = r.optional.present(ctx)
 	more, err := r.optional.list(ctx, seen.kinds, ours)
 	seen.existing = append(seen.existing, more...)
-	// The cache has no order. What fails is to be told in the same words each time.
+	// The cache has no order. The same failure must have the same text each time.
 	slices.SortFunc(seen.existing, func(a, b render.Object) int {
 		return cmp.Or(cmp.Compare(render.KindOf(a), render.KindOf(b)), cmp.Compare(a.GetName(), b.GetName()))
 	})

@@ -19,10 +19,10 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// remove takes a driver away in an order in which no pod loses a volume and no kubelet a driver it needs: each node's
-// label, and with it the node plugin, once nothing there uses a volume; after the last of them the DaemonSets, then the
-// CSIDriver objects and labels that are left, and the finalizer last. On nodes that another driver needs, the label and
-// the node plugin stay until the last of them, too. An unmanaged driver is let go with everything left in place.
+// remove removes a driver in an order in which no pod loses a volume and no kubelet a driver it needs. First goes each node's
+// label, and with it the node plugin, once nothing there uses a volume. After the last of them go the DaemonSets, then the
+// CSIDriver objects and labels that are left, and the finalizer last. On nodes that another driver needs, the label and the
+// node plugin stay until the last of them, too. An unmanaged driver is released with everything left in place.
 //
 // The objects have no owner reference: a foreground deletion of the ImageCSIDriver would otherwise delete the
 // DaemonSets at once, whatever the finalizer says.
@@ -32,7 +32,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
 		return ctrl.Result{}, r.letGo(ctx, seen)
 	}
-	seen.Removal = stageOf(seen.Driver) // Until this look shows another.
+	seen.Removal = stageOf(seen.Driver) // Until this reconcile finds another.
 	r.everyNode(seen)
 	inUse, fresh, err := r.markUsers(ctx, seen)
 	if err != nil {
@@ -67,8 +67,8 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation
 	return ctrl.Result{}, r.letGo(ctx, seen)
 }
 
-// keepUp repairs the objects, and the nodes' classes, of a driver that has to stay for now, because pods need them: unless
-// the driver has let go of its names, or another has the better claim to one.
+// keepUp repairs the objects and the nodes' classes of a driver that has to stay for now because pods need it. It does nothing
+// for a driver that has given up its names or is refused.
 func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
 	if conflicts.Gone(seen.Driver) || seen.all.Check(seen.Driver) != nil {
 		return nil
@@ -78,8 +78,8 @@ func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation
 	return errors.Join(labelErr, applyErr)
 }
 
-// markUsers notes the pods that still use a volume of the driver, and says whether there are any to wait for. If it is not
-// a fresh look, other nodes may have some, too.
+// markUsers records the pods that still use a volume of the driver, and reports whether there are any to wait for. If the
+// answer is not fresh, other nodes may have some, too.
 func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse, fresh bool, err error) {
 	ctx, span := r.phase(ctx, "find users")
 	defer end(span, &err)
@@ -91,7 +91,7 @@ func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observat
 	return len(users) > 0 && !ignores(seen.Driver), fresh, err
 }
 
-// stageOf returns how far the driver's removal was when it was looked at last; empty if it had not begun.
+// stageOf returns the stage of the driver's removal in its status; empty if the removal had not begun.
 func stageOf(driver *v1alpha1.ImageCSIDriver) status.Removal {
 	last := meta.FindStatusCondition(driver.Status.Conditions, v1alpha1.ConditionProgressing)
 	if last == nil {
@@ -105,8 +105,8 @@ func stageOf(driver *v1alpha1.ImageCSIDriver) status.Removal {
 	}
 }
 
-// stop deletes the DaemonSets and reports whether they and their pods are gone, but for the pods that are passed over. Their
-// deletion events lead here again.
+// stop deletes the DaemonSets, and reports whether they and their pods are gone, except for abandoned pods. Their deletion
+// events start the next reconcile.
 func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (stopped bool, err error) {
 	ctx, span := r.phase(ctx, "stop")
 	defer end(span, &err)
@@ -120,14 +120,14 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) 
 	return stopped, errors.Join(failures...)
 }
 
-// hasPlugins asks the API server itself whether a driver has DaemonSets or pods of them. What the cache lacks, it may only
-// not have seen; after this, nobody looks for them again.
+// hasPlugins asks the API server whether a driver has DaemonSets or pods of them, because the cache may lag behind, and after
+// this nothing looks for them again.
 func (r *ImageCSIDriverReconciler) hasPlugins(ctx context.Context, seen *observation) (bool, error) {
 	var (
 		daemonSets appsv1.DaemonSetList
 		pods       corev1.PodList
 	)
-	// One more than what is passed over is enough to know.
+	// One more than the abandoned pods is enough to know.
 	most := int64(seen.Lingering.Abandoned.Len() + 1)
 	for _, list := range []client.ObjectList{&daemonSets, &pods} {
 		if err := r.Direct.List(ctx, list, client.InNamespace(r.Settings.Namespace),
@@ -168,7 +168,7 @@ func (r *ImageCSIDriverReconciler) patchFinalizers(ctx context.Context, driver *
 	if !change(changed, contract.Finalizer) {
 		return nil
 	}
-	// A merge patch replaces the whole list, so it must not meet a list that somebody else changed meanwhile.
+	// A merge patch replaces the whole list. With the version, the server refuses it if the list was changed meanwhile.
 	patch := client.MergeFromWithOptions(driver, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, changed, patch, FieldOwner); err != nil {
 		return fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)

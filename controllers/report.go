@@ -16,7 +16,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// report writes the status once, if it changed, and an event for each condition that turned.
+// report writes the status if it changed, and an event for each condition that turned.
 func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "report")
 	defer end(span, &err)
@@ -41,9 +41,9 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation
 
 // announceIgnored records an event when there are pods that were not waited for.
 func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, seen *observation) {
-	isTold := func(pod v1alpha1.IgnoredPod) bool { return slices.Contains(before.Status.IgnoredPods, pod) }
+	isKnown := func(pod v1alpha1.IgnoredPod) bool { return slices.Contains(before.Status.IgnoredPods, pod) }
 	for _, pod := range after.Status.IgnoredPods {
-		if !isTold(pod) {
+		if !isKnown(pod) {
 			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(seen.Observation))
 			return
 		}

@@ -83,7 +83,7 @@ func right(verb, resource, group, scope string) string {
 	return strings.TrimSuffix(verb+" "+resource+"."+group, ".") + " " + scope
 }
 
-// needs tells whether the operator used a right, or needs it where no test comes by.
+// needs reports whether the operator used a right, or needs it where no test comes by.
 func (u *usedRights) needs(verb, resource, group, scope string) bool {
 	used := func(verb string) bool { return u.used[right(verb, resource, group, scope)] }
 	switch {

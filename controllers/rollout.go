@@ -24,7 +24,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 	ctx, span := r.phase(ctx, "rollout")
 	defer end(span, &err)
 	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[seen.Driver.Name]}
-	var places []int
+	var indexes []int
 	for i, object := range objects {
 		daemonSet, is := object.(*appsv1.DaemonSet)
 		if !is {
@@ -35,7 +35,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 			return rollout.Decision{}, err
 		}
 		in.Classes = append(in.Classes, rollout.Class{Rendered: daemonSet, Live: live})
-		places = append(places, i)
+		indexes = append(indexes, i)
 	}
 	if err := r.populate(seen, in.Classes); err != nil {
 		return rollout.Decision{}, err
@@ -50,13 +50,13 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 	}
 	r.remember(seen.Driver.Name, decision.Seen)
 	for i, daemonSet := range decision.DaemonSets {
-		objects[places[i]] = daemonSet
+		objects[indexes[i]] = daemonSet
 	}
 	return decision, nil
 }
 
-// askWhy finds out what the DaemonSet controller says of pods that it could not create. Events are read only while there are
-// such pods, and without an answer the words are less helpful, but no decision is another.
+// askWhy finds out why the DaemonSet controller could not create pods. Events are read only while pods are missing. Without an
+// answer the messages are less helpful, but the decisions are the same.
 func (r *ImageCSIDriverReconciler) askWhy(ctx context.Context, classes []rollout.Class, absent []rollout.Absent) {
 	for i := range classes {
 		live := classes[i].Live
@@ -78,7 +78,7 @@ func (r *ImageCSIDriverReconciler) askWhy(ctx context.Context, classes []rollout
 // pkg/controller/controller_utils.go). The same message again is counted in the same event.
 const failedCreate = "FailedCreate"
 
-// mostEvents bounds what is read.
+// mostEvents bounds how many events are read.
 const mostEvents = 500
 
 // remember keeps what a decision saw for the next one about the same driver.
@@ -93,8 +93,8 @@ func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sighting
 	r.sightings[driver] = seen
 }
 
-// liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. One whose label somebody took away is not in
-// the cache, but what it remembers still counts.
+// liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. A DaemonSet whose label was removed is not in the
+// cache, but its record of the rollout still counts.
 func (r *ImageCSIDriverReconciler) liveDaemonSet(ctx context.Context, seen *observation, rendered *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
 	if live, is := render.Find(seen.existing, rendered).(*appsv1.DaemonSet); is {
 		return live, nil

@@ -79,7 +79,7 @@ func TestAChangeThatFailsOnTheCanaryIsTakenBack(t *testing.T) {
 	f.settle()
 	writes := f.writes.Load()
 	f.touch("n0")
-	f.Consistently(f.images, 6*time.Second).Should(HaveEach("v1"), "a change that failed is not tried again by itself")
+	f.Consistently(f.images, 6*time.Second).Should(HaveEach("v1"), "a change that failed is not tried again without a change")
 	f.Expect(f.writes.Load()).To(Equal(writes))
 
 	f.update("v3", v1alpha1.RolloutActive)

@@ -92,7 +92,7 @@ func TestNodePluginsGetTheirOwnSeccompProfileWhenTheSecurityProfilesOperatorCome
 	narrow := []string{"Localhost operator/" + c.profiles()[0].GetName() + ".json"}
 	c.Eventually(f.seccomp, rolledOut).Should(Equal(narrow))
 	c.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
-	c.Eventually(f.degraded, soon).Should(Equal("False Nothing needs a person."))
+	c.Eventually(f.degraded, soon).Should(Equal("False No action needed."))
 	c.settle()
 	writes := c.writes.Load()
 	c.report("Pending") // A node joins.

@@ -23,8 +23,7 @@ const (
 	askAgainAfter = 10 * time.Minute
 )
 
-// servedFields knows which of the newer fields the API server lacks. It needs no lock, because one driver is looked at after
-// the other.
+// servedFields knows which of the newer fields the API server lacks. Drivers are reconciled one at a time, so it needs no lock.
 type servedFields struct {
 	// document reads an OpenAPI document.
 	document func(ctx context.Context, path string) ([]byte, error)
@@ -39,8 +38,8 @@ func newServedFields(config *rest.Config, client *http.Client, now clock.Passive
 	}}
 }
 
-// lacks returns the fields that the API server does not know. It asks at the first time, and later only a server that lacked
-// one. While it does not answer, what it said last counts, and at first that it knows all.
+// lacks returns the fields that the API server does not know. It asks once, and again later only if the server lacked a
+// field. While the server does not answer, its last answer counts; before the first answer, it counts as knowing all fields.
 func (s *servedFields) lacks(ctx context.Context) render.Lacking {
 	if !s.asked.IsZero() && (len(s.lacking) == 0 || s.clock.Since(s.asked) < askAgainAfter) {
 		return s.lacking
@@ -60,7 +59,7 @@ func (s *servedFields) lacks(ctx context.Context) render.Lacking {
 	return lacking
 }
 
-// forget has the server asked again, after it has refused a field: in a control plane of several, another may be older.
+// forget has lacks ask again after the server has refused a field: another API server of the control plane may be older.
 func (s *servedFields) forget(refusal error) {
 	// The words of structured-merge-diff, which checks what is applied.
 	if refusal != nil && strings.Contains(refusal.Error(), "field not declared in schema") {

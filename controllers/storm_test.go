@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// storm is how long bad weather lasts: long enough for all that waits to have waited in vain.
+	// storm is how long a fault lasts: long enough for all that waits to have waited in vain.
 	storm = 1500 * time.Millisecond
 	// calm is within what time after it all is as it should be. The API server is asked again after half a minute at most.
 	calm = 35 * time.Second
@@ -40,7 +40,7 @@ func TestWhateverTheAPIServerDoesTheOperatorConverges(t *testing.T) {
 		name string
 		is   fault
 	}{
-		{"good weather", nil},
+		{"no fault", nil},
 		{"429", always(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "1")},
 		{"500", always(http.StatusInternalServerError, metav1.StatusReasonInternalError, "")},
 		{"503", always(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "1")},
@@ -60,7 +60,7 @@ func TestWhateverTheAPIServerDoesTheOperatorConverges(t *testing.T) {
 			runtime, class = "containerd://2.1.4", "containerd"
 		}
 		added := fmt.Sprintf("old-%d", i+1)
-		c.weather.set(fault.is)
+		c.faults.set(fault.is)
 		c.node(added, "containerd://2.1.4")
 		c.register(added, driverName)
 		c.runtime("turns", runtime)
@@ -68,7 +68,7 @@ func TestWhateverTheAPIServerDoesTheOperatorConverges(t *testing.T) {
 		c.handEdit()
 		f.update(image, v1alpha1.RolloutActive)
 		time.Sleep(storm)
-		c.weather.set(nil)
+		c.faults.set(nil)
 
 		c.Eventually(c.classOf("turns"), calm).Should(Equal(class), fault.name)
 		c.Eventually(c.classOf(added), calm).Should(Equal("containerd"), fault.name)
@@ -78,7 +78,7 @@ func TestWhateverTheAPIServerDoesTheOperatorConverges(t *testing.T) {
 		c.Eventually(c.condition(driverName, "Available"), calm).Should(Equal("True NodesReady"), fault.name)
 		c.Eventually(c.condition(driverName, "Degraded"), calm).Should(Equal("False AsExpected"), fault.name)
 		c.expectMended(fault.name)
-		c.Expect(c.weather.takenAway()).To(BeEmpty(), fault.name)
+		c.Expect(c.faults.takenAway()).To(BeEmpty(), fault.name)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestARequestThatIsNeverAnsweredHoldsUpNothing(t *testing.T) {
 	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
 	c.settle()
 	var met atomic.Bool
-	c.weather.set(only(func(r *http.Request) bool { return isWrite(r) && met.CompareAndSwap(false, true) }, never))
+	c.faults.set(only(func(r *http.Request) bool { return isWrite(r) && met.CompareAndSwap(false, true) }, never))
 	c.node("two", "containerd://2.1.4")
 	c.Eventually(c.classOf("two"), calm).Should(Equal("containerd"))
 	c.Expect(met.Load()).To(BeTrue())
@@ -131,13 +131,13 @@ func TestARequestThatIsNeverAnsweredHoldsUpNothing(t *testing.T) {
 
 func TestAConflictThatStaysIsTold(t *testing.T) {
 	c := newCluster(t)
-	c.weather.set(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/daemonsets/") },
+	c.faults.set(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/daemonsets/") },
 		always(http.StatusConflict, metav1.StatusReasonConflict, "")))
 	c.start()
 	c.node("one", "containerd://2.1.4")
 	c.driver(driverName)
 	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True ApplyFailed"))
-	c.weather.set(nil)
+	c.faults.set(nil)
 	c.Eventually(c.condition(driverName, "Degraded"), calm).Should(Equal("False AsExpected"))
 }
 
@@ -148,9 +148,9 @@ func TestAWriteThatFailedIsTriedAgainWithoutAnEvent(t *testing.T) {
 	c.driver(driverName)
 	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
 	c.settle()
-	c.weather.turn(only(isWrite, always(http.StatusInternalServerError, metav1.StatusReasonInternalError, "")))
+	c.faults.turn(only(isWrite, always(http.StatusInternalServerError, metav1.StatusReasonInternalError, "")))
 	c.node("two", "containerd://2.1.4")
 	c.Consistently(c.classOf("two"), quiet).Should(BeEmpty())
-	c.weather.turn(nil)
+	c.faults.turn(nil)
 	c.Eventually(c.classOf("two"), calm).Should(Equal("containerd"))
 }

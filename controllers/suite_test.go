@@ -112,8 +112,8 @@ type cluster struct {
 	recheck time.Duration
 	// leads has the operator take part in leader election.
 	leads bool
-	// weather is between the operator and the API server.
-	weather *weather
+	// faults are between the operator and the API server.
+	faults *faultInjector
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -126,7 +126,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
 	}
 	scheme := runtime.NewScheme()
-	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}, weather: &weather{}}
+	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}, faults: &faultInjector{}}
 	c.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	c.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	var err error
@@ -147,7 +147,7 @@ func (c *cluster) start() *cluster {
 func (c *cluster) operate() (stop func()) {
 	c.Helper()
 	rough := rest.CopyConfig(operator)
-	rough.Wrap(c.weather.over)
+	rough.Wrap(c.faults.over)
 	gathering := controllers.NewGathering()
 	rough.Wrap(gathering.Over)
 	mgr, err := ctrl.NewManager(rough, ctrl.Options{

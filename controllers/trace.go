@@ -29,7 +29,7 @@ func (r *ImageCSIDriverReconciler) phase(ctx context.Context, name string) (cont
 	return r.Tracer.Start(ctx, name)
 }
 
-// end ends a span with the error that its function returns, which is why it takes a pointer.
+// end ends a span with the error that its function returns; the pointer is to the named result.
 func end(span trace.Span, err *error) {
 	if *err != nil {
 		span.SetStatus(codes.Error, shortened((*err).Error()))

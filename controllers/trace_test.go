@@ -8,6 +8,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -20,7 +21,10 @@ func TestAPhaseThatFailsSaysSoInItsSpan(t *testing.T) {
 	c.start()
 	c.node("one", "containerd://2.1.4")
 	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) { // which no DaemonSet may have
-		d.Spec.NodePlugin.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists, Value: "b"}}
+		d.Spec.NodePlugin.Resources = &v1alpha1.Resources{ // An extended resource cannot be overcommitted.
+			Requests: corev1.ResourceList{"example.com/gpu": resource.MustParse("1")},
+			Limits:   corev1.ResourceList{"example.com/gpu": resource.MustParse("2")},
+		}
 	})
 	failed := func() map[string]string {
 		out := map[string]string{}

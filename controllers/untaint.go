@@ -13,8 +13,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// untaint takes the startup taint from the nodes on which every driver that is carried out is registered under all its
-// names. A node that cannot serve keeps it, and the status says so.
+// untaint removes the startup taint from nodes on which every reconciled driver is registered under all its names. A node that
+// cannot serve keeps it, and the status says so.
 func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observation) (err error) {
 	ctx, span := r.phase(ctx, "untaint")
 	defer end(span, &err)
@@ -39,7 +39,7 @@ func (r *ImageCSIDriverReconciler) untaintNode(ctx context.Context, name string)
 		if client.IgnoreNotFound(err) == nil {
 			return nil
 		}
-		return fmt.Errorf("read node %s to take its startup taint away: %w", name, err)
+		return fmt.Errorf("read node %s to remove its startup taint: %w", name, err)
 	}
 	before := node.DeepCopy()
 	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, placement.IsStartupTaint)
@@ -48,8 +48,8 @@ func (r *ImageCSIDriverReconciler) untaintNode(ctx context.Context, name string)
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, node, patch, FieldOwner); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("take the startup taint from node %s: %w", name, err)
+		return fmt.Errorf("remove the startup taint from node %s: %w", name, err)
 	}
-	log.FromContext(ctx).Info("Took the startup taint away", "node", name)
+	log.FromContext(ctx).Info("Removed the startup taint", "node", name)
 	return nil
 }

@@ -61,17 +61,28 @@ func (c *cluster) create(name, text string) error {
 
 func TestValidation(t *testing.T) {
 	const (
-		pathRule     = "a host path is absolute, without '..', '//' or a trailing slash"
-		endpointRule = "runtimeEndpoint is unix:// and the absolute path of a socket inside a directory"
+		pathRule     = "a host path must be absolute, without '..', '//' or a trailing slash"
+		endpointRule = "runtimeEndpoint must be unix:// and the absolute path of a socket inside a directory"
 		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
-		nameRule     = "a CSI driver name has lower-case letters, digits, '-' and '.'"
-		allowedRule  = "an allowed image is a repository with its registry's host"
-		canary       = "canary has either nodes, a number, or nodeSelector"
-		number       = "maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
+		nameRule     = "a CSI driver name must consist of lower-case letters, digits, '-' and '.'"
+		allowedRule  = "an allowed image must be a repository with its registry's host"
+		canary       = "canary must have either nodes, a number, or nodeSelector"
+		number       = "maxUnavailable must be a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
+		imageRule    = "image must be an image reference, as in registry.example.com/team/image:1.2"
+		keyRule      = "key must be a name of at most 63 letters, digits, '-', '_' and '.'"
+		valueRule    = "a label value must consist of letters, digits, '-', '_' and '.'"
+		ourLabels    = "nodes must not be selected by labels under imagecsi.dev/"
+		resourceRule = "a resource must be cpu, memory, ephemeral-storage, hugepages-SIZE, or an extended resource"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
 	terms := func(text string) string {
 		return "spec: {nodePlugin: {nodeSelectorTerms: [{matchExpressions: [" + text + "]}]}}"
+	}
+	plugin := func(text string) string { return "spec: {nodePlugin: {" + text + "}}" }
+	canaries := func(labels string) string { return "spec: {rollout: {canary: {nodeSelector: {" + labels + "}}}}" }
+	tolerations := func(text string) string { return plugin("tolerations: [{" + text + "}]") }
+	resources := func(requests, limits string) string {
+		return plugin("resources: {requests: {" + requests + "}, limits: {" + limits + "}}")
 	}
 	providers := func(text string) string { return "spec: {credentials: {providers: {" + text + "}}}" }
 	tests := map[string]struct {
@@ -80,7 +91,7 @@ func TestValidation(t *testing.T) {
 		refused string // what the answer has to say; empty: it is accepted
 	}{
 		"name of 63 characters": {name: strings.Repeat("a", 51) + ".example.com"},
-		"name of 64 characters": {name: strings.Repeat("a", 52) + ".example.com", refused: "metadata.name is the CSI driver's name and may have at most 63 characters"},
+		"name of 64 characters": {name: strings.Repeat("a", 52) + ".example.com", refused: "metadata.name is the CSI driver's name and must have at most 63 characters"},
 		"volumes ignored":       {text: "spec: {volumesInUse: Ignore}"},
 		"volumes forced":        {text: "spec: {volumesInUse: Force}", refused: "Unsupported value"},
 		"unknown state":         {text: "spec: {managementState: Paused}", refused: "Unsupported value"},
@@ -93,16 +104,65 @@ func TestValidation(t *testing.T) {
 		"alias ending with a dash":  {text: "spec: {aliases: [a-]}", refused: nameRule},
 		"alias of 64 characters":    {text: "spec: {aliases: [" + strings.Repeat("a", 64) + "]}", refused: "Too long"},
 		"selector":                  {text: "spec: {nodePlugin: {nodeSelector: {pool: a}}}"},
-		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: "labels under imagecsi.dev/ are set by the operator"},
-		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: "a label key has at most 317 characters"},
+		"selector on our own label": {text: "spec: {nodePlugin: {nodeSelector: {imagecsi.dev/node-class: a}}}", refused: ourLabels},
+		"selector with a long key":  {text: "spec: {nodePlugin: {nodeSelector: {" + strings.Repeat("k", 318) + ": a}}}", refused: keyRule},
 
 		"selector that says not": {text: terms("{key: pool, operator: NotIn, values: [gpu, edge]}, {key: type, operator: DoesNotExist}")},
-		"not in nothing":         {text: terms("{key: pool, operator: NotIn}"), refused: "operators In and NotIn need values"},
-		"in an empty list":       {text: terms("{key: pool, operator: In, values: []}"), refused: "operators In and NotIn need values"},
-		"exists with a value":    {text: terms("{key: pool, operator: Exists, values: [a]}"), refused: "Exists and DoesNotExist take none"},
+		"not in nothing":         {text: terms("{key: pool, operator: NotIn}"), refused: "operators In and NotIn must have values"},
+		"in an empty list":       {text: terms("{key: pool, operator: In, values: []}"), refused: "operators In and NotIn must have values"},
+		"exists with a value":    {text: terms("{key: pool, operator: Exists, values: [a]}"), refused: "Exists and DoesNotExist must not"},
 		"greater than":           {text: terms("{key: pool, operator: Gt, values: ['1']}"), refused: "Unsupported value"},
-		"term on our own label":  {text: terms("{key: imagecsi.dev/node-class, operator: Exists}"), refused: "labels under imagecsi.dev/ are set by the operator"},
+		"term on our own label":  {text: terms("{key: imagecsi.dev/node-class, operator: Exists}"), refused: ourLabels},
 		"term of nothing":        {text: terms(""), refused: "should have at least 1 items"},
+		"term on no label":       {text: terms("{key: 'bad key!', operator: Exists}"), refused: keyRule},
+		"term without a key":     {text: terms("{key: '', operator: Exists}"), refused: "should be at least 1 chars long"},
+		"term with no value":     {text: terms("{key: pool, operator: In, values: ['a b']}"), refused: valueRule},
+
+		"selector on a prefixed label":     {text: plugin("nodeSelector: {node.example.com/a_B.c-d: 'X_1.y'}")},
+		"selector on an empty value":       {text: plugin("nodeSelector: {node-role.kubernetes.io/control-plane: ''}")},
+		"selector on no label":             {text: plugin("nodeSelector: {'bad key!': x}"), refused: keyRule},
+		"selector on a label of two parts": {text: plugin("nodeSelector: {a/b/c: x}"), refused: keyRule},
+		"selector on a prefix in capitals": {text: plugin("nodeSelector: {A.com/b: x}"), refused: keyRule},
+		"selector on a name of 63":         {text: plugin("nodeSelector: {a.com/" + strings.Repeat("k", 63) + ": x}")},
+		"selector on a name of 64":         {text: plugin("nodeSelector: {a.com/" + strings.Repeat("k", 64) + ": x}"), refused: keyRule},
+		"selector on a prefix of 254":      {text: plugin("nodeSelector: {" + strings.Repeat("k", 254) + "/a: x}"), refused: keyRule},
+		"selector on no value":             {text: plugin("nodeSelector: {a: 'b c'}"), refused: valueRule},
+		"canaries on no label":             {text: canaries("'k k': x"), refused: keyRule},
+		"canaries on no value":             {text: canaries("k: -x"), refused: valueRule},
+		"match on no label":                {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {k.: a}}}"), refused: keyRule},
+		"image with a tag":                 {text: plugin("image: localhost:5000/team/plugin:v1.2_3")},
+		"image with a digest":              {text: plugin("image: 'r.example/plugin:1@sha256:" + strings.Repeat("0a", 32) + "'")},
+		"image of an IPv6 registry":        {text: plugin("image: '[fd00::1]:5000/plugin'")},
+		"image by a short name":            {text: plugin("image: plugin")},
+		"image of words":                   {text: plugin("image: 'Not An Image!!'"), refused: imageRule},
+		"image in capitals":                {text: plugin("image: r.example/Plugin"), refused: imageRule},
+		"image with a scheme":              {text: plugin("image: 'https://r.example/plugin'"), refused: imageRule},
+		"image with an empty tag":          {text: plugin("image: 'r.example/plugin:'"), refused: imageRule},
+		"image with a short digest":        {text: plugin("image: 'r.example/plugin@sha256:0a'"), refused: imageRule},
+		"image with a space":               {text: plugin("image: 'r.example/plugin '"), refused: imageRule},
+		"image that is an ID":              {text: plugin("image: '" + strings.Repeat("0a", 32) + "'"), refused: imageRule},
+		"tolerations":                      {text: tolerations("key: a, operator: Exists}, {key: b.com/c, value: d, effect: NoExecute, tolerationSeconds: 60}, {operator: Exists")},
+		"toleration by a number":           {text: tolerations("key: a, operator: Gt, value: '10'")},
+		"toleration of nothing":            {text: tolerations(""), refused: "a toleration without key must have operator Exists"},
+		"toleration without a key":         {text: tolerations("operator: Equal, value: a"), refused: "a toleration without key must have operator Exists"},
+		"toleration, misspelt operator":    {text: tolerations("key: a, operator: Exist"), refused: `Unsupported value: "Exist"`},
+		"toleration, misspelt effect":      {text: tolerations("key: a, operator: Exists, effect: NoRun"), refused: `Unsupported value: "NoRun"`},
+		"toleration of no key":             {text: tolerations("key: 'a b', operator: Exists"), refused: keyRule},
+		"toleration of no value":           {text: tolerations("key: a, value: 'b c'"), refused: valueRule},
+		"toleration of any value and one":  {text: tolerations("key: a, operator: Exists, value: b"), refused: "a toleration with operator Exists must not have a value"},
+		"toleration greater than a word":   {text: tolerations("key: a, operator: Gt, value: b"), refused: "must have a whole number as value"},
+		"toleration for a time":            {text: tolerations("key: a, operator: Exists, tolerationSeconds: 60"), refused: "a toleration with tolerationSeconds must have effect NoExecute"},
+		"limits above requests":            {text: resources("cpu: 10m, memory: 64Mi", "cpu: 1, memory: 0.5Gi")},
+		"limits equal to requests":         {text: resources("cpu: 1000m, memory: 1024Ki", "cpu: 1, memory: 1Mi")},
+		"requests of one, limits of other": {text: resources("cpu: 2", "memory: 1Mi")},
+		"cpu limit below the request":      {text: resources("cpu: 1", "cpu: 500m"), refused: "requests.cpu must not exceed limits.cpu"},
+		"memory limit below the request":   {text: resources("memory: 1Gi", "memory: 512Mi"), refused: "requests.memory must not exceed limits.memory"},
+		"storage limit below the request":  {text: resources("ephemeral-storage: 2Gi", "ephemeral-storage: 1G"), refused: "requests.ephemeral-storage must not exceed limits.ephemeral-storage"},
+		"negative request":                 {text: resources("memory: -1Mi", ""), refused: "not negative"},
+		"negative limit":                   {text: resources("", "cpu: -1"), refused: "not negative"},
+		"misspelt resource":                {text: resources("cpus: 1", ""), refused: resourceRule},
+		"extended resource":                {text: resources("example.com/gpu: 1, hugepages-2Mi: 2Mi", "example.com/gpu: 1, hugepages-2Mi: 2Mi")},
+		"priority class in capitals":       {text: plugin("priorityClassName: High"), refused: "the name of a priority class must consist of lower-case letters"},
 
 		"allowed images":         {text: "spec: {security: {allowedImages: [docker.io/library/busybox, localhost/a, r.example:5000/x/, r.example/]}}"},
 		"an image's tag":         {text: "spec: {security: {allowedImages: ['docker.io/library/busybox:1']}}", refused: allowedRule},
@@ -112,8 +172,8 @@ func TestValidation(t *testing.T) {
 		"another pinning":        {text: "spec: {security: {imagePinning: Tag}}", refused: "imagePinning"},
 		"image size":             {text: "spec: {volumes: {maxImageSize: 20Gi}}"},
 		"image size in bytes":    {text: "spec: {volumes: {maxImageSize: 1000000}}"},
-		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize is greater than 0"},
-		"image size below that":  {text: "spec: {volumes: {maxImageSize: -1Gi}}", refused: "maxImageSize is greater than 0"},
+		"image size of nothing":  {text: "spec: {volumes: {maxImageSize: 0}}", refused: "maxImageSize must be greater than 0"},
+		"image size below that":  {text: "spec: {volumes: {maxImageSize: -1Gi}}", refused: "maxImageSize must be greater than 0"},
 		"image size of all":      {text: "spec: {volumes: {maxImageSize: '1e99'}}", refused: "at most 1Ei"},
 		"the largest image size": {text: "spec: {volumes: {maxImageSize: 1Ei}}"},
 		"image size in words":    {text: "spec: {volumes: {maxImageSize: much}}", refused: "spec.volumes.maxImageSize"},
@@ -124,17 +184,17 @@ func TestValidation(t *testing.T) {
 		"data of any platform":   {text: "spec: {volumes: {otherPlatforms: Mount}}"},
 		"platforms by emulation": {text: "spec: {volumes: {otherPlatforms: Emulate}}", refused: "otherPlatforms"},
 		"limits on a loop":       {text: "spec: {volumes: {sizeLimitFallback: Loop}}", refused: "sizeLimitFallback"},
-		"default size too large": {text: "spec: {volumes: {defaultSizeLimit: 2Gi, maxSizeLimit: 1Gi}}", refused: "defaultSizeLimit is not larger than maxSizeLimit"},
-		"default size too small": {text: "spec: {volumes: {defaultSizeLimit: 1k}}", refused: "defaultSizeLimit is from 1Mi to 1Ei"},
-		"largest size too small": {text: "spec: {volumes: {maxSizeLimit: 0}}", refused: "maxSizeLimit is from 1Mi to 1Ei"},
+		"default size too large": {text: "spec: {volumes: {defaultSizeLimit: 2Gi, maxSizeLimit: 1Gi}}", refused: "defaultSizeLimit must not exceed maxSizeLimit"},
+		"default size too small": {text: "spec: {volumes: {defaultSizeLimit: 1k}}", refused: "defaultSizeLimit must be at least 1Mi"},
+		"largest size too small": {text: "spec: {volumes: {maxSizeLimit: 0}}", refused: "maxSizeLimit must be at least 1Mi"},
 		"secrets":                {text: "spec: {credentials: {secrets: [{name: a}, {name: b.c-d}]}}"},
 		"secret twice":           {text: "spec: {credentials: {secrets: [{name: a}, {name: a}]}}", refused: "Duplicate value"},
-		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name has lower-case letters"},
+		"secret named like path": {text: "spec: {credentials: {secrets: [{name: ../a}]}}", refused: "a secret's name must consist of lower-case letters"},
 		"providers":              {text: providers("configPath: /etc/p.yaml, binDir: /opt/p")},
 		"providers with tokens":  {text: providers("configPath: /etc/p, configType: Directory, binDir: /opt/p, tokenAudiences: [a, 'https://b']")},
 		"providers, no programs": {text: providers("configPath: /etc/p.yaml"), refused: "spec.credentials.providers.binDir: Required value"},
 		"providers, no config":   {text: providers("binDir: /opt/p"), refused: "spec.credentials.providers.configPath: Required value"},
-		"providers in one place": {text: providers("configPath: /opt/p, binDir: /opt/p"), refused: "configPath and binDir are two different paths"},
+		"providers in one place": {text: providers("configPath: /opt/p, binDir: /opt/p"), refused: "configPath and binDir must be two different paths"},
 		"providers outside":      {text: providers("configPath: /etc/../p.yaml, binDir: /opt/p"), refused: pathRule},
 		"config of another type": {text: providers("configPath: /etc/p, configType: Link, binDir: /opt/p"), refused: "Unsupported value"},
 		"audience twice":         {text: providers("configPath: /etc/p, binDir: /opt/p, tokenAudiences: [a, a]"), refused: "Duplicate value"},
@@ -155,24 +215,24 @@ func TestValidation(t *testing.T) {
 		"canaries of every node":   {text: "spec: {rollout: {canary: {nodeSelector: {}}}}", refused: "should have at least 1 properties"},
 		"negative canaries":        {text: "spec: {rollout: {canary: {nodes: -1}}}", refused: "greater than or equal to 0"},
 		"unknown rollout state":    {text: "spec: {rollout: {state: Stopped}}", refused: "Unsupported value"},
-		"deadline before it began": {text: "spec: {rollout: {minReadySeconds: 300}}", refused: "minReadySeconds is less than progressDeadlineSeconds"},
+		"deadline before it began": {text: "spec: {rollout: {minReadySeconds: 300}}", refused: "minReadySeconds must be less than progressDeadlineSeconds"},
 		"short deadline":           {text: "spec: {rollout: {minReadySeconds: 0, progressDeadlineSeconds: 1}}"},
 
 		"override of one field":           {text: class("{name: k3s, kubeletRoot: /data/kubelet}")},
 		"override with its own runtime":   {text: class("{name: crio, match: {runtime: cri-o}}")},
 		"override with another runtime":   {text: class("{name: crio, match: {runtime: containerd}}"), refused: "a built-in class keeps its runtime: match.runtime must be cri-o here"},
 		"override with cri-o":             {text: class("{name: k0s, match: {runtime: cri-o}}"), refused: "a built-in class keeps its runtime: match.runtime must be containerd here"},
-		"Nsenter for crio":                {text: class("{name: crio, mountMode: Nsenter}"), refused: "mountMode Nsenter is for containerd; cri-o needs Bidirectional"},
+		"Nsenter for crio":                {text: class("{name: crio, mountMode: Nsenter}"), refused: "mountMode must be Bidirectional for cri-o"},
 		"Bidirectional for containerd":    {text: class("{name: containerd, mountMode: Bidirectional}")},
 		"class twice":                     {text: class("{name: k3s}, {name: k3s}"), refused: "Duplicate value"},
 		"misspelt built-in class":         {text: class("{name: k3, kubeletRoot: /data/kubelet}"), refused: incomplete},
 		"added class":                     {text: class("{name: mine, match: {runtime: containerd}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}")},
 		"added class without mount mode":  {text: class("{name: mine, match: {runtime: containerd}, runtimeEndpoint: unix:///run/mine/c.sock}"), refused: incomplete},
 		"added class without endpoint":    {text: class("{name: mine, match: {runtime: containerd}, mountMode: Nsenter}"), refused: incomplete},
-		"added class, Nsenter for cri-o":  {text: class("{name: mine, match: {runtime: cri-o}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}"), refused: "mountMode Nsenter is for containerd"},
-		"class name with a dot":           {text: class("{name: my.class}"), refused: "a class name has lower-case letters, digits and '-'"},
-		"match on our own label":          {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {imagecsi.dev/x: a}}}"), refused: "labels under imagecsi.dev/ are set by the operator"},
-		"match with a long key":           {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {" + strings.Repeat("k", 318) + ": a}}}"), refused: "a label key has at most 317 characters"},
+		"added class, Nsenter for cri-o":  {text: class("{name: mine, match: {runtime: cri-o}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}"), refused: "mountMode must be Bidirectional for cri-o"},
+		"class name with a dot":           {text: class("{name: my.class}"), refused: "a class name must consist of lower-case letters, digits and '-'"},
+		"match on our own label":          {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {imagecsi.dev/x: a}}}"), refused: ourLabels},
+		"match with a long key":           {text: class("{name: k3s, match: {runtime: containerd, nodeLabels: {" + strings.Repeat("k", 318) + ": a}}}"), refused: keyRule},
 		"match on docker":                 {text: class("{name: k3s, match: {runtime: docker}}"), refused: "Unsupported value"},
 		"relative path":                   {text: class("{name: k3s, kubeletRoot: var/lib}"), refused: pathRule},
 		"path with a trailing slash":      {text: class("{name: k3s, kubeletRoot: /var/lib/}"), refused: pathRule},
@@ -232,13 +292,14 @@ func TestNoQuantityCostsTheAPIServerOrTheOperatorMoreThanALook(t *testing.T) {
 	const exponents = "exponent of at most two characters"
 	c := newCluster(t)
 	for field, refused := range map[string]string{
-		"volumes: {maxImageSize: %s}":                                  "maxImageSize is greater than 0 and at most 1Ei",
-		"volumes: {defaultSizeLimit: %s}":                              "defaultSizeLimit is from 1Mi to 1Ei",
-		"volumes: {maxSizeLimit: %s}":                                  "maxSizeLimit is from 1Mi to 1Ei",
-		"volumes: {maxSizeLimit: 1Gi, defaultSizeLimit: %s}":           "defaultSizeLimit is from 1Mi to 1Ei",
-		"nodePlugin: {resources: {requests: {memory: %s}}}":            exponents,
-		"nodePlugin: {resources: {limits: {cpu: %s}}}":                 exponents,
-		"nodePlugin: {resources: {limits: {memory: 1Gi, cpu: %[1]s}}}": exponents,
+		"volumes: {maxImageSize: %s}":                                             "maxImageSize must be greater than 0 and at most 1Ei",
+		"volumes: {defaultSizeLimit: %s}":                                         "defaultSizeLimit must be at least 1Mi and at most 1Ei",
+		"volumes: {maxSizeLimit: %s}":                                             "maxSizeLimit must be at least 1Mi and at most 1Ei",
+		"volumes: {maxSizeLimit: 1Gi, defaultSizeLimit: %s}":                      "defaultSizeLimit must be at least 1Mi and at most 1Ei",
+		"nodePlugin: {resources: {requests: {memory: %s}}}":                       exponents,
+		"nodePlugin: {resources: {limits: {cpu: %s}}}":                            exponents,
+		"nodePlugin: {resources: {limits: {memory: 1Gi, cpu: %[1]s}}}":            exponents,
+		"nodePlugin: {resources: {requests: {cpu: %[1]s}, limits: {cpu: %[1]s}}}": exponents,
 	} {
 		for _, costly := range []string{"1e-2147483647", "1e2147483647", "1E-9999999", "0.1e999999", "-1e-99999999", "1e+99999999"} {
 			ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
@@ -251,7 +312,7 @@ func TestNoQuantityCostsTheAPIServerOrTheOperatorMoreThanALook(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"500m", "0.5", "2", "1e3", "64Mi", "1.5Gi"} {
-		err := c.create("good.example.com", "spec: {nodePlugin: {resources: {requests: {memory: '"+good+"'}, limits: {cpu: '"+good+"'}}}}")
+		err := c.create("good.example.com", "spec: {nodePlugin: {resources: {requests: {memory: '"+good+"'}, limits: {cpu: '"+good+"', memory: '"+good+"'}}}}")
 		c.Expect(err).To(Succeed(), good)
 		c.Expect(c.Delete(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "good.example.com"}})).To(Succeed())
 	}

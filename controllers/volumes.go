@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,10 +21,10 @@ import (
 // pageSize bounds the memory that a list of everything in the cluster takes at a time.
 const pageSize = 500
 
-// volumeIndex finds the volumes of all drivers, because they share the nodes' classes; it is filled when first needed.
+// volumeIndex has the volumes of all drivers, because they share the nodes' classes; it is filled when first needed.
 type volumeIndex struct {
-	// ignored are the volumes of drivers that ignore those in use, if the one that is looked at does so itself;
-	// waitedFor are those of all others that have anything on the nodes.
+	// ignored are the volumes of drivers with volumesInUse: Ignore, if the reconciled driver is one of these. waitedFor are
+	// the volumes of all other drivers that have anything on the nodes.
 	waitedFor, ignored volumeuse.Volumes
 	filled             bool
 }
@@ -32,7 +33,7 @@ func ignores(driver *v1alpha1.ImageCSIDriver) bool {
 	return driver.Spec.VolumesInUse == v1alpha1.VolumesIgnore
 }
 
-// markUser notes a pod on a node that uses a volume of any driver, of those that are waited for if there is one.
+// markUser records a pod on a node that uses a volume of any driver; one that is waited for takes precedence.
 func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observation, place *status.Node) error {
 	if err := r.fillVolumes(ctx, seen); err != nil {
 		return err
@@ -51,8 +52,8 @@ func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observati
 	return err
 }
 
-// namesOf returns the names by which volumes of a driver may be in use, sorted: also those that its spec has dropped, but none
-// that is somebody else's.
+// namesOf returns the names by which volumes of a driver may be in use, sorted: also those that its spec has dropped, but not
+// those that another driver has.
 func (o *observation) namesOf(driver *v1alpha1.ImageCSIDriver) []string {
 	names := slices.DeleteFunc(render.Names(driver), func(name string) bool { return o.all.IsTaken(driver, name) })
 	for i := range o.csiDrivers {
@@ -72,7 +73,7 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	for i := range seen.all.Drivers {
 		switch driver := &seen.all.Drivers[i]; {
 		case conflicts.Gone(driver):
-			// No change of a node does anything to its volumes.
+			// It has no volumes left that a change of a node could affect.
 		case ignores(seen.Driver) && ignores(driver):
 			ignored = append(ignored, seen.namesOf(driver)...)
 		default:
@@ -87,21 +88,21 @@ func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observ
 	return nil
 }
 
-// usersOf returns, for each node with a pod that uses a volume of some CSI driver names, such a pod as namespace/name. If
-// there was one a short while ago, it is not asked for again: then the answer is not fresh, and tells of no other node that
-// it has none.
+// usersOf returns a pod, as namespace/name, for each node with a pod that uses a volume of some CSI driver names. A recent
+// answer is not asked for again. It is not fresh then, and its absence of a node proves nothing.
 func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, seen *observation, names []string) (users map[string]string, fresh bool, err error) {
-	question := fmt.Sprint(seen.Driver.UID, seen.Driver.Generation, names)
-	users, left := r.users.recall(question, r.Clock.Now())
+	key := usageKey{driver: seen.Driver.UID, generation: seen.Driver.Generation, names: strings.Join(names, ",")}
+	users, left := r.usage.get(key, r.Clock.Now())
 	if left > 0 {
 		seen.recheck = sooner(seen.recheck, left)
 		return users, false, nil
 	}
 	now, err := r.findUsers(ctx, names)
 	if err != nil {
-		return users, false, err // Nobody has seen them end.
+		return users, false, err // They may still run.
 	}
-	if r.users.note(question, now, r.Clock.Now(), r.RecheckPeriod); len(now) > 0 {
+	r.usage.put(key, now, r.Clock.Now(), r.RecheckPeriod)
+	if len(now) > 0 {
 		seen.recheck = sooner(seen.recheck, r.RecheckPeriod)
 	}
 	return now, true, nil
@@ -123,7 +124,7 @@ func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string
 	})
 }
 
-// addPersistent counts the cluster's PersistentVolumes in.
+// addPersistent adds the cluster's PersistentVolumes.
 func (r *ImageCSIDriverReconciler) addPersistent(ctx context.Context, volumes ...volumeuse.Volumes) error {
 	for next, more := "", true; more; more = next != "" {
 		var page corev1.PersistentVolumeList

@@ -24,8 +24,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// SetupWithManager registers the controller and what wakes it. One driver is looked at after the other, because they
-// share the nodes' labels.
+// SetupWithManager registers the controller and its watches.
 func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	every := handler.EnqueueRequestsFromMapFunc(r.everyDriver)
 	owner := handler.EnqueueRequestsFromMapFunc(driverOf)
@@ -35,7 +34,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.RecheckPeriod == 0 {
 		r.RecheckPeriod = recheckVolumes
 	}
-	r.nodes, r.users, r.guarding.applied = nodecache.New(), usersSeen{}, map[string]types.UID{}
+	r.nodes, r.usage, r.guarding.applied = nodecache.New(), usageCache{}, map[string]types.UID{}
 	var err error
 	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
 		return err
@@ -46,7 +45,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.served = newServedFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock)
 	controller, err := ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
-		WithOptions(backoff()).
+		WithOptions(oneAtATime()).
 		// A change of one driver can end or start a conflict of another.
 		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
 		Watches(&corev1.Node{}, r.noted(r.everyDriver)).
@@ -69,10 +68,12 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return err
 }
 
-// backoff is how what fails is tried again.
-func backoff() controller.Options {
+// oneAtATime reconciles one object after the other, and tries what fails again with a backoff. Drivers share the nodes'
+// labels, and the reconciler's fields have no locks.
+func oneAtATime() controller.Options {
 	return controller.Options{
-		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff),
+		MaxConcurrentReconciles: 1,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff),
 	}
 }
 
@@ -100,8 +101,8 @@ func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Obj
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// noted records in the node cache what happens on a node. If it matters, it puts requests into the queue a little later, so
-// that a burst of changes is looked at once. A heartbeat does not matter.
+// noted records events about nodes in the node cache. If an event matters, it queues requests a little later, so that a burst
+// of changes is reconciled once. A heartbeat does not matter.
 func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.EventHandler {
 	later := func(ctx context.Context, before, after client.Object, q queue) {
 		if !r.nodes.Note(before, after) {

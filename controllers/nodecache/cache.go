@@ -120,8 +120,9 @@ func (e *entry) facts(driver string) Facts {
 type Judge func(Facts) (settled.Kind, bool)
 
 // Look returns the nodes that a driver has to look at, sorted by name, and counts the settled ones. It judges the nodes that
-// were not settled last time and those that have changed since. It judges all of them if basis differs from last time.
-func (c *Cache) Look(driver, basis string, judge Judge) ([]Facts, settled.Counts) {
+// were not settled last time and those that have changed since. It judges all of them if basis differs from last time. Basis
+// is what judge depends on besides the node, and must be comparable.
+func (c *Cache) Look(driver string, basis any, judge Judge) ([]Facts, settled.Counts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.views[driver]

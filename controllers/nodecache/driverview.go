@@ -9,7 +9,7 @@ import (
 // driverView is one driver's view of the nodes.
 type driverView struct {
 	// basis of the judgements in it.
-	basis string
+	basis any
 	// open has the names of the nodes to look at, settled the other nodes and what they count as.
 	open    sets.Set[string]
 	settled map[string]*tally

@@ -37,14 +37,14 @@ func TestALookThatFailsEndsNoRollout(t *testing.T) {
 	c.settle()
 	condition, rollout := c.progress()
 
-	c.weather.turn(forbidden(http.MethodPatch, "/imagecsidrivers/"+driverName))
+	c.faults.turn(forbidden(http.MethodPatch, "/imagecsidrivers/"+driverName))
 	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Finalizers = nil })
 	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True ApplyFailed"))
 	stillCondition, stillRollout := c.progress()
 	c.Expect(stillCondition).To(Equal(condition))
 	c.Expect(stillRollout).To(Equal(rollout))
 
-	c.weather.turn(nil)
+	c.faults.turn(nil)
 	f.wait("v2", "", "")
 	c.Eventually(c.condition(driverName, "Progressing"), calm).Should(Equal("False RolledOut"))
 }
@@ -63,7 +63,7 @@ func TestALookThatFailsEndsNoRemoval(t *testing.T) {
 	condition, _ := c.progress()
 	stop()
 
-	c.weather.turn(forbidden(http.MethodGet, "/persistentvolumes"))
+	c.faults.turn(forbidden(http.MethodGet, "/persistentvolumes"))
 	c.start()
 	c.Eventually(c.condition(driverName, "Degraded"), soon).Should(Equal("True ApplyFailed"))
 	still, _ := c.progress()
@@ -76,7 +76,7 @@ func TestWhatFailsOnManyNodesIsToldOnce(t *testing.T) {
 	for i := range 12 {
 		c.node(fmt.Sprintf("n%02d", i), "containerd://2.1.4")
 	}
-	c.weather.turn(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/nodes/") },
+	c.faults.turn(only(func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/nodes/") },
 		always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
 	c.start()
 	c.driver(driverName)

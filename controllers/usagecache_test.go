@@ -14,7 +14,7 @@ import (
 // podLists counts how often the operator asks for pods of the cluster from now on.
 func (c *cluster) podLists() *atomic.Int64 {
 	lists := &atomic.Int64{}
-	c.weather.turn(func(r *http.Request, _ <-chan struct{}) (*http.Response, error) {
+	c.faults.turn(func(r *http.Request, _ <-chan struct{}) (*http.Response, error) {
 		if r.Method == http.MethodGet && r.URL.Path == "/api/v1/pods" && !isWatch(r) {
 			lists.Add(1)
 		}

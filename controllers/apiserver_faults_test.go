@@ -14,12 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// weather is between an operator and its API server. It can be bad, and it keeps a log of what got through all the same.
-type weather struct {
+// faultInjector is between an operator and its API server. It records the deletions that got through.
+type faultInjector struct {
 	mu sync.Mutex
-	// fault answers in the server's place; nil in good weather, and when it wants the server to answer.
+	// fault answers in the server's place; nil for none.
 	fault fault
-	// changed is closed when the weather changes.
+	// changed is closed when the fault changes.
 	changed chan struct{}
 	watches map[*cutBody]bool
 	taken   []string
@@ -28,8 +28,8 @@ type weather struct {
 // fault answers a request, or returns nothing: then the server answers. over is closed when the fault is over.
 type fault func(r *http.Request, over <-chan struct{}) (*http.Response, error)
 
-// set changes the weather, and breaks every watch that is open.
-func (w *weather) set(f fault) {
+// set changes the fault, and breaks every watch that is open.
+func (w *faultInjector) set(f fault) {
 	w.turn(f)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -39,8 +39,8 @@ func (w *weather) set(f fault) {
 	w.watches = nil
 }
 
-// turn changes the weather, and leaves the watches open.
-func (w *weather) turn(f fault) {
+// turn changes the fault, and leaves the watches open.
+func (w *faultInjector) turn(f fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.changed != nil {
@@ -51,7 +51,7 @@ func (w *weather) turn(f fault) {
 
 // takenAway returns what the operator has taken away since the last call: every deletion that the server got, and every
 // patch that removes something, but for node plugins' pods.
-func (w *weather) takenAway() []string {
+func (w *faultInjector) takenAway() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.taken
@@ -59,15 +59,17 @@ func (w *weather) takenAway() []string {
 	return out
 }
 
-func (w *weather) over(next http.RoundTripper) http.RoundTripper { return &skies{w, next} }
+func (w *faultInjector) over(next http.RoundTripper) http.RoundTripper {
+	return &faultyTransport{w, next}
+}
 
-type skies struct {
-	*weather
+type faultyTransport struct {
+	*faultInjector
 	next http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
-func (s *skies) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	f, over := s.fault, s.changed
 	s.mu.Unlock()
@@ -100,7 +102,7 @@ func (s *skies) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-func (w *weather) log(r *http.Request) error {
+func (w *faultInjector) log(r *http.Request) error {
 	what := ""
 	switch {
 	case r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "/pods/"):
@@ -143,7 +145,7 @@ func isWrite(r *http.Request) bool { return r.Method != http.MethodGet }
 func answer(r *http.Request, code int, reason metav1.StatusReason, retryAfter string) (*http.Response, error) {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
-		Reason: reason, Code: int32(code), Message: "bad weather",
+		Reason: reason, Code: int32(code), Message: "injected fault",
 	})
 	if err != nil {
 		return nil, err
@@ -212,7 +214,7 @@ func never(r *http.Request, _ <-chan struct{}) (*http.Response, error) {
 	return nil, errors.Join(errors.New("never answered"), r.Context().Err())
 }
 
-// old says that a watch asks for what the server has forgotten: everything that was before the fault.
+// old reports whether a watch asks for what the server has forgotten: everything that was before the fault.
 func old(r *http.Request) bool {
 	version := r.URL.Query().Get("resourceVersion")
 	return isWatch(r) && version != "" && version != "0"

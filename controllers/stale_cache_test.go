@@ -30,7 +30,7 @@ func resting(t *testing.T) *fleet {
 	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
 	c.settle()
 	stop()
-	c.Expect(c.weather.takenAway()).To(BeEmpty())
+	c.Expect(c.faults.takenAway()).To(BeEmpty())
 	return f
 }
 
@@ -43,7 +43,7 @@ func (f *fleet) undisturbed() string {
 	for _, class := range []string{"containerd", "crio"} {
 		classes += fmt.Sprint(f.exists(f.daemonSet(class))(), f.exists(csiDriver(driverName))())
 	}
-	return fmt.Sprint(classes, f.uids(), f.weather.takenAway())
+	return fmt.Sprint(classes, f.uids(), f.faults.takenAway())
 }
 
 func TestAnOperatorThatCannotReadDoesNothingAndSaysNothing(t *testing.T) {
@@ -51,7 +51,7 @@ func TestAnOperatorThatCannotReadDoesNothingAndSaysNothing(t *testing.T) {
 	before, status := f.undisturbed(), f.statusOf(driverName)
 	for _, resource := range cached() {
 		f.Log(resource)
-		f.weather.set(reading(resource, always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
+		f.faults.set(reading(resource, always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
 		writes := f.writes.Load()
 		stop := f.operate()
 		f.Consistently(f.undisturbed, quiet).Should(Equal(before), resource)
@@ -66,12 +66,12 @@ func TestAnOperatorThatSeesNothingTakesNothingAway(t *testing.T) {
 	before := f.undisturbed()
 	for _, resource := range cached() {
 		f.Log(resource)
-		f.weather.set(reading(resource, selecting("labelSelector", "example.com/none")))
+		f.faults.set(reading(resource, selecting("labelSelector", "example.com/none")))
 		stop := f.operate()
 		f.Consistently(f.undisturbed, quiet).Should(Equal(before), resource)
 		stop()
 	}
-	f.weather.set(nil)
+	f.faults.set(nil)
 	f.start()
 	f.Eventually(f.condition(driverName, "Available"), soon).Should(Equal("True NodesReady"))
 	f.Eventually(f.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
@@ -80,7 +80,7 @@ func TestAnOperatorThatSeesNothingTakesNothingAway(t *testing.T) {
 
 func TestARemovalWaitsForNodePluginsThatTheCacheLacks(t *testing.T) {
 	f := resting(t)
-	f.weather.set(func(r *http.Request, over <-chan struct{}) (*http.Response, error) {
+	f.faults.set(func(r *http.Request, over <-chan struct{}) (*http.Response, error) {
 		none := selecting("labelSelector", "example.com/none")
 		for _, resource := range []string{"pods", "daemonsets"} {
 			if answer, err := reading(resource, none)(r, over); answer != nil || err != nil {
@@ -96,7 +96,7 @@ func TestARemovalWaitsForNodePluginsThatTheCacheLacks(t *testing.T) {
 	f.Expect(f.classOf("n0")()).To(Equal("containerd"))
 	stop()
 
-	f.weather.set(nil)
+	f.faults.set(nil)
 	f.start()
 	f.Eventually(f.condition(driverName, "Progressing"), rolledOut).Should(Equal("False Removed"))
 	f.Expect(f.exists(f.daemonSet("containerd"))()).To(BeFalse())
@@ -111,7 +111,7 @@ func TestALabelStaysForADriverThatIsNotSeen(t *testing.T) {
 	f.settle()
 	stop()
 
-	f.weather.set(reading("imagecsidrivers", selecting("fieldSelector", "metadata.name="+driverName)))
+	f.faults.set(reading("imagecsidrivers", selecting("fieldSelector", "metadata.name="+driverName)))
 	f.changeDriver(driverName, state(v1alpha1.Removed))
 	stop = f.operate()
 	f.Eventually(f.condition(driverName, "Progressing"), rolledOut).Should(Equal("False Removed"))
