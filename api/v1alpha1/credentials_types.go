@@ -5,8 +5,8 @@ type Credentials struct {
 	// secrets names secrets, in the operator's namespace, of type kubernetes.io/dockerconfigjson or
 	// kubernetes.io/dockercfg. The node plugins try those that match an image's registry, the longest path first,
 	// after the credentials in the volume's own nodePublishSecretRef. Everyone who may create pods can use every
-	// image that these secrets open. A secret may be missing, and one that changes counts within about a minute,
-	// without a restart.
+	// image that these secrets open. A secret may be missing. A change takes effect within about a minute, without a
+	// restart.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=name
@@ -19,26 +19,26 @@ type Credentials struct {
 	// +optional
 	Providers *CredentialProviders `json:"providers,omitempty"`
 
-	// verification says for which images on a node the registry has to confirm that a volume's credentials open
-	// them. NeverVerifyPreloadedImages: for those that this driver pulled with credentials, and those that the
-	// kubelet pulled with a pod's credentials by its own pull records (kubelets from 1.33 on can keep them).
-	// AlwaysVerify: for all, whoever brought them; new volumes then need the registry once. NeverVerify: for none.
+	// verification selects the images on a node for which the registry has to confirm that a volume's credentials open
+	// them. NeverVerifyPreloadedImages: those that this driver pulled with credentials, and those that the kubelet pulled
+	// with a pod's credentials by its own pull records (kubelets from 1.33 on can keep them). AlwaysVerify: all images;
+	// new volumes then need the registry once. NeverVerify: none.
 	// The names are those of the kubelet's imagePullCredentialsVerificationPolicy.
 	// +kubebuilder:default=NeverVerifyPreloadedImages
 	// +optional
 	Verification Verification `json:"verification,omitempty"`
 }
 
-// CredentialProviders says where the nodes have the kubelet's credential provider plugins. Every node of the driver must
+// CredentialProviders is where the nodes have the kubelet's credential provider plugins. Every node of the driver must
 // have both paths: without them, the node plugin's pod does not start there.
-// +kubebuilder:validation:XValidation:rule="self.configPath != self.binDir",message="configPath and binDir are two different paths"
+// +kubebuilder:validation:XValidation:rule="self.configPath != self.binDir",message="configPath and binDir must be two different paths"
 type CredentialProviders struct {
 	// configPath is a CredentialProviderConfig of the kubelet on the nodes (its --image-credential-provider-config),
 	// JSON or YAML, readable for all. Providers that require annotations of service accounts are refused.
 	ConfigPath HostPath `json:"configPath"`
 
-	// configType says what configPath is. File: one file, which has to be changed in place to count without a
-	// restart of the pod. Directory: a directory of files named *.json, *.yaml and *.yml.
+	// configType is what configPath names. File: one file; a change takes effect without a restart of the pod only if it
+	// is made in place. Directory: a directory of files named *.json, *.yaml and *.yml.
 	// +kubebuilder:default=File
 	// +optional
 	ConfigType ConfigType `json:"configType,omitempty"`
@@ -55,7 +55,7 @@ type CredentialProviders struct {
 	TokenAudiences []TokenAudience `json:"tokenAudiences,omitempty"`
 }
 
-// ConfigType says what a path of a configuration is.
+// ConfigType is what the path of a configuration names.
 // +kubebuilder:validation:Enum=File;Directory
 type ConfigType string
 
@@ -72,7 +72,7 @@ const (
 // +kubebuilder:validation:MaxLength=253
 type TokenAudience string
 
-// Verification says for which images on a node a volume's credentials are verified.
+// Verification selects the images on a node for which a volume's credentials are verified.
 // +kubebuilder:validation:Enum=NeverVerify;NeverVerifyPreloadedImages;AlwaysVerify
 type Verification string
 

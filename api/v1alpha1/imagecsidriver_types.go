@@ -21,7 +21,7 @@ import (
 // +kubebuilder:printcolumn:name="Unsupported",type=integer,priority=1,JSONPath=`.status.nodes.unsupported`
 // +kubebuilder:printcolumn:name="Waiting",type=integer,priority=1,JSONPath=`.status.nodes.waiting`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].message`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name is the CSI driver's name and may have at most 63 characters"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name is the CSI driver's name and must have at most 63 characters"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.aliases) || !(self.metadata.name in self.spec.aliases)",message="spec.aliases must not repeat metadata.name, which is served already"
 type ImageCSIDriver struct {
 	metav1.TypeMeta `json:",inline"`
@@ -31,12 +31,12 @@ type ImageCSIDriver struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec says how the driver should run. Leaving it out takes every default.
+	// spec is how the driver should run. Leaving it out takes every default.
 	// +kubebuilder:default={}
 	// +optional
 	Spec ImageCSIDriverSpec `json:"spec,omitempty,omitzero"`
 
-	// status says how the driver runs; the operator writes it.
+	// status is how the driver runs; the operator writes it.
 	// +optional
 	Status ImageCSIDriverStatus `json:"status,omitempty,omitzero"`
 }

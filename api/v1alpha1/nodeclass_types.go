@@ -6,28 +6,28 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s', 'crio', 'openshift'] || (has(self.match) && has(self.mountMode) && has(self.runtimeEndpoint))",message="a class that is not built in must set match, mountMode and runtimeEndpoint; the built-in classes are containerd, bottlerocket, talos, flatcar, cos, k3s, rke2, k0s, microk8s, crio and openshift"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s']) || self.match.runtime == 'containerd'",message="a built-in class keeps its runtime: match.runtime must be containerd here"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['crio', 'openshift']) || self.match.runtime == 'cri-o'",message="a built-in class keeps its runtime: match.runtime must be cri-o here"
-// +kubebuilder:validation:XValidation:rule="!has(self.mountMode) || self.mountMode != 'Nsenter' || !(self.name in ['crio', 'openshift'] || (has(self.match) && self.match.runtime == 'cri-o'))",message="mountMode Nsenter is for containerd; cri-o needs Bidirectional"
+// +kubebuilder:validation:XValidation:rule="!has(self.mountMode) || self.mountMode != 'Nsenter' || !(self.name in ['crio', 'openshift'] || (has(self.match) && self.match.runtime == 'cri-o'))",message="mountMode must be Bidirectional for cri-o; Nsenter is for containerd"
 type NodeClass struct {
 	// name of the class. It becomes the value of the node label imagecsi.dev/node-class and part of the DaemonSet's
 	// name.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=40
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a class name has lower-case letters, digits and '-', and starts and ends with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a class name must consist of lower-case letters, digits and '-', and must start and end with a letter or digit"
 	Name string `json:"name"`
 
-	// match says which nodes belong to the class. For a built-in class it replaces the built-in match.
+	// match selects the nodes that belong to the class. For a built-in class it replaces the built-in match.
 	// +optional
 	Match *NodeMatch `json:"match,omitempty"`
 
-	// mountMode says where the node plugin mounts. Nsenter: in the host's mount namespace, from a pod that is not
+	// mountMode is where the node plugin mounts. Nsenter: in the host's mount namespace, from a pod that is not
 	// privileged. Bidirectional: in its own, from a privileged pod that shares the kubelet's directory with the host.
 	// +optional
 	MountMode MountMode `json:"mountMode,omitempty"`
 
 	// runtimeEndpoint is the CRI socket of the container runtime. The socket's directory is mounted into the node
-	// plugin, so that a restarted runtime is found again. Default of an added class: none, it must be set.
+	// plugin, so that a restarted runtime is found again. An added class has no default and must set it.
 	// +kubebuilder:validation:MaxLength=108
-	// +kubebuilder:validation:XValidation:rule="self.matches('^unix://(/[A-Za-z0-9._+@-]+){2,}$') && !self.matches('/[.][.]?(/|$)')",message="runtimeEndpoint is unix:// and the absolute path of a socket inside a directory, without '..', as in unix:///run/containerd/containerd.sock"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^unix://(/[A-Za-z0-9._+@-]+){2,}$') && !self.matches('/[.][.]?(/|$)')",message="runtimeEndpoint must be unix:// and the absolute path of a socket inside a directory, without '..', as in unix:///run/containerd/containerd.sock"
 	// +optional
 	RuntimeEndpoint string `json:"runtimeEndpoint,omitempty"`
 
@@ -58,7 +58,7 @@ type NodeClass struct {
 	AdditionalImageStores []HostPath `json:"additionalImageStores,omitempty"`
 }
 
-// NodeMatch says which nodes belong to a class: those for which everything that is set holds.
+// NodeMatch selects the nodes that belong to a class: those for which everything that is set holds.
 type NodeMatch struct {
 	// runtime is the container runtime in the node's status.nodeInfo.containerRuntimeVersion.
 	Runtime Runtime `json:"runtime"`
@@ -83,8 +83,8 @@ type NodeMatch struct {
 
 	// nodeLabels are labels that the node has, all of them.
 	// +kubebuilder:validation:MaxProperties=8
-	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317)",message="a label key has at most 317 characters"
-	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('imagecsi.dev/'))",message="labels under imagecsi.dev/ are set by the operator and cannot select nodes"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317 && key.indexOf('/') <= 253 && key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="a label key must be a name of at most 63 letters, digits, '-', '_' and '.' that starts and ends with a letter or digit, and may have a DNS name and '/' before it, as in example.com/pool"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('imagecsi.dev/'))",message="nodes must not be selected by labels under imagecsi.dev/, which the operator sets"
 	// +mapType=atomic
 	// +optional
 	NodeLabels map[string]LabelValue `json:"nodeLabels,omitempty"`
@@ -94,12 +94,12 @@ type NodeMatch struct {
 // +kubebuilder:validation:Enum=containerd;cri-o
 type Runtime string
 
-// MountMode says where the node plugin mounts.
+// MountMode is where the node plugin mounts.
 // +kubebuilder:validation:Enum=Nsenter;Bidirectional
 type MountMode string
 
 // HostPath is a directory of the node.
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=256
-// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9._+@-]+)+$') && !self.matches('/[.][.]?(/|$)')",message="a host path is absolute, without '..', '//' or a trailing slash, as in /var/lib/kubelet"
+// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9._+@-]+)+$') && !self.matches('/[.][.]?(/|$)')",message="a host path must be absolute, without '..', '//' or a trailing slash, as in /var/lib/kubelet"
 type HostPath string

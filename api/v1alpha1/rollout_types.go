@@ -4,18 +4,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Rollout says how a change of the node plugin reaches the nodes: first a few canary nodes, and once these have proved
+// Rollout controls how a change of the node plugin reaches the nodes: first a few canary nodes, and once these have proved
 // it the others, some at a time. A change that fails on a node is rolled back everywhere. Mounted volumes are not
 // touched.
-// +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || !has(self.progressDeadlineSeconds) || self.minReadySeconds < self.progressDeadlineSeconds",message="minReadySeconds is less than progressDeadlineSeconds"
+// +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || !has(self.progressDeadlineSeconds) || self.minReadySeconds < self.progressDeadlineSeconds",message="minReadySeconds must be less than progressDeadlineSeconds"
 type Rollout struct {
-	// state says whether the operator replaces node plugins. Active: as soon as there is a change. Paused: it stops
+	// state controls whether the operator replaces node plugins. Active: as soon as there is a change. Paused: it stops
 	// where it is, and neither goes on nor rolls back; a node plugin that ends for another reason may come back changed.
 	// +kubebuilder:default=Active
 	// +optional
 	State RolloutState `json:"state,omitempty"`
 
-	// canary says which nodes get a change first. Every canary has to serve the driver for minReadySeconds before
+	// canary selects the nodes that get a change first. Every canary has to serve the driver for minReadySeconds before
 	// any other node is touched.
 	// +kubebuilder:default={nodes: 1}
 	// +optional
@@ -25,7 +25,7 @@ type Rollout struct {
 	// number of nodes or a percentage, rounded up. Pods keep the volumes they have meanwhile.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=4
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 5000 : self.matches('^([1-9][0-9]?|100)%$')",message="maxUnavailable is a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 5000 : self.matches('^([1-9][0-9]?|100)%$')",message="maxUnavailable must be a number of nodes from 1 to 5000 or a percentage from 1% to 100%"
 	// +kubebuilder:default="10%"
 	// +optional
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
@@ -46,7 +46,7 @@ type Rollout struct {
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 }
 
-// RolloutState says whether the operator replaces node plugins.
+// RolloutState controls whether the operator replaces node plugins.
 // +kubebuilder:validation:Enum=Active;Paused
 type RolloutState string
 
@@ -58,8 +58,8 @@ const (
 	RolloutPaused RolloutState = "Paused"
 )
 
-// Canary says which nodes get a change first.
-// +kubebuilder:validation:XValidation:rule="has(self.nodes) != has(self.nodeSelector)",message="canary has either nodes, a number, or nodeSelector, the labels of the canary nodes"
+// Canary selects the nodes that get a change first.
+// +kubebuilder:validation:XValidation:rule="has(self.nodes) != has(self.nodeSelector)",message="canary must have either nodes, a number, or nodeSelector, the labels of the canary nodes"
 type Canary struct {
 	// nodes is the number of canaries in every node class, taken in the order of their names; 0 for none.
 	// +kubebuilder:validation:Minimum=0
@@ -71,7 +71,7 @@ type Canary struct {
 	// change begins.
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317)",message="a label key has at most 317 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317 && key.indexOf('/') <= 253 && key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="a label key must be a name of at most 63 letters, digits, '-', '_' and '.' that starts and ends with a letter or digit, and may have a DNS name and '/' before it, as in example.com/pool"
 	// +mapType=atomic
 	// +optional
 	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`

@@ -2,9 +2,11 @@ package v1alpha1
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/distribution/reference"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -25,8 +27,7 @@ func crd(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 // theirs are subtrees whose types are Kubernetes' own: the API server bounds them when it validates the objects that
 // they are copied into.
 func theirs(path string) bool {
-	return strings.HasPrefix(path, ".spec.nodePlugin.tolerations[]") ||
-		strings.HasPrefix(path, ".status.conditions[].") ||
+	return strings.HasPrefix(path, ".status.conditions[].") ||
 		path == ".metadata" || path == ".apiVersion" || path == ".kind"
 }
 
@@ -82,6 +83,29 @@ func walk(path string, field apiextensionsv1.JSONSchemaProps, visit func(string,
 	}
 	if field.AdditionalProperties != nil && field.AdditionalProperties.Schema != nil {
 		walk(path+"{}", *field.AdditionalProperties.Schema, visit)
+	}
+}
+
+// The rule stands in for the parser of image references, which CEL does not have.
+func TestTheRuleForImagesIsTheGrammarOfReferences(t *testing.T) {
+	image := crd(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties["nodePlugin"].Properties["image"]
+	rules := regexp.MustCompile(`^self\.matches\('(.*)'\) && !self\.matches\('(.*)'\)$`).FindStringSubmatch(image.XValidations[0].Rule)
+	if len(rules) != 3 {
+		t.Fatalf("the rule is %q", image.XValidations[0].Rule)
+	}
+	is, isNot := regexp.MustCompile(rules[1]), regexp.MustCompile(rules[2])
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for _, text := range []string{
+		"plugin", "team/plugin", "r.example/plugin", "r.example:5000/a/b/c:1", "localhost/a", "Host/a", "[::1]:5000/a", "[::1]/a", "a--b/c__d.e", "a:1" + digest,
+		"a" + digest, "a@sha512:" + strings.Repeat("0a", 64), "10.0.0.1:80/a", "xn--n3h.com/a", "a:" + strings.Repeat("t", 128),
+		"", " ", "a ", "A", "a/B", "a//b", "/a", "a/", "a:", "a:-", "a:" + strings.Repeat("t", 129), "a@", "a@sha256:0a", "a@md5:" + strings.Repeat("0a", 16),
+		"a@sha256:" + strings.Repeat("0A", 32), "https://r.example/a", "a___b", "a._b", "-a", "a-", "host:port/a", "a\nb", "[::1/a", strings.Repeat("0a", 32),
+		"-h.example/a", "r..example/a", "r.example:/a",
+	} {
+		_, err := reference.ParseNormalizedNamed(text)
+		if allowed := is.MatchString(text) && !isNot.MatchString(text); allowed != (err == nil) {
+			t.Errorf("%q: the rule takes it: %v; the parser: %v", text, allowed, err)
+		}
 	}
 }
 

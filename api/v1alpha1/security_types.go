@@ -1,8 +1,8 @@
 package v1alpha1
 
-// Security restricts which images may be volumes. Node plugins refuse to mount others, from about a minute after a change:
-// that is how long the kubelets take to bring it. Volumes that are mounted stay. With the policies of config/admission, pods
-// and PersistentVolumes that name others are refused when they are created, too.
+// Security restricts which images may be volumes. Node plugins refuse to mount others. A change takes effect after about a
+// minute, which the kubelets need to bring it to the nodes. Mounted volumes stay. With the policies of config/admission,
+// pods and PersistentVolumes that name other images are refused when they are created, too.
 type Security struct {
 	// allowedImages lists the repositories whose images may be volumes, in full: registry.example.com/team/tools is one
 	// repository, registry.example.com/team/ with a slash at the end is all beneath that path. Default: every image.
@@ -11,7 +11,7 @@ type Security struct {
 	// +optional
 	AllowedImages []AllowedImage `json:"allowedImages,omitempty"`
 
-	// imagePinning says whether volumes have to name their image by digest. Optional: no. Digest: yes, so that a tag
+	// imagePinning controls whether volumes have to name their image by digest. Optional: no. Digest: yes, so that a tag
 	// that moves cannot bring other content.
 	// +kubebuilder:default=Optional
 	// +optional
@@ -21,10 +21,10 @@ type Security struct {
 // AllowedImage is a repository, or a path of repositories with a slash at its end, with its registry's host.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=255
-// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$') && self.contains('/')",message="an allowed image is a repository with its registry's host and without tag or digest, as in docker.io/library/busybox, or a path that ends with '/', as in registry.example.com/team/"
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9-]+([.][a-z0-9-]+)+(:[0-9]+)?|[a-z0-9-]+:[0-9]+|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$') && self.contains('/')",message="an allowed image must be a repository with its registry's host and without tag or digest, as in docker.io/library/busybox, or a path that ends with '/', as in registry.example.com/team/"
 type AllowedImage string
 
-// ImagePinning says whether volumes have to name their image by digest.
+// ImagePinning controls whether volumes have to name their image by digest.
 // +kubebuilder:validation:Enum=Optional;Digest
 type ImagePinning string
 

@@ -6,13 +6,14 @@ import (
 
 // ImageCSIDriverStatus is what the operator found. It is written only when something in it changes.
 type ImageCSIDriverStatus struct {
-	// observedGeneration is the generation of the spec that was last carried out without an error.
+	// observedGeneration is the generation of the spec that was last reconciled without an error.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Available says whether every eligible node serves the driver, Progressing whether a change is on
-	// its way to the nodes (a rebooted or an added node is not), Degraded whether something needs a person.
+	// conditions: Available reports whether every eligible node serves the driver, Progressing whether a change is on its
+	// way to the nodes (reboots and added nodes are not changes), Degraded whether the driver has a problem that needs
+	// action.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
@@ -23,14 +24,14 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty,omitzero"`
 
-	// nodeClasses tells, for each node class that has nodes, how its node plugins fare.
+	// nodeClasses is the state of the node plugins of each node class that has nodes.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=map
 	// +listMapKey=name
 	// +optional
 	NodeClasses []NodeClassStatus `json:"nodeClasses,omitempty"`
 
-	// rollout tells how far the latest change of the node plugin is.
+	// rollout is the progress of the latest change of the node plugin.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
 
@@ -68,8 +69,8 @@ type NodeCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Total int32 `json:"total"`
 
-	// eligible is the number of nodes that can serve the driver: spec.nodePlugin's selectors take them and
-	// their container runtime is supported. A node that the driver has left in a removal does not count.
+	// eligible is the number of nodes that can serve the driver: spec.nodePlugin's selectors select them and their
+	// container runtime is supported. A node that the driver has left in a removal does not count.
 	// +kubebuilder:validation:Minimum=0
 	Eligible int32 `json:"eligible"`
 
@@ -78,7 +79,7 @@ type NodeCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Ready int32 `json:"ready"`
 
-	// unsupported is the number of selected nodes that cannot serve the driver; the list of that name tells why.
+	// unsupported is the number of selected nodes that cannot serve the driver; status.unsupported has the reasons.
 	// +kubebuilder:validation:Minimum=0
 	Unsupported int32 `json:"unsupported"`
 
@@ -88,7 +89,7 @@ type NodeCounts struct {
 	Waiting int32 `json:"waiting"`
 }
 
-// NodeClassStatus tells how the node plugins of one node class fare.
+// NodeClassStatus is the state of the node plugins of one node class.
 type NodeClassStatus struct {
 	// name of the class.
 	// +kubebuilder:validation:MaxLength=63
@@ -128,14 +129,14 @@ type NodeClassStatus struct {
 	RuntimeVersions []string `json:"runtimeVersions,omitempty"`
 }
 
-// RolloutStatus tells how far the latest change of the node plugin is.
+// RolloutStatus is the progress of the latest change of the node plugin.
 type RolloutStatus struct {
 	// phase of the rollout. Complete: the change is on the nodes, and a later one can be rolled back to it. Canary: the
 	// canary nodes have to prove it. Updating: the other nodes get it. Paused: the spec says to stop. RollingBack: it
 	// failed, and nodes go back to the node plugin that worked before. RolledBack: they are back.
 	Phase RolloutPhase `json:"phase"`
 
-	// message says what is going on, in a sentence.
+	// message describes the progress in a sentence.
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Message string `json:"message,omitempty"`
@@ -188,7 +189,7 @@ type RolloutFailure struct {
 	// +kubebuilder:validation:MaxLength=64
 	Reason ProblemReason `json:"reason"`
 
-	// message is what the node said.
+	// message is why it failed there.
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message"`
 }
@@ -210,7 +211,7 @@ type UnsupportedNodes struct {
 	// +kubebuilder:validation:MaxLength=64
 	Reason ProblemReason `json:"reason"`
 
-	// nodes is how many nodes it holds back.
+	// nodes is how many nodes have it.
 	// +kubebuilder:validation:Minimum=1
 	Nodes int32 `json:"nodes"`
 
@@ -223,7 +224,7 @@ type UnsupportedNodes struct {
 	Message string `json:"message"`
 }
 
-// NodeProblem is something on one node that a person may have to act on.
+// NodeProblem is a problem of one node that may need action.
 type NodeProblem struct {
 	// node is the node's name.
 	// +kubebuilder:validation:MaxLength=253
@@ -249,7 +250,7 @@ const (
 	ProblemCrashing ProblemReason = "NodePluginCrashing"
 	// ProblemCannotStart: the node plugin's container cannot be started.
 	ProblemCannotStart ProblemReason = "NodePluginCannotStart"
-	// ProblemNotReady: the node plugin runs but says that it is not ready.
+	// ProblemNotReady: the node plugin runs but reports that it is not ready.
 	ProblemNotReady ProblemReason = "NodePluginNotReady"
 	// ProblemUnschedulable: the node plugin's pod does not fit on the node.
 	ProblemUnschedulable ProblemReason = "NodePluginUnschedulable"

@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// SizeLimitFallback says what becomes of a volume that a node's file system cannot limit.
+// SizeLimitFallback is what happens to a volume that a node's file system cannot limit.
 // +kubebuilder:validation:Enum=Refuse;Memory
 type SizeLimitFallback string
 
@@ -17,7 +17,7 @@ const (
 	FallbackMemory SizeLimitFallback = "Memory"
 )
 
-// OtherPlatforms says what becomes of images that were built for another platform than a node's.
+// OtherPlatforms is what happens to images that were built for another platform than a node's.
 // +kubebuilder:validation:Enum=Refuse;Mount
 type OtherPlatforms string
 
@@ -35,9 +35,9 @@ const (
 // internal/quantity), and neither the schema's pattern nor CEL's cost budget comes before it. The one that compares two looks
 // for long exponents only, because servers of 1.31 estimate a match by the longest request.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || string(self.defaultSizeLimit).matches('[eE]...') || string(self.maxSizeLimit).matches('[eE]...') || !isQuantity(string(self.defaultSizeLimit)) || !isQuantity(string(self.maxSizeLimit)) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit is not larger than maxSizeLimit"
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || string(self.defaultSizeLimit).matches('[eE]...') || string(self.maxSizeLimit).matches('[eE]...') || !isQuantity(string(self.defaultSizeLimit)) || !isQuantity(string(self.maxSizeLimit)) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit must not exceed maxSizeLimit"
 type Volumes struct {
-	// pullPolicy says when the image of a volume is pulled, unless the volume's attributes say otherwise.
+	// pullPolicy controls when the image of a volume is pulled, unless the volume's attributes set another policy.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 	// +kubebuilder:default=IfNotPresent
 	// +optional
@@ -56,17 +56,17 @@ type Volumes struct {
 	// after an hour at the earliest. Mounted volumes stay. Default: no limit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).isGreaterThan(quantity('0')) && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxImageSize is greater than 0 and at most 1Ei, such as 20Gi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).isGreaterThan(quantity('0')) && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxImageSize must be greater than 0 and at most 1Ei, such as 20Gi; leave it out for no limit"
 	// +optional
 	MaxImageSize *resource.Quantity `json:"maxImageSize,omitempty"`
 
-	// defaultSizeLimit is how much a writable volume may hold beside its image, e.g. 1Gi, unless its attribute
-	// sizeLimit says otherwise. Limits are project quotas; what happens on a node whose kubelet directory is not on ext4 or
-	// XFS mounted with prjquota is up to sizeLimitFallback. A volume that was written before without a limit stays
-	// without. Default: maxSizeLimit.
+	// defaultSizeLimit is how much a writable volume may hold beside its image, e.g. 1Gi, unless its attribute sizeLimit
+	// sets another limit. Limits are project quotas. Where a node's kubelet directory is not on ext4 or XFS mounted with
+	// prjquota, sizeLimitFallback applies. A volume that was written before without a limit stays without. Default:
+	// maxSizeLimit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="defaultSizeLimit is from 1Mi to 1Ei, such as 10Gi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="defaultSizeLimit must be at least 1Mi and at most 1Ei, such as 10Gi; leave it out for no limit"
 	// +optional
 	DefaultSizeLimit *resource.Quantity `json:"defaultSizeLimit,omitempty"`
 
@@ -74,22 +74,22 @@ type Volumes struct {
 	// more is refused. Without defaultSizeLimit it is the limit of volumes that ask for none. Default: no limit.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxSizeLimit is from 1Mi to 1Ei, such as 10Gi; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="string(self).matches('^([0-9]+[.]?[0-9]*|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?$') && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",message="maxSizeLimit must be at least 1Mi and at most 1Ei, such as 10Gi; leave it out for no limit"
 	// +optional
 	MaxSizeLimit *resource.Quantity `json:"maxSizeLimit,omitempty"`
 
-	// sizeLimitFallback says what becomes of a volume with a size limit on a node whose kubelet directory has no project
+	// sizeLimitFallback is what happens to a volume with a size limit on a node whose kubelet directory has no project
 	// quotas. Refuse: it is not mounted, and its pod's events say why. Memory: what the pod writes is kept in memory, up to
-	// the limit; it counts against the pod's own memory limit, and a reboot of the node ends it. Volumes that exist
-	// stay as they are.
+	// the limit. It counts against the pod's own memory limit, and is lost when the node reboots. Existing volumes stay as
+	// they are.
 	// +kubebuilder:default=Refuse
 	// +optional
 	SizeLimitFallback SizeLimitFallback `json:"sizeLimitFallback,omitempty"`
 
-	// otherPlatforms says what becomes of an image that names another operating system or architecture than the node's in
-	// its configuration, and is not one of an index (of those, runtimes choose by platform). Refuse: it is not mounted, and
-	// its pod's events say why. Mount: its files are shown; for images of data, whose builders had to name a platform.
-	// Mounted volumes stay.
+	// otherPlatforms is what happens to an image whose configuration names another operating system or architecture than
+	// the node's. From an index of images, runtimes choose by platform, and it does not apply. Refuse: the image is not
+	// mounted, and its pod's events say why. Mount: it is mounted; meant for images of data, whose builders had to name a
+	// platform. Mounted volumes stay.
 	// +kubebuilder:default=Refuse
 	// +optional
 	OtherPlatforms OtherPlatforms `json:"otherPlatforms,omitempty"`

@@ -63,11 +63,11 @@ func (m match) fits(runtime RuntimeVersion, node *corev1.Node) fit {
 
 // contains reports whether a text of a node's status has a part. The kubelet writes nothing, or the word Unknown, for what
 // it cannot find out.
-func contains(told, part string) fit {
+func contains(text, part string) fit {
 	switch {
-	case strings.Contains(told, part):
+	case strings.Contains(text, part):
 		return yes
-	case told == "" || strings.EqualFold(told, unknownText):
+	case text == "" || strings.EqualFold(text, unknownText):
 		return maybe
 	}
 	return no

@@ -15,7 +15,7 @@ type RuntimeVersion struct {
 	Version string
 }
 
-// ErrNoRuntime says that a node's status does not tell its container runtime.
+// ErrNoRuntime is the error for a node whose status does not have its container runtime.
 var ErrNoRuntime = errors.New("the node does not report its container runtime")
 
 // maxRuntimeVersion bounds what is taken from a node's status; real values have less than 40 bytes.

@@ -2,6 +2,8 @@ package nodeclass
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,6 +45,43 @@ func label(key, value string) func(*corev1.Node) {
 func taint(key, value string) func(*corev1.Node) {
 	return func(n *corev1.Node) {
 		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffectNoSchedule})
+	}
+}
+
+// The API server refuses an incomplete class unless a rule of the CRD has its name among the built-in ones.
+func TestTheRulesOfTheAPIKnowEveryBuiltInClass(t *testing.T) {
+	var text string
+	for _, file := range []string{"nodeclass_types.go", "spec_types.go"} {
+		part, err := os.ReadFile("../../../api/v1alpha1/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += strings.ReplaceAll(string(part), "\n\t// ", " ")
+	}
+	all, byRuntime := sets.New[string](), map[v1alpha1.Runtime]sets.Set[string]{contract.RuntimeContainerd: sets.New[string](), contract.RuntimeCRIO: sets.New[string]()}
+	for _, rule := range builtins() {
+		all.Insert(rule.class.Name)
+		byRuntime[rule.class.Runtime].Insert(rule.class.Name)
+	}
+	named := func(expression string, splitAt *regexp.Regexp) sets.Set[string] {
+		found := regexp.MustCompile(expression).FindStringSubmatch(text)
+		if found == nil {
+			t.Fatalf("the API's rules have nothing like %s", expression)
+		}
+		return sets.New(splitAt.Split(found[1], -1)...)
+	}
+	quoted, spoken := regexp.MustCompile(`'?, '?`), regexp.MustCompile(`, | and `)
+	for what, pair := range map[string][2]sets.Set[string]{
+		"complete without settings": {named(`"self\.name in \['([^\]]*)'\]`, quoted), all},
+		"of containerd":             {named(`\(self\.name in \['([^\]]*)'\]\) \|\| self\.match\.runtime == 'containerd'`, quoted), byRuntime[contract.RuntimeContainerd]},
+		"of CRI-O":                  {named(`\(self\.name in \['([^\]]*)'\]\) \|\| self\.match\.runtime == 'cri-o'`, quoted), byRuntime[contract.RuntimeCRIO]},
+		"without Nsenter":           {named(`!= 'Nsenter' \|\| !\(self\.name in \['([^\]]*)'\] `, quoted), byRuntime[contract.RuntimeCRIO]},
+		"in the field's comment":    {named(`The built-in classes are ([^.]*)\.`, spoken), all},
+		"in the message":            {named(`the built-in classes are ([^"]*)"`, spoken), all},
+	} {
+		if !pair[0].Equal(pair[1]) {
+			t.Errorf("classes %s: the API has %v, the table %v", what, sets.List(pair[0]), sets.List(pair[1]))
+		}
 	}
 }
 
@@ -334,7 +373,7 @@ func TestANarrowedClassLeavesTheOthersUnsupported(t *testing.T) {
 	_, err := table.Class(node("containerd://2.1.4", kubelet("v1.30.1")))
 	var unsupported *Unsupported
 	if !errors.As(err, &unsupported) || !strings.Contains(unsupported.Message, "no node class matches") {
-		t.Errorf("error %v does not tell that no class matches", err)
+		t.Errorf("error %v does not say that no class matches", err)
 	}
 }
 

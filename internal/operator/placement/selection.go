@@ -10,8 +10,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
-// selects reports whether spec.nodePlugin takes a node: it has every label of the nodeSelector and fits one of the
-// nodeSelectorTerms, if there are any, and nobody has taken it out.
+// selects reports whether spec.nodePlugin selects a node: it is not excluded, has every label of the nodeSelector, and matches
+// one of the nodeSelectorTerms if there are any.
 func selects(plugin v1alpha1.NodePlugin, node *corev1.Node) bool {
 	return !excluded(node) && nodeclass.HasLabels(node.Labels, plugin.NodeSelector) &&
 		(len(plugin.NodeSelectorTerms) == 0 || slices.ContainsFunc(plugin.NodeSelectorTerms, func(term v1alpha1.NodeSelectorTerm) bool {
@@ -19,7 +19,7 @@ func selects(plugin v1alpha1.NodePlugin, node *corev1.Node) bool {
 		}))
 }
 
-// excluded reports whether somebody has taken a node out by its label. Who writes "false" means the opposite.
+// excluded reports whether a node has the label that excludes it, with any value but "false".
 func excluded(node *corev1.Node) bool {
 	value, has := node.Labels[contract.ExcludeLabel]
 	return has && value != "false"
@@ -33,7 +33,7 @@ func fits(node *corev1.Node, term v1alpha1.NodeSelectorTerm) bool {
 
 // meets judges as the scheduler does (Kubernetes API, NodeSelectorRequirement): NotIn also takes nodes without the label.
 func meets(node *corev1.Node, wanted v1alpha1.NodeSelectorRequirement) bool {
-	value, has := node.Labels[wanted.Key]
+	value, has := node.Labels[string(wanted.Key)]
 	listed := has && slices.Contains(wanted.Values, v1alpha1.LabelValue(value))
 	switch wanted.Operator {
 	case v1alpha1.NodeSelectorIn:

@@ -10,7 +10,7 @@ import (
 )
 
 func TestSelectorsTakeNodes(t *testing.T) {
-	requirement := func(key string, operator v1alpha1.NodeSelectorOperator, values ...v1alpha1.LabelValue) v1alpha1.NodeSelectorRequirement {
+	requirement := func(key v1alpha1.LabelKey, operator v1alpha1.NodeSelectorOperator, values ...v1alpha1.LabelValue) v1alpha1.NodeSelectorRequirement {
 		return v1alpha1.NodeSelectorRequirement{Key: key, Operator: operator, Values: values}
 	}
 	term := func(all ...v1alpha1.NodeSelectorRequirement) v1alpha1.NodeSelectorTerm {

@@ -2,7 +2,6 @@ package render
 
 import (
 	"cmp"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -80,7 +79,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 		PriorityClassName:             cmp.Or(plugin.PriorityClassName, priorityClass),
 		TerminationGracePeriodSeconds: ptr.To[int64](terminationGraceSeconds),
 		// The class label alone places the pods. It changes only while no pod of the node uses a volume; a further
-		// selector here would take the node plugin away regardless.
+		// selector here would remove the node plugin regardless.
 		NodeSelector: map[string]string{
 			contract.NodeClassLabel: class.Name,
 			corev1.LabelOSStable:    string(corev1.Linux),
@@ -93,12 +92,16 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 }
 
 func tolerations(plugin v1alpha1.NodePlugin) []corev1.Toleration {
-	if len(plugin.Tolerations) > 0 {
-		// Without it, the node plugin would wait for the taint to go, and the taint for the node plugin.
-		startup := corev1.Toleration{Key: contract.StartupTaint, Operator: corev1.TolerationOpExists}
-		return append(slices.Clone(plugin.Tolerations), startup)
+	if len(plugin.Tolerations) == 0 {
+		return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
-	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	var out []corev1.Toleration
+	for _, toleration := range plugin.Tolerations {
+		out = append(out, corev1.Toleration{Key: string(toleration.Key), Operator: corev1.TolerationOperator(toleration.Operator),
+			Value: string(toleration.Value), Effect: corev1.TaintEffect(toleration.Effect), TolerationSeconds: toleration.TolerationSeconds})
+	}
+	// Without it, the node plugin would wait for the taint to go, and the taint for the node plugin.
+	return append(out, corev1.Toleration{Key: contract.StartupTaint, Operator: corev1.TolerationOpExists})
 }
 
 func pullSecrets(plugin v1alpha1.NodePlugin) []corev1.LocalObjectReference {

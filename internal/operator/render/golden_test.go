@@ -38,7 +38,7 @@ func full() *v1alpha1.ImageCSIDriver {
 			ImagePullPolicy:   corev1.PullAlways,
 			ImagePullSecrets:  []v1alpha1.SecretName{{Name: "pull"}},
 			Resources:         &v1alpha1.Resources{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
-			Tolerations:       []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "gpu", Effect: corev1.TaintEffectNoSchedule}},
+			Tolerations:       []v1alpha1.Toleration{{Key: "dedicated", Operator: "Equal", Value: "gpu", Effect: "NoSchedule"}},
 			PriorityClassName: "high",
 			LogLevel:          v1alpha1.LogDebug,
 
