@@ -1,4 +1,4 @@
-// Command manager is the image-csi-operator: it runs ImageCSIDriver objects.
+// Command manager is the image-csi-operator: it reconciles ImageCSIDriver objects.
 package main
 
 import (
@@ -32,8 +32,8 @@ import (
 // look at the cluster and one status write a second.
 const batchPeriod = time.Second
 
-// longestReconcile is more than one look at the largest cluster takes, with all its writes. A request that is never answered
-// holds up the only worker no longer.
+// longestReconcile is more than a reconcile of the largest cluster takes, with all its writes. It bounds how long a request
+// that is never answered blocks the only worker.
 const longestReconcile = 5 * time.Minute
 
 // version is set by the linker.

@@ -38,8 +38,8 @@ const (
 	spansOverGRPC spanProtocol = "grpc"
 )
 
-// parseTracing returns how spans are sent, which is not at all without an endpoint. What is wrong is told here, because
-// the exporters send spans elsewhere then, without a word.
+// parseTracing returns how spans are sent; without an endpoint, none are. It reports wrong values, because with these the
+// exporters silently send spans elsewhere.
 func parseTracing(getenv func(string) string) (spanProtocol, error) {
 	variable, endpoint := first(getenv, tracesEndpointEnv, endpointEnv)
 	if endpoint == "" {
@@ -70,7 +70,8 @@ func first(getenv func(string) string, variables ...string) (variable, value str
 	return "", ""
 }
 
-// startTracing returns what makes spans, and what sends the last of them at the end. It begins nothing where none are sent.
+// startTracing returns a provider of spans, and a function that sends the last of them at the end. It starts nothing if no
+// spans are sent.
 func startTracing(ctx context.Context, protocol spanProtocol, log logr.Logger) (_ trace.TracerProvider, flush func(), _ error) {
 	if protocol == noSpans {
 		return noop.NewTracerProvider(), func() {}, nil
@@ -103,7 +104,7 @@ func startTracing(ctx context.Context, protocol spanProtocol, log logr.Logger) (
 	}, nil
 }
 
-// loggedExporter tells the operator's log of spans that are lost; the library would tell a log of its own.
+// loggedExporter logs lost spans to the operator's log; the library has a log of its own.
 type loggedExporter struct {
 	sdktrace.SpanExporter
 	log logr.Logger

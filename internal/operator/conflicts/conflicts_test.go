@@ -79,7 +79,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestARefusedDriverRefusesNobody(t *testing.T) {
+func TestARefusedDriverRefusesNoOther(t *testing.T) {
 	oldest := driver("a", 3)
 	refused := with(driver("b", 2), classes("crio"))
 	youngest := driver("c", 1)
@@ -115,7 +115,7 @@ func names(drivers []v1alpha1.ImageCSIDriver) []string {
 	return out
 }
 
-func TestANameIsTakenByWhoeverHasTheBetterClaim(t *testing.T) {
+func TestANameIsTakenByTheDriverThatTakesPrecedence(t *testing.T) {
 	mine := driver("a", 1, "own", "b", "older", "younger", "foreign", "gone")
 	all := Cluster{Foreign: sets.New("foreign"), Drivers: []v1alpha1.ImageCSIDriver{
 		mine, driver("b", 0, "a"), driver("c", 2, "older"), driver("d", 0, "younger"), with(driver("e", 2, "gone"), removedWhole),

@@ -37,7 +37,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-func TestTheNameOfSomebodyElsesDriverIsNobodys(t *testing.T) {
+func TestNoDriverMayHaveTheNameOfAForeignCSIDriver(t *testing.T) {
 	named, aliased, other := driver("x", 3), driver("a", 2, "x"), driver("b", 1)
 	all := Cluster{Drivers: []v1alpha1.ImageCSIDriver{named, aliased, other}, Foreign: sets.New("x")}
 	for _, refused := range []v1alpha1.ImageCSIDriver{named, aliased} {

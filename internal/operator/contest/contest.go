@@ -3,14 +3,14 @@ package contest
 import "time"
 
 const (
-	// patience is how many repairs are made at once. A person who edits by hand makes fewer.
+	// patience is how many repairs are made at once. Edits by hand cause fewer.
 	patience = 10
-	// Contested is how many repairs in a row make a contest that a person has to end.
+	// Contested is how many repairs in a row make a contest that needs action.
 	Contested = 12
 	// firstPause and longestPause bound the pause before a repair that is not made at once; each is twice the one before.
 	firstPause   = time.Second
 	longestPause = 5 * time.Minute
-	// Forgotten is after how long without a repair an object's earlier ones count no more.
+	// Forgotten is how long after the last repair an object's repairs still count.
 	Forgotten = 2 * longestPause
 )
 
@@ -24,7 +24,7 @@ type History struct {
 	Last time.Time
 }
 
-// Wait returns how long to wait before contents are applied: 0 if they are others than before, and after few repairs.
+// Wait returns how long to wait before contents are applied: 0 if they differ from before, or after few repairs.
 func (h History) Wait(contents string, now time.Time) time.Duration {
 	if h = h.since(contents, now); h.Repairs < patience {
 		return 0
@@ -44,7 +44,7 @@ func (h History) Apply(contents string, now time.Time) History {
 	return History{Applied: contents, Repairs: h.Repairs + 1, Last: now}
 }
 
-// IsContested reports whether the object has been repaired so often that a person has to see to it.
+// IsContested reports whether the object has been repaired so often that it needs action.
 func (h History) IsContested(now time.Time) bool { return h.Repairs >= Contested && !h.isOver(now) }
 
 // since returns the history as it counts for some contents now.

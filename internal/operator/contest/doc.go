@@ -1,2 +1,2 @@
-// Package contest decides how soon a field that somebody else changes again and again is put back.
+// Package contest decides how soon an object that is changed from outside again and again is repaired.
 package contest

@@ -12,13 +12,13 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
-// Plan is how nodes get their class. The zero Plan takes every label away.
+// Plan is how nodes get their class. The zero Plan removes every label.
 type Plan struct {
 	// Table finds a node's class; nil if no driver wants node plugins.
 	Table *nodeclass.Table
 	// Selector is a spec.nodePlugin, whose selectors restrict the nodes.
 	Selector v1alpha1.NodePlugin
-	// Hold keeps a label that no driver wants any more, because another driver's node plugins stay for now.
+	// Hold keeps labels that no driver wants any more, because another driver's node plugins stay for now.
 	Hold bool
 }
 
@@ -42,22 +42,22 @@ func ByDriver(driver *v1alpha1.ImageCSIDriver, hold bool) Plan {
 	return Plan{Table: &table, Selector: driver.Spec.NodePlugin, Hold: hold}
 }
 
-// Node is a node's place.
+// Node is the placement of a node.
 type Node struct {
 	// Name of the node.
 	Name string
-	// Selected says that the plan's selector takes the node.
+	// Selected reports whether the plan selects the node.
 	Selected bool
-	// Unsupported tells why a selected node has no class; nil if it has one.
+	// Unsupported is why a selected node has no class; nil if it has one.
 	Unsupported *nodeclass.Unsupported
-	// Unknown tells what a selected node does not tell at present, so that it keeps the class that it has; nil if it tells
+	// Unknown is what a selected node does not report at present, so that it keeps the class that it has; nil if it reports
 	// everything.
 	Unknown *nodeclass.Unknown
 	// Current is the class in the node's label; empty without a label.
 	Current string
 	// Wanted is the class that the label should have; empty for no label.
 	Wanted string
-	// Tainted says that the node has the startup taint.
+	// Tainted reports whether the node has the startup taint.
 	Tainted bool
 	// Policy is whose SELinux policy the node has.
 	Policy nodeclass.SELinuxPolicy
@@ -65,16 +65,16 @@ type Node struct {
 	RuntimeVersion string
 }
 
-// IsStartupTaint says whether a taint keeps pods away until the drivers serve; with any effect and value.
+// IsStartupTaint reports whether a taint, with any effect and value, keeps pods away until the drivers serve.
 func IsStartupTaint(taint corev1.Taint) bool { return taint.Key == contract.StartupTaint }
 
-// Eligible says that the node can serve the driver.
+// Eligible reports whether the node can serve the driver.
 func (n Node) Eligible() bool { return n.Selected && n.Unsupported == nil }
 
 // Placed reports whether the node has the class label that it should have.
 func (n Node) Placed() bool { return n.Current == n.Wanted }
 
-// Of returns the place of a node.
+// Of returns the placement of a node.
 func (p Plan) Of(node *corev1.Node) Node {
 	out := Node{
 		Name:           node.Name,

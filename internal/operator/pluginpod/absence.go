@@ -8,11 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Absence is that a DaemonSet has no pod for a node.
+// Absence describes that a DaemonSet has no pod for a node.
 type Absence struct {
 	// DaemonSet and Namespace are its name and its namespace.
 	DaemonSet, Namespace string
-	// Refusal is what its controller said last when it could not create a pod; empty if that is not known.
+	// Refusal is why its controller could not create a pod last time; empty if that is not known.
 	Refusal string
 }
 
@@ -31,7 +31,7 @@ func (a Absence) Words(lasts time.Duration) string {
 	return out + " " + refusal
 }
 
-// refusal leaves out the name that the API server made up for the pod, because each try has another.
+// refusal leaves out the pod's generated name, because each try has another.
 func (a Absence) refusal() string {
 	before, rest, has := strings.Cut(a.Refusal, `pods "`+a.DaemonSet+"-")
 	if !has {

@@ -28,8 +28,8 @@ func NodeOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// Problem tells why the node plugin of a pod does not run; both answers are empty if nothing speaks against it. A pod
-// that is merely starting is no problem.
+// Problem returns why the node plugin of a pod does not run; both results are empty if it has no problem. A pod that is
+// merely starting has none.
 func Problem(pod *corev1.Pod) (v1alpha1.ProblemReason, string) {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable {
@@ -44,7 +44,7 @@ func Problem(pod *corev1.Pod) (v1alpha1.ProblemReason, string) {
 	return "", ""
 }
 
-// waitingProblem puts the kubelet's word for a container that does not run into a sentence. The words are those of the
+// waitingProblem puts the kubelet's reason for a container that does not run into a sentence. The reasons are those of the
 // kubelet's pkg/kubelet/images and pkg/kubelet/kuberuntime.
 func waitingProblem(pod *corev1.Pod, container corev1.ContainerStatus, waiting *corev1.ContainerStateWaiting) (v1alpha1.ProblemReason, string) {
 	switch waiting.Reason {

@@ -6,8 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Ready says whether a node plugin's readiness probe passes, and when that last turned, by the kubelet's clock: the zero
-// time if the kubelet has said nothing yet.
+// Ready reports whether a node plugin's readiness probe passes, and when that last changed, by the kubelet's clock: the zero
+// time if the kubelet has not reported it yet.
 func Ready(pod *corev1.Pod) (is bool, turned time.Time) {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {

@@ -93,8 +93,8 @@ func imageOf(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass)
 	return image, nil
 }
 
-// checkAccess wants a claim that only reads: a PersistentVolume outlives its pods, and an image is nobody's to change. What
-// else a claim can ask for is refused, for a claim whose volume lacks it is never bound.
+// checkAccess allows claims that only read: a PersistentVolume outlives its pods, and an image cannot be changed. Other
+// requests are refused, because a claim whose volume lacks what it asks for is never bound.
 func checkAccess(claim *corev1.PersistentVolumeClaim) error {
 	for _, mode := range claim.Spec.AccessModes {
 		if mode != corev1.ReadOnlyMany {

@@ -10,7 +10,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// credentialsMode lets the node plugin, which runs as root, read the secrets, and nobody else.
+// credentialsMode lets only the node plugin, which runs as root, read the secrets.
 const credentialsMode = 0o400
 
 // credentials are the driver's secrets as files of the node plugin: one volume, one directory for each secret. The

@@ -28,7 +28,7 @@ func PrometheusRule() OptionalKind {
 	return OptionalKind{schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PrometheusRule"}, "prometheusrules"}
 }
 
-// SecurityContextConstraints is OpenShift's kind that says which privileges the pods of an account may have.
+// SecurityContextConstraints is OpenShift's kind for the privileges that the pods of an account may have.
 func SecurityContextConstraints() OptionalKind {
 	return OptionalKind{schema.GroupVersionKind{Group: "security.openshift.io", Version: "v1", Kind: "SecurityContextConstraints"},
 		"securitycontextconstraints"}

@@ -37,7 +37,7 @@ type Input struct {
 	Unresolved []string
 	// Kinds are the optional kinds that the cluster has.
 	Kinds []OptionalKind
-	// Unclear are the optional kinds of which it is not clear yet whether the cluster has them.
+	// Unclear are the optional kinds for which it is not known yet whether the cluster has them.
 	Unclear []OptionalKind
 	// Lacking are fields that the API server does not know.
 	Lacking Lacking

@@ -28,7 +28,7 @@ func seccompProfile(driver *v1alpha1.ImageCSIDriver) *unstructured.Unstructured 
 	return object
 }
 
-// seccomp says which seccomp profile the node plugins of mode Nsenter get.
+// seccomp returns the seccomp profile that the node plugins of mode Nsenter get.
 func seccomp(in Input) security.Seccomp {
 	if !wantsProfile(in) {
 		return security.Seccomp{}
@@ -37,32 +37,32 @@ func seccomp(in Input) security.Seccomp {
 	out := security.Seccomp{Profile: object.GetName()}
 	switch {
 	case slices.Contains(in.Unclear, SeccompProfile()):
-		out.File = worn(in.Existing, out.Profile)
+		out.File = profileInUse(in.Existing, out.Profile)
 		return out
 	case !slices.Contains(in.Kinds, SeccompProfile()):
 		out.Missing = true
 		return out
 	}
 	live, _ := Find(in.Existing, object).(*unstructured.Unstructured)
-	out.State, out.Message = said(live)
+	out.State, out.Message = profileState(live)
 	switch out.State {
 	case security.SeccompInstalled:
 		out.File = file(live)
 	case "", security.SeccompPending, security.SeccompInProgress:
-		// A node that joined waits for its file. The others have theirs.
-		out.File = worn(in.Existing, out.Profile)
+		// A node that joined waits for its file. The others have it.
+		out.File = profileInUse(in.Existing, out.Profile)
 	}
 	return out
 }
 
-// wantsProfile tells whether there is a node plugin that should have the profile.
+// wantsProfile reports whether any node plugin should have the profile.
 func wantsProfile(in Input) bool {
 	return in.Driver.Spec.NodePlugin.SeccompProfile == v1alpha1.SeccompNarrow &&
 		slices.ContainsFunc(in.Classes, func(class nodeclass.Class) bool { return class.MountMode == contract.ModeNsenter })
 }
 
-// said returns what the Security Profiles Operator says of a profile: the lowest state of all nodes, and why.
-func said(profile *unstructured.Unstructured) (state, message string) {
+// profileState returns a profile's state by the Security Profiles Operator, which is the lowest of all nodes, and why.
+func profileState(profile *unstructured.Unstructured) (state, message string) {
 	if profile == nil {
 		return "", ""
 	}
@@ -85,8 +85,8 @@ func file(profile *unstructured.Unstructured) string {
 	return path
 }
 
-// worn returns the file of a profile if a DaemonSet names it.
-func worn(objects []Object, profile string) string {
+// profileInUse returns the file of a profile if a DaemonSet names it.
+func profileInUse(objects []Object, profile string) string {
 	for _, pod := range podTemplates(objects) {
 		for _, path := range localhostProfiles(pod) {
 			if strings.Contains(path, profile) {
@@ -107,9 +107,9 @@ func localhostProfiles(pod corev1.PodSpec) []string {
 	return out
 }
 
-// isWorn says that node plugins need an object because they have, or may get again, the profile that the object is. Until
-// a rollout is complete, it may go back to the profile of before.
-func isWorn(object Object, in Input) bool {
+// isReferenced reports whether an object is a profile that node plugins have, or may get again: until a rollout is complete,
+// it may be rolled back to the previous profile.
+func isReferenced(object Object, in Input) bool {
 	profile, is := object.(*unstructured.Unstructured)
 	if !is || profile.GetKind() != SeccompProfile().Kind || file(profile) == "" {
 		return false

@@ -34,7 +34,7 @@ func NeededByPods(object Object) bool {
 	return true
 }
 
-// Same tells whether two are the same object of the cluster.
+// Same reports whether two objects are the same object of the cluster.
 func Same(a, b Object) bool { return identify(a) == identify(b) }
 
 // Find returns the one of some objects that is the same as another; nil if there is none.
@@ -55,15 +55,15 @@ func surplus(in Input, apply []Object) []Object {
 	}
 	var out []Object
 	for _, object := range in.Existing {
-		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) && !hasNodes(object) && !isWorn(object, in) {
+		if !wanted[identify(object)] && !servesUnresolved(object, in.Unresolved) && !hasNodes(object) && !isReferenced(object, in) {
 			out = append(out, object)
 		}
 	}
 	return out
 }
 
-// hasNodes says that by the DaemonSet controller's word, a DaemonSet has nodes. Whoever sees none does not see all of them,
-// or sees them sooner: the DaemonSet goes when both agree.
+// hasNodes reports whether a DaemonSet has nodes by the DaemonSet controller's status. An operator that sees no node of a class
+// may not see all nodes, or be ahead of that controller; the DaemonSet is deleted when both agree.
 func hasNodes(object Object) bool {
 	daemonSet, is := object.(*appsv1.DaemonSet)
 	return is && daemonSet.Status.DesiredNumberScheduled > 0

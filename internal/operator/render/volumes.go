@@ -27,7 +27,7 @@ type directories []hostDirectory
 // hostDirectories of a class. Each is mounted at its own path, so that a path means the same to the kubelet, the
 // runtime and the node plugin.
 func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
-	// Connecting to a socket needs no writable mount, and without one nobody can put another socket in its place.
+	// Connecting to a socket needs no writable mount, and without one the socket cannot be replaced from the pod.
 	runtime := directories{{name: "runtime", path: class.RuntimeDir(), kind: corev1.HostPathDirectory, readOnly: true}}
 	if class.Runtime == contract.RuntimeCRIO {
 		// CRI-O makes it when it starts.

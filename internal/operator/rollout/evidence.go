@@ -11,7 +11,7 @@ import (
 )
 
 // arrange finds the stage of every class.
-func (d *driver) arrange() {
+func (d *decision) arrange() {
 	for _, c := range d.classes {
 		switch {
 		case c.proven() && d.failure != nil && c.good.revision != c.wanted.revision:
@@ -34,7 +34,7 @@ func (d *driver) arrange() {
 
 // promote makes the wanted form the last good one as soon as it works in every class that has nodes, and no node is left
 // that could speak against it. A class in which nothing has worked so far has nothing to lose, and holds up no other.
-func (d *driver) promote() {
+func (d *decision) promote() {
 	if d.failure != nil {
 		return
 	}
@@ -158,7 +158,7 @@ func selectorOf(canary *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
 }
 
 // lacksCanaries reports whether the canaries' selector selects no node where there is something to change.
-func (d *driver) lacksCanaries() bool {
+func (d *decision) lacksCanaries() bool {
 	selector := selectorOf(d.Spec.Canary)
 	if selector == nil || d.failure != nil || !slices.ContainsFunc(d.classes, (*class).protects) {
 		return false

@@ -28,7 +28,7 @@ type storm struct {
 	original map[string]string
 	// had are the nodes that have had v2.
 	had map[string]bool
-	// log is what happened, to be told with a failure.
+	// log is what happened, to be shown with a failure.
 	log []string
 }
 
@@ -76,7 +76,7 @@ func newStorm(t *testing.T, bytes []byte) *storm {
 	return s
 }
 
-// faulty tells whether an image does not work on a node in any weather.
+// faulty reports whether an image never works on a node.
 func (s *storm) faulty(node, image string) bool {
 	switch s.fault {
 	case everywhere:
@@ -90,7 +90,7 @@ func (s *storm) faulty(node, image string) bool {
 	return false
 }
 
-// run takes a change through a storm and then through calm weather.
+// run takes a change through a storm, and then through a time without faults.
 func (s *storm) run() {
 	s.Helper()
 	s.untilThat("an installation", func() bool { return s.last.Status.Phase == v1alpha1.PhaseComplete })
@@ -253,9 +253,9 @@ func sequence(seed uint64) []byte {
 const storms = 40
 
 // Whatever happens to the nodes: a change that does not work takes down no more nodes of a class than canaries and
-// maxUnavailable allow, and never becomes the form to roll back to; and when the weather is calm again, it has been rolled
+// maxUnavailable allow, and never becomes the form to roll back to; and when the faults have ended, it has been rolled
 // back, and a sound one has arrived. It takes about two seconds.
-func TestInNoWeatherDoesABadChangeGoOnOrAGoodOneStop(t *testing.T) {
+func TestNodeFaultsNeitherSpreadABadChangeNorStopAGoodOne(t *testing.T) {
 	arrived := 0
 	for seed := range uint64(storms) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -267,11 +267,11 @@ func TestInNoWeatherDoesABadChangeGoOnOrAGoodOneStop(t *testing.T) {
 		})
 	}
 	if arrived < storms/10 {
-		t.Errorf("only %d sound changes of %d have arrived: the weather is too bad to show anything", arrived, storms)
+		t.Errorf("only %d sound changes of %d have arrived: too many faults to show anything", arrived, storms)
 	}
 }
 
-func FuzzWeather(f *testing.F) {
+func FuzzNodeFaults(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(sequence(seed))
 	}

@@ -21,10 +21,10 @@ type record struct {
 	// Good is the last pod template that worked, or that ran when the operator met the DaemonSet.
 	Good *corev1.PodTemplateSpec `json:"good,omitempty"`
 	// Youngest is when the last of those nodes joined that were there when the DaemonSet got the template that the spec
-	// asks for. It tells nodes that joined later, by the clock that told when they joined.
+	// asks for. It identifies nodes that joined later, by the clock that recorded when they joined.
 	Youngest time.Time `json:"youngest,omitzero"`
-	// Newest is when the newest of those pods was made that were there when the DaemonSet's template last changed. It tells pods
-	// that were made since, by the clock that told when they were made.
+	// Newest is when the newest of those pods was made that were there when the DaemonSet's template last changed. It identifies pods
+	// that were made since, by the clock that recorded when they were made.
 	Newest time.Time `json:"newest,omitzero"`
 	// Broken are nodes on which the earlier form failed when they got the present one; at most maxBroken.
 	Broken []string `json:"broken,omitempty"`
@@ -70,8 +70,8 @@ func (r record) write(rendered *appsv1.DaemonSet, form form) (*appsv1.DaemonSet,
 	return out, nil
 }
 
-// form is a pod template and the revision that tells it from others. A template from before there were revisions has
-// the empty one, and so have its pods.
+// form is a pod template and the revision that identifies it. Templates and pods made before there were revisions have an empty
+// one.
 type form struct {
 	template *corev1.PodTemplateSpec
 	revision string
@@ -86,7 +86,7 @@ func formOf(template *corev1.PodTemplateSpec) form {
 	return form{template: template, revision: template.Labels[contract.RevisionLabel]}
 }
 
-// revisionDigits are enough of a hash to tell the forms of one DaemonSet from each other.
+// revisionDigits are enough of a hash to distinguish the forms of one DaemonSet.
 const revisionDigits = 10
 
 // stamped returns a rendered template with its revision.

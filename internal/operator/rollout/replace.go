@@ -8,7 +8,7 @@ import (
 )
 
 // replace chooses the node plugins whose pods are deleted.
-func (d *driver) replace() {
+func (d *decision) replace() {
 	if d.paused() {
 		return
 	}
@@ -19,9 +19,9 @@ func (d *driver) replace() {
 	}
 }
 
-// choose returns the node plugins of a class that are replaced now: those that serve nobody, as many of the others as the
+// choose returns the node plugins of a class that are replaced now: those that do not serve, as many of the others as the
 // budget has room for beside them, by the names of their nodes, and one that is broken if there is no other to try.
-func (d *driver) choose(c *class) []*plugin {
+func (d *decision) choose(c *class) []*plugin {
 	out := c.having(atOnce)
 	if c.stage == proven {
 		c.note(out)
@@ -40,7 +40,7 @@ func (d *driver) choose(c *class) []*plugin {
 }
 
 // slots returns how many more nodes of a class may lose their node plugin now.
-func (d *driver) slots(c *class) int {
+func (d *decision) slots(c *class) int {
 	left := c.share(d.Spec.MaxUnavailable) - c.busy()
 	switch {
 	case c.stage == rollback && c.number(stops) > 0:
@@ -58,7 +58,7 @@ func (d *driver) slots(c *class) int {
 }
 
 // selected leaves out the nodes that cannot be canaries while only these are replaced.
-func (d *driver) selected(c *class, plugins []*plugin) []*plugin {
+func (d *decision) selected(c *class, plugins []*plugin) []*plugin {
 	selector := selectorOf(d.Spec.Canary)
 	if d.canariesProved || c.stage != canary && c.stage != installing || selector == nil {
 		return plugins
@@ -68,7 +68,7 @@ func (d *driver) selected(c *class, plugins []*plugin) []*plugin {
 
 // cure returns canaries from among the nodes on which the last good form fails, if no other node can prove anything: the
 // change may be the cure. They have nothing to lose, but each is noted, so their number is bounded.
-func (d *driver) cure(c *class) []*plugin {
+func (d *decision) cure(c *class) []*plugin {
 	if c.number(starting, proves, holds, turn, first) > 0 {
 		return nil
 	}

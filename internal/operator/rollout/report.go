@@ -9,8 +9,8 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// status tells how far the rollout is.
-func (d *driver) status() *v1alpha1.RolloutStatus {
+// status returns the progress of the rollout.
+func (d *decision) status() *v1alpha1.RolloutStatus {
 	out := &v1alpha1.RolloutStatus{Phase: d.phase(), Failure: d.failure}
 	for _, c := range d.classes {
 		out.Nodes += int32(len(c.in.Nodes) + c.in.Settled)
@@ -40,7 +40,7 @@ func (c *class) inQuestion(p *plugin) bool {
 	}
 }
 
-func (d *driver) phase() v1alpha1.RolloutPhase {
+func (d *decision) phase() v1alpha1.RolloutPhase {
 	done := d.every(func(c *class) bool { return c.proven() || c.decided(d.Spec) && len(c.plugins) == 0 })
 	switch {
 	case d.failure != nil && d.every((*class).rolledBack):
@@ -58,7 +58,7 @@ func (d *driver) phase() v1alpha1.RolloutPhase {
 }
 
 // held reports whether a change has not begun.
-func (d *driver) held() bool {
+func (d *decision) held() bool {
 	return !d.every(func(c *class) bool { return c.target.revision == c.wanted.revision })
 }
 
@@ -69,8 +69,8 @@ func (c *class) rolledBack() bool {
 	})
 }
 
-// stopped says why a rollback cannot go on: the first node, by class and name, on which neither form works.
-func (d *driver) stopped() string {
+// stopped returns why a rollback cannot go on: the first node, by class and name, on which neither form works.
+func (d *decision) stopped() string {
 	for _, c := range d.classes {
 		if c.stage != rollback {
 			continue
@@ -84,7 +84,7 @@ func (d *driver) stopped() string {
 	return ""
 }
 
-func (d *driver) message(s *v1alpha1.RolloutStatus) string {
+func (d *decision) message(s *v1alpha1.RolloutStatus) string {
 	progress := fmt.Sprintf("%d of %d nodes have the node plugin that the spec asks for", s.Updated, s.Nodes)
 	if s.Nodes == 1 {
 		progress = fmt.Sprintf("%d of 1 node has the node plugin that the spec asks for", s.Updated)
@@ -113,9 +113,9 @@ func (d *driver) message(s *v1alpha1.RolloutStatus) string {
 	return "The change is on its way: " + progress + d.waitsFor(s) + "."
 }
 
-// waitsFor names the nodes without which the change does not go on: those that are being replaced or else those that have
-// to come back.
-func (d *driver) waitsFor(s *v1alpha1.RolloutStatus) string {
+// waitsFor names the nodes that the change waits for: those that are being replaced or, if there are none, those that do not
+// report or whose earlier node plugin does not work.
+func (d *decision) waitsFor(s *v1alpha1.RolloutStatus) string {
 	if len(s.Updating) > 0 {
 		return waitsFor(s.Updating)
 	}
@@ -137,7 +137,7 @@ func (d *driver) waitsFor(s *v1alpha1.RolloutStatus) string {
 	slices.Sort(unready)
 	switch {
 	case len(unheard) > 0:
-		return waitsFor(unheard) + ", of which the kubelet does not report"
+		return waitsFor(unheard) + ", whose kubelets do not report"
 	case len(unready) > 0:
 		return waitsFor(unready) + ", where the previous node plugin does not work"
 	}
@@ -159,10 +159,10 @@ func waitsFor(nodes []string) string {
 func (c *class) rests() bool { return c.number(turn, first, atOnce) == 0 }
 
 // rests reports whether nothing is replaced in a class, nor has to prove itself.
-func (d *driver) rests(c *class) bool { return c.stage == proven && c.rests() && d.failure == nil }
+func (d *decision) rests(c *class) bool { return c.stage == proven && c.rests() && d.failure == nil }
 
 // seen returns what to remember until the next decision: while nothing rolls out, only since when nodes lack a pod.
-func (d *driver) seen() Sightings {
+func (d *decision) seen() Sightings {
 	rest := d.every(d.rests)
 	out := Sightings{}
 	for _, c := range d.classes {
@@ -184,7 +184,7 @@ func (d *driver) seen() Sightings {
 }
 
 // next returns when time alone changes something.
-func (d *driver) next() time.Duration {
+func (d *decision) next() time.Duration {
 	var out time.Duration
 	if d.paused() {
 		return 0
@@ -205,7 +205,7 @@ func (d *driver) next() time.Duration {
 }
 
 // recheck returns when a node has been without a pod for too long.
-func (d *driver) recheck() time.Duration {
+func (d *decision) recheck() time.Duration {
 	var out time.Duration
 	for _, c := range d.classes {
 		for i := range c.plugins {
@@ -226,7 +226,7 @@ func sooner(a, b time.Duration) time.Duration {
 }
 
 // absent returns the nodes that have been without a pod for too long.
-func (d *driver) absent() []Absent {
+func (d *decision) absent() []Absent {
 	var out []Absent
 	for _, c := range d.classes {
 		for i := range c.plugins {

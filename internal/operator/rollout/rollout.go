@@ -9,7 +9,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// Input is what one look at the cluster showed of a driver's rollout.
+// Input is what one reconcile saw of a driver's rollout.
 type Input struct {
 	// Spec is the driver's.
 	Spec v1alpha1.Rollout
@@ -17,7 +17,7 @@ type Input struct {
 	Generation int64
 	// Now is the time by the operator's clock. It is compared with earlier times of the same clock and no other.
 	Now time.Time
-	// Seen is what the decision before this one saw; nil in the first one of an operator.
+	// Seen is what the previous decision saw; nil in the first one of an operator.
 	Seen Sightings
 	// Classes with a DaemonSet to apply.
 	Classes []Class
@@ -36,8 +36,8 @@ type Class struct {
 	Settled int
 	// Pods of the DaemonSet.
 	Pods []*corev1.Pod
-	// Refused is what the DaemonSet's controller said last when it could not create a pod; empty if that is not known. It is
-	// needed while a decision tells of Absent nodes.
+	// Refused is why the DaemonSet's controller could not create a pod last time; empty if that is not known. It is needed
+	// while a decision has Absent nodes.
 	Refused string
 }
 
@@ -49,13 +49,13 @@ type Node struct {
 	Labels map[string]string
 	// Joined is when the node came into the cluster, by the API server's clock.
 	Joined time.Time
-	// Away reports whether its kubelet does not report; nothing can be said about a node plugin there.
+	// Away is set when its kubelet does not report; then the state of its node plugin is unknown.
 	Away bool
-	// Back is since when the kubelet reports, by whose clock ever.
+	// Back is when the kubelet last resumed reporting; the clock may be anyone's.
 	Back time.Time
-	// Serves says that the kubelet has registered the driver's own name.
+	// Serves reports whether the kubelet has registered the driver's own name.
 	Serves bool
-	// Registered says that the kubelet has registered every name of the driver.
+	// Registered reports whether the kubelet has registered every name of the driver.
 	Registered bool
 }
 
@@ -63,7 +63,7 @@ type Node struct {
 func NodeOf(node *corev1.Node, serves, registered bool) Node {
 	out := Node{Name: node.Name, Labels: node.Labels, Joined: node.CreationTimestamp.Time, Serves: serves, Registered: registered}
 	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady { // A node that says nothing about it is taken to report.
+		if condition.Type == corev1.NodeReady { // A node without the condition counts as reporting.
 			out.Away, out.Back = condition.Status != corev1.ConditionTrue, condition.LastTransitionTime.Time
 		}
 	}
@@ -94,7 +94,7 @@ type Decision struct {
 	Replace []*corev1.Pod
 	// Status of the rollout.
 	Status *v1alpha1.RolloutStatus
-	// Stopped says why a rollback cannot go on; empty unless that is so.
+	// Stopped is why a rollback cannot go on; empty if it can.
 	Stopped string
 	// Absent are the nodes for which no pod has been created for longer than progressDeadlineSeconds, rollout or not.
 	Absent []Absent
@@ -110,13 +110,13 @@ type Decision struct {
 type Absent struct {
 	// Node is its name, DaemonSet the name of that which should make the pod.
 	Node, DaemonSet string
-	// Message says so, and why as far as that is known.
+	// Message describes that and, if known, why.
 	Message string
 }
 
-// Decide takes the rollout one step further. It remembers nothing: what has to be remembered is in the DaemonSets that
-// it returns, and comes back in the next input. An operator that starts anew lacks only the sightings, and so waits longer
-// for node plugins to prove themselves. All classes go together: no class gets beyond its canaries before every
+// Decide takes the rollout one step further. It has no state: what has to be remembered is in the DaemonSets that it returns,
+// and is in the next input. An operator that restarts lacks only the sightings, and so waits longer for node plugins to prove
+// themselves. All classes go together: no class gets beyond its canaries before every
 // class's have proved the change, and a change that fails in one is rolled back in all.
 func Decide(in Input) (Decision, error) {
 	classes := make([]*class, 0, len(in.Classes))
@@ -127,7 +127,7 @@ func Decide(in Input) (Decision, error) {
 		}
 		classes = append(classes, c)
 	}
-	d := driver{Input: in, classes: classes}
+	d := decision{Input: in, classes: classes}
 	d.judge()
 	d.aim()
 	d.arrange()
@@ -139,7 +139,7 @@ func Decide(in Input) (Decision, error) {
 		Next: d.next(), Recheck: d.recheck(), Seen: d.seen()}, err
 }
 
-func (d *driver) daemonSets() ([]*appsv1.DaemonSet, error) {
+func (d *decision) daemonSets() ([]*appsv1.DaemonSet, error) {
 	out := make([]*appsv1.DaemonSet, 0, len(d.classes))
 	for _, c := range d.classes {
 		daemonSet, err := c.record.write(c.in.Rendered, c.target)
@@ -151,7 +151,7 @@ func (d *driver) daemonSets() ([]*appsv1.DaemonSet, error) {
 	return out, nil
 }
 
-func (d *driver) pods() []*corev1.Pod {
+func (d *decision) pods() []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, c := range d.classes {
 		for _, p := range c.chosen {
@@ -161,8 +161,8 @@ func (d *driver) pods() []*corev1.Pod {
 	return out
 }
 
-// driver is a decision in the making.
-type driver struct {
+// decision is a Decision in the making.
+type decision struct {
 	Input
 	classes []*class
 	// failure of the wanted change; nil if none is known.
@@ -171,10 +171,10 @@ type driver struct {
 	canariesProved bool
 }
 
-func (d *driver) paused() bool { return d.Spec.State == v1alpha1.RolloutPaused }
+func (d *decision) paused() bool { return d.Spec.State == v1alpha1.RolloutPaused }
 
-// judge finds out whether the change has failed: before, by the record, or now, on a node.
-func (d *driver) judge() {
+// judge finds out whether the change has failed: earlier, by the record, or now, on a node.
+func (d *decision) judge() {
 	for _, c := range d.classes {
 		if failed := c.record.Failed; failed != nil && (failed.Generation != d.Generation || failed.Revision != c.wanted.revision) {
 			c.record.Failed = nil
@@ -189,7 +189,7 @@ func (d *driver) judge() {
 }
 
 // aim chooses the form that each DaemonSet has from now on.
-func (d *driver) aim() {
+func (d *decision) aim() {
 	for _, c := range d.classes {
 		holds := d.failure != nil || d.paused() && c.live.revision == c.good.revision
 		if c.good.known() && c.in.Live != nil && holds {
@@ -205,7 +205,7 @@ func (d *driver) aim() {
 	}
 }
 
-func (d *driver) every(is func(*class) bool) bool {
+func (d *decision) every(is func(*class) bool) bool {
 	for _, c := range d.classes {
 		if !is(c) {
 			return false

@@ -18,11 +18,11 @@ type Sightings map[types.UID]Sighting
 type Sighting struct {
 	// revision of the form that it has, or that its pod will have.
 	revision string
-	// serves tells whether the pod is ready and its node's kubelet has registered the driver; away, whether the kubelet does
-	// not report.
+	// serves reports whether the pod is ready and its node's kubelet has registered the driver; away, whether the kubelet
+	// does not report.
 	serves, away bool
 	// turned and back are the times, in seconds and by other clocks, at which the pod's readiness and the node's reports
-	// last changed: they tell apart two states that look the same.
+	// last changed: they distinguish two states that look the same.
 	turned, back int64
 	// since is when the operator first saw it so.
 	since time.Time

@@ -42,7 +42,7 @@ const (
 	holds                  // cannot be decided now; nothing becomes good before it is
 	turn                   // is replaced when it is its turn and the budget allows
 	first                  // the same, before those that work
-	atOnce                 // is replaced now: it serves nobody
+	atOnce                 // is replaced now: it does not serve
 	last                   // is replaced as a canary if no other node of the class can prove anything
 )
 

@@ -10,13 +10,13 @@ const (
 	SeccompTerminating = "Terminating"
 )
 
-// Seccomp tells how far the node plugin's own seccomp profile is.
+// Seccomp is the state of the node plugin's own seccomp profile.
 type Seccomp struct {
 	// Profile is the name of the SeccompProfile; empty if none is asked for.
 	Profile string
-	// Missing says that the cluster lacks the kind.
+	// Missing is set when the cluster lacks the kind.
 	Missing bool
-	// State is what the Security Profiles Operator says of the profile, and Message why; both may be empty.
+	// State is the profile's state by the Security Profiles Operator, and Message why; both may be empty.
 	State, Message string
 	// File is what the node plugins get: a path below the kubelet's directory for profiles. Empty: the runtime's own.
 	File string

@@ -56,7 +56,7 @@ func available(seen Observation, nodes v1alpha1.NodeCounts, starting int32) meta
 	case nodes.Eligible == 0 && nodes.Unsupported == 0:
 		return condition(kind, false, ReasonNoEligibleNodes, "None of the cluster's %s is selected, by spec.nodePlugin.nodeSelector and nodeSelectorTerms and without the label "+contract.ExcludeLabel+".", nodesOf(nodes.Total))
 	case nodes.Eligible == 0:
-		return condition(kind, false, ReasonNoEligibleNodes, "None of the selected nodes (%d) can serve the driver; status.unsupported tells why.", nodes.Unsupported)
+		return condition(kind, false, ReasonNoEligibleNodes, "None of the selected nodes (%d) can serve the driver; status.unsupported has the reasons.", nodes.Unsupported)
 	case nodes.Ready < nodes.Eligible && nodes.Ready > 0 && nodes.Ready+starting >= nodes.Eligible:
 		return condition(kind, true, ReasonNodesReady, "%d of %s that can serve the driver do; the others, or their node plugins, began less than %s ago.%s",
 			nodes.Ready, nodesOf(nodes.Eligible), rollout.Deadline(seen.Driver.Spec.Rollout), besides(nodes))
@@ -66,12 +66,12 @@ func available(seen Observation, nodes v1alpha1.NodeCounts, starting int32) meta
 	return condition(kind, true, ReasonNodesReady, "Every node that can serve the driver does (%d).%s", nodes.Eligible, besides(nodes))
 }
 
-// besides tells of the nodes that are not counted in.
+// besides describes the nodes that are not counted.
 func besides(nodes v1alpha1.NodeCounts) string {
 	if nodes.Unsupported == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %s cannot serve it; status.unsupported tells why.", nodesOf(nodes.Unsupported))
+	return fmt.Sprintf(" %s cannot serve it; status.unsupported has the reasons.", nodesOf(nodes.Unsupported))
 }
 
 func nodesOf(count int32) string {
@@ -100,12 +100,12 @@ func progressing(seen Observation, ignored []v1alpha1.IgnoredPod) metav1.Conditi
 	return rollingOut(seen.Rollout, seen.Stopped != "")
 }
 
-// inSpiteOf tells of the pods that a removal did not wait for.
+// inSpiteOf describes the pods that a removal did not wait for.
 func inSpiteOf(ignored []v1alpha1.IgnoredPod) string {
 	if len(ignored) == 0 {
 		return ""
 	}
-	return " Pods keep volumes that nobody unmounts until the driver is back, because spec.volumesInUse is Ignore; status.ignoredPods names them."
+	return " Because spec.volumesInUse is Ignore, pods keep volumes that are not unmounted until the driver is back; status.ignoredPods names them."
 }
 
 func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition {
@@ -132,7 +132,7 @@ func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition 
 func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Condition {
 	const kind = v1alpha1.ConditionDegraded
 	if seen.Err != nil {
-		return condition(kind, true, ReasonApplyFailed, "The operator could not carry out the spec and will try again: %s.", cut(seen.Err.Error(), maxErrorMessage))
+		return condition(kind, true, ReasonApplyFailed, "The operator could not apply the spec and will try again: %s.", cut(seen.Err.Error(), maxErrorMessage))
 	}
 	if seen.Refusal != nil && seen.Removal == "" {
 		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)
@@ -161,17 +161,17 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 		return condition(kind, true, ReasonNodePluginFailed, "The node plugin fails on %s. On node %s: %s",
 			nodesOf(int32(failing)), problems[0].Node, problems[0].Message)
 	}
-	if told, ok := unenforced(seen); ok {
-		return told
+	if unenforced, ok := unenforced(seen); ok {
+		return unenforced
 	}
 	if len(seen.Costs) > 0 {
 		return unserved(seen.Costs)
 	}
-	told := seccomp(seen.Seccomp)
-	if told.Status == metav1.ConditionFalse {
-		told.Message += unknownPolicies(seen)
+	out := seccomp(seen.Seccomp)
+	if out.Status == metav1.ConditionFalse {
+		out.Message += unknownPolicies(seen)
 	}
-	return told
+	return out
 }
 
 // unserved is the condition Degraded of a driver that asks for what the API server does not have.
@@ -180,7 +180,7 @@ func unserved(costs []render.ServedField) metav1.Condition {
 		"the API server does not know the field %s of CSIDriver, which Kubernetes has since %s. Upgrade the cluster, or remove tokenAudiences.", costs[0].Property, costs[0].Since)
 }
 
-// seccomp is the condition Degraded of a driver on whose nodes all is well.
+// seccomp is the condition Degraded of a driver without any other problem.
 func seccomp(profile security.Seccomp) metav1.Condition {
 	const kind = v1alpha1.ConditionDegraded
 	const wide = "The node plugins run with the container runtime's default seccomp profile"
@@ -191,14 +191,14 @@ func seccomp(profile security.Seccomp) metav1.Condition {
 	switch profile.State {
 	case security.SeccompInstalled, security.SeccompPending, security.SeccompInProgress, "":
 	default:
-		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the Security Profiles Operator says that SeccompProfile %s is in state %s%s. See its log, or set the field to RuntimeDefault.",
+		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the Security Profiles Operator reports SeccompProfile %s in state %s%s. See its log, or set the field to RuntimeDefault.",
 			wide, profile.Profile, profile.State, why)
 	}
 	switch {
 	case profile.Missing:
 		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the cluster has no Security Profiles Operator (kind SeccompProfile, security-profiles-operator.x-k8s.io/v1, from release 1.0). Install it, or set the field to RuntimeDefault.", wide)
 	case profile.Profile != "" && profile.File == "":
-		return condition(kind, false, ReasonAsExpected, "Nothing needs a person. %s until the Security Profiles Operator has installed SeccompProfile %s on every node.", wide, profile.Profile)
+		return condition(kind, false, ReasonAsExpected, "No action needed. %s until the Security Profiles Operator has installed SeccompProfile %s on every node.", wide, profile.Profile)
 	}
-	return condition(kind, false, ReasonAsExpected, "Nothing needs a person.")
+	return condition(kind, false, ReasonAsExpected, "No action needed.")
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// ReasonFieldContested is the reason of the condition Degraded while somebody else changes what the operator applies.
+// ReasonFieldContested is the reason of the condition Degraded while something else changes what the operator applies.
 const ReasonFieldContested = "FieldContested"
 
-// Contest is about an object of the driver that somebody else changes again and again.
+// Contest is an object of the driver that is changed from outside again and again.
 type Contest struct {
 	// Kind and Name of the object.
 	Kind, Name string
@@ -36,6 +36,6 @@ func contestedFields(contests []Contest) metav1.Condition {
 		others = fmt.Sprintf(" %d more of the driver's objects are contested.", more)
 	}
 	return condition(v1alpha1.ConditionDegraded, true, ReasonFieldContested,
-		"%s %s is changed again and again %s. The operator puts it back ever more slowly, after at most five minutes. Exempt it there, or set spec.managementState to Unmanaged.%s",
+		"%s %s is changed again and again %s. The operator repairs it after growing pauses of at most five minutes. Exempt the object there, or set spec.managementState to Unmanaged.%s",
 		first.Kind, first.Name, by, others)
 }

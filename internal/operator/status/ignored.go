@@ -12,21 +12,21 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
-// ReasonVolumesIgnored is the reason of the event that tells that pods were not waited for.
+// ReasonVolumesIgnored is the reason of the event about pods that were not waited for.
 const ReasonVolumesIgnored = "VolumesIgnored"
 
-// ignoredPods returns the pods that were not waited for: those of this look, and those that were told before and are on
-// nodes that nobody serves again yet.
-func ignoredPods(told []v1alpha1.IgnoredPod, seen Observation) []v1alpha1.IgnoredPod {
+// ignoredPods returns the pods that were not waited for: those of this observation, and those in the status before whose nodes
+// are not served again yet.
+func ignoredPods(previous []v1alpha1.IgnoredPod, seen Observation) []v1alpha1.IgnoredPod {
 	if seen.Driver.Spec.VolumesInUse != v1alpha1.VolumesIgnore {
 		return nil
 	}
-	before := make(map[string]string, len(told))
-	for _, pod := range told {
+	before := make(map[string]string, len(previous))
+	for _, pod := range previous {
 		before[pod.Node] = pod.Pod
 	}
 	served := sets.New[string]()
-	if len(told) > 0 {
+	if len(previous) > 0 {
 		served = servedNodes(seen)
 	}
 	var out []v1alpha1.IgnoredPod
@@ -62,7 +62,7 @@ func servedNodes(seen Observation) sets.Set[string] {
 	return served
 }
 
-// IgnoredNote tells of the pods that were not waited for in this look; empty if there were none.
+// IgnoredNote describes the pods that were not waited for in this observation; empty if there were none.
 func IgnoredNote(seen Observation) string {
 	count, example := int32(0), Node{}
 	for _, node := range seen.Nodes {
@@ -77,5 +77,5 @@ func IgnoredNote(seen Observation) string {
 		return ""
 	}
 	return fmt.Sprintf("Went on although pods on %s use volumes of the driver (on node %s: %s), because spec.volumesInUse is Ignore. "+
-		"They keep what they have mounted; nobody unmounts it until a node plugin of the driver is back.", nodesOf(count), example.Name, example.Ignored)
+		"They keep what they have mounted; it is not unmounted until a node plugin of the driver is back.", nodesOf(count), example.Name, example.Ignored)
 }

@@ -16,8 +16,8 @@ import (
 // clocks differ.
 const overdueAfter = 15 * time.Second
 
-// SilentSince returns since when a node's kubelet has not reported that the node is ready, by the clock of who noted that; the
-// zero time if the node is ready. A kubelet that never has is silent since the node was made.
+// SilentSince returns since when a node's kubelet has not reported that the node is ready, by the clock that recorded it; the
+// zero time if the node is ready. A kubelet that never reported is silent since the node was created.
 func SilentSince(node *corev1.Node) time.Time {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
@@ -37,12 +37,12 @@ type Lingering struct {
 	// Abandoned are the names of those whose end is not waited for, because spec.volumesInUse is Ignore and their node has
 	// been silent for longer than progressDeadlineSeconds.
 	Abandoned sets.Set[string]
-	// Next is how long until there may be more; 0 if that is not for time to tell.
+	// Next is how long until there may be more; 0 if time alone changes nothing.
 	Next time.Duration
 }
 
-// Linger finds the node plugins' pods that do not end. The kubelet alone ends a pod, so on a node whose kubelet is dead, it
-// stays until the Node goes, or until somebody deletes it by force.
+// Linger finds the node plugins' pods that do not end. Only the kubelet ends a pod. On a node whose kubelet is dead, the pod
+// stays until the Node or the pod is deleted by force.
 func Linger(seen Observation, now time.Time) Lingering {
 	out := Lingering{Overdue: sets.New[string](), Abandoned: sets.New[string]()}
 	silent := map[string]time.Time{}
@@ -71,7 +71,7 @@ func Linger(seen Observation, now time.Time) Lingering {
 	return out
 }
 
-// lingeringProblems tells, by node, of the pods that keep a removal from its end, and what to do.
+// lingeringProblems returns, by node, the pods that keep a removal from its end, and what to do.
 func lingeringProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	out := map[string]v1alpha1.NodeProblem{}
 	silent, known := sets.New[string](), sets.New[string]()
@@ -99,7 +99,7 @@ func lingeringProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	return out
 }
 
-// unanswered tells how to go on where a pod that a removal waits for is on a silent node.
+// unanswered describes what to do if a removal waits for a pod on a silent node.
 func unanswered(node Node) string {
 	if node.Silent.IsZero() {
 		return ""
@@ -107,7 +107,7 @@ func unanswered(node Node) string {
 	return fmt.Sprintf(" The node does not report, so a pod there never ends: if it is gone, kubectl delete node %s; else set spec.volumesInUse to Ignore.", node.Name)
 }
 
-// abandoned tells of the node plugins that a removal passed over.
+// abandoned describes the node plugins that a removal passed over.
 func abandoned(seen Observation) string {
 	nodes := sets.New[string]()
 	for i := range seen.Pods {
@@ -122,7 +122,7 @@ func abandoned(seen Observation) string {
 		nodesOf(int32(nodes.Len())), someOf(sets.List(nodes)))
 }
 
-// ending tells how many node plugins have not ended yet, and where.
+// ending describes how many node plugins have not ended yet, and where.
 func ending(seen Observation) string {
 	nodes := sets.New[string]()
 	for i := range seen.Pods {
@@ -136,7 +136,7 @@ func ending(seen Observation) string {
 	return fmt.Sprintf("The node plugins are ending, still on %s: %s.", nodesOf(int32(nodes.Len())), someOf(sets.List(nodes)))
 }
 
-// waitingOn tells on how many nodes a removal waits for pods, and on which.
+// waitingOn describes the nodes on which a removal waits for pods.
 func waitingOn(seen Observation) string {
 	var nodes []string
 	for _, node := range seen.Nodes {

@@ -18,17 +18,17 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 )
 
-// Observation is what one look at the cluster showed of a driver.
+// Observation is what one reconcile saw of a driver in the cluster.
 type Observation struct {
 	// Driver as it was read.
 	Driver *v1alpha1.ImageCSIDriver
 	// Names are the CSI driver names it serves, its own first.
 	Names []string
-	// Refusal says why the driver is not carried out; nil if it is.
+	// Refusal is why the driver is not reconciled; nil if it is.
 	Refusal *conflicts.Refusal
-	// Removal tells how far a removal is; empty while the driver stays.
+	// Removal is the stage of a removal; empty while the driver stays.
 	Removal Removal
-	// Nodes of the cluster, but for the settled ones.
+	// Nodes of the cluster, except for the settled ones.
 	Nodes []Node
 	// Settled are the numbers of the settled nodes, whose pods are not among Pods.
 	Settled settled.Counts
@@ -42,11 +42,11 @@ type Observation struct {
 	Lingering Lingering
 	// Costs are fields that the driver asks for and goes without, because the API server does not know them.
 	Costs []render.ServedField
-	// Contests are about objects that somebody else changes again and again.
+	// Contests are about objects that are changed from outside again and again.
 	Contests []Contest
 	// Rollout of the latest change; nil if the driver's state lets nothing roll out.
 	Rollout *v1alpha1.RolloutStatus
-	// Stopped says why a rollback cannot go on; empty unless that is so.
+	// Stopped is why a rollback cannot go on; empty if it can.
 	Stopped string
 	// Absent are nodes for which no node plugin's pod can be created.
 	Absent []rollout.Absent
@@ -54,23 +54,23 @@ type Observation struct {
 	Seccomp security.Seccomp
 	// Policies are the cluster's admission policies.
 	Policies Policies
-	// Err is what kept the operator from carrying out the spec; nil if nothing did.
+	// Err is why the operator could not apply the spec; nil if it could.
 	Err error
 }
 
-// isLost says that the look failed before it showed how far a rollout or a removal is.
+// isLost reports whether the reconcile failed before it found the state of a rollout or removal.
 func (o *Observation) isLost() bool { return o.Err != nil && o.Rollout == nil && o.Removal == "" }
 
-// keeps reports whether the look failed before it showed more than is told already: how far a rollout is, or what a removal
-// that waits still waits for.
+// keeps reports whether the reconcile failed before it found more than the status has: the state of a rollout, or what a
+// waiting removal still waits for.
 func (o *Observation) keeps(before *metav1.Condition, now metav1.Condition) bool {
 	return before != nil && (o.isLost() || o.Err != nil && o.Removal == RemovalWaiting && before.Reason == now.Reason)
 }
 
-// left says that the driver, which is being removed, has left a node already.
+// left reports whether the driver, which is being removed, has left a node already.
 func (o *Observation) left(node Node) bool { return o.Removal != "" && node.Current == "" }
 
-// Removal is a stage of taking a driver away.
+// Removal is a stage of the removal of a driver.
 type Removal string
 
 // The stages, in their order.
@@ -100,5 +100,5 @@ type Node struct {
 // serves reports whether a node serves a driver: its kubelet has registered it, and its container runtime answers.
 func (n Node) serves(driver string) bool { return n.Unknown == nil && n.Registered.Has(driver) }
 
-// waiting says that the node's class or the driver's removal waits for a pod.
+// waiting reports whether the node's class or the driver's removal waits for a pod.
 func (n Node) waiting() bool { return n.UsedBy != "" }

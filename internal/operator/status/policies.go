@@ -38,7 +38,7 @@ type Policies struct {
 }
 
 // unenforced is the condition Degraded of a driver with a rule for images that admission does not enforce; not ok if it does, or
-// if there is no rule. While that cannot be told, the condition stays what it was.
+// if there is no rule. While that is unknown, the condition stays what it was.
 func unenforced(seen Observation) (degraded metav1.Condition, ok bool) {
 	rules := rulesForImages(seen)
 	if len(rules) == 0 {
@@ -57,13 +57,13 @@ func unenforced(seen Observation) (degraded metav1.Condition, ok bool) {
 	}
 	where := "refused at the node and not at admission"
 	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
-		where = "not refused at admission, and at the node by the rules from before spec.managementState was Unmanaged"
+		where = "not refused at admission, and at the node by the rules that held when spec.managementState became Unmanaged"
 	}
 	return condition(v1alpha1.ConditionDegraded, true, ReasonPolicyNotInEffect, "Pods that break spec.security are %s: %s. %s",
 		where, missing, seen.Policies.remedy()), true
 }
 
-// unknownPolicies is what a driver on which all is well has to add if it has rules for images.
+// unknownPolicies is what the message of a driver without problems adds if it has rules for images.
 func unknownPolicies(seen Observation) string {
 	if len(rulesForImages(seen)) == 0 || seen.Policies.State != PoliciesUnreadable {
 		return ""
@@ -87,7 +87,7 @@ func rulesForImages(seen Observation) (fields []string) {
 	return fields
 }
 
-// missing says why admission does not enforce a driver's rules; empty if it does.
+// missing returns why admission does not enforce a driver's rules; empty if it does.
 func (p Policies) missing(driver *v1alpha1.ImageCSIDriver, rules []string) string {
 	const policy = "ValidatingAdmissionPolicy " + ImagesPolicy
 	if p.State == PoliciesNotServed {

@@ -136,7 +136,7 @@ func TestPoliciesThatCannotBeReadChangeNothing(t *testing.T) {
 		}
 	}
 	driver.Spec.ManagementState = v1alpha1.Unmanaged
-	if look(PoliciesRead) != missing || !strings.Contains(driver.Status.Conditions[2].Message, "the rules from before") {
+	if look(PoliciesRead) != missing || !strings.Contains(driver.Status.Conditions[2].Message, "the rules that held when") {
 		t.Error(driver.Status.Conditions[2].Message)
 	}
 }

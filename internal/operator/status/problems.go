@@ -30,7 +30,7 @@ func severity(reason v1alpha1.ProblemReason) int {
 	return limit
 }
 
-// podProblems tells, by node, why node plugins do not run.
+// podProblems returns, by node, why node plugins do not run.
 func podProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	out := map[string]v1alpha1.NodeProblem{}
 	for _, absent := range seen.Absent {
@@ -87,13 +87,13 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 	case seen.Removal != "":
 		return v1alpha1.NodeProblem{}, false
 	case node.Unsupported != nil && node.Tainted:
-		return problem(node.Unsupported.Reason, "%s It keeps the taint %s, which nothing but a person takes away.", node.Unsupported.Error(), contract.StartupTaint)
+		return problem(node.Unsupported.Reason, "%s It keeps the taint %s; remove it by hand.", node.Unsupported.Error(), contract.StartupTaint)
 	case node.Unsupported != nil:
 		return problem(node.Unsupported.Reason, "%s", node.Unsupported.Error())
 	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil:
 		return v1alpha1.NodeProblem{}, false
 	case node.Tainted && !node.Selected:
-		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin's selectors, or the label "+contract.ExcludeLabel+", leave it out, so it keeps the taint. Take the taint away, or let the node in.", contract.StartupTaint)
+		return problem(v1alpha1.ProblemTaintStays, "The node has the taint %s, but spec.nodePlugin's selectors, or the label "+contract.ExcludeLabel+", exclude it, so it keeps the taint. Remove the taint, or have the node selected.", contract.StartupTaint)
 	case !node.Eligible():
 		return v1alpha1.NodeProblem{}, false
 	case node.Unknown != nil:

@@ -37,9 +37,9 @@ func Began(node *corev1.Node, pods []*corev1.Pod) time.Time {
 // Starting counts the nodes that do not serve the driver and need not yet: they began within progressDeadlineSeconds, and
 // nothing about them fails. It also returns how long until the first of them has had its time, or 0.
 //
-// They do not turn Available to False, because in a fleet that grows and shrinks there are always some. They do not turn
-// it to True either: while it is False, only nodes that joined since then are left out. Of a driver that nobody looks at
-// again by time, no node is.
+// They do not turn Available to False, because a fleet that grows and shrinks always has some. They do not turn it to True
+// either: while it is False, only nodes that joined since then are left out. For a driver that is not reconciled again after a
+// time, no node is left out.
 func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes int32, next time.Duration) {
 	was := meta.FindStatusCondition(before, v1alpha1.ConditionAvailable)
 	if was == nil || seen.Removal != "" || seen.Refusal != nil || seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {

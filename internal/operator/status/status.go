@@ -11,8 +11,8 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// Of returns the status that an observation leads to. Conditions that say the same as in the previous status keep
-// their transition time; others get now. What a look failed to see stays as it was said last: it has not ended.
+// Of returns the status for an observation. Conditions whose status is that of the previous one keep their transition time;
+// others get now. What the observation lacks because of an error stays as it was.
 func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Time) v1alpha1.ImageCSIDriverStatus {
 	next := v1alpha1.ImageCSIDriverStatus{
 		ObservedGeneration: previous.ObservedGeneration,

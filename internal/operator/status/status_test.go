@@ -117,8 +117,8 @@ func TestASeccompProfileThatIsNotInEffectIsTold(t *testing.T) {
 		want    string
 		words   string
 	}{
-		"none asked for": {security.Seccomp{}, "False AsExpected", "Nothing needs a person."},
-		"in effect":      {security.Seccomp{Profile: "p", State: "Installed", File: "operator/p.json"}, "False AsExpected", "Nothing needs a person."},
+		"none asked for": {security.Seccomp{}, "False AsExpected", "No action needed."},
+		"in effect":      {security.Seccomp{Profile: "p", State: "Installed", File: "operator/p.json"}, "False AsExpected", "No action needed."},
 		"on its way":     {security.Seccomp{Profile: "p", State: "Pending"}, "False AsExpected", "until the Security Profiles Operator has installed SeccompProfile p"},
 		"no such kind":   {security.Seccomp{Profile: "p", Missing: true}, "True SeccompProfileNotInEffect", "the cluster has no Security Profiles Operator"},
 		"in error": {security.Seccomp{Profile: "p", State: "Error", Message: "syscall not allowed"}, "True SeccompProfileNotInEffect",
@@ -129,7 +129,7 @@ func TestASeccompProfileThatIsNotInEffectIsTold(t *testing.T) {
 			seen := observe(ready("a"))
 			seen.Seccomp = test.seccomp
 			got := meta.FindStatusCondition(Of(v1alpha1.ImageCSIDriverStatus{}, seen, early).Conditions, v1alpha1.ConditionDegraded)
-			if string(got.Status)+" "+got.Reason != test.want || !strings.Contains(got.Message, test.words) || test.words == "Nothing needs a person." && got.Message != test.words {
+			if string(got.Status)+" "+got.Reason != test.want || !strings.Contains(got.Message, test.words) || test.words == "No action needed." && got.Message != test.words {
 				t.Errorf("Degraded is %s %s: %s", got.Status, got.Reason, got.Message)
 			}
 		})

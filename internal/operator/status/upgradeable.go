@@ -14,8 +14,8 @@ import (
 // operator (its documentation, "Operator conditions").
 const ConditionUpgradeable = "Upgradeable"
 
-// Upgradeable says whether the operator may be replaced by another version now. It may not in the middle of something
-// that the next version would have to finish: the outcome of one change could not be told from that of the other.
+// Upgradeable reports whether the operator may be replaced by another version now. It may not during something that the next
+// version would have to finish, because the outcomes of the two changes would mix.
 func Upgradeable(drivers []v1alpha1.ImageCSIDriver) metav1.Condition {
 	byName := slices.SortedFunc(slices.Values(drivers), func(a, b v1alpha1.ImageCSIDriver) int { return cmp.Compare(a.Name, b.Name) })
 	for _, driver := range byName {
