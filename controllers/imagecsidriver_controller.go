@@ -47,7 +47,7 @@ type ImageCSIDriverReconciler struct {
 	Direct client.Reader
 	// Recorder writes events.
 	Recorder events.EventRecorder
-	// Clock tells the time of transitions, and how long something has been so. What others wrote is by other clocks.
+	// Clock is for the times of transitions and for durations. What others wrote is by other clocks.
 	Clock clock.PassiveClock
 	// Settings of the operator.
 	Settings render.Settings

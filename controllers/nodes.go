@@ -40,7 +40,7 @@ func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
 	}
 }
 
-// everyNode adds the settled nodes to those that are looked at.
+// everyNode adds the settled nodes to those that are examined.
 func (r *ImageCSIDriverReconciler) everyNode(seen *observation) {
 	if len(seen.Settled) == 0 {
 		return
@@ -57,7 +57,7 @@ func (r *ImageCSIDriverReconciler) everyNode(seen *observation) {
 	seen.Settled = nil
 }
 
-// take adds a node to those that are looked at.
+// take adds a node to those that are examined.
 func (o *observation) take(of nodecache.Facts) {
 	for _, pod := range of.Pods {
 		o.Pods = append(o.Pods, *pod)

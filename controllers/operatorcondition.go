@@ -26,15 +26,15 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// OperatorCondition tells the Operator Lifecycle Manager, in the object that it made for this, whether the operator may be
-// upgraded. OLM names the object in the operator's environment, and grants the rights to read and change that one, so it
-// is neither watched nor in config/rbac. The object has no Go type here: that would bring OLM's module for one list.
+// OperatorCondition reports to the Operator Lifecycle Manager whether the operator may be upgraded, in the object that OLM made
+// for this. OLM names the object in the operator's environment, and grants the rights to read and change it, so it is neither
+// watched nor in config/rbac. The object has no Go type here, because that would need OLM's module for one list.
 type OperatorCondition struct {
 	// Client reads drivers from the cache, and writes.
 	Client client.Client
 	// Direct reads the object.
 	Direct client.Reader
-	// Clock tells the time of transitions.
+	// Clock is for the times of transitions.
 	Clock clock.PassiveClock
 	// Object is the OperatorCondition's namespace and name.
 	Object types.NamespacedName

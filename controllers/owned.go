@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
-// holdsUntyped compares as holds does, without a schema. The server's record tells which items of a list are the operator's:
-// others may have added theirs.
+// holdsUntyped compares as holds does, without a schema. The server's record shows which items of a list are the operator's,
+// because others may have added theirs.
 func holdsUntyped(live, want *unstructured.Unstructured) bool {
 	fields := want.DeepCopy().Object
 	for _, identity := range [][]string{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}} {
@@ -85,7 +85,7 @@ func find(in any, part fieldpath.PathElement) (any, bool) {
 	return nil, false
 }
 
-// isItem tells an item of a list by its keys, or by its value.
+// isItem reports whether an item of a list has some keys, or a value.
 func isItem(item any, part fieldpath.PathElement) bool {
 	if part.Value != nil {
 		return value.Equals(*part.Value, value.NewValueInterface(item))

@@ -66,7 +66,7 @@ func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(p)
 }
 
-// Reconcile tells the provisioning controller for which names to provision.
+// Reconcile passes the names for which to provision to the provisioning controller.
 func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	served, err := p.served(ctx)
 	if err != nil {

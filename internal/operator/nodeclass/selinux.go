@@ -7,12 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// SELinuxPolicy says whose SELinux policy a node has, as far as its operating system tells.
+// SELinuxPolicy is whose SELinux policy a node has, by its operating system.
 type SELinuxPolicy string
 
 // The policies.
 const (
-	// PolicyUnknown: the node does not tell its operating system at present.
+	// PolicyUnknown: the node does not report its operating system at present.
 	PolicyUnknown SELinuxPolicy = ""
 	// PolicyCommon is Fedora's and Red Hat's, or none. There, container_t may not mount and spc_t may.
 	PolicyCommon SELinuxPolicy = "Common"
@@ -39,7 +39,7 @@ func PolicyOf(node *corev1.Node) SELinuxPolicy {
 	return PolicyUnknown
 }
 
-// policyOf returns the policy of the nodes that a match takes, as far as the match tells.
+// policyOf returns the policy of the nodes that a match selects, as far as the match shows it.
 func policyOf(m match) SELinuxPolicy {
 	// Also "Talos", which is less than the table asks for.
 	if strings.Contains(m.osImage, bottlerocketOS) || m.osImage != "" && strings.HasPrefix(m.osImage, strings.TrimSuffix(talosOS, " (")) {
@@ -48,9 +48,9 @@ func policyOf(m match) SELinuxPolicy {
 	return PolicyCommon
 }
 
-// On returns the class for nodes with some policies. One operating system with a policy of its own decides: the type that
-// others need does not exist there. Where no node tells, the class stays as its node plugins are; before is whose policy
-// those are made for, and PolicyUnknown where there are none.
+// On returns the class for nodes with some policies. If any has a policy of its own, that decides, because the type that the
+// others need does not exist there. If no node reports its policy, the class keeps the one that its node plugins are made for:
+// before, which is PolicyUnknown if there are none.
 func (c Class) On(policies sets.Set[SELinuxPolicy], before SELinuxPolicy) Class {
 	switch {
 	case policies.Has(PolicyOwn):

@@ -30,9 +30,9 @@ func NewTable(custom []v1alpha1.NodeClass) Table {
 	return Table{rules: append(added, table...)}
 }
 
-// Class returns the class of a node. Not knowing changes nothing: a node keeps the class in its label for as long as
-// nothing that it tells speaks against that class. The error is an *Unsupported if the node can have no class, and an
-// *Unknown if it keeps its class although its runtime does not answer.
+// Class returns the class of a node. Missing information changes nothing: a node keeps the class in its label unless something
+// that it reports contradicts that class. The error is an *Unsupported if the node can have no class, and an *Unknown if it keeps
+// its class although its runtime does not answer.
 func (t Table) Class(node *corev1.Node) (Class, error) {
 	has := node.Labels[contract.NodeClassLabel]
 	runtime, err := supportedRuntime(node)
@@ -56,7 +56,7 @@ func (t Table) Class(node *corev1.Node) (Class, error) {
 	return Class{}, unmatched(runtime)
 }
 
-// mayHave reports whether a class can be that of a node of which no more is known than the runtime's name, or not even that.
+// mayHave reports whether a node can have a class if only its runtime's name is known, or not even that.
 func (t Table) mayHave(name string, runtime RuntimeVersion) bool {
 	class, found := t.Lookup(name)
 	return !found || runtime.Name == "" || runtime.Name == string(class.Runtime)

@@ -2,12 +2,11 @@ package nodeclass
 
 import "github.com/image-csi/image-csi-operator/api/v1alpha1"
 
-// Unknown says what a node does not tell at present, in words for the cluster's administrator. The kubelet writes
-// containerd://Unknown while containerd does not answer it (Kubernetes, pkg/kubelet/nodestatus/setters.go), as in every
-// restart of it that meets a report. A node that has a class keeps it: this is no proof that it has another runtime, or
-// none.
+// Unknown is what a node does not report at present, in words for the cluster's administrator. The kubelet writes
+// containerd://Unknown while containerd does not answer it (Kubernetes, pkg/kubelet/nodestatus/setters.go), for example if it
+// reports while containerd restarts. A node that has a class keeps it: this is no proof that it has another runtime, or none.
 type Unknown struct {
-	// Message says what was found.
+	// Message describes what was found.
 	Message string
 
 	// remedy is for a node without a class.

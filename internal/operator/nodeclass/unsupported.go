@@ -18,13 +18,13 @@ const (
 	MinCRIO       = "1.21"
 )
 
-// Unsupported says why a node cannot serve the driver, in words for the cluster's administrator.
+// Unsupported is why a node cannot serve the driver, in words for the cluster's administrator.
 type Unsupported struct {
 	// Reason is the kind of obstacle.
 	Reason v1alpha1.ProblemReason
-	// Message says what was found.
+	// Message describes what was found.
 	Message string
-	// Remedy says what the administrator can do.
+	// Remedy is what the administrator can do.
 	Remedy string
 }
 
@@ -60,11 +60,11 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 	return runtime, nil
 }
 
-// old returns an *Unsupported for a runtime that is older than the least version, and an *Unknown for one that does not tell
-// its own.
+// old returns an *Unsupported for a runtime that is older than the least version, and an *Unknown for one that does not report
+// its version.
 func old(runtime RuntimeVersion, name, least string) error {
 	found, err := version.ParseGeneric(runtime.Version)
-	// A build without a version says 0.0.0+unknown.
+	// A build without a version reports 0.0.0+unknown.
 	if err != nil || found.Major() == 0 && found.Minor() == 0 {
 		return &Unknown{
 			Message: fmt.Sprintf("The node's %s does not tell its version (it says %s): it does not answer the kubelet, or is no release", name, quoted(runtime.Version)),

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// alert is raised by Prometheus when expr has had results for as long as holds says.
+// alert fires when expr has had results for the time in holds.
 type alert struct {
 	name, expr, holds    string
 	summary, description string

@@ -13,7 +13,7 @@ import (
 // driver. Without it, OpenShift takes them in privileged namespaces only.
 const ephemeralProfileLabel = "security.openshift.io/csi-ephemeral-volume-profile"
 
-// csiDriver tells the kubelet how to treat the volumes of one of the driver's names.
+// csiDriver returns the object by which the kubelet learns how to treat the volumes of one of the driver's names.
 func csiDriver(driver *v1alpha1.ImageCSIDriver, name string, lacking Lacking) *storagev1.CSIDriver {
 	objectLabels := labels(driver)
 	objectLabels[ephemeralProfileLabel] = "restricted"

@@ -71,11 +71,11 @@ func deletions(group string, resources ...string) admissionv1.NamedRuleWithOpera
 	}}
 }
 
-// guarded are the conditions under which a deletion is looked at. The deletion of a collection has no name in its request, so
-// names are the objects'. What is not looked at:
-//   - what Kubernetes' own controllers delete, because that follows from a deletion that was looked at;
-//   - what OLM has made (v0 and v1), but for the definition: an upgrade replaces it;
-//   - roles that are aggregated into those of people, which the operator does not need.
+// guarded are the conditions under which the policy checks a deletion. The request to delete a collection has no name, so names
+// are the objects'. The policy does not check:
+//   - deletions by Kubernetes' own controllers, because they follow from a deletion that was checked;
+//   - what OLM has made (v0 and v1), except for the definition: an upgrade replaces it;
+//   - roles that are aggregated into those of users, which the operator does not need.
 func guarded(namespace string) []admissionv1.MatchCondition {
 	return []admissionv1.MatchCondition{
 		{Name: "not-by-kubernetes", Expression: "!(request.userInfo.username in ['system:kube-controller-manager', " +

@@ -94,8 +94,7 @@ func classLabels(driver *v1alpha1.ImageCSIDriver, class string) map[string]strin
 	return out
 }
 
-// selector tells the pods of a DaemonSet. It can never change in the life of a DaemonSet, so it has only what makes
-// the pods its own.
+// selector selects the pods of a DaemonSet. It cannot be changed, so it has only what makes the pods its own.
 func selector(driver *v1alpha1.ImageCSIDriver, class string) map[string]string {
 	return map[string]string{
 		nameLabel:               appName,

@@ -53,7 +53,7 @@ type Output struct {
 	Apply []Object
 	// Delete are those of Input.Existing that the driver no longer has.
 	Delete []Object
-	// Seccomp tells of the node plugin's own seccomp profile.
+	// Seccomp is the state of the node plugin's own seccomp profile.
 	Seccomp security.Seccomp
 	// Costs are fields that the driver asks for and goes without, because the API server does not know them.
 	Costs []ServedField

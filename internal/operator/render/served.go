@@ -5,7 +5,7 @@ import "k8s.io/apimachinery/pkg/util/sets"
 // ServedField is a field that the operator applies and that the oldest supported API servers do not know. They refuse an
 // object that has it (server-side apply takes no unknown field), so it is left out where the server's schema lacks it.
 type ServedField struct {
-	// Group and Version whose OpenAPI document tells.
+	// Group and Version of the OpenAPI document that has the field.
 	Group, Version string
 	// Schema in that document, and the Property of it.
 	Schema, Property string
@@ -13,7 +13,7 @@ type ServedField struct {
 	Since string
 }
 
-// TokensInSecrets has the kubelet hand over service account tokens among a volume's secrets (KEP-5538).
+// TokensInSecrets has the kubelet pass service account tokens among a volume's secrets (KEP-5538).
 func TokensInSecrets() ServedField {
 	return ServedField{
 		Group: "storage.k8s.io", Version: "v1", Schema: "io.k8s.api.storage.v1.CSIDriverSpec", Property: "serviceAccountTokenInSecrets", Since: "1.35",

@@ -83,7 +83,7 @@ func bidirectionalDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.C
 	return out
 }
 
-// storesOf returns what the administrator says of where CRI-O keeps the images of a class, beside its root.
+// storesOf returns the directories besides its root in which CRI-O keeps the images of a class, by spec.nodeClasses.
 func storesOf(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) v1alpha1.NodeClass {
 	for _, in := range driver.Spec.NodeClasses {
 		if in.Name == class.Name && class.Runtime == contract.RuntimeCRIO {

@@ -88,7 +88,7 @@ func plugins(in Input, c *Class, wanted string) []plugin {
 }
 
 // awaited returns those nodes without a pod for which the DaemonSet is to make one. With spec.nodePlugin.tolerations it may
-// leave out some, and only says how many it wants. Then those count that had a node plugin last.
+// leave out some, and its status has only their number. Then the nodes that had a node plugin last count.
 func awaited(seen Sightings, c *Class, without []*Node, with int) []*Node {
 	if c.Live == nil {
 		return nil

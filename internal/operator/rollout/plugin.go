@@ -41,9 +41,9 @@ type plugin struct {
 	state    state
 	// wait is how long until the state changes by time alone; 0 if it does not.
 	wait time.Duration
-	// sighting is what to remember of it; nil while nothing can be said about it.
+	// sighting is what to remember of it; nil while its state is unknown.
 	sighting *Sighting
-	// absence tells, of one without a pod, what the DaemonSet's controller says about that.
+	// absence is why it has no pod, by the DaemonSet's controller.
 	absence pluginpod.Absence
 }
 
@@ -83,8 +83,8 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 	return p
 }
 
-// missed is a node for which a DaemonSet, whose template has a revision, has no pod. Its controller cannot be blamed
-// before it has seen the template.
+// missed is a node for which a DaemonSet, whose template has a revision, has no pod. It does not count as failing before the
+// DaemonSet controller has seen the template.
 func missed(in Input, node *Node, live *appsv1.DaemonSet, refused string) plugin {
 	p := plugin{node: node, revision: live.Spec.Template.Labels[contract.RevisionLabel],
 		absence: pluginpod.Absence{DaemonSet: live.Name, Namespace: live.Namespace, Refusal: refused}}
@@ -117,7 +117,7 @@ func (p *plugin) judge(in Input) {
 	}
 }
 
-// unseen is the state of a node plugin whose node does not report.
+// unseen sets the state of a node plugin whose node does not report.
 func (p *plugin) unseen(in Input) {
 	p.sighting = in.Seen.look(onNode(p.node.Name), Sighting{away: true, since: in.Now})
 	p.state = lost

@@ -31,7 +31,7 @@ const (
 type action int
 
 const (
-	ignore   action = iota // tells nothing
+	ignore   action = iota // proves nothing
 	proves                 // is evidence that the target form works
 	starting               // takes a share of the budget; nothing becomes good before it is decided
 	silent                 // takes a share of the budget, because its node may be down by the change
@@ -54,7 +54,7 @@ type rules [kinds][states][stages]action
 //
 // What it rests on: a change becomes good by node plugins that work, never because others are absent; what may come back
 // (pending, away) is not decided; what fails takes its share of maxUnavailable; and a node on which the earlier form failed
-// has nothing to lose, so it costs nothing and tells only good.
+// has nothing to lose, so it costs nothing and counts only if the new form works.
 func table() *rules {
 	return &rules{
 		//             installing, canary,   spreading, proven,  rollback
@@ -85,7 +85,7 @@ func table() *rules {
 			away:     {ignore, ignore, ignore, ignore, ignore},
 			lost:     {ignore, ignore, ignore, ignore, ignore},
 		},
-		untouched: {}, // It had the form before, so it tells nothing in any state.
+		untouched: {}, // It had the form before, so it proves nothing in any state.
 		earlier: {
 			healthy:  {ignore, turn, turn, ignore, ignore},
 			settling: {ignore, turn, turn, ignore, ignore},

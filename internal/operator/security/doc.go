@@ -1,2 +1,2 @@
-// Package security says with which privileges the node plugin of a node class runs.
+// Package security defines the privileges with which the node plugin of a node class runs.
 package security

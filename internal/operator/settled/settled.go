@@ -35,7 +35,7 @@ func (c Counts) In(class string) int32 {
 	return sum
 }
 
-// Rule identifies settled nodes. It applies while nothing is rolled out or removed; during that, every node is looked at.
+// Rule identifies settled nodes. It applies while nothing is rolled out or removed; during that, every node is examined.
 type Rule struct {
 	// Plan gives the nodes their class.
 	Plan placement.Plan

@@ -35,7 +35,7 @@ const (
 // maxErrorMessage bounds what the API server's refusals say: there may be one for every node.
 const maxErrorMessage = 1024
 
-// maxSeccompMessage bounds what the Security Profiles Operator says: it may name every node.
+// maxSeccompMessage bounds the Security Profiles Operator's message: it may name every node.
 const maxSeccompMessage = 512
 
 func condition(kind string, is bool, reason, format string, args ...any) metav1.Condition {
