@@ -197,7 +197,8 @@ type Resources struct {
 	// requests are what the scheduler sets aside, e.g. cpu: 10m.
 	// +kubebuilder:validation:MaxProperties=8
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/'))",message="a resource must be cpu, memory, ephemeral-storage, hugepages-SIZE, or an extended resource with its domain, as in example.com/gpu"
-	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('^-|[eE]...'))",message="requests must be quantities such as 500m or 64Mi, not negative, with an exponent of at most two characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('[eE]...'))",message="requests must be quantities such as 500m or 64Mi, with an exponent of at most two characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('^-'))",message="requests must not be negative"
 	// +optional
 	Requests corev1.ResourceList `json:"requests,omitempty"`
 
@@ -205,7 +206,8 @@ type Resources struct {
 	// serves volumes; pods keep the volumes they have, new ones wait until it is back.
 	// +kubebuilder:validation:MaxProperties=8
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/'))",message="a resource must be cpu, memory, ephemeral-storage, hugepages-SIZE, or an extended resource with its domain, as in example.com/gpu"
-	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('^-|[eE]...'))",message="limits must be quantities such as 500m or 64Mi, not negative, with an exponent of at most two characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('[eE]...'))",message="limits must be quantities such as 500m or 64Mi, with an exponent of at most two characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !string(self[name]).matches('^-'))",message="limits must not be negative"
 	// +optional
 	Limits corev1.ResourceList `json:"limits,omitempty"`
 }

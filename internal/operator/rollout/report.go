@@ -137,7 +137,7 @@ func (d *decision) waitsFor(s *v1alpha1.RolloutStatus) string {
 	slices.Sort(unready)
 	switch {
 	case len(unheard) > 0:
-		return waitsFor(unheard) + ", whose kubelets do not report"
+		return waitsFor(unheard) + " (the kubelet does not report)"
 	case len(unready) > 0:
 		return waitsFor(unready) + ", where the previous node plugin does not work"
 	}

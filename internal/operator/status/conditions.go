@@ -191,7 +191,7 @@ func seccomp(profile security.Seccomp) metav1.Condition {
 	switch profile.State {
 	case security.SeccompInstalled, security.SeccompPending, security.SeccompInProgress, "":
 	default:
-		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the Security Profiles Operator reports SeccompProfile %s in state %s%s. See its log, or set the field to RuntimeDefault.",
+		return condition(kind, true, ReasonSeccompFailed, "%s, although spec.nodePlugin.seccompProfile is Narrow: the Security Profiles Operator reports that SeccompProfile %s is in state %s%s. See its log, or set the field to RuntimeDefault.",
 			wide, profile.Profile, profile.State, why)
 	}
 	switch {
