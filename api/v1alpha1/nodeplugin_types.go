@@ -87,8 +87,8 @@ type NodePlugin struct {
 }
 
 // Toleration lets node plugins run on nodes with a taint, as in the spec of pods.
-// +kubebuilder:validation:XValidation:rule="has(self.key) && self.key != ” || has(self.operator) && self.operator == 'Exists'",message="a toleration without key must have operator Exists, and then tolerates every taint"
-// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.value == ” || !has(self.operator) || self.operator != 'Exists'",message="a toleration with operator Exists must not have a value"
+// +kubebuilder:validation:XValidation:rule="has(self.key) && size(self.key) > 0 || has(self.operator) && self.operator == 'Exists'",message="a toleration without key must have operator Exists, and then tolerates every taint"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || size(self.value) == 0 || !has(self.operator) || self.operator != 'Exists'",message="a toleration with operator Exists must not have a value"
 // +kubebuilder:validation:XValidation:rule="!has(self.operator) || !(self.operator in ['Gt', 'Lt']) || has(self.value) && self.value.matches('^(0|-?[1-9][0-9]*)$')",message="a toleration with operator Gt or Lt must have a whole number as value"
 // +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",message="a toleration with tolerationSeconds must have effect NoExecute"
 type Toleration struct {
