@@ -31,16 +31,30 @@ func oldWords() []oldWord {
 	const (
 		oneName  = "warm-metal's driver has one name here"
 		searched = "that is what people search for"
+		plain    = "plain English is read faster"
 		gone     = "the package has another name"
 	)
 	return []oldWord{
+		{phrase: `drivers? of before`, instead: "the legacy driver", why: oneName},
 		{phrase: `driver that exists today`, instead: "the legacy driver", why: oneName},
 		{phrase: `existing driver`, instead: "the legacy driver", why: oneName},
 		{phrase: `earlier driver`, instead: "the legacy driver", why: oneName},
+		{phrase: `OfBefore`, instead: "a name with legacy in it", why: oneName},
 		{phrase: `warm metal`, instead: "the legacy driver, or warm-metal", why: "a search finds it by its own spelling"},
 		{phrase: `Returning`, instead: "RollingBack", why: "that is the phase of a rollback", except: "CHANGELOG.md"},
 		{phrase: `Returned`, instead: "RolledBack", why: "that is the phase of a rollback", except: "CHANGELOG.md"},
 		{phrase: `being taken back`, instead: "being rolled back", why: searched},
+		{phrase: `change (?:is|was) taken back`, instead: "change is rolled back", why: searched},
+		{phrase: `needs a person`, instead: "needs action, or no action needed", why: "the reader wants to know whether to act"},
+		{phrase: `mend(?:s|ed|ing)?`, instead: "fix, repair or recover", why: searched},
+		{phrase: `carr(?:y|ies|ied) out`, instead: "reconcile, apply or do", why: searched},
+		{phrase: `which goes before`, instead: "which takes precedence", why: searched},
+		{phrase: `lest`, instead: "so that … not", why: plain},
+		{phrase: `dear`, instead: "expensive", why: plain},
+		{phrase: `fares?`, instead: "is, works or counts", why: plain},
+		{phrase: `most often`, instead: "usually", why: plain},
+		{phrase: `is said to`, instead: "the subject and what it does", why: plain},
+		{phrase: `// \w+ (?:says|tells) (?:that|whether|if)`, instead: "reports whether, or the plain verb", why: "that is Go's convention", in: ".go"},
 		{phrase: `operator/(?:claims|quiet|usage)`, instead: "conflicts, settled or volumeuse", why: gone},
 		{phrase: `nodeplugin/(?:keyed|defect|access)`, instead: "keylock, recoverpanic or imageaccess", why: gone},
 		{phrase: `controllers/roster`, instead: "controllers/nodecache", why: gone},
