@@ -188,7 +188,7 @@ func BenchmarkWrittenVolume(b *testing.B) {
 				must(b, v.publish())
 				must(b, writeFiles(filepath.Join(p.Target.Root(), v.target), files))
 			}
-			unix.Sync() // the unmount of a writable overlay does, whoever has written to the disk
+			unix.Sync() // the unmount of a writable overlay does, and what other programs wrote would count
 			must(b, t.run(func() error { return unmounts.time(bare{target: other.target}.unmount) }))
 			must(b, ends.time(written.unpublish))
 			must(b, other.unpublish())

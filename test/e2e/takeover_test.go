@@ -152,7 +152,7 @@ func startLegacyDriver(t *testing.T, kubeletRoot string) *legacyDriver {
 	return l
 }
 
-// terminate does what SIGTERM has the two containers do: they remove their sockets' names, whoever's sockets those lead to.
+// terminate does what SIGTERM has the two containers do: they remove their sockets' names, even if those lead to another process's sockets.
 // It returns which these were.
 func (l *legacyDriver) terminate(t *testing.T) map[string]uint64 {
 	t.Helper()

@@ -31,7 +31,7 @@ func pushPrivate(ctx context.Context, c *cluster.Cluster) error {
 	return c.Push(ctx, privateImage, made)
 }
 
-// Whatever a pull with credentials leaves when the plugin is killed, nobody gets the image without them.
+// Whatever a pull with credentials leaves when the plugin is killed, no volume gets the image without them.
 func TestPublishOfAPrivateImageIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
 		alice := nodes.Volume{ID: "alice", Image: suite.Registry() + "/" + privateImage, Inline: true, ReadOnly: true, Secrets: secretOf("alice")}

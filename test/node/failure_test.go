@@ -129,7 +129,7 @@ func TestAPluginThatKeepsFailingByItsOwnFaultIsNotReadyUntilItWorksAgain(t *test
 	})
 }
 
-// publishWithin publishes a volume for which nobody makes a directory, so that whatever is there came from the plugin.
+// publishWithin publishes a volume for which the test makes no directory, so that what is there came from the plugin.
 func publishWithin(t *testing.T, p *nodes.Plugin, v nodes.Volume, within time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)

@@ -99,7 +99,7 @@ func (f *fleet) serve(ctx context.Context, i int) error {
 	template := shared.DeepCopy()
 	pod.Labels, pod.Spec = template.Labels, template.Spec
 	pod.Spec.NodeName = name(i)
-	pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "", "" // Nobody makes these here.
+	pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "", "" // No controller makes these here.
 	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 			MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name(i)}}},

@@ -32,7 +32,7 @@ func outage() time.Duration {
 	return 18 * time.Second
 }
 
-// owned returns the UIDs of what nobody may delete.
+// owned returns the UIDs of what must not be deleted.
 func (c *cluster) owned() (map[string]types.UID, error) {
 	out := map[string]types.UID{}
 	here := client.InNamespace(installation.Namespace)

@@ -25,7 +25,7 @@ import (
 
 const (
 	root = "../.."
-	// soon is more than any step takes in which nobody has to wait for a lease.
+	// soon is more than any step takes that waits for no lease.
 	soon = 30 * time.Second
 	// takeover is more than it takes until another operator has the lease of one that says nothing any more: 15 s, and up
 	// to 2 s until it asks.

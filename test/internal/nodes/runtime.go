@@ -61,7 +61,7 @@ func (t *Target) RestartRuntime(test testing.TB) {
 func (t *Target) StopRuntime(test testing.TB) (start func()) {
 	test.Helper()
 	program := strings.TrimSpace(t.Run(test, "sh", "-c", "readlink /proc/$(pidof "+t.runtimeProgram()+")/exe"))
-	t.Run(test, "mount", "--bind", "/dev/null", program) // which nobody can execute
+	t.Run(test, "mount", "--bind", "/dev/null", program) // which cannot be executed
 	restore := sync.OnceFunc(func() { t.Run(test, "umount", program) })
 	test.Cleanup(restore)
 	t.Run(test, "sh", "-c", "kill -9 $(pidof "+t.runtimeProgram()+")")

@@ -85,7 +85,7 @@ func (s *Suite) Run(m *testing.M) int {
 }
 
 func (s *Suite) setUp(ctx context.Context) error {
-	// A run that was killed has left its nodes, and on them images that nobody has pulled in this one.
+	// A run that was killed has left its nodes, and on them images that this run has not pulled.
 	if left, err := cluster.Open(s.Name); err == nil {
 		if err := left.Down(ctx); err != nil {
 			return fmt.Errorf("take down what an earlier run has left: %w", err)

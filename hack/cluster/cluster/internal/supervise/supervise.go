@@ -44,7 +44,7 @@ func Endings(log string) int {
 }
 
 type supervisor struct {
-	mu      sync.Mutex // held while starting, so that reap cannot meet a child that nobody waits for yet
+	mu      sync.Mutex // held while starting, so that reap cannot meet a child before its waiter is known
 	waiting map[int]chan syscall.WaitStatus
 }
 
