@@ -3,27 +3,20 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
-	admissionapply "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
-	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
-	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
-	storageapply "k8s.io/client-go/applyconfigurations/storage/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
@@ -107,7 +100,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 		return err
 	}
 	live := render.Find(seen.existing, object)
-	if live != nil && holds(live, want) {
+	if live != nil && ownership.Holds(live, want, string(FieldOwner)) {
 		return nil
 	}
 	contents, err := contentsOf(want)
@@ -146,40 +139,6 @@ func keepDaemonSet(seen *observation, answer *unstructured.Unstructured) error {
 
 func dropDaemonSet(seen *observation, name string) {
 	seen.DaemonSets = slices.DeleteFunc(slices.Clone(seen.DaemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
-}
-
-// holds reports whether the fields that the operator owns of a live object, by the server's record, are those that it wants.
-// A hand edit changes a value or the owner of a field, and a field that is no longer wanted is still owned, so holds sees
-// both.
-func holds(live render.Object, want *unstructured.Unstructured) bool {
-	if untyped, is := live.(*unstructured.Unstructured); is {
-		return holdsUntyped(untyped, want)
-	}
-	owned, err := ownedFields(live)
-	if err != nil {
-		return false
-	}
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(owned)
-	return err == nil && reflect.DeepEqual(fields, want.Object)
-}
-
-func ownedFields(live render.Object) (any, error) {
-	owner := string(FieldOwner)
-	switch object := live.(type) {
-	case *appsv1.DaemonSet:
-		return appsapply.ExtractDaemonSet(object, owner)
-	case *storagev1.CSIDriver:
-		return storageapply.ExtractCSIDriver(object, owner)
-	case *corev1.ServiceAccount:
-		return coreapply.ExtractServiceAccount(object, owner)
-	case *corev1.ConfigMap:
-		return coreapply.ExtractConfigMap(object, owner)
-	case *admissionv1.ValidatingAdmissionPolicy:
-		return admissionapply.ExtractValidatingAdmissionPolicy(object, owner)
-	case *admissionv1.ValidatingAdmissionPolicyBinding:
-		return admissionapply.ExtractValidatingAdmissionPolicyBinding(object, owner)
-	}
-	return nil, fmt.Errorf("the operator owns no %T", live)
 }
 
 // delete deletes one of the driver's objects, unless it was replaced or relabelled meanwhile.

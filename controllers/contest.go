@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/image-csi/image-csi-operator/internal/operator/contest"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
@@ -79,7 +80,7 @@ func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live r
 		known.History = known.Apply(contents, r.Clock.Now())
 	}
 	known.version = version
-	known.owned = appliedFields(answer)
+	known.owned = ownership.Applied(answer, string(FieldOwner))
 	if known.Repairs == 0 {
 		known.managers = nil
 	}
@@ -91,7 +92,7 @@ func (c *contested) changedAgain(live render.Object) bool {
 	if live == nil || c.owned == nil {
 		return true
 	}
-	left := appliedFields(live)
+	left := ownership.Applied(live, string(FieldOwner))
 	if left == nil {
 		left = fieldpath.NewSet()
 	}
@@ -131,22 +132,12 @@ func contentsOf(want *unstructured.Unstructured) (string, error) {
 	return fmt.Sprintf("%x", sha256.Sum256(text)), nil
 }
 
-// managersOf returns the field managers that have taken fields of the operator, by the server's record, and those before.
+// managersOf returns the field managers that have taken fields of the operator, and those before.
 func managersOf(live metav1.Object, owned *fieldpath.Set, before []string) []string {
 	if owned == nil {
 		return before
 	}
-	out := sets.New(before...)
-	for _, entry := range live.GetManagedFields() {
-		if entry.Manager == string(FieldOwner) && entry.Operation == metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
-			continue
-		}
-		fields := fieldpath.NewSet()
-		if fields.FromJSON(entry.FieldsV1.GetRawReader()) == nil && !fields.Intersection(owned).Empty() {
-			out.Insert(entry.Manager)
-		}
-	}
-	names := sets.List(out)
+	names := sets.List(sets.New(before...).Insert(ownership.Others(live, string(FieldOwner), owned)...))
 	return names[:min(len(names), mostManagers)]
 }
 

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -29,28 +30,12 @@ func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, place *status.
 	if node.Labels[contract.NodeClassLabel] != place.Current {
 		return false, nil // The cache has not seen the label's change yet.
 	}
-	owners := ownersOfClass(node)
+	owners := ownership.Writers(node, fieldpath.MakePathOrDie("metadata", "labels", contract.NodeClassLabel))
 	if len(owners) == 0 || slices.Contains(owners, string(FieldOwner)) {
 		return false, nil
 	}
 	log.FromContext(ctx).Info("The node's class was set by another field manager", "node", node.Name, "class", place.Current, "managers", owners)
 	return true, nil
-}
-
-// ownersOfClass returns who wrote a node's class label, by the server's record.
-func ownersOfClass(node *corev1.Node) []string {
-	label := fieldpath.MakePathOrDie("metadata", "labels", contract.NodeClassLabel)
-	var out []string
-	for _, entry := range node.ManagedFields {
-		fields := fieldpath.NewSet()
-		if entry.FieldsV1 == nil || fields.FromJSON(entry.FieldsV1.GetRawReader()) != nil {
-			continue
-		}
-		if fields.Has(label) {
-			out = append(out, entry.Manager)
-		}
-	}
-	return out
 }
 
 // relabel restores the class of nodes on which a removal waits for pods, where it was changed from outside. If any driver

@@ -17,6 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/contest"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
@@ -91,7 +92,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 		if live != nil && !isOfOperator(live) {
 			return 0, fmt.Errorf("%s %s was not made by this operator, which leaves it unchanged; delete it or give it another name", want.GetKind(), want.GetName())
 		}
-		if live != nil && holds(live, want) {
+		if live != nil && ownership.Holds(live, want, string(FieldOwner)) {
 			continue
 		}
 		if wait := r.guarding.history.Wait(render.GuardName, r.Clock.Now()); !wrote && wait > 0 {
@@ -113,7 +114,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 // isOfOperator reports whether the operator made a policy or binding: by its label or, if that was removed, by the server's
 // record.
 func isOfOperator(object render.Object) bool {
-	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || appliedFields(object) != nil
+	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || ownership.HasApplied(object, string(FieldOwner))
 }
 
 // letGo drops the finalizer of a driver that is removed, and the guard before the last finalizer. Afterwards the operator may

@@ -2,14 +2,13 @@ package conflicts
 
 import (
 	"fmt"
-	"slices"
 
 	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 )
 
 // Foreign returns the names of the CSIDriver objects that this operator did not make: they have no driver's label, and the
@@ -20,18 +19,11 @@ func Foreign(objects []storagev1.CSIDriver, owner string) sets.Set[string] {
 	for i := range objects {
 		object := &objects[i]
 		legacy := object.Name == contract.DefaultDriverName || object.Name == contract.LegacyEarlierDriverName
-		if !legacy && object.Labels[contract.DriverLabel] == "" && !isApplied(object, owner) {
+		if !legacy && object.Labels[contract.DriverLabel] == "" && !ownership.HasApplied(object, owner) {
 			out.Insert(object.Name)
 		}
 	}
 	return out
-}
-
-// isApplied reports whether a field owner has applied an object. Its label may have been removed since.
-func isApplied(object *storagev1.CSIDriver, owner string) bool {
-	return slices.ContainsFunc(object.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager == owner && entry.Operation == metav1.ManagedFieldsOperationApply
-	})
 }
 
 // checkForeign refuses a driver that has the name of a foreign CSIDriver object.

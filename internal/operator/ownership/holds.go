@@ -1,37 +1,42 @@
-package controllers
+package ownership
 
 import (
 	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
-// holdsUntyped compares as holds does, without a schema. The server's record shows which items of a list are the operator's,
-// because others may have added theirs.
-func holdsUntyped(live, want *unstructured.Unstructured) bool {
-	fields := want.DeepCopy().Object
-	for _, identity := range [][]string{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}} {
-		unstructured.RemoveNestedField(fields, identity...) // The server's record has no owner for these.
-	}
-	owned := appliedFields(live)
-	return owned != nil && holdsOwned(live.Object, fields, owned)
+// Object is any object of the API.
+type Object interface {
+	metav1.Object
+	runtime.Object
 }
 
-// appliedFields are the fields that the operator has applied, by the server's record; nil if there is none.
-func appliedFields(object metav1.Object) *fieldpath.Set {
-	for _, entry := range object.GetManagedFields() {
-		if entry.Manager != string(FieldOwner) || entry.Operation != metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
-			continue
-		}
-		fields := fieldpath.NewSet()
-		if fields.FromJSON(entry.FieldsV1.GetRawReader()) == nil {
-			return fields
-		}
+// Holds reports whether what an owner has applied to a live object, by the server's record, is what it wants: every field with
+// its value, and no more. A hand edit changes the value or takes the field over, and a field that is no longer wanted is still
+// owned: each makes a difference. The record also says which items of a list are the owner's, to which others may have added.
+// Of a live object that cannot be read, Holds reports false.
+func Holds(live Object, want *unstructured.Unstructured, owner string) bool {
+	owned := Applied(live, owner)
+	if owned == nil {
+		return false
 	}
-	return nil
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return false
+	}
+	wanted := want.DeepCopy().Object
+	for _, identity := range [][]string{{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}} {
+		unstructured.RemoveNestedField(wanted, identity...) // The server's record has no owner for these.
+	}
+	if metadata, is := wanted["metadata"].(map[string]any); is && len(metadata) == 0 {
+		delete(wanted, "metadata")
+	}
+	return holdsOwned(fields, wanted, owned)
 }
 
 // holdsOwned reports whether the owned part of a live value is what is wanted: no more, and no less.
@@ -85,7 +90,7 @@ func find(in any, part fieldpath.PathElement) (any, bool) {
 	return nil, false
 }
 
-// isItem reports whether an item of a list has some keys, or a value.
+// isItem reports whether an item of a list has the keys, or the value, by which the record names it.
 func isItem(item any, part fieldpath.PathElement) bool {
 	if part.Value != nil {
 		return value.Equals(*part.Value, value.NewValueInterface(item))
