@@ -21,6 +21,9 @@ type described struct {
 	// layers are the digests of the manifest's layers, and diffs what they unpack to according to the configuration, bottom
 	// first. There are equally many of both, at least one, and all are SHA-256, which is what containerd measures.
 	layers, diffs []digest.Digest
+
+	// measured are what containerd unpacked from the layers; empty for one that it has not measured.
+	measured []digest.Digest
 }
 
 // tree returns the chain ID of the image's top layer: the name of its snapshot and of its tree.
@@ -36,16 +39,21 @@ func describe(manifest ocispec.Manifest, text []byte) (described, error) {
 		return described{}, fmt.Errorf("%w: its configuration is not as the OCI image specification has it (%.128s); build and push it again",
 			imagestore.ErrUnsupported, err.Error()) // which may quote it
 	}
-	d := described{platform: config.Platform, diffs: config.RootFS.DiffIDs}
-	for _, layer := range manifest.Layers {
-		if images.IsLayerType(layer.MediaType) { // containerd ignores the others
-			d.layers = append(d.layers, layer.Digest)
-		}
-	}
+	d := described{platform: config.Platform, layers: layersOf(manifest), diffs: config.RootFS.DiffIDs}
 	if err := d.check(config.RootFS.Type, len(manifest.Layers)); err != nil {
 		return described{}, fmt.Errorf("%w: %w", imagestore.ErrUnsupported, err)
 	}
 	return d, nil
+}
+
+// layersOf returns the digests of a manifest's layers, which may be anything.
+func layersOf(manifest ocispec.Manifest) (layers []digest.Digest) {
+	for _, layer := range manifest.Layers {
+		if images.IsLayerType(layer.MediaType) { // containerd ignores the others
+			layers = append(layers, layer.Digest)
+		}
+	}
+	return layers
 }
 
 // check refuses images that cannot be mounted. containerd does not unpack some of them either, and would then show whatever

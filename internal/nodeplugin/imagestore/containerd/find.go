@@ -35,12 +35,12 @@ type found struct {
 	image client.Image
 	tree  digest.Digest
 
-	claimed *described       // what the image claims of its layers, not compared yet; nil for an image that this process has pinned
-	pinned  *imagestore.Tree // nil if it is not known to be
+	pinned *imagestore.Tree // nil if it is not known to be
 }
 
 // look finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
-// the same time. For any other it reads what the image claims of its layers; pin checks the claim.
+// the same time. For any other it reads what the image claims of its layers, and checks the claim. With errUnmeasured it returns
+// what it found.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.cache.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
@@ -57,10 +57,8 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	f.image, err = s.image(ctx, ref)
 	_ = asking.Wait()
 	if err == nil && (!known || last.image != f.image.Target().Digest) {
-		var claimed described
-		if claimed, err = s.layers(ctx, f.image); err == nil {
-			f.pinned, f.claimed, f.tree = nil, &claimed, claimed.tree()
-		}
+		f.pinned = nil
+		f.tree, err = s.topLayer(ctx, f.image)
 	}
 	return f, err
 }

@@ -144,3 +144,34 @@ func TestAnImageOfMeasuredLayersIsShownToThoseWhoAskForProof(t *testing.T) {
 	}
 	pin(t, d.store(t, "trusting.example"), again)
 }
+
+// A blob's measure is a fact about its content: the same is not asked for twice, also when containerd has lost the blob since.
+func TestWhatWasMeasuredIsNotAskedForAgain(t *testing.T) {
+	d := startDaemon(t)
+	s := d.store(t, "measuring.example")
+	image := d.load(t, "registry.example/measured:1", 2)
+	pin(t, s, image.Name())
+	found, err := s.describe(testContext(t), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stop()
+	again, err := s.measure(testContext(t), found.layers)
+	if err != nil || !slices.Equal(again, found.diffs) {
+		t.Errorf("without containerd: %q, %v; want %q", again, err, found.diffs)
+	}
+}
+
+func TestMeasurementsAreBounded(t *testing.T) {
+	var m measurements
+	m.add("sha256:none", "")
+	for i := range maxMeasurements + 1 {
+		m.add(digest.FromString(string(rune(i))), digest.FromString("x"))
+		if len(m.diffs) > maxMeasurements {
+			t.Fatalf("%d are kept", len(m.diffs))
+		}
+	}
+	if m.of("sha256:none") != "" || m.of(digest.FromString(string(rune(maxMeasurements)))) != digest.FromString("x") {
+		t.Errorf("of the last: %q", m.of(digest.FromString(string(rune(maxMeasurements)))))
+	}
+}

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -57,95 +56,69 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, snapshotter str
 	return info.Created, nil
 }
 
-// view is a tree's View snapshot.
-type view struct {
-	tree        imagestore.Tree
-	snapshotter string // the snapshotter that has it
-	made        bool   // by this call, so that no other call uses it while the tree's lock is held
-}
-
-// pin pins a tree unless it is pinned. While containerd writes the view to its disk, pin asks it whether the layers are the
-// image's own. Nothing is mounted before both are known, and a view that was made for a refused image is removed.
+// pin pins a tree unless it is pinned.
 func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	unlock, err := s.trees.Lock(ctx, f.tree.String())
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	var asking errgroup.Group
-	asking.Go(func() error { return s.checkClaim(ctx, f) })
-	v, err := s.viewAnywhere(ctx, f.image, f.tree)
-	refused := asking.Wait()
-	if errors.Is(refused, errUnmeasured) && err == nil {
-		refused = s.checkClaim(ctx, f) // it may have been unpacked since
-	}
-	if refused != nil {
-		if v.made {
-			err = s.undoView(ctx, f.tree, v.snapshotter)
-		}
-		return imagestore.Tree{}, errors.Join(refused, err)
-	}
+	tree, snapshotter, err := s.viewAnywhere(ctx, f.image, f.tree)
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: v.snapshotter})
-	return v.tree, nil
+	s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: snapshotter})
+	return tree, nil
 }
 
 // viewAnywhere makes the view in the snapshotter that has the layers, and unpacks them if none has. It tries the
 // snapshotter of the latest pin first, because that most likely has them. If that fails for any reason, it asks the others
 // as for a first pin.
-func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (view, error) {
-	if snapshotter := s.cache.latestSnapshotter(); snapshotter != "" {
-		v, err := s.view(ctx, image, tree, snapshotter)
+func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, snapshotter string, err error) {
+	if snapshotter = s.cache.latestSnapshotter(); snapshotter != "" {
+		made, err = s.view(ctx, image, tree, snapshotter)
 		if err == nil || ctx.Err() != nil {
-			return v, err
+			return made, snapshotter, err
 		}
 		s.cache.forget(snapshotter)
 	}
 	snapshotter, unpacked, err := s.locate(ctx, tree)
 	if err != nil {
-		return view{}, err
+		return imagestore.Tree{}, "", err
 	}
 	if unpacked {
-		v, err := s.view(ctx, image, tree, snapshotter)
+		made, err = s.view(ctx, image, tree, snapshotter)
 		if !errors.Is(err, errdefs.ErrNotFound) {
-			return v, err
+			return made, snapshotter, err
 		}
 		// The garbage collector removed the layers after that look.
 	}
 	if err := unpack(ctx, image, snapshotter); err != nil {
-		return view{}, err
+		return imagestore.Tree{}, "", err
 	}
-	return s.view(ctx, image, tree, snapshotter)
+	made, err = s.view(ctx, image, tree, snapshotter)
+	return made, snapshotter, err
 }
 
 // view returns the tree's view, and makes it if there is none, which pins the layers from its first moment. It asks by making it:
 // containerd writes nothing if there is one. A view that was made and is useless is removed. What a call without an answer has
 // made stays for the sweep, because another call may use it by now.
-func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (view, error) {
+func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (imagestore.Tree, error) {
 	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		tree, err := s.viewed(ctx, id, snapshotter)
-		return view{tree: tree, snapshotter: snapshotter}, err
+		return s.viewed(ctx, id, snapshotter)
 	}
 	if err != nil {
-		return view{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, snapshotter, err)
+		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, snapshotter, err)
 	}
 	tree, err := treeOf(snapshotter, id, mounts)
 	if err != nil {
-		return view{}, errors.Join(err, s.undoView(ctx, id, snapshotter))
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return imagestore.Tree{}, errors.Join(err, s.removeView(undo, id, snapshotter))
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", snapshotter)
-	return view{tree: tree, snapshotter: snapshotter, made: true}, nil
-}
-
-// undoView removes a view that was just made, also after the caller's deadline.
-func (s *Store) undoView(ctx context.Context, tree digest.Digest, snapshotter string) error {
-	s.cache.unpinned(tree) // another image's view may have been lost, and a lookup for it may have found this one
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	return s.removeView(ctx, tree, snapshotter)
+	return tree, nil
 }
 
 // labels returns the labels of a tree's view. The image is the one for which it is made; empty if that is not known.

@@ -14,6 +14,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -46,13 +48,14 @@ type Config struct {
 // Store implements imagestore.Store. Its methods may be called at the same time. The connection is made with the
 // first call and made again after containerd was restarted.
 type Store struct {
-	client     *client.Client
-	driver     string
-	others     imagestore.OtherPlatforms
-	provenOnly bool
-	logger     *slog.Logger
-	trees      keylock.Lock
-	cache      cache
+	client       *client.Client
+	driver       string
+	others       imagestore.OtherPlatforms
+	provenOnly   bool
+	logger       *slog.Logger
+	trees        keylock.Lock
+	cache        cache
+	measurements measurements // of layers
 }
 
 var _ imagestore.Store = (*Store)(nil)
@@ -80,6 +83,11 @@ func (s *Store) Close() error { return s.client.Close() }
 func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	found, err := s.look(ctx, ref)
+	if errors.Is(err, errUnmeasured) {
+		if err = s.unpackUnmeasured(ctx, found.image, found.tree, err); err == nil {
+			found, err = s.look(ctx, ref)
+		}
+	}
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
@@ -103,19 +111,23 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 	return client.NewImage(s.client, found), nil
 }
 
-// layers returns what the image claims of its layers, if it may be mounted on this platform.
-func (s *Store) layers(ctx context.Context, image client.Image) (described, error) {
+// topLayer returns the chain ID of the image's top layer. With an error that is errUnmeasured it returns it, too.
+func (s *Store) topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 	d, err := s.describe(ctx, image)
 	if err == nil {
 		err = s.others.Check(d.platform)
 	}
 	if err != nil {
-		return described{}, fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))
+		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))
 	}
-	return d, nil
+	if err := s.checkMeasured(d); err != nil {
+		return d.tree(), fmt.Errorf("comparing the layers of image %s with containerd's: %w", image.Name(), imagestore.Refused(image.Name(), err))
+	}
+	return d.tree(), nil
 }
 
-// describe reads an image's manifest and configuration for this platform.
+// describe reads an image's manifest and configuration for this platform, and what containerd has measured of the layers, which
+// it asks for while it reads the configuration.
 func (s *Store) describe(ctx context.Context, image client.Image) (described, error) {
 	conn, err := s.conn()
 	if err != nil {
@@ -125,15 +137,28 @@ func (s *Store) describe(ctx context.Context, image client.Image) (described, er
 	if !images.IsIndexType(kind) && !images.IsManifestType(kind) {
 		return described{}, fmt.Errorf("%w: it is no image but %.128q", imagestore.ErrUnsupported, kind)
 	}
-	var text []byte
 	manifest, err := images.Manifest(ctx, blobs{conn}, image.Target(), image.Platform())
-	if err == nil {
-		text, err = content.ReadBlob(ctx, blobs{conn}, manifest.Config)
-	}
 	if err != nil {
 		return described{}, unread(ctx, err)
 	}
-	return describe(manifest, text)
+	layers := layersOf(manifest)
+	var measured []digest.Digest
+	var asking errgroup.Group
+	asking.Go(func() (err error) {
+		measured, err = s.measure(ctx, layers)
+		return err
+	})
+	text, err := content.ReadBlob(ctx, blobs{conn}, manifest.Config)
+	failed := asking.Wait()
+	if err != nil {
+		return described{}, unread(ctx, err)
+	}
+	d, err := describe(manifest, text)
+	if err != nil {
+		return described{}, err
+	}
+	d.measured = measured
+	return d, failed
 }
 
 // unread classifies an error of reading an image's manifest or configuration. Unless containerd lacks them or does not
