@@ -31,7 +31,7 @@ demo-down: ## stop the demo and remove everything it created
 	@$(GO) -C hack/cluster run ./cmd/demo down
 
 # The packages whose tests need neither set-up nor root, so Go's test cache may answer for them.
-UNITS = $(shell $(GO) list ./api/... ./internal/... ./cmd/... 2>/dev/null | grep -vE '/(imagestore/(containerd|crio)|hostmount|cmd/(manager|node-plugin))$$')
+UNITS = $(shell $(GO) list ./api/... ./internal/... ./cmd/... ./docs/... | grep -vE '/(imagestore/(containerd|crio)|hostmount|cmd/(manager|node-plugin))$$')
 
 .PHONY: check
 check: ## formatting, vet and the unit tests that need no set-up (under a minute once they are built)

@@ -20,7 +20,7 @@ const us = "us"
 func applied(manager, fields string) metav1.ManagedFieldsEntry {
 	entry := metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply}
 	if fields != "" {
-		entry.FieldsV1 = &metav1.FieldsV1{Raw: []byte(fields)}
+		entry.FieldsV1 = metav1.NewFieldsV1(fields)
 	}
 	return entry
 }
@@ -83,7 +83,7 @@ func TestHolds(t *testing.T) {
 			if got := Holds(live, wantOf(t, c.want), us); got != c.holds {
 				t.Errorf("holds: %v", got)
 			}
-			if len(c.record) > 0 && c.record[0].FieldsV1 != nil && !json.Valid(c.record[0].FieldsV1.Raw) {
+			if len(c.record) > 0 && c.record[0].FieldsV1 != nil && !json.Valid(c.record[0].FieldsV1.GetRawBytes()) {
 				return // which an object of no Go type cannot have
 			}
 			untyped := wantOf(t, c.live)
