@@ -36,20 +36,27 @@ type found struct {
 	tree  digest.Digest
 
 	pinned *imagestore.Tree // nil if it is not known to be
+	likely digest.Digest    // the tree by CRI, if tree is empty because the image's claim was not read yet
 }
 
 // look finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
-// the same time. For any other it reads what the image claims of its layers, and checks the claim. With errUnmeasured it returns
-// what it found.
+// the same time. For any other it asks for the image and its likely tree, which pin checks. Without one it reads what the image
+// claims of its layers, and checks the claim. With errUnmeasured it returns what it found.
 func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	last, pin, known := s.cache.of(ref)
 	f := found{store: s, ref: ref, tree: last.tree}
 	var asking errgroup.Group
-	if pin.snapshotter != "" {
+	switch {
+	case pin.snapshotter != "":
 		asking.Go(func() error {
 			if tree, err := s.stillPinned(ctx, last, pin); err == nil {
 				f.pinned = &tree
 			}
+			return nil
+		})
+	case !known && s.cache.latestSnapshotter() != "":
+		asking.Go(func() error {
+			f.likely = s.likelyTree(ctx, ref)
 			return nil
 		})
 	}
@@ -57,8 +64,10 @@ func (s *Store) look(ctx context.Context, ref string) (found, error) {
 	f.image, err = s.image(ctx, ref)
 	_ = asking.Wait()
 	if err == nil && (!known || last.image != f.image.Target().Digest) {
-		f.pinned = nil
-		f.tree, err = s.topLayer(ctx, f.image)
+		f.pinned, f.tree = nil, ""
+		if f.likely == "" {
+			f.tree, err = s.topLayer(ctx, f.image)
+		}
 	}
 	return f, err
 }
@@ -90,7 +99,11 @@ func (f found) pinTree(ctx context.Context) (imagestore.Tree, error) {
 	if f.pinned != nil && f.store.cache.keeps(f.tree) {
 		return *f.pinned, nil
 	}
-	tree, err := f.store.pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)
+	pin := f.store.pin
+	if f.tree == "" {
+		pin = f.store.pinLikely
+	}
+	tree, err := pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)
 	if err != nil {
 		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", f.ref, imagestore.Refused(f.ref, err))
 	}

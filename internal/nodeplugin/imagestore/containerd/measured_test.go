@@ -67,7 +67,9 @@ func TestAnImageThatClaimsAnothersLayersIsNotShown(t *testing.T) {
 		ref := r.push(t, repository, claim(layers...), layers...)
 		trusting.pull(t, ref)
 		if repository == "private/one" {
-			inUse[trusting] = []string{pin(t, trusting, ref).ID}
+			for _, s := range []*Store{trusting, proving} {
+				inUse[s] = []string{pin(t, s, ref).ID}
+			}
 		}
 	}
 	otherType := func(c *ocispec.Image) { c.RootFS.Type = "x" }

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -71,12 +72,58 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 	return tree, nil
 }
 
+// pinLikely pins the tree that CRI names for an image, if it is the image's. Otherwise it pins the image's own tree, unless the
+// image is refused.
+func (s *Store) pinLikely(ctx context.Context, f found) (imagestore.Tree, error) {
+	likely, err := s.viewLikely(ctx, &f)
+	if errors.Is(err, errUnmeasured) {
+		if err = s.unpackUnmeasured(ctx, f.image, f.tree, err); err == nil {
+			f.tree, err = s.topLayer(ctx, f.image)
+		}
+	}
+	if err != nil {
+		return imagestore.Tree{}, err
+	}
+	if likely != nil {
+		return *likely, nil
+	}
+	return s.pin(ctx, f)
+}
+
+// viewLikely makes the view of the tree that CRI names, and meanwhile reads and checks what the image claims of its layers, which
+// becomes f.tree: containerd writes to its disk to make a view, so that takes longer. It returns nil if the two differ or there
+// is no view. Then, and if the image is refused, a view that was made is removed: nothing was mounted from it yet.
+func (s *Store) viewLikely(ctx context.Context, f *found) (*imagestore.Tree, error) {
+	unlock, err := s.trees.Lock(ctx, f.likely.String())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var checking errgroup.Group
+	checking.Go(func() (err error) {
+		f.tree, err = s.topLayer(ctx, f.image)
+		return err
+	})
+	snapshotter := s.cache.latestSnapshotter()
+	tree, made, viewErr := s.view(ctx, f.image, f.likely, snapshotter)
+	err = checking.Wait()
+	if err == nil && viewErr == nil && f.tree == f.likely {
+		s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: snapshotter})
+		return &tree, nil
+	}
+	if made {
+		s.cache.unpinned(f.likely) // the view of another image may have been lost, and a lookup for it may have found this one
+		err = errors.Join(err, s.undoView(ctx, f.likely, snapshotter))
+	}
+	return nil, err
+}
+
 // viewAnywhere makes the view in the snapshotter that has the layers, and unpacks them if none has. It tries the
 // snapshotter of the latest pin first, because that most likely has them. If that fails for any reason, it asks the others
 // as for a first pin.
 func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, snapshotter string, err error) {
 	if snapshotter = s.cache.latestSnapshotter(); snapshotter != "" {
-		made, err = s.view(ctx, image, tree, snapshotter)
+		made, _, err = s.view(ctx, image, tree, snapshotter)
 		if err == nil || ctx.Err() != nil {
 			return made, snapshotter, err
 		}
@@ -87,7 +134,7 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 		return imagestore.Tree{}, "", err
 	}
 	if unpacked {
-		made, err = s.view(ctx, image, tree, snapshotter)
+		made, _, err = s.view(ctx, image, tree, snapshotter)
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return made, snapshotter, err
 		}
@@ -96,29 +143,34 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 	if err := unpack(ctx, image, snapshotter); err != nil {
 		return imagestore.Tree{}, "", err
 	}
-	made, err = s.view(ctx, image, tree, snapshotter)
+	made, _, err = s.view(ctx, image, tree, snapshotter)
 	return made, snapshotter, err
 }
 
-// view returns the tree's view, and makes it if there is none, which pins the layers from its first moment. It asks by making it:
+// view returns the tree's view, and whether it made it because there was none, which pins the layers from its first moment. It asks by making it:
 // containerd writes nothing if there is one. A view that was made and is useless is removed. What a call without an answer has
 // made stays for the sweep, because another call may use it by now.
-func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (imagestore.Tree, error) {
+func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (tree imagestore.Tree, made bool, err error) {
 	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
-		return s.viewed(ctx, id, snapshotter)
+		tree, err = s.viewed(ctx, id, snapshotter)
+		return tree, false, err
 	}
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, snapshotter, err)
+		return imagestore.Tree{}, false, fmt.Errorf("making a view of %s with snapshotter %s: %w", id, snapshotter, err)
 	}
-	tree, err := treeOf(snapshotter, id, mounts)
-	if err != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		return imagestore.Tree{}, errors.Join(err, s.removeView(undo, id, snapshotter))
+	if tree, err = treeOf(snapshotter, id, mounts); err != nil {
+		return imagestore.Tree{}, false, errors.Join(err, s.undoView(ctx, id, snapshotter))
 	}
 	s.logger.Info("pinned image", "image", image.Name(), "tree", id, "snapshotter", snapshotter)
-	return tree, nil
+	return tree, true, nil
+}
+
+// undoView removes a view that was just made, also after the caller's deadline.
+func (s *Store) undoView(ctx context.Context, tree digest.Digest, snapshotter string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return s.removeView(ctx, tree, snapshotter)
 }
 
 // labels returns the labels of a tree's view. The image is the one for which it is made; empty if that is not known.

@@ -46,6 +46,7 @@ func TestStore(t *testing.T) {
 		"a view of no use is taken away":         testUseless,
 		"more layers than the kernel takes":      testTooManyLayers,
 		"an image of another platform":           testOtherPlatform,
+		"CRI names another image's tree":         testLikelyTree,
 		"many pins of one tree at the same time": testConcurrent,
 		"a pin outlives that of another image":   testNeighbours,
 		"references with tag and digest":         testReferences,
@@ -318,7 +319,7 @@ func testOtherPlatform(t *testing.T, d *daemon) {
 
 // Only what the image claims of its layers is read, and there is no look for existing pins.
 func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
-	d := startDaemon(t)
+	d := startWithout(t, "io.containerd.nri.v1.nri") // NRI's socket is the machine's
 	s := d.store(t, "calls.example")
 	var refs []string
 	for n := range 2 {
@@ -327,6 +328,7 @@ func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 			t.Fatal(err)
 		}
 		refs = append(refs, image.Name())
+		poll(t, "CRI knows "+image.Name(), func() bool { return s.likelyTree(testContext(t), image.Name()) != "" })
 	}
 	pin(t, s, refs[0]) // by which the snapshotter is known
 	var mu sync.Mutex
@@ -340,10 +342,61 @@ func TestAFirstPinAsksForNoMoreThanItNeeds(t *testing.T) {
 	})
 	tree := pin(t, s, refs[1])
 	slices.Sort(calls)
-	if want := []string{"Get", "Info", "Info", "Read", "Read", "View"}; !slices.Equal(calls, want) {
+	if want := []string{"Get", "ImageStatus", "Info", "Info", "Read", "Read", "View"}; !slices.Equal(calls, want) {
 		t.Errorf("containerd was called for %q, want %q", calls, want)
 	}
 	unpin(t, s, tree.ID)
+}
+
+// CRI may name another image's tree, as when a name has just moved. What it says is never shown for that, and leaves nothing.
+func testLikelyTree(t *testing.T, d *daemon) {
+	s := d.store(t, "likely.example")
+	inUse := pin(t, s, d.load(t, "registry.example/likely:in-use", 1).Name()).ID
+	other := d.load(t, "registry.example/likely:other", 2)
+	if err := other.Unpack(testContext(t), "overlayfs"); err != nil {
+		t.Fatal(err)
+	}
+	unused, err := s.topLayer(testContext(t), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := d.load(t, "registry.example/likely:1", 3)
+	own, err := s.topLayer(testContext(t), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := ocispec.Platform{OS: "linux", Architecture: "s390x"}
+	d.loadDamaged(t, "registry.example/likely:refused", func(config *ocispec.Image, _ *int64) { config.Platform = foreign })
+	refused, err := s.image(testContext(t), "registry.example/likely:refused")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, likely := range map[string]digest.Digest{
+		"a tree in use":           digest.Digest(inUse),
+		"a tree of another image": unused,
+		"a tree that is nowhere":  digest.FromString("nowhere"),
+		"its own":                 own, // not unpacked the first time
+	} {
+		f := found{store: s, ref: image.Name(), image: image, likely: likely}
+		if tree, err := f.pin(testContext(t)); err != nil || tree.ID != own.String() {
+			t.Errorf("%s: pinned %s, %v; want %s", name, tree.ID, err, own)
+		}
+		if got, want := pins(t, s), []string{inUse, own.String()}; !sameSet(got, want) {
+			t.Errorf("%s: pins %q, want %q", name, got, want)
+		}
+		unpin(t, s, own.String())
+		f = found{store: s, ref: refused.Name(), image: refused, likely: likely}
+		if tree, err := f.pin(testContext(t)); !errors.Is(err, imagestore.ErrOtherPlatform) {
+			t.Errorf("%s: an image that is refused was pinned as %s, %v", name, tree.ID, err)
+		}
+		if got := pins(t, s); !slices.Equal(got, []string{inUse}) {
+			t.Errorf("%s: a refused image has left %q", name, got)
+		}
+	}
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 func testConcurrent(t *testing.T, d *daemon) {
