@@ -4,68 +4,58 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-// keepAliases keeps names that the spec has dropped while pods use volumes by them, because nothing else could unmount
-// those. Their CSIDriver objects show which names these are. It records the pods by their nodes.
-func (r *ImageCSIDriverReconciler) keepAliases(ctx context.Context, seen *observation) error {
+// droppedAliases are names that a driver's spec has dropped.
+type droppedAliases struct {
+	// kept are those that the driver serves still, because pods use volumes by them, which nothing else could unmount.
+	kept []string
+	// users are pods that use any of them, by their nodes, and recheck is when to look for them again, or 0.
+	users   map[string]string
+	recheck time.Duration
+}
+
+// readAliases finds the names that a driver's spec has dropped, whose CSIDriver objects are still there, and who uses them.
+func (r *ImageCSIDriverReconciler) readAliases(ctx context.Context, seen *snapshot) (droppedAliases, error) {
+	out := droppedAliases{users: map[string]string{}}
 	for _, name := range dropped(seen) {
-		users, _, err := r.usersOf(ctx, seen, []string{name})
+		found, err := r.usersOf(ctx, seen.driver, []string{name})
 		if err != nil {
-			return err
+			return droppedAliases{}, err
 		}
-		if len(users) == 0 {
-			continue
-		}
-		if seen.byAlias == nil {
-			seen.byAlias = map[string]string{}
-		}
-		maps.Copy(seen.byAlias, users)
-		if !ignores(seen.Driver) {
-			seen.Driver.Spec.Aliases = append(seen.Driver.Spec.Aliases, v1alpha1.DriverName(name))
-			seen.Names = render.Names(seen.Driver)
+		out.recheck = sooner(out.recheck, found.next)
+		maps.Copy(out.users, found.pods)
+		if len(found.pods) > 0 && !ignores(seen.driver) {
+			out.kept = append(out.kept, name)
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // dropped returns the names that the driver still has, although its spec has dropped them. If another driver wants one, it
 // takes over the CSIDriver object.
-func dropped(seen *observation) []string {
-	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.Refusal != nil {
+func dropped(seen *snapshot) []string {
+	if seen.driver.Spec.ManagementState == v1alpha1.Unmanaged || seen.refusal != nil {
 		return nil
 	}
 	var out []string
-	for _, object := range seen.existing {
+	for _, object := range seen.objects {
 		_, is := object.(*storagev1.CSIDriver)
-		if is && !slices.Contains(seen.Names, object.GetName()) {
+		if is && !slices.Contains(seen.names, object.GetName()) {
 			out = append(out, object.GetName())
 		}
 	}
 	return out
 }
 
-// markAliasUsers records the pods that keepAliases has found.
-func (r *ImageCSIDriverReconciler) markAliasUsers(seen *observation) {
-	if len(seen.byAlias) == 0 {
-		return
-	}
-	r.everyNode(seen)
-	seen.mark(seen.byAlias)
-}
-
-// mark records pods that use volumes of the driver, by their nodes.
-func (o *observation) mark(users map[string]string) {
-	for i := range o.Nodes {
-		if node := &o.Nodes[i]; ignores(o.Driver) {
-			node.Ignored = users[node.Name]
-		} else {
-			node.UsedBy = users[node.Name]
-		}
-	}
+// withAliases returns names with more aliases, sorted as render.Names sorts them: the driver's own name first.
+func withAliases(names, more []string) []string {
+	out := append(slices.Clone(names), more...)
+	slices.Sort(out[1:])
+	return out
 }

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,43 +22,31 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
-// applyObjects applies the driver's objects, deletes those that it no longer needs, and takes the rollout a step further. It
-// returns when to look at the rollout again.
-func (r *ImageCSIDriverReconciler) applyObjects(ctx context.Context, seen *observation) (next time.Duration, err error) {
-	ctx, span := r.phase(ctx, "apply")
-	defer end(span, &err)
-	classes, unresolved := classesInUse(seen)
-	output := render.Render(render.Input{
-		Driver: seen.Driver, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
-		Existing: seen.existing, Settings: r.Settings,
-		Lacking: r.served.lacks(ctx),
-	})
-	seen.Seccomp, seen.Costs = output.Seccomp, output.Costs
-	plan, err := r.planRollout(ctx, seen, output.Apply)
-	if err != nil {
-		return 0, err
+// apply applies the driver's objects in the form that the rollout has decided, and deletes those that it no longer needs.
+func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	if out.plan == nil {
+		return out, nil // The rollout could not be planned.
 	}
-	seen.Rollout, seen.Stopped, seen.Absent = plan.Status, plan.Stopped, plan.Absent
 	var failures []error
-	complete := true // All that a node plugin's pod needs is there, so pods can be replaced.
-	for _, object := range output.Apply {
-		err := r.apply(ctx, seen, object)
+	for _, object := range out.plan.apply {
+		answer, wait, err := r.applyObject(ctx, seen.driver.Name, object, render.Find(out.plan.live, object))
+		out.wait(wait)
 		failures = append(failures, err)
-		complete = complete && (err == nil || !render.NeededByPods(object))
+		out.incomplete = out.incomplete || err != nil && render.NeededByPods(object)
+		if answer != nil {
+			out.daemonSets = append(withoutDaemonSet(out.daemonSets, answer.Name), *answer)
+		}
 	}
-	for _, object := range output.Delete {
-		failures = append(failures, r.delete(ctx, seen, object))
-	}
-	seen.Contests = r.contestsOf(seen)
-	// A replaced pod gets the form that its DaemonSet has, which may have been changed from outside.
-	if complete {
-		failures = append(failures, r.replacePods(ctx, plan.Replace))
-	}
-	return sooner(plan.Next, plan.Recheck), reportable(failures)
+	out, err := r.deleteObjects(ctx, out, out.plan.surplus)
+	failures = append(failures, err)
+	contests, forgotten := r.contestsOf(seen.driver.Name)
+	out.contests = contests
+	out.wait(forgotten)
+	return out, reportable(failures)
 }
 
 // classesInUse returns the classes that nodes are labelled with, and the names of those that the table does not have.
-func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []string) {
+func classesInUse(seen *snapshot, fleet fleet) (classes []nodeclass.Class, unresolved []string) {
 	policies := map[string]sets.Set[nodeclass.SELinuxPolicy]{}
 	add := func(class string, policy nodeclass.SELinuxPolicy) {
 		if policies[class] == nil {
@@ -65,15 +54,15 @@ func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []st
 		}
 		policies[class].Insert(policy)
 	}
-	for _, node := range seen.Nodes {
+	for _, node := range fleet.nodes {
 		add(node.Current, node.Policy)
 	}
-	for kind := range seen.Settled {
+	for kind := range fleet.settled {
 		add(kind.Class, kind.Policy)
 	}
 	delete(policies, "")
 	for name, of := range policies {
-		if class, known := seen.Table.Lookup(name); known {
+		if class, known := seen.table.Lookup(name); known {
 			classes = append(classes, class.On(of, policyBefore(seen, name)))
 		} else {
 			unresolved = append(unresolved, name)
@@ -83,32 +72,34 @@ func classesInUse(seen *observation) (classes []nodeclass.Class, unresolved []st
 }
 
 // policyBefore returns whose SELinux policy a class's node plugins are made for at present.
-func policyBefore(seen *observation, class string) nodeclass.SELinuxPolicy {
-	for i := range seen.DaemonSets {
-		containers := seen.DaemonSets[i].Spec.Template.Spec.Containers
-		if seen.DaemonSets[i].Labels[contract.NodeClassLabel] == class && len(containers) > 0 {
+func policyBefore(seen *snapshot, class string) nodeclass.SELinuxPolicy {
+	for i := range seen.daemonSets {
+		containers := seen.daemonSets[i].Spec.Template.Spec.Containers
+		if seen.daemonSets[i].Labels[contract.NodeClassLabel] == class && len(containers) > 0 {
 			return security.PolicyOf(containers[0].SecurityContext)
 		}
 	}
 	return nodeclass.PolicyUnknown
 }
 
-// apply writes an object unless the server holds exactly the fields that the operator wants to own, with its values.
-func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation, object render.Object) error {
+// applyObject writes an object unless the server holds exactly the fields that the operator wants to own, with its values. It
+// returns the server's answer for a DaemonSet, and how long an object that is contested has to wait, or 0.
+func (r *ImageCSIDriverReconciler) applyObject(ctx context.Context, driver string, object, live render.Object) (answer *appsv1.DaemonSet,
+	wait time.Duration, err error) {
 	want, err := render.Fields(object)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	live := render.Find(seen.existing, object)
 	if live != nil && ownership.Holds(live, want, string(FieldOwner)) {
-		return nil
+		return nil, 0, nil
 	}
 	contents, err := contentsOf(want)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	if r.putOff(seen, object, live, contents) {
-		return errPutOff
+	key := objectKey{driver, render.KindOf(object), object.GetName()}
+	if wait := r.contestWait(key, live, contents); wait > 0 {
+		return nil, wait, errPutOff
 	}
 	if _, isDaemonSet := live.(*appsv1.DaemonSet); isDaemonSet {
 		// The rollout decided on this version. Applied over a newer one, the decision could undo what was done since.
@@ -116,36 +107,48 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *observation,
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
 		r.served.forget(err)
-		return fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
+		return nil, 0, fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
 	}
-	r.noteApplied(seen, object, live, contents, want)
+	r.noteApplied(key, live, contents, want)
 	log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
-	return keepDaemonSet(seen, want)
+	answer, err = daemonSetOf(want)
+	return answer, 0, err
 }
 
-// keepDaemonSet puts the server's answer into the observation, so that the status describes the present DaemonSet.
-func keepDaemonSet(seen *observation, answer *unstructured.Unstructured) error {
+// daemonSetOf returns the server's answer for a DaemonSet; nil for another kind.
+func daemonSetOf(answer *unstructured.Unstructured) (*appsv1.DaemonSet, error) {
 	if answer.GetKind() != "DaemonSet" {
-		return nil
+		return nil, nil
 	}
 	var daemonSet appsv1.DaemonSet
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(answer.Object, &daemonSet); err != nil {
-		return fmt.Errorf("read the server's answer for DaemonSet %s: %w", answer.GetName(), err)
+		return nil, fmt.Errorf("read the server's answer for DaemonSet %s: %w", answer.GetName(), err)
 	}
-	dropDaemonSet(seen, daemonSet.Name)
-	seen.DaemonSets = append(seen.DaemonSets, daemonSet)
-	return nil
+	return &daemonSet, nil
 }
 
-func dropDaemonSet(seen *observation, name string) {
-	seen.DaemonSets = slices.DeleteFunc(slices.Clone(seen.DaemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
+func withoutDaemonSet(daemonSets []appsv1.DaemonSet, name string) []appsv1.DaemonSet {
+	return slices.DeleteFunc(slices.Clone(daemonSets), func(d appsv1.DaemonSet) bool { return d.Name == name })
 }
 
-// delete deletes one of the driver's objects, unless it was replaced or relabelled meanwhile.
-func (r *ImageCSIDriverReconciler) delete(ctx context.Context, seen *observation, object render.Object) error {
-	if !object.GetDeletionTimestamp().IsZero() {
-		return nil
+// deleteObjects deletes some of the driver's objects.
+func (r *ImageCSIDriverReconciler) deleteObjects(ctx context.Context, out outcome, objects []render.Object) (outcome, error) {
+	var failures []error
+	for _, object := range objects {
+		if !object.GetDeletionTimestamp().IsZero() {
+			continue
+		}
+		err := r.deleteObject(ctx, object)
+		if _, is := object.(*appsv1.DaemonSet); is && err == nil {
+			out.daemonSets = withoutDaemonSet(out.daemonSets, object.GetName())
+		}
+		failures = append(failures, err)
 	}
+	return out, errors.Join(failures...)
+}
+
+// deleteObject deletes one of the driver's objects, unless it was replaced or relabelled meanwhile.
+func (r *ImageCSIDriverReconciler) deleteObject(ctx context.Context, object render.Object) error {
 	same := client.Preconditions{UID: ptr.To(object.GetUID())}
 	if _, isDaemonSet := object.(*appsv1.DaemonSet); !isDaemonSet {
 		same.ResourceVersion = ptr.To(object.GetResourceVersion())
@@ -154,8 +157,5 @@ func (r *ImageCSIDriverReconciler) delete(ctx context.Context, seen *observation
 		return fmt.Errorf("delete %s %s: %w", render.KindOf(object), object.GetName(), err)
 	}
 	log.FromContext(ctx).Info("Deleted", "kind", render.KindOf(object), "name", object.GetName())
-	if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
-		dropDaemonSet(seen, object.GetName())
-	}
 	return nil
 }

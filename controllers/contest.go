@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,10 +25,6 @@ var errPutOff = errors.New("another controller or user changes the object again 
 // objectKey identifies an object among those of all drivers.
 type objectKey struct{ driver, kind, name string }
 
-func keyOf(seen *observation, object render.Object) objectKey {
-	return objectKey{seen.Driver.Name, render.KindOf(object), object.GetName()}
-}
-
 // contested is what is remembered of an object that the operator applied. Drivers are reconciled one at a time, so it needs
 // no lock.
 type contested struct {
@@ -43,28 +40,24 @@ type contested struct {
 	managers []string
 }
 
-// putOff reports whether an object that does not hold what is wanted has to wait before it is applied again, and records until
-// when.
-func (r *ImageCSIDriverReconciler) putOff(seen *observation, object, live render.Object, contents string) bool {
-	known := r.contests[keyOf(seen, object)]
+// contestWait returns how long an object that does not hold what is wanted has to wait before it is applied again, or 0.
+func (r *ImageCSIDriverReconciler) contestWait(key objectKey, live render.Object, contents string) time.Duration {
+	known := r.contests[key]
 	if known == nil {
-		return false
+		return 0
 	}
 	if live != nil && known.Applied == contents {
 		known.managers = managersOf(live, known.owned, known.managers)
 	}
-	wait := known.Wait(contents, r.Clock.Now())
-	seen.contest = sooner(seen.contest, wait)
-	return wait > 0
+	return known.Wait(contents, r.Clock.Now())
 }
 
 // noteApplied records that an object was applied, by the server's answer. If the server held it already and only the cache
 // lagged behind, nothing was changed.
-func (r *ImageCSIDriverReconciler) noteApplied(seen *observation, object, live render.Object, contents string, answer *unstructured.Unstructured) {
+func (r *ImageCSIDriverReconciler) noteApplied(key objectKey, live render.Object, contents string, answer *unstructured.Unstructured) {
 	if r.contests == nil {
 		r.contests = map[objectKey]*contested{}
 	}
-	key := keyOf(seen, object)
 	known := r.contests[key]
 	if known == nil {
 		known = &contested{}
@@ -105,22 +98,22 @@ func (c *contested) changedAgain(live render.Object) bool {
 	return again
 }
 
-// contestsOf returns which of a driver's objects are contested, and forgets contests that have ended.
-func (r *ImageCSIDriverReconciler) contestsOf(seen *observation) []status.Contest {
-	var out []status.Contest
+// contestsOf returns which of a driver's objects are contested, and when the first contest counts as ended, or 0. It forgets those
+// that have ended.
+func (r *ImageCSIDriverReconciler) contestsOf(driver string) (out []status.Contest, next time.Duration) {
 	now := r.Clock.Now()
 	for key, known := range r.contests {
-		if key.driver != seen.Driver.Name {
+		if key.driver != driver {
 			continue
 		}
 		if left := contest.Forgotten - now.Sub(known.Last); left <= 0 {
 			delete(r.contests, key)
 		} else if known.IsContested(now) {
 			out = append(out, status.Contest{Kind: key.kind, Name: key.name, Managers: known.managers})
-			seen.contest = sooner(seen.contest, left)
+			next = sooner(next, left)
 		}
 	}
-	return out
+	return out, next
 }
 
 // contentsOf identifies what is to be applied.

@@ -48,8 +48,8 @@ type guard struct {
 // guard prevents that the installation is deleted before a driver that has the operator's finalizer, where the API server has
 // admission policies. The driver does not depend on it: a failure is logged once and tried again after a growing backoff.
 // guard returns when, or 0.
-func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *observation) time.Duration {
-	if seen.released || !controllerutil.ContainsFinalizer(seen.Driver, contract.Finalizer) || seen.Policies.State != status.PoliciesRead {
+func (r *ImageCSIDriverReconciler) guard(ctx context.Context, seen *snapshot, out outcome) time.Duration {
+	if out.released || !controllerutil.ContainsFinalizer(out.driver, contract.Finalizer) || seen.policies.State != status.PoliciesRead {
 		return 0
 	}
 	g, now := &r.guarding, r.Clock.Now()
@@ -117,22 +117,23 @@ func isOfOperator(object render.Object) bool {
 	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || ownership.HasApplied(object, string(FieldOwner))
 }
 
-// letGo drops the finalizer of a driver that is removed, and the guard before the last finalizer. Afterwards the operator may
-// be gone.
-func (r *ImageCSIDriverReconciler) letGo(ctx context.Context, seen *observation) error {
-	seen.released = true
+// release drops the finalizer of a driver, and the guard before the last finalizer. Afterwards the operator may be gone.
+func (r *ImageCSIDriverReconciler) release(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	out.released = true
 	isHeld := func(other v1alpha1.ImageCSIDriver) bool {
-		return other.Name != seen.Driver.Name && controllerutil.ContainsFinalizer(&other, contract.Finalizer)
+		return other.Name != seen.driver.Name && controllerutil.ContainsFinalizer(&other, contract.Finalizer)
 	}
-	if controllerutil.ContainsFinalizer(seen.Driver, contract.Finalizer) && !slices.ContainsFunc(seen.all.Drivers, isHeld) {
+	if controllerutil.ContainsFinalizer(out.driver, contract.Finalizer) && !slices.ContainsFunc(seen.cluster.Drivers, isHeld) {
 		if err := r.dropGuard(ctx); apierrors.IsConflict(err) {
-			return err // The cache lags behind.
+			return out, err // The cache lags behind.
 		} else if err != nil {
 			// Without drivers it refuses nothing, so nothing has to wait for it.
 			log.FromContext(ctx).Error(err, "The policy that guards the installation stays")
 		}
 	}
-	return r.dropFinalizer(ctx, seen.Driver)
+	var err error
+	out.driver, err = r.patchFinalizers(ctx, out.driver, controllerutil.RemoveFinalizer)
+	return out, client.IgnoreNotFound(err)
 }
 
 // dropGuard deletes the guard if the operator made it.

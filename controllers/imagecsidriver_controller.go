@@ -96,22 +96,44 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 	if err != nil || seen == nil {
 		return ctrl.Result{}, err
 	}
-	result, err = r.reconcile(ctx, seen)
-	if seen.Err = err; !r.lags(request.Name, err) {
-		err = errors.Join(err, r.report(ctx, seen))
+	out, err := r.run(ctx, seen, begin(seen), r.phases(seen))
+	now := observation(seen, out, err)
+	if !r.lags(request.Name, err) {
+		err = errors.Join(err, r.report(ctx, now))
 	}
-	for _, other := range []time.Duration{seen.policiesPending, r.guard(ctx, seen)} {
-		result.RequeueAfter = sooner(result.RequeueAfter, other)
+	_, starting := status.Starting(now.Driver.Status.Conditions, now, r.Clock.Now())
+	out.wait(starting)
+	out.wait(r.guard(ctx, seen, out))
+	return r.again(request.Name, out.requeue, err)
+}
+
+// phases returns what a driver's state asks for, in order.
+func (r *ImageCSIDriverReconciler) phases(seen *snapshot) []phase {
+	switch {
+	case conflicts.Gone(seen.driver) && len(seen.objects) == 0:
+		return []phase{{name: "remove", do: r.reportGone}}
+	case conflicts.Leaving(seen.driver):
+		return []phase{{name: "remove", do: r.remove}}
+	case seen.driver.Spec.ManagementState == v1alpha1.Unmanaged, seen.refusal != nil:
+		return nil
+	default:
+		return []phase{
+			{name: "finalizer", do: r.addFinalizer, needed: true},
+			{name: "label", do: r.label},
+			{name: "rollout", do: r.planRollout},
+			{name: "apply", do: r.apply},
+			{name: "replace", do: r.replace},
+			{name: "untaint", do: r.untaint},
+		}
 	}
-	return r.again(request.Name, result, err)
 }
 
 // again returns when to reconcile a driver again: as planned, soon if the cache only lags behind, or after a growing backoff.
-func (r *ImageCSIDriverReconciler) again(driver string, planned ctrl.Result, err error) (ctrl.Result, error) {
+func (r *ImageCSIDriverReconciler) again(driver string, planned time.Duration, err error) (ctrl.Result, error) {
 	switch {
 	case err == nil:
 		delete(r.conflicts, driver)
-		return planned, nil
+		return ctrl.Result{RequeueAfter: planned}, nil
 	case r.lags(driver, err):
 		r.conflicts[driver]++
 		return ctrl.Result{RequeueAfter: catchUp}, nil
@@ -122,33 +144,4 @@ func (r *ImageCSIDriverReconciler) again(driver string, planned ctrl.Result, err
 // lags reports whether an error is a conflict which may come from a cache that lags behind.
 func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
 	return apierrors.IsConflict(err) && r.conflicts[driver] < catchUpTries
-}
-
-// reconcile does what the driver's state asks for.
-func (r *ImageCSIDriverReconciler) reconcile(ctx context.Context, seen *observation) (ctrl.Result, error) {
-	switch {
-	case conflicts.Gone(seen.Driver) && len(seen.existing) == 0:
-		seen.Removal, seen.Lingering = status.RemovalDone, status.Linger(seen.Observation, r.Clock.Now())
-		return ctrl.Result{}, nil
-	case conflicts.Leaving(seen.Driver):
-		return r.remove(ctx, seen)
-	case seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged, seen.Refusal != nil:
-		return ctrl.Result{}, nil
-	default:
-		return r.run(ctx, seen)
-	}
-}
-
-// run places the node plugins and applies the driver's objects.
-func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *observation) (ctrl.Result, error) {
-	if err := r.addFinalizer(ctx, seen.Driver); err != nil {
-		return ctrl.Result{}, err
-	}
-	labelErr := r.label(ctx, seen)
-	next, applyErr := r.applyObjects(ctx, seen)
-	_, starting := status.Starting(seen.Driver.Status.Conditions, seen.Observation, r.Clock.Now())
-	for _, other := range []time.Duration{seen.recheck, seen.pending, seen.contest, starting} {
-		next = sooner(next, other)
-	}
-	return ctrl.Result{RequeueAfter: next}, errors.Join(labelErr, applyErr, r.untaint(ctx, seen))
 }

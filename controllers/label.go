@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,70 +15,92 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
-	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
 // label gives every node its class. A node that has a class of ours already keeps it while a pod there uses a volume.
-func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *observation) (err error) {
-	ctx, span := r.phase(ctx, "label")
-	defer end(span, &err)
+func (r *ImageCSIDriverReconciler) label(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	// Most reconciles change no class, and need not know the volumes.
+	volumes := sync.OnceValues(func() (volumeIndex, error) { return r.volumesOf(ctx, seen) })
+	nodes := slices.Clone(out.fleet.nodes)
 	var failures []error
 	var changing []int
-	for i := range seen.Nodes {
-		free, err := r.free(ctx, seen, &seen.Nodes[i])
+	for i := range nodes {
+		hold, err := r.holdOf(ctx, seen.driver, &nodes[i], volumes)
 		failures = append(failures, err)
-		if free {
+		nodes[i].UsedBy, nodes[i].Ignored = hold.by, hold.ignored
+		out.wait(hold.next)
+		if hold.free {
 			changing = append(changing, i)
 		}
 	}
-	failures = append(failures, writeNodes(changing, func(i int) error {
-		return r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i], seen.Nodes[i].Wanted)
-	}))
-	return errors.Join(failures...)
+	failures = append(failures, writeNodes(changing, func(i int) error { return r.labelNode(ctx, &nodes[i], nodes[i].Wanted) }))
+	out.fleet.nodes = nodes
+	return out, errors.Join(failures...)
 }
 
-// free reports whether a node can get another class now, and records a pod that it waits for or ignores.
-func (r *ImageCSIDriverReconciler) free(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
-	if place.Placed() || place.Current == "" {
-		return !place.Placed(), nil
-	}
-	key := usageKey{driver: seen.Driver.UID, generation: seen.Driver.Generation, node: place.Name, class: place.Current}
-	users, left := r.usage.get(key, r.Clock.Now())
-	if left == 0 {
-		free, err := r.isFree(ctx, seen, place)
-		if err != nil {
-			place.UsedBy = cmp.Or(place.UsedBy, users[place.Name]) // It may still run.
-		}
-		if free || err != nil {
-			return free, err
-		}
-		users, left = map[string]string{place.Name: place.UsedBy}, r.RecheckPeriod
-		r.usage.put(key, users, r.Clock.Now(), left)
-	}
-	place.UsedBy = users[place.Name]
-	seen.recheck = sooner(seen.recheck, left)
-	return false, nil
+// hold is what keeps a node in its class.
+type hold struct {
+	// free is set if the node wants another class and can get it now.
+	free bool
+	// by is the pod, as namespace/name, that the node waits for, and ignored one that it does not wait for.
+	by, ignored string
+	// next is when to look again, or 0.
+	next time.Duration
 }
 
-// isFree asks the API server whether no pod keeps a node in its class.
-func (r *ImageCSIDriverReconciler) isFree(ctx context.Context, seen *observation, place *status.Node) (bool, error) {
-	if err := r.markUser(ctx, seen, place); err != nil || place.UsedBy == "" {
-		return err == nil, err
+// holdOf finds what keeps a node in its class. If that is an error, the node keeps it, and waits for the pod that was there last.
+func (r *ImageCSIDriverReconciler) holdOf(ctx context.Context, driver *v1alpha1.ImageCSIDriver, at *node,
+	volumes func() (volumeIndex, error)) (hold, error) {
+	if at.Placed() || at.Current == "" {
+		return hold{free: !at.Placed(), by: at.UsedBy, ignored: at.Ignored}, nil
 	}
-	foreign, err := r.isForeign(ctx, place)
+	key := usageKey{driver: driver.UID, generation: driver.Generation, node: at.Name, class: at.Current}
+	last, left := r.usage.get(key, r.Clock.Now())
+	if left > 0 {
+		return hold{by: last[at.Name], ignored: at.Ignored, next: left}, nil
+	}
+	now, err := r.askHold(ctx, at, volumes)
+	if err != nil {
+		now.by = cmp.Or(now.by, last[at.Name]) // It may still run.
+	}
+	if now.free || err != nil {
+		return now, err
+	}
+	r.usage.put(key, map[string]string{at.Name: now.by}, r.Clock.Now(), r.RecheckPeriod)
+	now.next = r.RecheckPeriod
+	return now, nil
+}
+
+// askHold asks the API server what keeps a node in its class.
+func (r *ImageCSIDriverReconciler) askHold(ctx context.Context, at *node, volumes func() (volumeIndex, error)) (hold, error) {
+	index, err := volumes()
+	if err != nil {
+		return hold{by: at.UsedBy, ignored: at.Ignored}, err
+	}
+	waitedFor, ignored, err := r.usersOn(ctx, at.Name, index)
+	by := cmp.Or(at.UsedBy, waitedFor)
+	if err != nil {
+		return hold{by: by}, err
+	}
+	if by == "" {
+		return hold{free: true, ignored: cmp.Or(at.Ignored, ignored)}, nil
+	}
+	foreign, err := r.isForeign(ctx, at)
 	if foreign {
-		place.UsedBy = ""
+		return hold{free: true}, nil
 	}
-	return foreign, err
+	return hold{by: by}, err
 }
 
-func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, node *corev1.Node, place *status.Node, class string) error {
-	if err := r.setClass(ctx, node, class); err != nil {
+// labelNode gives a node a class, in the cluster and in what is known of it.
+func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, at *node, class string) error {
+	if err := r.setClass(ctx, at.object, class); err != nil {
 		return err
 	}
-	place.Current = class
+	at.Current = class
 	return nil
 }
 
@@ -100,22 +125,23 @@ func (r *ImageCSIDriverReconciler) setClass(ctx context.Context, node *corev1.No
 
 // unlabel removes the class of nodes that no other driver needs and on which no pod uses the driver. A class that another
 // driver's DaemonSet selects stays, even if that driver's object is missing.
-func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *observation) (err error) {
-	ctx, span := r.phase(ctx, "unlabel")
-	defer end(span, &err)
-	plan := placement.PlanOf(seen.all, seen.Driver.Name)
-	selected, err := r.classesOfOthers(ctx, seen.Driver.Name)
+func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	plan := placement.PlanOf(seen.cluster, seen.driver.Name)
+	selected, err := r.classesOfOthers(ctx, seen.driver.Name)
 	if err != nil {
-		return err
+		return out, err
 	}
+	nodes := slices.Clone(out.fleet.nodes)
 	var unneeded []int
-	for i := range seen.nodes {
-		place := plan.Of(&seen.nodes[i])
-		if place.Current != "" && place.Wanted == "" && seen.Nodes[i].UsedBy == "" && !selected.Has(place.Current) {
+	for i := range nodes {
+		place := plan.Of(nodes[i].object)
+		if place.Current != "" && place.Wanted == "" && nodes[i].UsedBy == "" && !selected.Has(place.Current) {
 			unneeded = append(unneeded, i)
 		}
 	}
-	return writeNodes(unneeded, func(i int) error { return r.labelNode(ctx, &seen.nodes[i], &seen.Nodes[i], "") })
+	err = writeNodes(unneeded, func(i int) error { return r.labelNode(ctx, &nodes[i], "") })
+	out.fleet.nodes = nodes
+	return out, err
 }
 
 // classesOfOthers asks the API server for the classes that DaemonSets of other drivers select.

@@ -2,10 +2,12 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
@@ -22,59 +24,79 @@ type judgement struct {
 	revisions string
 }
 
-// readNodes finds the nodes to look at, with their placement and node plugins, and counts the settled ones.
-func (r *ImageCSIDriverReconciler) readNodes(seen *observation) {
-	holds := len(seen.all.Holding()) > 0
-	seen.plan = placement.ByDriver(seen.Driver, holds)
-	rule := settled.Rule{Plan: seen.plan, Names: seen.Names, Revisions: revisions(seen)}
-	basis := judgement{driver: seen.Driver.UID, generation: seen.Driver.Generation, holds: holds, revisions: fmt.Sprint(rule.Revisions)}
-	nodes, counts := r.nodes.Look(seen.Driver.Name, basis, func(of nodecache.Facts) (settled.Kind, bool) {
+// readFleet finds the nodes to look at, with their placement and node plugins, and counts the settled ones. aliasUsers are pods
+// that use volumes by a name that the spec has dropped, by their nodes.
+func (r *ImageCSIDriverReconciler) readFleet(seen *snapshot, aliasUsers map[string]string) fleet {
+	rule := settled.Rule{Plan: seen.plan, Names: seen.names, Revisions: revisions(seen)}
+	basis := judgement{driver: seen.driver.UID, generation: seen.driver.Generation, holds: len(seen.cluster.Holding()) > 0,
+		revisions: fmt.Sprint(rule.Revisions)}
+	nodes, counts := r.nodes.Look(seen.driver.Name, basis, func(of nodecache.Facts) (settled.Kind, bool) {
 		return rule.Of(of.Node, of.Registered, of.Pods)
 	})
-	for _, node := range nodes {
-		seen.take(node)
+	out := fleet{settled: counts}
+	for _, of := range nodes {
+		out = out.with(seen.plan, of)
 	}
-	seen.Settled = counts
-	if len(seen.Driver.Status.IgnoredPods) > 0 {
-		r.everyNode(seen) // The status shows for each of their nodes whether it is served again.
+	// The status shows for the node of each ignored pod whether it is served again.
+	if len(seen.driver.Status.IgnoredPods) > 0 || len(aliasUsers) > 0 {
+		out = r.everyNode(seen, out)
 	}
+	if len(aliasUsers) > 0 {
+		out = out.usedBy(seen.driver, aliasUsers)
+	}
+	return out
 }
 
-// everyNode adds the settled nodes to those that are examined.
-func (r *ImageCSIDriverReconciler) everyNode(seen *observation) {
-	if len(seen.Settled) == 0 {
-		return
+// everyNode returns a fleet with the settled nodes among the others.
+func (r *ImageCSIDriverReconciler) everyNode(seen *snapshot, of fleet) fleet {
+	if len(of.settled) == 0 {
+		return of
 	}
 	known := sets.New[string]()
-	for i := range seen.nodes {
-		known.Insert(seen.nodes[i].Name)
+	for i := range of.nodes {
+		known.Insert(of.nodes[i].Name)
 	}
-	for _, node := range r.nodes.All(seen.Driver.Name) {
-		if node.Node != nil && !known.Has(node.Node.Name) {
-			seen.take(node)
+	out := fleet{nodes: slices.Clone(of.nodes), pods: slices.Clone(of.pods)}
+	for _, facts := range r.nodes.All(seen.driver.Name) {
+		if facts.Node != nil && !known.Has(facts.Node.Name) {
+			out = out.with(seen.plan, facts)
 		}
 	}
-	seen.Settled = nil
+	return out
 }
 
-// take adds a node to those that are examined.
-func (o *observation) take(of nodecache.Facts) {
+// with returns a fleet with one node more, or with the pods that are left of one.
+func (f fleet) with(plan placement.Plan, of nodecache.Facts) fleet {
 	for _, pod := range of.Pods {
-		o.Pods = append(o.Pods, *pod)
+		f.pods = append(f.pods, *pod)
 	}
-	if of.Node == nil {
-		return
+	if of.Node != nil {
+		f.nodes = append(f.nodes, node{object: of.Node, Node: status.Node{
+			Node: plan.Of(of.Node), Registered: of.Registered, Silent: status.SilentSince(of.Node),
+			Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)}})
 	}
-	o.nodes = append(o.nodes, *of.Node)
-	o.Nodes = append(o.Nodes, status.Node{Node: o.plan.Of(of.Node), Registered: of.Registered,
-		Silent: status.SilentSince(of.Node), Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)})
+	return f
+}
+
+// usedBy returns a fleet with the pods, by their nodes, that use volumes of the driver: to wait for them, or to report that they
+// were ignored.
+func (f fleet) usedBy(driver *v1alpha1.ImageCSIDriver, users map[string]string) fleet {
+	f.nodes = slices.Clone(f.nodes)
+	for i := range f.nodes {
+		if at := &f.nodes[i]; ignores(driver) {
+			at.Ignored = users[at.Name]
+		} else {
+			at.UsedBy = users[at.Name]
+		}
+	}
+	return f
 }
 
 // revisions of the driver's DaemonSets, by class.
-func revisions(seen *observation) map[string]string {
+func revisions(seen *snapshot) map[string]string {
 	out := map[string]string{}
-	for i := range seen.DaemonSets {
-		daemonSet := &seen.DaemonSets[i]
+	for i := range seen.daemonSets {
+		daemonSet := &seen.daemonSets[i]
 		out[daemonSet.Labels[contract.NodeClassLabel]] = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
 	}
 	return out

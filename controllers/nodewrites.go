@@ -10,7 +10,7 @@ import (
 // many at a time saves most of that, and leaves the API server to others.
 const nodesAtOnce = 8
 
-// writeNodes calls write for nodes, given by their indexes in the observation, a few at a time. A failure for one node does
+// writeNodes calls write for nodes, given by their indexes, a few at a time. A failure for one node does
 // not affect the others.
 func writeNodes(indexes []int, write func(index int) error) error {
 	failures := make([]error, len(indexes))

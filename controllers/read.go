@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,74 +17,47 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
-	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// observation is what one reconcile saw of the cluster, and what it has done since.
-type observation struct {
-	status.Observation
-	// all that a driver may conflict with.
-	all conflicts.Cluster
-	// csiDrivers are the CSIDriver objects of the cluster.
-	csiDrivers []storagev1.CSIDriver
-	// plan gives the nodes their classes.
-	plan placement.Plan
-	// nodes as the node cache has them: shared, not to be changed. Node i of the status is nodes[i].
-	nodes []corev1.Node
-	// kinds are the optional ones that the cluster has; unclear those for which that is not known yet, and pending when to
-	// look again for them, or 0.
-	kinds, unclear []render.OptionalKind
-	pending        time.Duration
-	// policiesPending is when to look again for the admission policies, if they are not known yet, or 0.
-	policiesPending time.Duration
-	// existing are the driver's objects.
-	existing []render.Object
-	// volumes of all drivers; empty until fillVolumes.
-	volumes volumeIndex
-	// recheck is when to look again whether pods still use volumes; 0 if nothing waits for that.
-	recheck time.Duration
-	// contest is when to repair an object again that is changed from outside again and again; 0 if there is none.
-	contest time.Duration
-	// released is set when this reconcile has dropped the driver's finalizer.
-	released bool
-	// byAlias are pods that use volumes by a name that the spec has dropped, by their nodes.
-	byAlias map[string]string
-}
-
 // read returns everything that matters for one driver; nil if there is no such driver.
-func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *observation, err error) {
+func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *snapshot, err error) {
 	ctx, span := r.phase(ctx, "read")
 	defer end(span, &err)
-	seen = &observation{}
-	if seen.all, seen.csiDrivers, err = readCluster(ctx, r.Client); err != nil {
+	cluster, csiDrivers, err := readCluster(ctx, r.Client)
+	if err != nil {
 		return nil, err
 	}
-	for i := range seen.all.Drivers {
-		if seen.all.Drivers[i].Name == name {
-			seen.Driver = seen.all.Drivers[i].DeepCopy()
-		}
-	}
-	if seen.Driver == nil {
-		r.remember(name, nil)
-		r.nodes.Forget(name)
-		delete(r.conflicts, name)
+	at := slices.IndexFunc(cluster.Drivers, func(d v1alpha1.ImageCSIDriver) bool { return d.Name == name })
+	if at < 0 {
+		r.forget(name)
 		return nil, nil
 	}
-	seen.Names = render.Names(seen.Driver)
-	seen.Table = nodeclass.NewTable(seen.Driver.Spec.NodeClasses)
-	if !conflicts.Leaving(seen.Driver) {
-		seen.Refusal = seen.all.Check(seen.Driver)
+	driver := cluster.Drivers[at].DeepCopy()
+	seen = &snapshot{
+		driver: driver, names: render.Names(driver), table: nodeclass.NewTable(driver.Spec.NodeClasses),
+		plan: placement.ByDriver(driver, len(cluster.Holding()) > 0), cluster: cluster, csiDrivers: csiDrivers,
+	}
+	if !conflicts.Leaving(driver) {
+		seen.refusal = cluster.Check(driver)
 	}
 	if err := r.readObjects(ctx, seen); err != nil {
 		return nil, err
 	}
-	seen.Policies, seen.policiesPending = r.policies.look(ctx)
-	if err := r.keepAliases(ctx, seen); err != nil {
+	seen.policies, seen.policiesPending = r.policies.look(ctx)
+	aliases, err := r.readAliases(ctx, seen)
+	if err != nil {
 		return nil, err
 	}
-	r.readNodes(seen)
-	r.markAliasUsers(seen)
+	seen.names, seen.recheck = withAliases(seen.names, aliases.kept), aliases.recheck
+	seen.fleet = r.readFleet(seen, aliases.users)
 	return seen, nil
+}
+
+// forget drops what is remembered of a driver that is gone.
+func (r *ImageCSIDriverReconciler) forget(driver string) {
+	r.remember(driver, nil)
+	r.nodes.Forget(driver)
+	delete(r.conflicts, driver)
 }
 
 // readCluster returns everything that a driver may conflict with, and the CSIDriver objects among it.
@@ -102,8 +74,8 @@ func readCluster(ctx context.Context, from client.Reader) (conflicts.Cluster, []
 }
 
 // readObjects finds the driver's objects by their label.
-func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observation) error {
-	ours := client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}
+func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *snapshot) error {
+	ours := client.MatchingLabels{contract.DriverLabel: seen.driver.Name}
 	here := client.InNamespace(r.Settings.Namespace)
 	var (
 		serviceAccounts corev1.ServiceAccountList
@@ -116,25 +88,25 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *observ
 		}
 	}
 	for i := range daemonSets.Items {
-		seen.existing = append(seen.existing, &daemonSets.Items[i])
+		seen.objects = append(seen.objects, &daemonSets.Items[i])
 	}
 	for i := range seen.csiDrivers {
-		if object := &seen.csiDrivers[i]; object.Labels[contract.DriverLabel] == seen.Driver.Name {
-			seen.existing = append(seen.existing, object)
+		if object := &seen.csiDrivers[i]; object.Labels[contract.DriverLabel] == seen.driver.Name {
+			seen.objects = append(seen.objects, object)
 		}
 	}
 	for i := range serviceAccounts.Items {
-		seen.existing = append(seen.existing, &serviceAccounts.Items[i])
+		seen.objects = append(seen.objects, &serviceAccounts.Items[i])
 	}
 	for i := range configMaps.Items {
-		seen.existing = append(seen.existing, &configMaps.Items[i])
+		seen.objects = append(seen.objects, &configMaps.Items[i])
 	}
-	seen.DaemonSets = daemonSets.Items
-	seen.kinds, seen.unclear, seen.pending = r.optional.present(ctx)
+	seen.daemonSets = daemonSets.Items
+	seen.kinds, seen.unclear, seen.kindsPending = r.optional.present(ctx)
 	more, err := r.optional.list(ctx, seen.kinds, ours)
-	seen.existing = append(seen.existing, more...)
+	seen.objects = append(seen.objects, more...)
 	// The cache has no order. The same failure must have the same text each time.
-	slices.SortFunc(seen.existing, func(a, b render.Object) int {
+	slices.SortFunc(seen.objects, func(a, b render.Object) int {
 		return cmp.Or(cmp.Compare(render.KindOf(a), render.KindOf(b)), cmp.Compare(a.GetName(), b.GetName()))
 	})
 	return err

@@ -2,20 +2,19 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
@@ -26,69 +25,62 @@ import (
 //
 // The objects have no owner reference: a foreground deletion of the ImageCSIDriver would otherwise delete the
 // DaemonSets at once, whatever the finalizer says.
-func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *observation) (next ctrl.Result, err error) {
-	ctx, span := r.phase(ctx, "remove")
-	defer end(span, &err)
-	if seen.Driver.Spec.ManagementState == v1alpha1.Unmanaged {
-		return ctrl.Result{}, r.letGo(ctx, seen)
+func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	if seen.driver.Spec.ManagementState == v1alpha1.Unmanaged {
+		return r.release(ctx, seen, out)
 	}
-	seen.Removal = stageOf(seen.Driver) // Until this reconcile finds another.
-	r.everyNode(seen)
-	inUse, fresh, err := r.markUsers(ctx, seen)
+	out.removal = stageOf(seen.driver) // Until this reconcile finds another.
+	out.fleet = r.everyNode(seen, out.fleet)
+	out, err := r.run(ctx, seen, out, []phase{{name: "find users", do: r.findUsers}})
 	if err != nil {
-		return ctrl.Result{}, err
+		return out, err
 	}
-	if inUse {
-		seen.Removal = status.RemovalWaiting
-		if fresh {
-			err = r.unlabel(ctx, seen)
+	if out.removal == status.RemovalWaiting {
+		return r.run(ctx, seen, out, r.whileWaiting(seen, out))
+	}
+	return r.run(ctx, seen, out, []phase{
+		{name: "stop", do: r.stop, needed: true},
+		{name: "clean up", do: r.cleanUp, needed: true},
+		{name: "unlabel", do: r.unlabel, needed: true},
+		{name: "release", do: r.finish},
+	})
+}
+
+// whileWaiting are the phases of a removal that waits for pods. Nodes that no pod needs are left. The objects and the nodes' classes
+// of the others are repaired, unless the driver has given up its names or is refused.
+func (r *ImageCSIDriverReconciler) whileWaiting(seen *snapshot, out outcome) (phases []phase) {
+	if out.usersKnown {
+		phases = append(phases, phase{name: "unlabel", do: r.unlabel})
+	}
+	if !conflicts.Gone(seen.driver) && seen.cluster.Check(seen.driver) == nil {
+		phases = append(phases, phase{name: "relabel", do: r.relabel}, phase{name: "rollout", do: r.planRollout},
+			phase{name: "apply", do: r.apply}, phase{name: "replace", do: r.replace})
+	}
+	return phases
+}
+
+// findUsers finds the pods that still use a volume of the driver, and the stage of the removal: whether there are any to wait for.
+// If the answer is not fresh, other nodes may have some, too.
+func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	waiting := false
+	if stageOf(seen.driver) != status.RemovalStopping { // Then it is too late for a pod that came since.
+		found, err := r.usersOf(ctx, seen.driver, seen.namesOf(seen.driver))
+		out.fleet = out.fleet.usedBy(seen.driver, found.pods)
+		if err != nil {
+			return out, err
 		}
-		return ctrl.Result{RequeueAfter: sooner(seen.recheck, seen.pending)}, errors.Join(err, r.keepUp(ctx, seen))
+		out.usersKnown = found.fresh
+		out.wait(found.next)
+		waiting = len(found.pods) > 0 && !ignores(seen.driver)
 	}
-	seen.Removal = status.RemovalStopping
-	seen.Lingering = status.Linger(seen.Observation, r.Clock.Now())
-	stopped, err := r.stop(ctx, seen)
-	if err != nil || !stopped {
-		return ctrl.Result{RequeueAfter: seen.Lingering.Next}, err
+	if waiting {
+		out.removal = status.RemovalWaiting
+		out.wait(seen.kindsPending)
+		return out, nil
 	}
-	if more, err := r.hasPlugins(ctx, seen); err != nil || more {
-		return ctrl.Result{RequeueAfter: r.RecheckPeriod}, err
-	}
-	if seen.pending > 0 {
-		return ctrl.Result{RequeueAfter: seen.pending}, nil // There may be objects that are not seen yet.
-	}
-	if seen.policiesPending > 0 && seen.Policies.State == status.PoliciesPending {
-		return ctrl.Result{}, nil // There may be a guard that is not seen yet; after half a minute, it stays.
-	}
-	if err := r.cleanUp(ctx, seen); err != nil {
-		return ctrl.Result{}, err
-	}
-	seen.Removal = status.RemovalDone
-	return ctrl.Result{}, r.letGo(ctx, seen)
-}
-
-// keepUp repairs the objects and the nodes' classes of a driver that has to stay for now because pods need it. It does nothing
-// for a driver that has given up its names or is refused.
-func (r *ImageCSIDriverReconciler) keepUp(ctx context.Context, seen *observation) error {
-	if conflicts.Gone(seen.Driver) || seen.all.Check(seen.Driver) != nil {
-		return nil
-	}
-	labelErr := r.relabel(ctx, seen)
-	_, applyErr := r.applyObjects(ctx, seen)
-	return errors.Join(labelErr, applyErr)
-}
-
-// markUsers records the pods that still use a volume of the driver, and reports whether there are any to wait for. If the
-// answer is not fresh, other nodes may have some, too.
-func (r *ImageCSIDriverReconciler) markUsers(ctx context.Context, seen *observation) (inUse, fresh bool, err error) {
-	ctx, span := r.phase(ctx, "find users")
-	defer end(span, &err)
-	if stageOf(seen.Driver) == status.RemovalStopping {
-		return false, true, nil // The node plugins are ending: too late for a pod that came since.
-	}
-	users, fresh, err := r.usersOf(ctx, seen, seen.namesOf(seen.Driver))
-	seen.mark(users)
-	return len(users) > 0 && !ignores(seen.Driver), fresh, err
+	out.removal = status.RemovalStopping
+	out.lingering = status.Linger(observation(seen, out, nil), r.Clock.Now())
+	return out, nil
 }
 
 // stageOf returns the stage of the driver's removal in its status; empty if the removal had not begun.
@@ -105,74 +97,94 @@ func stageOf(driver *v1alpha1.ImageCSIDriver) status.Removal {
 	}
 }
 
-// stop deletes the DaemonSets, and reports whether they and their pods are gone, except for abandoned pods. Their deletion
-// events start the next reconcile.
-func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *observation) (stopped bool, err error) {
-	ctx, span := r.phase(ctx, "stop")
-	defer end(span, &err)
-	stopped = len(seen.DaemonSets) == 0 && len(seen.Pods) == seen.Lingering.Abandoned.Len()
-	var failures []error
-	for _, object := range seen.existing {
-		if _, isDaemonSet := object.(*appsv1.DaemonSet); isDaemonSet {
-			failures = append(failures, r.delete(ctx, seen, object))
+// stop deletes the DaemonSets. What follows waits until they and their pods are gone, except for abandoned pods, and until
+// everything that the driver may have is known. Deletion events start the next reconcile.
+func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	stopped := len(out.daemonSets) == 0 && len(out.fleet.pods) == out.lingering.Abandoned.Len()
+	var daemonSets []render.Object
+	for _, object := range seen.objects {
+		if _, is := object.(*appsv1.DaemonSet); is {
+			daemonSets = append(daemonSets, object)
 		}
 	}
-	return stopped, errors.Join(failures...)
+	out, err := r.deleteObjects(ctx, out, daemonSets)
+	out.wait(out.lingering.Next)
+	if out.done = !stopped; err != nil || out.done {
+		return out, err
+	}
+	more, err := r.hasPlugins(ctx, seen.driver, out.lingering)
+	switch {
+	case err != nil:
+		return out, err
+	case more:
+		out.wait(r.RecheckPeriod)
+		out.done = true
+	case seen.kindsPending > 0: // There may be objects that are not seen yet.
+		out.wait(seen.kindsPending)
+		out.done = true
+	case seen.policiesPending > 0 && seen.policies.State == status.PoliciesPending:
+		out.done = true // There may be a guard that is not seen yet; after half a minute, it stays.
+	}
+	return out, nil
 }
 
 // hasPlugins asks the API server whether a driver has DaemonSets or pods of them, because the cache may lag behind, and after
 // this nothing looks for them again.
-func (r *ImageCSIDriverReconciler) hasPlugins(ctx context.Context, seen *observation) (bool, error) {
+func (r *ImageCSIDriverReconciler) hasPlugins(ctx context.Context, driver *v1alpha1.ImageCSIDriver, lingering status.Lingering) (bool, error) {
 	var (
 		daemonSets appsv1.DaemonSetList
 		pods       corev1.PodList
 	)
 	// One more than the abandoned pods is enough to know.
-	most := int64(seen.Lingering.Abandoned.Len() + 1)
+	most := int64(lingering.Abandoned.Len() + 1)
 	for _, list := range []client.ObjectList{&daemonSets, &pods} {
 		if err := r.Direct.List(ctx, list, client.InNamespace(r.Settings.Namespace),
-			client.MatchingLabels{contract.DriverLabel: seen.Driver.Name}, client.Limit(most)); err != nil {
+			client.MatchingLabels{contract.DriverLabel: driver.Name}, client.Limit(most)); err != nil {
 			return false, fmt.Errorf("make sure that the node plugins have ended (%T): %w", list, err)
 		}
 	}
 	return len(daemonSets.Items) > 0 || slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
-		return !seen.Lingering.Abandoned.Has(pod.Name)
+		return !lingering.Abandoned.Has(pod.Name)
 	}), nil
 }
 
-// cleanUp removes everything but the finalizer.
-func (r *ImageCSIDriverReconciler) cleanUp(ctx context.Context, seen *observation) (err error) {
-	ctx, span := r.phase(ctx, "clean up")
-	defer end(span, &err)
-	var failures []error
-	for _, object := range seen.existing {
-		failures = append(failures, r.delete(ctx, seen, object))
-	}
-	if err := errors.Join(failures...); err != nil {
-		return err
-	}
-	return r.unlabel(ctx, seen)
+// cleanUp deletes the objects that are left.
+func (r *ImageCSIDriverReconciler) cleanUp(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	return r.deleteObjects(ctx, out, seen.objects)
 }
 
-func (r *ImageCSIDriverReconciler) addFinalizer(ctx context.Context, driver *v1alpha1.ImageCSIDriver) error {
-	return r.patchFinalizers(ctx, driver, controllerutil.AddFinalizer)
+// finish releases a driver of which nothing is left.
+func (r *ImageCSIDriverReconciler) finish(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	out.removal = status.RemovalDone
+	return r.release(ctx, seen, out)
 }
 
-func (r *ImageCSIDriverReconciler) dropFinalizer(ctx context.Context, driver *v1alpha1.ImageCSIDriver) error {
-	return client.IgnoreNotFound(r.patchFinalizers(ctx, driver, controllerutil.RemoveFinalizer))
+// reportGone is for a driver that has neither a finalizer of the operator's nor anything in the cluster.
+func (r *ImageCSIDriverReconciler) reportGone(_ context.Context, seen *snapshot, out outcome) (outcome, error) {
+	out.removal = status.RemovalDone
+	out.lingering = status.Linger(observation(seen, out, nil), r.Clock.Now())
+	return out, nil
 }
 
+// addFinalizer has the driver stay until remove has released it.
+func (r *ImageCSIDriverReconciler) addFinalizer(ctx context.Context, _ *snapshot, out outcome) (_ outcome, err error) {
+	out.driver, err = r.patchFinalizers(ctx, out.driver, controllerutil.AddFinalizer)
+	return out, err
+}
+
+// patchFinalizers returns the driver as the server has it then.
 func (r *ImageCSIDriverReconciler) patchFinalizers(ctx context.Context, driver *v1alpha1.ImageCSIDriver,
-	change func(client.Object, string) bool) error {
+	change func(client.Object, string) bool) (*v1alpha1.ImageCSIDriver, error) {
 	changed := driver.DeepCopy()
 	if !change(changed, contract.Finalizer) {
-		return nil
+		return driver, nil
 	}
 	// A merge patch replaces the whole list. With the version, the server refuses it if the list was changed meanwhile.
 	patch := client.MergeFromWithOptions(driver, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, changed, patch, FieldOwner); err != nil {
-		return fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)
+		return driver, fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)
 	}
-	driver.ObjectMeta = changed.ObjectMeta
-	return nil
+	out := driver.DeepCopy()
+	out.ObjectMeta = changed.ObjectMeta
+	return out, nil
 }

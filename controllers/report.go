@@ -17,18 +17,18 @@ import (
 )
 
 // report writes the status if it changed, and an event for each condition that turned.
-func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation) (err error) {
+func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen status.Observation) (err error) {
 	ctx, span := r.phase(ctx, "report")
 	defer end(span, &err)
-	before := seen.Driver.DeepCopy()
-	seen.Driver.Status = status.Of(before.Status, seen.Observation, metav1.NewTime(r.Clock.Now()))
-	if equality.Semantic.DeepEqual(before.Status, seen.Driver.Status) {
+	before, after := seen.Driver, seen.Driver.DeepCopy()
+	after.Status = status.Of(before.Status, seen, metav1.NewTime(r.Clock.Now()))
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	after := seen.Driver.DeepCopy()
+	written := after.DeepCopy()
 	// Without the lock, a status computed from an old one would undo transitions and miss their events.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, seen.Driver, patch, FieldOwner); err != nil {
+	if err := r.Client.Status().Patch(ctx, written, patch, FieldOwner); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil // The driver's finalizer was the last one, and now the object is gone.
 		}
@@ -40,11 +40,11 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen *observation
 }
 
 // announceIgnored records an event when there are pods that were not waited for.
-func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, seen *observation) {
+func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, seen status.Observation) {
 	isKnown := func(pod v1alpha1.IgnoredPod) bool { return slices.Contains(before.Status.IgnoredPods, pod) }
 	for _, pod := range after.Status.IgnoredPods {
 		if !isKnown(pod) {
-			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(seen.Observation))
+			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(seen))
 			return
 		}
 	}

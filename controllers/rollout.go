@@ -8,7 +8,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -19,26 +18,39 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
 
-// planRollout decides which form the rendered DaemonSets get, puts that into the objects, and returns what else to do.
-func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observation, objects []render.Object) (plan rollout.Decision, err error) {
-	ctx, span := r.phase(ctx, "rollout")
-	defer end(span, &err)
-	in := rollout.Input{Spec: seen.Driver.Spec.Rollout, Generation: seen.Driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[seen.Driver.Name]}
-	var indexes []int
-	for i, object := range objects {
-		daemonSet, is := object.(*appsv1.DaemonSet)
-		if !is {
-			continue
-		}
-		live, err := r.liveDaemonSet(ctx, seen, daemonSet)
-		if err != nil {
-			return rollout.Decision{}, err
-		}
-		in.Classes = append(in.Classes, rollout.Class{Rendered: daemonSet, Live: live})
-		indexes = append(indexes, i)
+// plan is what is to be done with the driver's objects.
+type plan struct {
+	// apply are the driver's objects, its DaemonSets in the form that the rollout has decided, and surplus those that it no longer
+	// needs.
+	apply, surplus []render.Object
+	// live are the driver's objects in the cluster.
+	live []render.Object
+	// replace are the node plugins' pods whose turn it is.
+	replace []*corev1.Pod
+}
+
+// planRollout renders the driver's objects and decides which form its DaemonSets get.
+func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
+	classes, unresolved := classesInUse(seen, out.fleet)
+	output := render.Render(render.Input{
+		Driver: out.driver, Names: seen.names, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
+		Existing: seen.objects, Settings: r.Settings, Lacking: r.served.lacks(ctx),
+	})
+	out.seccomp, out.costs = output.Seccomp, output.Costs
+	out.wait(seen.kindsPending)
+	live, err := r.withUnlabelled(ctx, seen.objects, output.Apply)
+	if err != nil {
+		return out, err
 	}
-	if err := r.populate(seen, in.Classes); err != nil {
-		return rollout.Decision{}, err
+	in := rollout.Input{Spec: out.driver.Spec.Rollout, Generation: out.driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[out.driver.Name]}
+	for _, object := range output.Apply {
+		if rendered, is := object.(*appsv1.DaemonSet); is {
+			found, _ := render.Find(live, rendered).(*appsv1.DaemonSet)
+			in.Classes = append(in.Classes, rollout.Class{Rendered: rendered, Live: found})
+		}
+	}
+	if out.fleet, in.Classes, err = r.populate(seen, out.fleet, in.Classes); err != nil {
+		return out, err
 	}
 	decision, err := rollout.Decide(in)
 	if err == nil && len(decision.Absent) > 0 {
@@ -46,13 +58,26 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *observ
 		decision, err = rollout.Decide(in)
 	}
 	if err != nil {
-		return decision, err
+		return out, err
 	}
-	r.remember(seen.Driver.Name, decision.Seen)
-	for i, daemonSet := range decision.DaemonSets {
-		objects[indexes[i]] = daemonSet
+	r.remember(out.driver.Name, decision.Seen)
+	out.rollout, out.stopped, out.absent = decision.Status, decision.Stopped, decision.Absent
+	out.plan = &plan{apply: decided(output.Apply, decision.DaemonSets), surplus: output.Delete, live: live, replace: decision.Replace}
+	out.wait(decision.Next)
+	out.wait(decision.Recheck)
+	return out, nil
+}
+
+// decided returns rendered objects with their DaemonSets, in the same order, as the rollout has decided.
+func decided(rendered []render.Object, daemonSets []*appsv1.DaemonSet) []render.Object {
+	out := make([]render.Object, 0, len(rendered))
+	for _, object := range rendered {
+		if _, is := object.(*appsv1.DaemonSet); is {
+			object, daemonSets = daemonSets[0], daemonSets[1:]
+		}
+		out = append(out, object)
 	}
-	return decision, nil
+	return out
 }
 
 // askWhy finds out why the DaemonSet controller could not create pods. Events are read only while pods are missing. Without an
@@ -93,62 +118,66 @@ func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sighting
 	r.sightings[driver] = seen
 }
 
-// liveDaemonSet returns the DaemonSet in the cluster; nil if there is none. A DaemonSet whose label was removed is not in the
-// cache, but its record of the rollout still counts.
-func (r *ImageCSIDriverReconciler) liveDaemonSet(ctx context.Context, seen *observation, rendered *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
-	if live, is := render.Find(seen.existing, rendered).(*appsv1.DaemonSet); is {
-		return live, nil
+// withUnlabelled returns the driver's objects in the cluster with those DaemonSets among them whose label was removed: they are
+// not in the cache, but their record of the rollout still counts.
+func (r *ImageCSIDriverReconciler) withUnlabelled(ctx context.Context, objects, rendered []render.Object) ([]render.Object, error) {
+	out := slices.Clone(objects)
+	for _, object := range rendered {
+		if _, is := object.(*appsv1.DaemonSet); !is || render.Find(objects, object) != nil {
+			continue
+		}
+		live := &appsv1.DaemonSet{}
+		err := r.Direct.Get(ctx, client.ObjectKeyFromObject(object), live)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("read DaemonSet %s: %w", object.GetName(), err)
+		}
+		if err == nil {
+			out = append(out, live)
+		}
 	}
-	live := &appsv1.DaemonSet{}
-	err := r.Direct.Get(ctx, client.ObjectKeyFromObject(rendered), live)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read DaemonSet %s: %w", rendered.Name, err)
-	}
-	seen.existing = append(seen.existing, live)
-	return live, nil
+	return out, nil
 }
 
-// populate gives the classes their nodes and pods: all of them unless nothing is to be rolled out.
-func (r *ImageCSIDriverReconciler) populate(seen *observation, classes []rollout.Class) error {
-	for i := range classes {
-		populateClass(seen, &classes[i])
-	}
-	rest, err := rollout.Rest(classes)
+// populate gives the classes their nodes and pods: all of them unless nothing is to be rolled out. It returns the fleet with the
+// nodes that it needed.
+func (r *ImageCSIDriverReconciler) populate(seen *snapshot, of fleet, classes []rollout.Class) (fleet, []rollout.Class, error) {
+	populated := populatedBy(seen, of, classes)
+	rest, err := rollout.Rest(populated)
 	if err != nil || rest {
-		return err
+		return of, populated, err
 	}
-	r.everyNode(seen)
-	for i := range classes {
-		populateClass(seen, &classes[i])
-	}
-	return nil
+	of = r.everyNode(seen, of)
+	return of, populatedBy(seen, of, classes), nil
 }
 
-func populateClass(seen *observation, class *rollout.Class) {
-	name := class.Rendered.Labels[contract.NodeClassLabel]
-	class.Nodes, class.Pods, class.Settled = nil, nil, int(seen.Settled.In(name))
-	for i := range seen.Nodes {
-		if place := &seen.Nodes[i]; place.Current == name {
-			class.Nodes = append(class.Nodes, rollout.NodeOf(&seen.nodes[i],
-				place.Registered.Has(seen.Driver.Name), place.Registered.HasAll(seen.Names...)))
+func populatedBy(seen *snapshot, of fleet, classes []rollout.Class) []rollout.Class {
+	out := slices.Clone(classes)
+	for i := range out {
+		class := &out[i]
+		name := class.Rendered.Labels[contract.NodeClassLabel]
+		class.Settled = int(of.settled.In(name))
+		for j := range of.nodes {
+			if at := &of.nodes[j]; at.Current == name {
+				class.Nodes = append(class.Nodes, rollout.NodeOf(at.object, at.Registered.Has(seen.driver.Name), at.Registered.HasAll(seen.names...)))
+			}
+		}
+		for j := range of.pods {
+			if of.pods[j].Labels[contract.NodeClassLabel] == name {
+				class.Pods = append(class.Pods, &of.pods[j])
+			}
 		}
 	}
-	for i := range seen.Pods {
-		if seen.Pods[i].Labels[contract.NodeClassLabel] == name {
-			class.Pods = append(class.Pods, &seen.Pods[i])
-		}
-	}
+	return out
 }
 
-// replacePods deletes node plugins whose turn it is. Their volumes stay mounted, and their DaemonSet makes new ones.
-func (r *ImageCSIDriverReconciler) replacePods(ctx context.Context, pods []*corev1.Pod) (err error) {
-	ctx, span := r.phase(ctx, "replace")
-	defer end(span, &err)
+// replace deletes the node plugins' pods whose turn it is. Their volumes stay mounted, and their DaemonSet makes new ones, of the
+// form that it has, which may have been changed from outside.
+func (r *ImageCSIDriverReconciler) replace(ctx context.Context, _ *snapshot, out outcome) (outcome, error) {
+	if out.plan == nil || out.incomplete {
+		return out, nil
+	}
 	var failures []error
-	for _, pod := range pods {
+	for _, pod := range out.plan.replace {
 		err := r.Client.Delete(ctx, pod, client.Preconditions{UID: ptr.To(pod.UID)})
 		if client.IgnoreNotFound(err) != nil {
 			failures = append(failures, fmt.Errorf("replace the node plugin's pod %s on node %s: %w", pod.Name, pod.Spec.NodeName, err))
@@ -156,5 +185,5 @@ func (r *ImageCSIDriverReconciler) replacePods(ctx context.Context, pods []*core
 		}
 		log.FromContext(ctx).Info("Replaced the node plugin", "pod", pod.Name, "node", pod.Spec.NodeName)
 	}
-	return errors.Join(failures...)
+	return out, errors.Join(failures...)
 }

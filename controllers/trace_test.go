@@ -56,5 +56,5 @@ func TestEveryPhaseOfARemovalHasASpan(t *testing.T) {
 			names = append(names, span.Name())
 		}
 		return names
-	}, soon).Should(ContainElements("remove", "find users", "stop", "clean up", "unlabel"))
+	}, soon).Should(ContainElements("remove", "find users", "stop", "clean up", "unlabel", "release"))
 }

@@ -15,20 +15,18 @@ import (
 
 // untaint removes the startup taint from nodes on which every reconciled driver is registered under all its names. A node that
 // cannot serve keeps it, and the status says so.
-func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *observation) (err error) {
-	ctx, span := r.phase(ctx, "untaint")
-	defer end(span, &err)
+func (r *ImageCSIDriverReconciler) untaint(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
 	var names []string
-	for _, driver := range seen.all.Placing() {
+	for _, driver := range seen.cluster.Placing() {
 		names = append(names, render.Names(&driver)...)
 	}
 	var served []int
-	for i, node := range seen.Nodes {
+	for i, node := range out.fleet.nodes {
 		if node.Tainted && node.Eligible() && node.Registered.HasAll(names...) {
 			served = append(served, i)
 		}
 	}
-	return writeNodes(served, func(i int) error { return r.untaintNode(ctx, seen.Nodes[i].Name) })
+	return out, writeNodes(served, func(i int) error { return r.untaintNode(ctx, out.fleet.nodes[i].Name) })
 }
 
 // untaintNode reads the whole node first: the cache holds no taints of others, and a patch replaces the list. For the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,102 +15,98 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
-	"github.com/image-csi/image-csi-operator/internal/operator/status"
 	"github.com/image-csi/image-csi-operator/internal/operator/volumeuse"
 )
 
 // pageSize bounds the memory that a list of everything in the cluster takes at a time.
 const pageSize = 500
 
-// volumeIndex has the volumes of all drivers, because they share the nodes' classes; it is filled when first needed.
+// volumeIndex has the volumes of all drivers, because they share the nodes' classes.
 type volumeIndex struct {
 	// ignored are the volumes of drivers with volumesInUse: Ignore, if the reconciled driver is one of these. waitedFor are
 	// the volumes of all other drivers that have anything on the nodes.
 	waitedFor, ignored volumeuse.Volumes
-	filled             bool
 }
 
 func ignores(driver *v1alpha1.ImageCSIDriver) bool {
 	return driver.Spec.VolumesInUse == v1alpha1.VolumesIgnore
 }
 
-// markUser records a pod on a node that uses a volume of any driver; one that is waited for takes precedence.
-func (r *ImageCSIDriverReconciler) markUser(ctx context.Context, seen *observation, place *status.Node) error {
-	if err := r.fillVolumes(ctx, seen); err != nil {
-		return err
-	}
-	err := r.eachPod(ctx, func(pod *corev1.Pod) {
+// usersOn returns a pod on a node that uses a volume of a driver and is waited for, and one that is ignored; empty if there is none.
+func (r *ImageCSIDriverReconciler) usersOn(ctx context.Context, node string, volumes volumeIndex) (waitedFor, ignored string, err error) {
+	err = r.eachPod(ctx, func(pod *corev1.Pod) {
 		switch {
-		case seen.volumes.waitedFor.UsedBy(pod):
-			place.UsedBy = cmp.Or(place.UsedBy, named(pod))
-		case seen.volumes.ignored.UsedBy(pod):
-			place.Ignored = cmp.Or(place.Ignored, named(pod))
+		case volumes.waitedFor.UsedBy(pod):
+			waitedFor = cmp.Or(waitedFor, named(pod))
+		case volumes.ignored.UsedBy(pod):
+			ignored = cmp.Or(ignored, named(pod))
 		}
-	}, client.MatchingFields{"spec.nodeName": place.Name})
-	if err != nil || place.UsedBy != "" {
-		place.Ignored = "" // The node stays as it is.
-	}
-	return err
+	}, client.MatchingFields{"spec.nodeName": node})
+	return waitedFor, ignored, err
 }
 
 // namesOf returns the names by which volumes of a driver may be in use, sorted: also those that its spec has dropped, but not
 // those that another driver has.
-func (o *observation) namesOf(driver *v1alpha1.ImageCSIDriver) []string {
-	names := slices.DeleteFunc(render.Names(driver), func(name string) bool { return o.all.IsTaken(driver, name) })
-	for i := range o.csiDrivers {
-		if o.csiDrivers[i].Labels[contract.DriverLabel] == driver.Name {
-			names = append(names, o.csiDrivers[i].Name)
+func (s *snapshot) namesOf(driver *v1alpha1.ImageCSIDriver) []string {
+	names := slices.DeleteFunc(render.Names(driver), func(name string) bool { return s.cluster.IsTaken(driver, name) })
+	for i := range s.csiDrivers {
+		if s.csiDrivers[i].Labels[contract.DriverLabel] == driver.Name {
+			names = append(names, s.csiDrivers[i].Name)
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-func (r *ImageCSIDriverReconciler) fillVolumes(ctx context.Context, seen *observation) error {
-	if seen.volumes.filled {
-		return nil
-	}
+// volumesOf finds the volumes of all drivers.
+func (r *ImageCSIDriverReconciler) volumesOf(ctx context.Context, seen *snapshot) (volumeIndex, error) {
 	var waitedFor, ignored []string
-	for i := range seen.all.Drivers {
-		switch driver := &seen.all.Drivers[i]; {
+	for i := range seen.cluster.Drivers {
+		switch driver := &seen.cluster.Drivers[i]; {
 		case conflicts.Gone(driver):
 			// It has no volumes left that a change of a node could affect.
-		case ignores(seen.Driver) && ignores(driver):
+		case ignores(seen.driver) && ignores(driver):
 			ignored = append(ignored, seen.namesOf(driver)...)
 		default:
 			waitedFor = append(waitedFor, seen.namesOf(driver)...)
 		}
 	}
-	index := volumeIndex{waitedFor: volumeuse.Of(waitedFor), ignored: volumeuse.Of(ignored), filled: true}
-	if err := r.addPersistent(ctx, index.waitedFor, index.ignored); err != nil {
-		return err
-	}
-	seen.volumes = index
-	return nil
+	index := volumeIndex{waitedFor: volumeuse.Of(waitedFor), ignored: volumeuse.Of(ignored)}
+	return index, r.addPersistent(ctx, index.waitedFor, index.ignored)
 }
 
-// usersOf returns a pod, as namespace/name, for each node with a pod that uses a volume of some CSI driver names. A recent
-// answer is not asked for again. It is not fresh then, and its absence of a node proves nothing.
-func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, seen *observation, names []string) (users map[string]string, fresh bool, err error) {
-	key := usageKey{driver: seen.Driver.UID, generation: seen.Driver.Generation, names: strings.Join(names, ",")}
-	users, left := r.usage.get(key, r.Clock.Now())
+// users are pods that use volumes.
+type users struct {
+	// pods has, for each node with such pods, one of them as namespace/name.
+	pods map[string]string
+	// fresh is set if the API server was asked just now. Otherwise, the absence of a node proves nothing.
+	fresh bool
+	// next is when to ask again, or 0.
+	next time.Duration
+}
+
+// usersOf finds the pods that use volumes of some of a driver's names. A recent answer is not asked for again. If the answer is an
+// error, the users are those that were there last: they may still run.
+func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, driver *v1alpha1.ImageCSIDriver, names []string) (users, error) {
+	key := usageKey{driver: driver.UID, generation: driver.Generation, names: strings.Join(names, ",")}
+	last, left := r.usage.get(key, r.Clock.Now())
 	if left > 0 {
-		seen.recheck = sooner(seen.recheck, left)
-		return users, false, nil
+		return users{pods: last, next: left}, nil
 	}
-	now, err := r.findUsers(ctx, names)
+	now, err := r.askUsers(ctx, names)
 	if err != nil {
-		return users, false, err // They may still run.
+		return users{pods: last}, err
 	}
 	r.usage.put(key, now, r.Clock.Now(), r.RecheckPeriod)
+	out := users{pods: now, fresh: true}
 	if len(now) > 0 {
-		seen.recheck = sooner(seen.recheck, r.RecheckPeriod)
+		out.next = r.RecheckPeriod
 	}
-	return now, true, nil
+	return out, nil
 }
 
-// findUsers asks the API server for the pods that use volumes of some CSI driver names.
-func (r *ImageCSIDriverReconciler) findUsers(ctx context.Context, names []string) (map[string]string, error) {
+// askUsers asks the API server for the pods that use volumes of some CSI driver names.
+func (r *ImageCSIDriverReconciler) askUsers(ctx context.Context, names []string) (map[string]string, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}

@@ -17,9 +17,9 @@ import (
 
 const portName = "http"
 
-func container(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
+func container(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
 	out := program(driver, settings, ContainerName, contract.NodePluginBinary)
-	out.Args = arguments(driver, class)
+	out.Args = arguments(driver, names, class)
 	out.Env = []corev1.EnvVar{{
 		Name:      contract.NodeNameEnv,
 		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
@@ -70,8 +70,7 @@ func stores(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string {
 }
 
 // arguments of the node plugin.
-func arguments(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) []string {
-	names := Names(driver)
+func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class) []string {
 	args := []string{option(contract.FlagDriverName, names[0])}
 	for _, alias := range names[1:] {
 		args = append(args, option(contract.FlagAlias, alias))

@@ -26,7 +26,7 @@ const (
 var _ Object = (*appsv1.DaemonSet)(nil)
 
 // daemonSet runs the node plugin on the nodes of a class, with a seccomp profile in a file or the runtime's own.
-func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, seccompFile string) *appsv1.DaemonSet {
+func daemonSet(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class, settings Settings, seccompFile string) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "DaemonSet"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -43,7 +43,7 @@ func daemonSet(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings 
 					Labels:      classLabels(driver, class.Name),
 					Annotations: podAnnotations(),
 				},
-				Spec: podSpec(driver, class, settings, seccompFile),
+				Spec: podSpec(driver, names, class, settings, seccompFile),
 			},
 		},
 	}
@@ -58,7 +58,7 @@ func podAnnotations() map[string]string {
 	}
 }
 
-func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Settings, seccompFile string) corev1.PodSpec {
+func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class, settings Settings, seccompFile string) corev1.PodSpec {
 	plugin := driver.Spec.NodePlugin
 	volumes, mounts := hostDirectories(driver, class).split()
 	secrets, secretMounts := credentials(driver)
@@ -67,7 +67,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class, settings Se
 	volumes, mounts = append(volumes, rules), append(mounts, rulesMount)
 	sidecar, sidecarVolumes := providers(driver, settings)
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
-	containers := []corev1.Container{container(driver, class, settings, mounts)}
+	containers := []corev1.Container{container(driver, names, class, settings, mounts)}
 	containers[0].SecurityContext = security.Context(class, fieldOf(seccompFile))
 	if sidecar != nil {
 		containers = append(containers, *sidecar)

@@ -72,17 +72,17 @@ func class(t *testing.T, name string, custom ...v1alpha1.NodeClass) nodeclass.Cl
 }
 
 func TestRenderedObjects(t *testing.T) {
-	tests := map[string]Input{"no-nodes": {Driver: minimal()}, "full": {Driver: full(), Classes: []nodeclass.Class{
+	tests := map[string]Input{"no-nodes": {Driver: minimal(), Names: Names(minimal())}, "full": {Driver: full(), Names: Names(full()), Classes: []nodeclass.Class{
 		class(t, nodeclass.CRIO), class(t, nodeclass.Containerd),
 	}}}
 	for _, name := range nodeclass.Names() {
-		tests[name] = Input{Driver: minimal(), Classes: []nodeclass.Class{class(t, name)}}
+		tests[name] = Input{Driver: minimal(), Names: Names(minimal()), Classes: []nodeclass.Class{class(t, name)}}
 	}
-	tests["containerd-bidirectional"] = Input{Driver: minimal(), Classes: []nodeclass.Class{
+	tests["containerd-bidirectional"] = Input{Driver: minimal(), Names: Names(minimal()), Classes: []nodeclass.Class{
 		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}),
 	}}
-	tests["optional"] = Input{Driver: minimal(), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
-	tests["seccomp"] = Input{Driver: narrow(), Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")},
+	tests["optional"] = Input{Driver: minimal(), Names: Names(minimal()), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
+	tests["seccomp"] = Input{Driver: narrow(), Names: Names(narrow()), Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")},
 		Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}}
 	for name, input := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ func TestAChangeOfTheRulesForImagesReplacesNoNodePlugin(t *testing.T) {
 		driver.Spec.Security = rules
 		var configMap *corev1.ConfigMap
 		var daemonSet *appsv1.DaemonSet
-		for _, object := range Render(Input{Driver: driver, Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Settings: settings}).Apply {
+		for _, object := range Render(Input{Driver: driver, Names: Names(driver), Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Settings: settings}).Apply {
 			switch object := object.(type) {
 			case *corev1.ConfigMap:
 				configMap = object

@@ -21,7 +21,7 @@ func optionalKinds(objects []Object) []string {
 }
 
 func TestObjectsOfOptionalKindsComeAndGoWithTheirKinds(t *testing.T) {
-	input := Input{Driver: minimal(), Settings: settings, Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
+	input := Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
 	if got := optionalKinds(Render(input).Apply); got != nil {
 		t.Errorf("rendered %q for a cluster that has no such kinds", got)
 	}
@@ -53,10 +53,10 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			input := Input{Driver: minimal(), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
+			input := Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
 				Classes: []nodeclass.Class{class(t, test.class)}}
 			if test.existing != "" {
-				input.Existing = []Object{daemonSet(minimal(), class(t, test.existing), settings, "")}
+				input.Existing = []Object{daemonSet(minimal(), Names(minimal()), class(t, test.existing), settings, "")}
 			}
 			applied := Render(input).Apply
 			got := applied[len(applied)-1].(*unstructured.Unstructured).Object
@@ -74,7 +74,7 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 }
 
 func TestConstraintsAllowTheVolumesOfCredentials(t *testing.T) {
-	applied := Render(Input{Driver: full(), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
+	applied := Render(Input{Driver: full(), Names: Names(full()), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
 		Classes: []nodeclass.Class{class(t, nodeclass.CRIO)}}).Apply
 	got := applied[len(applied)-1].(*unstructured.Unstructured).Object["volumes"].([]any)
 	if !slices.Equal(got, []any{"configMap", "emptyDir", "hostPath", "projected"}) {

@@ -30,6 +30,8 @@ type Settings struct {
 type Input struct {
 	// Driver with the API server's defaults filled in.
 	Driver *v1alpha1.ImageCSIDriver
+	// Names are the CSI driver names that it serves, its own first.
+	Names []string
 	// Classes that have nodes.
 	Classes []nodeclass.Class
 	// Unresolved are the names of classes that have nodes but that no table describes any more. What exists for
@@ -62,8 +64,8 @@ type Output struct {
 // Render returns the objects of a driver: a CSIDriver for each of its names, a service account, its rules for images, a
 // DaemonSet for each class, and one object of each optional kind.
 func Render(in Input) Output {
-	apply := make([]Object, 0, len(in.Classes)+len(in.Driver.Spec.Aliases)+3)
-	for _, name := range Names(in.Driver) {
+	apply := make([]Object, 0, len(in.Classes)+len(in.Names)+2)
+	for _, name := range in.Names {
 		apply = append(apply, csiDriver(in.Driver, name, in.Lacking))
 	}
 	apply = append(apply, serviceAccount(in.Driver, in.Settings), imageRules(in.Driver, in.Settings))
@@ -71,7 +73,7 @@ func Render(in Input) Output {
 	slices.SortFunc(classes, func(a, b nodeclass.Class) int { return strings.Compare(a.Name, b.Name) })
 	profile := seccomp(in)
 	for _, class := range classes {
-		object := daemonSet(in.Driver, class, in.Settings, profile.File)
+		object := daemonSet(in.Driver, in.Names, class, in.Settings, profile.File)
 		object.Name = nameFor(in.Driver.Name, class.Name, in.Existing)
 		apply = append(apply, object)
 	}
@@ -79,7 +81,7 @@ func Render(in Input) Output {
 	return Output{Apply: apply, Delete: surplus(in, apply), Seccomp: profile, Costs: costs(in)}
 }
 
-// Names returns every CSI driver name that a driver serves, its own first and its aliases sorted.
+// Names returns the CSI driver names of a driver's spec, its own first and its aliases sorted.
 func Names(driver *v1alpha1.ImageCSIDriver) []string {
 	names := make([]string, 0, len(driver.Spec.Aliases)+1)
 	for _, alias := range driver.Spec.Aliases {

@@ -29,11 +29,11 @@ func names(objects []Object) []string {
 }
 
 func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
-	both := Input{Driver: full(), Settings: settings,
+	both := Input{Driver: full(), Names: Names(full()), Settings: settings,
 		Classes: []nodeclass.Class{class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)}}
 	existing := Render(both).Apply
 
-	one := Input{Driver: minimal(), Settings: settings, Existing: existing, Classes: both.Classes[:1]}
+	one := Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Existing: existing, Classes: both.Classes[:1]}
 	want := []string{"csi-image.warm-metal.tech", "z.example.com", "container-image.csi.k8s.io-crio"}
 	if got := names(Render(one).Delete); !slices.Equal(got, want) {
 		t.Errorf("deleted %q, want %q", got, want)
@@ -49,7 +49,7 @@ func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
 	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
 		t.Errorf("with a node of crio that is not seen, deleted %q, want %q", got, want[:2])
 	}
-	if got := Render(Input{Driver: full(), Settings: settings, Existing: existing, Classes: both.Classes}).Delete; got != nil {
+	if got := Render(Input{Driver: full(), Names: Names(full()), Settings: settings, Existing: existing, Classes: both.Classes}).Delete; got != nil {
 		t.Errorf("nothing changed, but deleted %q", names(got))
 	}
 }
@@ -57,9 +57,9 @@ func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
 func TestObjectsDoNotDependOnTheOrderOfTheInput(t *testing.T) {
 	a, b := class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)
 	driver := full()
-	first := Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{a, b}})
+	first := Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{a, b}})
 	driver.Spec.Aliases = []v1alpha1.DriverName{driver.Spec.Aliases[1], driver.Spec.Aliases[0]}
-	second := Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{b, a}})
+	second := Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{b, a}})
 	if !slices.Equal(names(first.Apply), names(second.Apply)) {
 		t.Errorf("%q, then %q", names(first.Apply), names(second.Apply))
 	}
@@ -107,7 +107,7 @@ func TestADaemonSetOfAnEarlierReleaseKeepsItsName(t *testing.T) {
 	driver := minimal()
 	driver.Name = "image-csi"
 	old := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: settings.Namespace, Name: "image-csi-containerd", Labels: classLabels(driver, "containerd")}}
-	in := Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Existing: []Object{old}}
+	in := Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Existing: []Object{old}}
 	out := Render(in)
 	if Find(out.Apply, old) == nil || len(out.Delete) > 0 {
 		t.Errorf("applied %q, deleted %q", names(out.Apply), names(out.Delete))
@@ -119,7 +119,7 @@ func TestADaemonSetOfAnEarlierReleaseKeepsItsName(t *testing.T) {
 }
 
 func TestWhatTheAPIServerLacksIsLeftOutAndTold(t *testing.T) {
-	in := Input{Driver: full(), Settings: settings, Lacking: sets.New(TokensInSecrets())}
+	in := Input{Driver: full(), Names: Names(full()), Settings: settings, Lacking: sets.New(TokensInSecrets())}
 	out := Render(in)
 	for _, object := range out.Apply {
 		if csiDriver, is := object.(*storagev1.CSIDriver); is && (csiDriver.Spec.ServiceAccountTokenInSecrets != nil || csiDriver.Spec.TokenRequests != nil) {
@@ -133,7 +133,7 @@ func TestWhatTheAPIServerLacksIsLeftOutAndTold(t *testing.T) {
 	if costs := Render(in).Costs; len(costs) != 0 {
 		t.Errorf("it costs %v what nobody asks for", costs)
 	}
-	in = Input{Driver: full(), Settings: settings}
+	in = Input{Driver: full(), Names: Names(full()), Settings: settings}
 	if csiDriver := Render(in).Apply[0].(*storagev1.CSIDriver); csiDriver.Spec.TokenRequests == nil || len(Render(in).Costs) != 0 {
 		t.Errorf("a server that has the field gets %+v", csiDriver.Spec)
 	}
@@ -144,7 +144,7 @@ func TestEveryPodKeepsToTheLeast(t *testing.T) {
 	for _, name := range nodeclass.Names() {
 		for _, driver := range []*v1alpha1.ImageCSIDriver{minimal(), full()} {
 			var daemonSet *appsv1.DaemonSet
-			for _, object := range Render(Input{Driver: driver, Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
+			for _, object := range Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
 				switch object := object.(type) {
 				case *appsv1.DaemonSet:
 					daemonSet = object
@@ -193,7 +193,7 @@ func TestCredentialProvidersRunWithoutPrivileges(t *testing.T) {
 	for _, name := range nodeclass.Names() {
 		driver := minimal()
 		driver.Spec.Credentials.Providers = &v1alpha1.CredentialProviders{ConfigPath: "/etc/p", BinDir: "/opt/p", ConfigType: v1alpha1.ConfigDirectory}
-		pod := daemonSet(driver, class(t, name), settings, "").Spec.Template.Spec
+		pod := daemonSet(driver, Names(driver), class(t, name), settings, "").Spec.Template.Spec
 		container := pod.Containers[1]
 		context := container.SecurityContext
 		if context.Privileged != nil || *context.AllowPrivilegeEscalation || !*context.RunAsNonRoot || !*context.ReadOnlyRootFilesystem ||
@@ -225,8 +225,8 @@ func TestTheAPIsDefaultsAreTheRenderersDefaults(t *testing.T) {
 		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromString("10%"))},
 	}
 	classes := []nodeclass.Class{class(t, nodeclass.Containerd)}
-	bare := Render(Input{Driver: minimal(), Settings: settings, Classes: classes}).Apply
-	if diff := cmp.Diff(bare, Render(Input{Driver: defaulted, Settings: settings, Classes: classes}).Apply); diff != "" {
+	bare := Render(Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Classes: classes}).Apply
+	if diff := cmp.Diff(bare, Render(Input{Driver: defaulted, Names: Names(defaulted), Settings: settings, Classes: classes}).Apply); diff != "" {
 		t.Error("(-bare +defaulted):\n" + diff)
 	}
 }

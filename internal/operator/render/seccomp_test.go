@@ -31,7 +31,7 @@ func installed(state string) *unstructured.Unstructured {
 
 // confined is a DaemonSet whose node plugins have the profile.
 func confined(t *testing.T) Object {
-	return daemonSet(narrow(), class(t, nodeclass.Containerd), settings, file(installed("")))
+	return daemonSet(narrow(), Names(narrow()), class(t, nodeclass.Containerd), settings, file(installed("")))
 }
 
 func TestNodePluginsGetTheirOwnProfileOnceItIsInstalled(t *testing.T) {
@@ -56,7 +56,7 @@ func TestNodePluginsGetTheirOwnProfileOnceItIsInstalled(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			test.in.Driver, test.in.Settings = narrow(), settings
+			test.in.Driver, test.in.Names, test.in.Settings = narrow(), Names(narrow()), settings
 			test.in.Classes = []nodeclass.Class{class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)}
 			test.want.Profile = installed("").GetName()
 			out := Render(test.in)
@@ -80,8 +80,8 @@ func TestNodePluginsGetTheirOwnProfileOnceItIsInstalled(t *testing.T) {
 
 func TestAProfileThatNobodyAskedForIsNotThere(t *testing.T) {
 	for name, in := range map[string]Input{
-		"not asked for":   {Driver: minimal(), Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}},
-		"only privileged": {Driver: narrow(), Classes: []nodeclass.Class{class(t, nodeclass.CRIO)}},
+		"not asked for":   {Driver: minimal(), Names: Names(minimal()), Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}},
+		"only privileged": {Driver: narrow(), Names: Names(narrow()), Classes: []nodeclass.Class{class(t, nodeclass.CRIO)}},
 	} {
 		in.Settings, in.Kinds, in.Existing = settings, []OptionalKind{SeccompProfile()}, []Object{installed("Installed")}
 		out := Render(in)
@@ -92,13 +92,13 @@ func TestAProfileThatNobodyAskedForIsNotThere(t *testing.T) {
 }
 
 func TestAProfileStaysAsLongAsANodePluginMayNeedIt(t *testing.T) {
-	rollingBack := daemonSet(minimal(), class(t, nodeclass.Containerd), settings, "")
+	rollingBack := daemonSet(minimal(), Names(minimal()), class(t, nodeclass.Containerd), settings, "")
 	rollingBack.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"localhostProfile":"` + file(installed("")) + `"}}`}
 	for name, in := range map[string]Input{
 		"its DaemonSet names it":      {Existing: []Object{confined(t)}},
 		"a rollout may go back to it": {Existing: []Object{rollingBack}},
 	} {
-		in.Driver, in.Settings, in.Kinds = minimal(), settings, []OptionalKind{SeccompProfile()}
+		in.Driver, in.Names, in.Settings, in.Kinds = minimal(), Names(minimal()), settings, []OptionalKind{SeccompProfile()}
 		in.Classes = []nodeclass.Class{class(t, nodeclass.Containerd)}
 		in.Existing = append(in.Existing, installed("Installed"))
 		if got := optionalKinds(Render(in).Delete); got != nil {
@@ -108,7 +108,7 @@ func TestAProfileStaysAsLongAsANodePluginMayNeedIt(t *testing.T) {
 }
 
 func TestConstraintsAllowTheSeccompProfile(t *testing.T) {
-	in := Input{Driver: narrow(), Settings: settings, Kinds: OptionalKinds(), Existing: []Object{installed("Installed")},
+	in := Input{Driver: narrow(), Names: Names(narrow()), Settings: settings, Kinds: OptionalKinds(), Existing: []Object{installed("Installed")},
 		Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}}
 	for _, object := range Render(in).Apply {
 		if KindOf(object) == "SecurityContextConstraints" {

@@ -22,7 +22,7 @@ func TestTheNodePluginReadsEverySizeThatItIsGiven(t *testing.T) {
 		driver := full()
 		driver.Spec.Volumes.MaxImageSize = ptr.To(resource.MustParse(text))
 		var got string
-		for _, object := range Render(Input{Driver: driver, Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Settings: settings}).Apply {
+		for _, object := range Render(Input{Driver: driver, Names: Names(driver), Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, Settings: settings}).Apply {
 			if set, ok := object.(*appsv1.DaemonSet); ok {
 				for _, argument := range set.Spec.Template.Spec.Containers[0].Args {
 					if value, found := strings.CutPrefix(argument, "--"+contract.FlagMaxImageSize+"="); found {

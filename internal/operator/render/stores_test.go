@@ -30,7 +30,7 @@ func TestEveryDirectoryOfCRIOsImagesIsSeenByTheNodePlugin(t *testing.T) {
 	} {
 		found := class(t, name, driver.Spec.NodeClasses...)
 		var got []string
-		for _, arg := range arguments(driver, found) {
+		for _, arg := range arguments(driver, Names(driver), found) {
 			for _, flag := range []string{"--run-root=", "--image-store=", "--additional-store="} {
 				if len(arg) > len(flag) && arg[:len(flag)] == flag {
 					got = append(got, arg)

@@ -46,7 +46,7 @@ func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) dir
 func nsenterDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
 	return directories{
 		{
-			name: "plugin", path: path.Join(class.KubeletRoot, contract.PluginsDir, Names(driver)[0]),
+			name: "plugin", path: path.Join(class.KubeletRoot, contract.PluginsDir, driver.Name),
 			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
 		},
 		{name: "registration", path: path.Join(class.KubeletRoot, contract.RegistryDir), kind: corev1.HostPathDirectory},
@@ -60,7 +60,7 @@ func bidirectionalDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.C
 	out := directories{
 		{name: "kubelet", path: class.KubeletRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationBidirectional},
 		{
-			name: "node-view", path: path.Join(class.KubeletRoot, contract.PluginsDir, Names(driver)[0]), at: contract.NodeViewPath,
+			name: "node-view", path: path.Join(class.KubeletRoot, contract.PluginsDir, driver.Name), at: contract.NodeViewPath,
 			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
 		},
 		{name: "storage", path: class.StorageRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer},
