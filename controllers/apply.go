@@ -106,7 +106,7 @@ func (r *ImageCSIDriverReconciler) applyObject(ctx context.Context, driver strin
 		want.SetResourceVersion(live.GetResourceVersion())
 	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership); err != nil {
-		r.served.forget(err)
+		r.fields.Forget(err)
 		return nil, 0, fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
 	}
 	r.noteApplied(key, live, contents, want)

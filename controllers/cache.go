@@ -12,6 +12,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
+	"github.com/image-csi/image-csi-operator/controllers/served"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
@@ -23,15 +24,15 @@ func CacheOptions(namespace string) cache.Options {
 	ours := labelled()
 	here := map[string]cache.Config{namespace: {}}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&v1alpha1.ImageCSIDriver{}: {Transform: cache.TransformStripManagedFields()},
-		&corev1.Node{}:             {Transform: nodecache.TrimNode},
-		&storagev1.CSINode{}:       {Transform: nodecache.TrimCSINode},
-		&corev1.Pod{}:              {Namespaces: here, Label: ours, Transform: nodecache.TrimPod},
-		&appsv1.DaemonSet{}:        {Namespaces: here, Label: ours},
-		&corev1.ServiceAccount{}:   {Namespaces: here, Label: ours},
-		&corev1.ConfigMap{}:        {Namespaces: here, Label: ours},
-		&storagev1.CSIDriver{}:     {},
-		definitionMetadata():       {Transform: trimDefinition},
+		&v1alpha1.ImageCSIDriver{}:  {Transform: cache.TransformStripManagedFields()},
+		&corev1.Node{}:              {Transform: nodecache.TrimNode},
+		&storagev1.CSINode{}:        {Transform: nodecache.TrimCSINode},
+		&corev1.Pod{}:               {Namespaces: here, Label: ours, Transform: nodecache.TrimPod},
+		&appsv1.DaemonSet{}:         {Namespaces: here, Label: ours},
+		&corev1.ServiceAccount{}:    {Namespaces: here, Label: ours},
+		&corev1.ConfigMap{}:         {Namespaces: here, Label: ours},
+		&storagev1.CSIDriver{}:      {},
+		served.DefinitionMetadata(): {Transform: trimDefinition},
 	}}
 }
 

@@ -85,7 +85,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 		if err != nil {
 			return 0, err
 		}
-		live, err := r.policies.find(ctx, object)
+		live, err := r.policies.Find(ctx, object)
 		if err != nil {
 			return 0, err
 		}
@@ -146,7 +146,7 @@ func (r *ImageCSIDriverReconciler) dropGuard(ctx context.Context) error {
 		kind := render.KindOf(object)
 		uid, known := r.guarding.applied[kind]
 		delete(r.guarding.applied, kind)
-		live, err := r.policies.find(ctx, object)
+		live, err := r.policies.Find(ctx, object)
 		if err != nil {
 			failures = append(failures, err)
 		} else if !known && live != nil && isOfOperator(live) {

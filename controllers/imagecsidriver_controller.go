@@ -15,6 +15,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
+	"github.com/image-csi/image-csi-operator/controllers/served"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
@@ -59,9 +60,9 @@ type ImageCSIDriverReconciler struct {
 	BatchPeriod time.Duration
 
 	nodes    *nodecache.Cache
-	optional *optionalKinds
-	served   *servedFields
-	policies *admissionPolicies
+	kinds    *served.Kinds
+	fields   *served.Fields
+	policies *served.Policies
 	guarding guard
 	// sightings of the rollouts under way, by driver. Drivers are reconciled one at a time, so it needs no lock.
 	sightings map[string]rollout.Sightings

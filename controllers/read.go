@@ -43,7 +43,7 @@ func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen 
 	if err := r.readObjects(ctx, seen); err != nil {
 		return nil, err
 	}
-	seen.policies, seen.policiesPending = r.policies.look(ctx)
+	seen.policies, seen.policiesPending = r.policies.Look(ctx)
 	aliases, err := r.readAliases(ctx, seen)
 	if err != nil {
 		return nil, err
@@ -102,8 +102,8 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *snapsh
 		seen.objects = append(seen.objects, &configMaps.Items[i])
 	}
 	seen.daemonSets = daemonSets.Items
-	seen.kinds, seen.unclear, seen.kindsPending = r.optional.present(ctx)
-	more, err := r.optional.list(ctx, seen.kinds, ours)
+	seen.kinds, seen.unclear, seen.kindsPending = r.kinds.Present(ctx)
+	more, err := r.kinds.List(ctx, seen.kinds, ours)
 	seen.objects = append(seen.objects, more...)
 	// The cache has no order. The same failure must have the same text each time.
 	slices.SortFunc(seen.objects, func(a, b render.Object) int {

@@ -122,6 +122,14 @@ func observation(seen *snapshot, out outcome, err error) status.Observation {
 	}
 }
 
+// sooner returns the shorter of two times to wait; 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // phase is a step of a reconcile, and a span of its trace.
 type phase struct {
 	name string

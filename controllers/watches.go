@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
+	"github.com/image-csi/image-csi-operator/controllers/served"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
@@ -35,15 +37,20 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		r.RecheckPeriod = recheckVolumes
 	}
 	r.nodes, r.usage, r.guarding.applied = nodecache.New(), usageCache{}, map[string]types.UID{}
+	var controller controller.Controller // which the watches below need once it runs
 	var err error
-	if r.optional, err = newOptionalKinds(mgr, r.Settings.Namespace, r.Clock); err != nil {
+	if r.kinds, err = served.NewKinds(mgr, r.Settings.Namespace, labelled(), r.Clock, func(objects cache.Cache, kind client.Object) error {
+		return controller.Watch(source.Kind(objects, kind, owner))
+	}); err != nil {
 		return err
 	}
-	if r.policies, err = newAdmissionPolicies(mgr, r.Clock); err != nil {
+	if r.policies, err = served.NewPolicies(mgr, r.Clock, func(objects cache.Cache, kind client.Object) error {
+		return controller.Watch(source.Kind(objects, kind, every, served.PolicyChanges()))
+	}); err != nil {
 		return err
 	}
-	r.served = newServedFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock)
-	controller, err := ctrl.NewControllerManagedBy(mgr).
+	r.fields, r.conflicts = served.NewFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock), map[string]int{}
+	controller, err = ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
 		WithOptions(oneAtATime()).
 		// A change of one driver can end or start a conflict of another.
@@ -56,15 +63,8 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&storagev1.CSIDriver{}, every, builder.WithPredicates(foreignChanges())).
 		Watches(&corev1.ServiceAccount{}, owner).
 		Watches(&corev1.ConfigMap{}, owner).
-		WatchesMetadata(definitionMetadata(), every, builder.WithPredicates(optionalDefinitions())).
+		WatchesMetadata(served.DefinitionMetadata(), every, builder.WithPredicates(served.DefinitionChanges())).
 		Build(r)
-	r.conflicts = map[string]int{}
-	r.optional.watch = func(object client.Object) error {
-		return controller.Watch(source.Kind(r.optional.objects, object, owner))
-	}
-	r.policies.watch = func(object client.Object) error {
-		return controller.Watch(source.Kind(r.policies.objects, object, every, policyChanges()))
-	}
 	return err
 }
 

@@ -1,4 +1,4 @@
-package controllers
+package served
 
 import (
 	"context"
@@ -26,13 +26,16 @@ import (
 // listedWithin is how long the first list of the admission policies may take. After this, the policies count as unreadable.
 const listedWithin = 30 * time.Second
 
-// admissionPolicies knows which of the admission policies that matter to drivers exist. An API server may not serve that
+// longestWait bounds the time between two looks for policies that are not known yet.
+const longestWait = 30 * time.Second
+
+// Policies knows which of the admission policies that matter to drivers exist. An API server may not serve that
 // kind, so it asks before it begins to watch. Drivers are reconciled one at a time, so it needs no lock.
-type admissionPolicies struct {
+type Policies struct {
 	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
 	objects cache.Cache
 	// watch has the controller woken by changes of the objects of a kind.
-	watch     func(client.Object) error
+	watch     Watch
 	discovery discovery.ServerResourcesInterfaceWithContext
 	clock     clock.PassiveClock
 
@@ -42,8 +45,8 @@ type admissionPolicies struct {
 	informers    []cache.Informer
 }
 
-// newAdmissionPolicies sets up a cache that the manager starts.
-func newAdmissionPolicies(mgr ctrl.Manager, now clock.PassiveClock) (*admissionPolicies, error) {
+// NewPolicies sets up a cache that the manager starts. watch has a controller woken by changes of the policies that matter.
+func NewPolicies(mgr ctrl.Manager, now clock.PassiveClock, watch Watch) (*Policies, error) {
 	objects, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient:       mgr.GetHTTPClient(),
 		Scheme:           mgr.GetScheme(),
@@ -57,12 +60,12 @@ func newAdmissionPolicies(mgr ctrl.Manager, now clock.PassiveClock) (*admissionP
 	if err != nil {
 		return nil, fmt.Errorf("set up a client that asks for admission policies: %w", err)
 	}
-	return &admissionPolicies{objects: objects, discovery: server, clock: now}, mgr.Add(objects)
+	return &Policies{objects: objects, discovery: server, clock: now, watch: watch}, mgr.Add(objects)
 }
 
-// look returns what is known of the policies, and when to look again if that is nothing yet. A failure to learn about them
+// Look returns what is known of the policies, and when to look again if that is nothing yet. A failure to learn about them
 // does not block the driver.
-func (p *admissionPolicies) look(ctx context.Context) (seen status.Policies, pending time.Duration) {
+func (p *Policies) Look(ctx context.Context) (seen status.Policies, pending time.Duration) {
 	if p.began.IsZero() {
 		p.began = p.clock.Now()
 	}
@@ -83,12 +86,12 @@ func (p *admissionPolicies) look(ctx context.Context) (seen status.Policies, pen
 		seen.State = status.PoliciesUnreadable
 	}
 	// The longer it has taken, the longer it may take.
-	return seen, min(max(catchUp, waited), longestBackoff)
+	return seen, min(max(firstWait, waited), longestWait)
 }
 
 // learn asks whether the kinds are served, and begins to watch their objects, unless that was done already. A server that
 // did not serve them is asked again at some later look: it may have been upgraded.
-func (p *admissionPolicies) learn(ctx context.Context) (err error) {
+func (p *Policies) learn(ctx context.Context) (err error) {
 	if !p.served && (p.asked.IsZero() || p.clock.Since(p.asked) >= askAgainAfter) {
 		if p.served, err = serves(ctx, p.discovery, admissionv1.SchemeGroupVersion, "validatingadmissionpolicies"); err != nil {
 			return err
@@ -106,7 +109,7 @@ func (p *admissionPolicies) learn(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := p.watch(kind); err != nil {
+		if err := p.watch(p.objects, kind); err != nil {
 			return err
 		}
 		p.informers = append(p.informers, informer)
@@ -114,11 +117,11 @@ func (p *admissionPolicies) learn(ctx context.Context) (err error) {
 	return nil
 }
 
-func (p *admissionPolicies) synced() bool {
+func (p *Policies) synced() bool {
 	return len(p.informers) > 0 && !slices.ContainsFunc(p.informers, func(i cache.Informer) bool { return !i.HasSynced() })
 }
 
-func (p *admissionPolicies) read(ctx context.Context) (status.Policies, error) {
+func (p *Policies) read(ctx context.Context) (status.Policies, error) {
 	seen := status.Policies{State: status.PoliciesRead}
 	var policy admissionv1.ValidatingAdmissionPolicy
 	err := p.objects.Get(ctx, client.ObjectKey{Name: status.ImagesPolicy}, &policy)
@@ -136,8 +139,8 @@ func (p *admissionPolicies) read(ctx context.Context) (status.Policies, error) {
 	return seen, nil
 }
 
-// find returns a policy or binding as it is on the server; nil if there is none, or if they are not known.
-func (p *admissionPolicies) find(ctx context.Context, object render.Object) (render.Object, error) {
+// Find returns a policy or binding as it is on the server; nil if there is none, or if they are not known.
+func (p *Policies) Find(ctx context.Context, object render.Object) (render.Object, error) {
 	live, is := object.DeepCopyObject().(render.Object)
 	if !is || !p.synced() {
 		return nil, nil
@@ -159,8 +162,8 @@ func matters(object client.Object) bool {
 	return object.GetName() == status.ImagesPolicy || object.GetName() == render.GuardName
 }
 
-// policyChanges lets through events about the policies that matter, and about bindings that are or were theirs.
-func policyChanges() predicate.Predicate {
+// PolicyChanges lets through events about the policies that matter, and about bindings that are or were theirs.
+func PolicyChanges() predicate.Predicate {
 	out := predicate.NewPredicateFuncs(matters)
 	out.UpdateFunc = func(e event.UpdateEvent) bool { return matters(e.ObjectOld) || matters(e.ObjectNew) }
 	return out

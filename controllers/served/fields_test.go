@@ -1,4 +1,4 @@
-package controllers
+package served
 
 import (
 	"context"
@@ -20,7 +20,7 @@ func TestAServerIsAskedOnceAndAgainOnlyIfItLackedAField(t *testing.T) {
 	now := testclock.NewFakePassiveClock(time.Unix(1000, 0))
 	answer, asked := "", 0
 	var failure error
-	served := &servedFields{clock: now, document: func(context.Context, string) ([]byte, error) {
+	served := &Fields{clock: now, document: func(context.Context, string) ([]byte, error) {
 		asked++
 		return []byte(answer), failure
 	}}
@@ -46,12 +46,12 @@ func TestAServerIsAskedOnceAndAgainOnlyIfItLackedAField(t *testing.T) {
 	} {
 		answer, failure = step.answer, step.failure
 		now.SetTime(now.Now().Add(step.after))
-		served.forget(step.refusal)
-		if got := served.lacks(t.Context()); len(got) != step.lacks || asked != step.asked {
+		served.Forget(step.refusal)
+		if got := served.Lacks(t.Context()); len(got) != step.lacks || asked != step.asked {
 			t.Errorf("%s: lacks %v, asked %d times; want %d and %d", step.name, got, asked, step.lacks, step.asked)
 		}
 	}
-	if served.lacks(t.Context()).Has(render.TokensInSecrets()) != true {
+	if served.Lacks(t.Context()).Has(render.TokensInSecrets()) != true {
 		t.Error("the field is not named")
 	}
 }

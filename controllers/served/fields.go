@@ -1,4 +1,4 @@
-package controllers
+package served
 
 import (
 	"context"
@@ -23,8 +23,8 @@ const (
 	askAgainAfter = 10 * time.Minute
 )
 
-// servedFields knows which of the newer fields the API server lacks. Drivers are reconciled one at a time, so it needs no lock.
-type servedFields struct {
+// Fields knows which of the newer fields the API server lacks. Drivers are reconciled one at a time, so it needs no lock.
+type Fields struct {
 	// document reads an OpenAPI document.
 	document func(ctx context.Context, path string) ([]byte, error)
 	clock    clock.PassiveClock
@@ -32,15 +32,16 @@ type servedFields struct {
 	asked    time.Time
 }
 
-func newServedFields(config *rest.Config, client *http.Client, now clock.PassiveClock) *servedFields {
-	return &servedFields{clock: now, document: func(ctx context.Context, path string) ([]byte, error) {
+// NewFields asks the API server of a configuration.
+func NewFields(config *rest.Config, client *http.Client, now clock.PassiveClock) *Fields {
+	return &Fields{clock: now, document: func(ctx context.Context, path string) ([]byte, error) {
 		return fetch(ctx, config, client, path)
 	}}
 }
 
-// lacks returns the fields that the API server does not know. It asks once, and again later only if the server lacked a
+// Lacks returns the fields that the API server does not know. It asks once, and again later only if the server lacked a
 // field. While the server does not answer, its last answer counts; before the first answer, it counts as knowing all fields.
-func (s *servedFields) lacks(ctx context.Context) render.Lacking {
+func (s *Fields) Lacks(ctx context.Context) render.Lacking {
 	if !s.asked.IsZero() && (len(s.lacking) == 0 || s.clock.Since(s.asked) < askAgainAfter) {
 		return s.lacking
 	}
@@ -59,15 +60,15 @@ func (s *servedFields) lacks(ctx context.Context) render.Lacking {
 	return lacking
 }
 
-// forget has lacks ask again after the server has refused a field: another API server of the control plane may be older.
-func (s *servedFields) forget(refusal error) {
+// Forget has Lacks ask again after the server has refused a field: another API server of the control plane may be older.
+func (s *Fields) Forget(refusal error) {
 	// The words of structured-merge-diff, which checks what is applied.
 	if refusal != nil && strings.Contains(refusal.Error(), "field not declared in schema") {
 		s.asked = time.Time{}
 	}
 }
 
-func (s *servedFields) has(ctx context.Context, field render.ServedField) (bool, error) {
+func (s *Fields) has(ctx context.Context, field render.ServedField) (bool, error) {
 	text, err := s.document(ctx, "/openapi/v3/apis/"+field.Group+"/"+field.Version)
 	if err != nil {
 		return false, err

@@ -1,4 +1,4 @@
-package controllers
+package served
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func (s *askedServer) ServerResourcesForGroupVersionWithContext(context.Context,
 func TestAServerThatDoesNotAnswerIsNotOneWithoutPolicies(t *testing.T) {
 	now := testclock.NewFakePassiveClock(time.Unix(1000, 0))
 	server := &askedServer{}
-	policies := &admissionPolicies{discovery: server, clock: now}
+	policies := &Policies{discovery: server, clock: now}
 	gone := apierrors.NewNotFound(schema.GroupResource{}, "admissionregistration.k8s.io/v1")
 	for _, step := range []struct {
 		name    string
@@ -41,18 +41,18 @@ func TestAServerThatDoesNotAnswerIsNotOneWithoutPolicies(t *testing.T) {
 		pending time.Duration
 		asked   int
 	}{
-		{"no answer", 0, errors.New("away"), status.PoliciesPending, catchUp, 1},
+		{"no answer", 0, errors.New("away"), status.PoliciesPending, firstWait, 1},
 		{"no answer again", 10 * time.Second, errors.New("away"), status.PoliciesPending, 10 * time.Second, 2},
-		{"no answer for long", time.Hour, errors.New("away"), status.PoliciesUnreadable, longestBackoff, 3},
+		{"no answer for long", time.Hour, errors.New("away"), status.PoliciesUnreadable, longestWait, 3},
 		{"no such version", 0, gone, status.PoliciesNotServed, 0, 4},
 		{"a moment later", time.Second, gone, status.PoliciesNotServed, 0, 4},
 		{"later", askAgainAfter, gone, status.PoliciesNotServed, 0, 5},
 		{"no such resource", askAgainAfter, nil, status.PoliciesNotServed, 0, 6},
-		{"no answer after one", askAgainAfter, errors.New("away"), status.PoliciesUnreadable, longestBackoff, 7},
+		{"no answer after one", askAgainAfter, errors.New("away"), status.PoliciesUnreadable, longestWait, 7},
 	} {
 		server.err = step.err
 		now.SetTime(now.Now().Add(step.after))
-		seen, pending := policies.look(t.Context())
+		seen, pending := policies.Look(t.Context())
 		if seen.State != step.state || pending != step.pending || server.asked != step.asked {
 			t.Errorf("%s: %q, look again after %s, asked %d times; want %q, %s and %d", step.name, seen.State, pending, server.asked, step.state, step.pending, step.asked)
 		}

@@ -1,4 +1,4 @@
-package controllers
+package served
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -33,16 +34,22 @@ import (
 // that serves other versions only, never is: after this the kind counts as absent, until its definition changes again.
 const servedWithin = 10 * time.Second
 
-// optionalKinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
+// firstWait is after how long to ask again for what is not known yet. The longer it takes, the longer the next wait.
+const firstWait = 100 * time.Millisecond
+
+// Watch has a controller woken by changes of the objects of a kind in a cache.
+type Watch func(objects cache.Cache, kind client.Object) error
+
+// Kinds knows which of the kinds that a cluster may lack are there, and holds the drivers' objects of those. It
 // asks the API server at the start, and again when a definition is added, changed or deleted. Drivers are reconciled one at a
 // time, so it needs no lock.
-type optionalKinds struct {
+type Kinds struct {
 	// definitions reads the metadata of CustomResourceDefinitions from the cache.
 	definitions client.Reader
 	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
 	objects cache.Cache
 	// watch has the controller woken by changes of the objects of a kind.
-	watch func(client.Object) error
+	watch Watch
 
 	discovery discovery.ServerResourcesInterfaceWithContext
 	clock     clock.PassiveClock
@@ -69,10 +76,10 @@ type definition struct {
 
 func (k *knownKind) isPresent() bool { return k.served && k.informer != nil && k.informer.HasSynced() }
 
-// present returns the kinds that are served, those for which this is not clear yet, and when to look again for these. The API
+// Present returns the kinds that are served, those for which this is not clear yet, and when to look again for these. The API
 // server serves a kind a moment after its definition was added, and the first list of its objects takes a moment. A failure
 // to learn about a kind does not block the driver.
-func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.OptionalKind, pending time.Duration) {
+func (o *Kinds) Present(ctx context.Context) (kinds, unclear []render.OptionalKind, pending time.Duration) {
 	for _, kind := range render.OptionalKinds() {
 		known := o.recall(ctx, kind)
 		if err := o.learn(ctx, kind, known); err != nil {
@@ -82,7 +89,9 @@ func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.Op
 			kinds = append(kinds, kind)
 		} else if known.expected {
 			// The longer it has taken, the longer it may take.
-			pending = sooner(pending, max(catchUp, o.clock.Since(known.since)))
+			if wait := max(firstWait, o.clock.Since(known.since)); pending == 0 || wait < pending {
+				pending = wait
+			}
 			unclear = append(unclear, kind)
 		}
 	}
@@ -91,7 +100,7 @@ func (o *optionalKinds) present(ctx context.Context) (kinds, unclear []render.Op
 
 // recall returns what is known of a kind. If its definition has changed, only the watch of its objects is kept; if the
 // definition was replaced by another, nothing is.
-func (o *optionalKinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
+func (o *Kinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
 	now := o.definition(ctx, kind)
 	known, found := o.known[kind]
 	if found && known.definition == now {
@@ -108,7 +117,7 @@ func (o *optionalKinds) recall(ctx context.Context, kind render.OptionalKind) *k
 }
 
 // unwatch ends the watch of a kind's objects, if there is one.
-func (o *optionalKinds) unwatch(ctx context.Context, kind render.OptionalKind, known *knownKind) {
+func (o *Kinds) unwatch(ctx context.Context, kind render.OptionalKind, known *knownKind) {
 	if known.informer == nil {
 		return
 	}
@@ -119,8 +128,8 @@ func (o *optionalKinds) unwatch(ctx context.Context, kind render.OptionalKind, k
 }
 
 // definition returns which definition a kind has: none if it is on its way out, because no objects can be made of that.
-func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind) definition {
-	found := definitionMetadata()
+func (o *Kinds) definition(ctx context.Context, kind render.OptionalKind) definition {
+	found := DefinitionMetadata()
 	err := o.definitions.Get(ctx, client.ObjectKey{Name: kind.Definition()}, found)
 	if client.IgnoreNotFound(err) != nil {
 		log.FromContext(ctx).Error(err, "Cannot read the definition of a kind", "kind", kind.Kind)
@@ -132,7 +141,7 @@ func (o *optionalKinds) definition(ctx context.Context, kind render.OptionalKind
 }
 
 // learn asks whether a kind is served and begins to watch its objects, unless that was done already.
-func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, known *knownKind) (err error) {
+func (o *Kinds) learn(ctx context.Context, kind render.OptionalKind, known *knownKind) (err error) {
 	if !known.served && known.expected {
 		late := o.clock.Since(known.since) >= servedWithin
 		if known.served, err = serves(ctx, o.discovery, kind.GroupVersion(), kind.Resource); err != nil {
@@ -154,7 +163,7 @@ func (o *optionalKinds) learn(ctx context.Context, kind render.OptionalKind, kno
 	if err != nil {
 		return err
 	}
-	if err := o.watch(untyped(kind)); err != nil {
+	if err := o.watch(o.objects, untyped(kind)); err != nil {
 		return err
 	}
 	known.informer = informer
@@ -170,8 +179,8 @@ func serves(ctx context.Context, server discovery.ServerResourcesInterfaceWithCo
 	return slices.ContainsFunc(found.APIResources, func(r metav1.APIResource) bool { return r.Name == resource }), nil
 }
 
-// list returns a driver's objects of some kinds.
-func (o *optionalKinds) list(ctx context.Context, kinds []render.OptionalKind, ours client.MatchingLabels) ([]render.Object, error) {
+// List returns a driver's objects of some kinds.
+func (o *Kinds) List(ctx context.Context, kinds []render.OptionalKind, ours client.MatchingLabels) ([]render.Object, error) {
 	var out []render.Object
 	for _, kind := range kinds {
 		list := &unstructured.UnstructuredList{}
@@ -186,14 +195,14 @@ func (o *optionalKinds) list(ctx context.Context, kinds []render.OptionalKind, o
 	return out, nil
 }
 
-// newOptionalKinds sets up a cache of the drivers' objects that the manager starts.
-func newOptionalKinds(mgr ctrl.Manager, namespace string, now clock.PassiveClock) (*optionalKinds, error) {
+// NewKinds sets up a cache of the objects with some labels, which the manager starts. watch has a controller woken by their changes.
+func NewKinds(mgr ctrl.Manager, namespace string, with labels.Selector, now clock.PassiveClock, watch Watch) (*Kinds, error) {
 	objects, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient:           mgr.GetHTTPClient(),
 		Scheme:               mgr.GetScheme(),
 		Mapper:               mgr.GetRESTMapper(),
 		DefaultNamespaces:    map[string]cache.Config{namespace: {}},
-		DefaultLabelSelector: labelled(),
+		DefaultLabelSelector: with,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up a cache for optional kinds: %w", err)
@@ -202,8 +211,8 @@ func newOptionalKinds(mgr ctrl.Manager, namespace string, now clock.PassiveClock
 	if err != nil {
 		return nil, fmt.Errorf("set up a client that asks for optional kinds: %w", err)
 	}
-	return &optionalKinds{
-		definitions: mgr.GetClient(), objects: objects, discovery: server, clock: now,
+	return &Kinds{
+		definitions: mgr.GetClient(), objects: objects, discovery: server, clock: now, watch: watch,
 		known: map[render.OptionalKind]*knownKind{},
 	}, mgr.Add(objects)
 }
@@ -214,25 +223,18 @@ func untyped(kind render.OptionalKind) *unstructured.Unstructured {
 	return object
 }
 
-func definitionMetadata() *metav1.PartialObjectMetadata {
+// DefinitionMetadata is the metadata of a CustomResourceDefinition, by which a kind is known to come and go.
+func DefinitionMetadata() *metav1.PartialObjectMetadata {
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
 	return object
 }
 
-// optionalDefinitions lets through events about the definitions of the optional kinds.
-func optionalDefinitions() predicate.Predicate {
+// DefinitionChanges lets through events about the definitions of the optional kinds.
+func DefinitionChanges() predicate.Predicate {
 	names := sets.New[string]()
 	for _, kind := range render.OptionalKinds() {
 		names.Insert(kind.Definition())
 	}
 	return predicate.NewPredicateFuncs(func(object client.Object) bool { return names.Has(object.GetName()) })
-}
-
-// sooner returns the shorter of two times to wait; 0 is none.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
