@@ -71,22 +71,21 @@ func class(t *testing.T, name string, custom ...v1alpha1.NodeClass) nodeclass.Cl
 	return found
 }
 
+// Whole manifests are for what differs by its kind: the two ways to mount, an own operating system, and what a driver may ask for.
+// Classes that differ in little are in differences.txt.
 func TestRenderedObjects(t *testing.T) {
-	tests := map[string]Input{"no-nodes": {Driver: minimal(), Names: Names(minimal())}, "full": {Driver: full(), Names: Names(full()), Classes: []nodeclass.Class{
-		class(t, nodeclass.CRIO), class(t, nodeclass.Containerd),
-	}}}
-	for _, name := range nodeclass.Names() {
-		tests[name] = Input{Driver: minimal(), Names: Names(minimal()), Classes: []nodeclass.Class{class(t, name)}}
-	}
-	tests["containerd-bidirectional"] = Input{Driver: minimal(), Names: Names(minimal()), Classes: []nodeclass.Class{
-		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}),
-	}}
-	tests["optional"] = Input{Driver: minimal(), Names: Names(minimal()), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}
-	tests["seccomp"] = Input{Driver: narrow(), Names: Names(narrow()), Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")},
-		Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}}
-	for name, input := range tests {
+	for name, input := range map[string]Input{
+		"no-nodes":             {Driver: minimal()},
+		nodeclass.Containerd:   {Driver: minimal(), Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}},
+		nodeclass.CRIO:         {Driver: minimal(), Classes: []nodeclass.Class{class(t, nodeclass.CRIO)}},
+		nodeclass.Bottlerocket: {Driver: minimal(), Classes: []nodeclass.Class{class(t, nodeclass.Bottlerocket)}},
+		"full":                 {Driver: full(), Classes: []nodeclass.Class{class(t, nodeclass.CRIO), class(t, nodeclass.Containerd)}},
+		"optional":             {Driver: minimal(), Kinds: OptionalKinds(), Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}},
+		"seccomp": {Driver: narrow(), Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")},
+			Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			input.Settings = settings
+			input.Names, input.Settings = Names(input.Driver), settings
 			compareGolden(t, name, Render(input).Apply)
 		})
 	}
@@ -107,12 +106,18 @@ func compareGolden(t *testing.T, name string, objects []Object) {
 		got.WriteString("---\n")
 		got.Write(text)
 	}
-	file := filepath.Join("testdata", "golden", name+".yaml")
+	compareFile(t, name+".yaml", got.Bytes())
+}
+
+// compareFile compares a text with a file of testdata/golden, which -update writes.
+func compareFile(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name)
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -120,7 +125,7 @@ func compareGolden(t *testing.T, name string, objects []Object) {
 	if err != nil {
 		t.Fatalf("%v; go test ./internal/operator/render -update writes the golden files", err)
 	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("objects differ from %s (-want +got); -update accepts them:\n%s", file, diff)
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (-want +got); -update accepts it:\n%s", file, diff)
 	}
 }
