@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
 // parse reads flags as the program does.
@@ -34,7 +32,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.nodeName != "node-1" || o.policy != pull.IfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.legacyMetrics ||
+	if o.nodeName != "node-1" || o.policy != contract.PullIfNotPresent || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.legacyMetrics ||
 		o.runtimeEndpoint != "unix:///run/containerd/containerd.sock" || o.mountMode != contract.ModeNsenter {
 		t.Errorf("defaults %+v", o)
 	}
@@ -51,8 +49,8 @@ func TestEveryFlagIsHeard(t *testing.T) {
 		t.Errorf("names %s", got)
 	}
 	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
-		o.pluginDir() != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != pull.Never ||
-		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != volume.LimitInMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
+		o.pluginDir() != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != contract.PullNever ||
+		o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != contract.FallbackMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" {
 		t.Errorf("options %+v", o)
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -53,10 +51,10 @@ type options struct {
 	legacyMetrics    bool
 	logLevel         string
 
-	policy   pull.Policy
-	verify   imageaccess.Policy
-	fallback volume.LimitFallback
-	others   imagestore.OtherPlatforms
+	policy   contract.PullPolicy
+	verify   contract.Verification
+	fallback contract.LimitFallback
+	others   contract.OtherPlatforms
 
 	maxImageBytes int64
 	level         slog.Level
@@ -79,11 +77,11 @@ func defaults() *options {
 		mountMode:        contract.ModeNsenter,
 		kubeletRoot:      "/var/lib/kubelet",
 		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
-		pullPolicy:       string(pull.IfNotPresent),
-		verifyCached:     string(imageaccess.DefaultPolicy),
+		pullPolicy:       string(contract.PullIfNotPresent),
+		verifyCached:     string(contract.NeverVerifyPreloadedImages),
 		maxParallelPulls: contract.DefaultMaxParallelPulls,
-		limitFallback:    string(volume.RefuseLimits),
-		otherPlatforms:   string(imagestore.RefuseOthers),
+		limitFallback:    string(contract.FallbackRefuse),
+		otherPlatforms:   string(contract.OtherPlatformsRefuse),
 		releaseAfter:     volume.DefaultReleaseAfter,
 		orphanAfter:      volume.DefaultOrphanAfter,
 		logLevel:         "info",
@@ -200,19 +198,19 @@ func (o *options) complete() error {
 		wrong(contract.FlagOrphanAfter, "%s is not longer than 0", o.orphanAfter)
 	}
 	var err error
-	if o.policy, err = pull.ParsePolicy(o.pullPolicy); err != nil {
+	if o.policy, err = contract.ParsePullPolicy(o.pullPolicy); err != nil {
 		wrong(contract.FlagPullPolicy, "%v", err)
 	}
 	if o.maxImageBytes, err = pull.ParseMaxImageSize(o.maxImageSize); err != nil {
 		wrong(contract.FlagMaxImageSize, "%v", err)
 	}
-	if o.verify, err = imageaccess.ParsePolicy(o.verifyCached); err != nil {
+	if o.verify, err = contract.Parse(o.verifyCached, contract.NeverVerify, contract.NeverVerifyPreloadedImages, contract.AlwaysVerify); err != nil {
 		wrong(contract.FlagVerify, "%v", err)
 	}
-	if o.fallback, err = volume.ParseLimitFallback(o.limitFallback); err != nil {
+	if o.fallback, err = contract.Parse(o.limitFallback, contract.FallbackRefuse, contract.FallbackMemory); err != nil {
 		wrong(contract.FlagLimitFallback, "%v", err)
 	}
-	if o.others, err = imagestore.ParseOtherPlatforms(o.otherPlatforms); err != nil {
+	if o.others, err = contract.Parse(o.otherPlatforms, contract.OtherPlatformsRefuse, contract.OtherPlatformsMount); err != nil {
 		wrong(contract.FlagOtherPlatforms, "%v", err)
 	}
 	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/containerd"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore/crio"
@@ -20,7 +19,7 @@ func openStore(o *options, log *slog.Logger) (imagestore.Store, error) {
 	switch o.runtime {
 	case contract.RuntimeContainerd:
 		return containerd.Open(containerd.Config{Endpoint: o.runtimeEndpoint, Driver: o.driverName, OtherPlatforms: o.others,
-			ProvenOnly: o.verify == imageaccess.AlwaysVerify, Logger: log})
+			ProvenOnly: o.verify == contract.AlwaysVerify, Logger: log})
 	case contract.RuntimeCRIO:
 		return crio.Open(crio.Config{
 			GraphRoot: o.storageRoot, RunRoot: o.runRoot, ImageStore: o.imageStore, AdditionalStores: o.additionalStores,

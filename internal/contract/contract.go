@@ -94,38 +94,13 @@ const (
 	RuntimeCRIO       = "cri-o"
 )
 
-// Policies by which a caller's credentials for images on a node are verified; the names are the kubelet's.
-const (
-	NeverVerify                = "NeverVerify"
-	NeverVerifyPreloadedImages = "NeverVerifyPreloadedImages"
-	AlwaysVerify               = "AlwaysVerify"
-)
-
-// What happens to a volume with a size limit on a file system that cannot limit it.
-const (
-	FallbackRefuse = "Refuse" // it is not published
-	FallbackMemory = "Memory" // its data is kept in the node's memory
-)
-
-// What happens to an image whose configuration names another platform than the node's.
-const (
-	OtherPlatformsRefuse = "Refuse" // it is not mounted
-	OtherPlatformsMount  = "Mount"  // it is mounted like any other
-)
-
 // ImageRules is the JSON object in the file at ImageRulesPath: the driver administrator's rules for images.
 type ImageRules struct {
 	// AllowedImages are repositories in full, or paths of them that end with a slash. An empty list allows every image.
 	AllowedImages []string `json:"allowedImages,omitempty"`
 	// ImagePinning is PinningOptional or PinningDigest; empty stands for the former.
-	ImagePinning string `json:"imagePinning,omitempty"`
+	ImagePinning ImagePinning `json:"imagePinning,omitempty"`
 }
-
-// Whether volumes have to name their image by digest.
-const (
-	PinningOptional = "Optional" // no
-	PinningDigest   = "Digest"   // yes
-)
 
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path
 // means the same in both namespaces.

@@ -75,7 +75,7 @@ func TestUnpublishOfALimitedVolumeIsKilled(t *testing.T) {
 
 // limitAnywhere has the plugin, when it is started again, keep limited volumes in memory where there are no quotas.
 func limitAnywhere(p *nodes.Plugin) {
-	p.Flags = append(p.Flags, "--"+contract.FlagLimitFallback+"="+contract.FallbackMemory)
+	p.Flags = append(p.Flags, "--"+contract.FlagLimitFallback+"="+string(contract.FallbackMemory))
 }
 
 // killPublish tries all that can follow a publish in which the plugin was killed.

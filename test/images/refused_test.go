@@ -113,7 +113,7 @@ func claim(kind string) (parts, error) {
 func TestAnImageThatClaimsTheLayersOfAnotherIsRefused(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		p.Stop(t, syscall.SIGTERM)
-		p.Flags = []string{"--" + contract.FlagVerify + "=" + contract.AlwaysVerify}
+		p.Flags = []string{"--" + contract.FlagVerify + "=" + string(contract.AlwaysVerify)}
 		p.Start(t)
 		other := publish(t, p, nodes.Volume{ID: "other", Image: nodes.Numbered(1), Inline: true, ReadOnly: true})
 		checkNumbered(t, other, 1)
@@ -191,7 +191,7 @@ func leavesNothing(t *testing.T, p *nodes.Plugin) {
 func TestAnImageBuiltForAnotherArchitectureShowsItsFilesWhereItMay(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		p.Stop(t, syscall.SIGTERM)
-		p.Flags = []string{"--" + contract.FlagOtherPlatforms + "=" + contract.OtherPlatformsMount}
+		p.Flags = []string{"--" + contract.FlagOtherPlatforms + "=" + string(contract.OtherPlatformsMount)}
 		p.Start(t)
 		both(t, p, reference(ofAnotherArchitecture), func(t *testing.T, path string, _ bool) { checkNumbered(t, path, 2) })
 	})

@@ -21,7 +21,7 @@ func limiting(t *testing.T, test func(t *testing.T, p *nodes.Plugin, inMemory bo
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		before := p.Target.LimitedProjects(t)
 		p.Stop(t, syscall.SIGTERM)
-		p.Flags = []string{"--" + contract.FlagLimitFallback + "=" + contract.FallbackMemory}
+		p.Flags = []string{"--" + contract.FlagLimitFallback + "=" + string(contract.FallbackMemory)}
 		p.Start(t)
 		test(t, p, !p.Target.HasQuotas(t))
 		poll.Until(t, "nothing is left of the volumes", time.Minute, func() error {

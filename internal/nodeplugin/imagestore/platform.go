@@ -15,37 +15,15 @@ import (
 // ErrOtherPlatform means that an image was built for another operating system or architecture than the node's.
 var ErrOtherPlatform = errors.New("image is not for this node's operating system and architecture")
 
-// OtherPlatforms selects what happens to images whose configuration names another platform than the node's (OCI image
-// specification, "architecture" and "os"). Runtimes choose by platform only from an index, so they do pull such images.
-type OtherPlatforms string
-
-const (
-	// RefuseOthers fails with ErrOtherPlatform.
-	RefuseOthers OtherPlatforms = contract.OtherPlatformsRefuse
-
-	// MountOthers shows their files.
-	MountOthers OtherPlatforms = contract.OtherPlatformsMount
-)
-
-// ParseOtherPlatforms reads one of the values.
-func ParseOtherPlatforms(text string) (OtherPlatforms, error) {
-	switch o := OtherPlatforms(text); o {
-	case RefuseOthers, MountOthers:
-		return o, nil
-	default:
-		return "", fmt.Errorf("%q is neither %s nor %s", text, RefuseOthers, MountOthers)
-	}
-}
-
-// Check returns ErrOtherPlatform, with a sentence, for an image that is refused. An image that names no platform is for every
+// CheckPlatform returns ErrOtherPlatform, with a sentence, for an image that is refused. An image that names no platform is for every
 // node. Variants of an architecture do not count: an image for amd64/v3 may hold no program that needs it.
-func (o OtherPlatforms) Check(image ocispec.Platform) error {
+func CheckPlatform(others contract.OtherPlatforms, image ocispec.Platform) error {
 	node := ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
 	built := ocispec.Platform{OS: cmp.Or(image.OS, node.OS), Architecture: cmp.Or(image.Architecture, node.Architecture)}
-	if o == MountOthers || platforms.Only(node).Match(built) {
+	if others == contract.OtherPlatformsMount || platforms.Only(node).Match(built) {
 		return nil
 	}
 	return fmt.Errorf("%w: it is built for %.32q on %.32q, and the node is %s on %s; push it for that platform, keep the pod off "+
 		"such nodes, or have the driver mount such images (spec.volumes.otherPlatforms: %s)",
-		ErrOtherPlatform, built.OS, built.Architecture, node.OS, node.Architecture, MountOthers)
+		ErrOtherPlatform, built.OS, built.Architecture, node.OS, node.Architecture, contract.OtherPlatformsMount)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 func TestAnImageOfAnotherPlatformIsRefusedUnlessItIsToBeMounted(t *testing.T) {
@@ -34,10 +36,10 @@ func TestAnImageOfAnotherPlatformIsRefusedUnlessItIsToBeMounted(t *testing.T) {
 		"a name without an end": {image: ocispec.Platform{OS: "linux", Architecture: strings.Repeat("x\n", 1<<20)}, refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := MountOthers.Check(c.image); err != nil {
+			if err := CheckPlatform(contract.OtherPlatformsMount, c.image); err != nil {
 				t.Errorf("to be mounted: %v", err)
 			}
-			err := RefuseOthers.Check(c.image)
+			err := CheckPlatform(contract.OtherPlatformsRefuse, c.image)
 			if errors.Is(err, ErrOtherPlatform) != c.refused || (err == nil) == c.refused {
 				t.Fatalf("got %v, refused should be %v", err, c.refused)
 			}
@@ -45,16 +47,5 @@ func TestAnImageOfAnotherPlatformIsRefusedUnlessItIsToBeMounted(t *testing.T) {
 				t.Errorf("the error is no sentence for an event: %v", err)
 			}
 		})
-	}
-}
-
-func TestOnlyTheTwoAnswersToOtherPlatformsAreRead(t *testing.T) {
-	for _, text := range []string{"Refuse", "Mount"} {
-		if got, err := ParseOtherPlatforms(text); err != nil || string(got) != text {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	if _, err := ParseOtherPlatforms("mount"); err == nil {
-		t.Error("mount is read")
 	}
 }

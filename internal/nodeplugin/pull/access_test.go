@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 var carol = []*runtimeapi.AuthConfig{{Username: "carol", Password: "hunter2"}}
@@ -29,7 +29,7 @@ func openTo(users *[]string) func(context.Context, string, *runtimeapi.AuthConfi
 	}
 }
 
-func have(t *testing.T, p *Puller, image string, policy Policy, auths []*runtimeapi.AuthConfig, want Kind) {
+func have(t *testing.T, p *Puller, image string, policy contract.PullPolicy, auths []*runtimeapi.AuthConfig, want Kind) {
 	t.Helper()
 	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy, Auths: auths})
 	if want == "" && err != nil || want != "" && (err == nil || kindOf(t, err) != want) {
@@ -40,17 +40,17 @@ func have(t *testing.T, p *Puller, image string, policy Policy, auths []*runtime
 func TestWhatOpenedOneImageOpensNoOther(t *testing.T) {
 	users := []string{"alice", ""}
 	cri := &fakeCRI{onPull: openTo(&users), digests: map[string]string{"r.example/app:2": "sha256:2", "r.example/lib:2": "sha256:2"}}
-	p := newPuller(t, cri, Config{Access: records(t), Verify: imageaccess.AlwaysVerify})
+	p := newPuller(t, cri, Config{Access: records(t), Verify: contract.AlwaysVerify})
 	have(t, p, "r.example/app:1", "", alice, "")
 	have(t, p, "r.example/lib:1", "", nil, "")
 	users = []string{"carol"} // alice is shut out, and nothing is public any longer
 	for _, repository := range []string{"r.example/app", "r.example/lib"} {
 		have(t, p, repository+":2", "", carol, "")
 		have(t, p, repository+":2", "", alice, NotYours)
-		have(t, p, repository+":2", Never, nil, Unproven)
+		have(t, p, repository+":2", contract.PullNever, nil, Unproven)
 	}
-	have(t, p, "r.example/lib:1", Never, nil, Unproven) // the refusal of lib:2 counts for the repository
-	have(t, p, "r.example/app:1", Never, alice, Unproven)
+	have(t, p, "r.example/lib:1", contract.PullNever, nil, Unproven) // the refusal of lib:2 counts for the repository
+	have(t, p, "r.example/app:1", contract.PullNever, alice, Unproven)
 }
 
 func TestARefusalTakesBackWhatCredentialsOpened(t *testing.T) {
@@ -61,9 +61,9 @@ func TestARefusalTakesBackWhatCredentialsOpened(t *testing.T) {
 	have(t, p, image, "", carol, "")
 	users = []string{"carol"}
 	have(t, p, image, "", alice, "") // no caller has asked
-	have(t, p, image, Always, append(alice[:1:1], carol...), "")
+	have(t, p, image, contract.PullAlways, append(alice[:1:1], carol...), "")
 	have(t, p, image, "", alice, NotYours)
-	have(t, p, image, Never, carol, "")
+	have(t, p, image, contract.PullNever, carol, "")
 }
 
 func TestAFailedPullClosesNoImage(t *testing.T) {
@@ -80,10 +80,10 @@ func TestAFailedPullClosesNoImage(t *testing.T) {
 	} {
 		cri := &fakeCRI{images: map[string]bool{image: true}, onPull: func(context.Context, string, *runtimeapi.AuthConfig) error { return failure }}
 		p := newPuller(t, cri, Config{Access: records(t)})
-		if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: Always, Auths: bob}); err == nil {
+		if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: contract.PullAlways, Auths: bob}); err == nil {
 			t.Fatal("the pull went well")
 		}
-		for _, policy := range []Policy{IfNotPresent, Never} {
+		for _, policy := range []contract.PullPolicy{contract.PullIfNotPresent, contract.PullNever} {
 			if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy}); err != nil {
 				t.Errorf("after %v: %v", failure, err)
 			}
@@ -110,7 +110,7 @@ func TestWhatAPullBroughtInSpiteOfItsErrorIsClosed(t *testing.T) {
 		if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Auths: alice}); err == nil {
 			t.Fatal("the pull went well")
 		}
-		if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: Never}); err == nil || kindOf(t, err) != Unproven {
+		if err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: contract.PullNever}); err == nil || kindOf(t, err) != Unproven {
 			t.Errorf("%s: %v, want %s", name, err, Unproven)
 		}
 	}
@@ -122,11 +122,11 @@ func TestWhereTheNodesImagesCannotBeToldNothingIsOpenedByAnError(t *testing.T) {
 		return status.Error(codes.Unknown, "something else")
 	}}
 	p := newPuller(t, cri, Config{Access: records(t)})
-	have(t, p, image, Always, alice, Unknown)
+	have(t, p, image, contract.PullAlways, alice, Unknown)
 	cri.mu.Lock()
 	cri.images[image], cri.looking = true, nil
 	cri.mu.Unlock()
-	have(t, p, image, Never, nil, Unproven)
+	have(t, p, image, contract.PullNever, nil, Unproven)
 }
 
 // The list may be away for a moment, as the pull begins. What a failed pull did not bring stays as it was.
@@ -147,14 +147,14 @@ func TestAFailedPullClosesNoImageAlsoWhereItWasNotToldWhatThereWas(t *testing.T)
 		},
 	}
 	p := newPuller(t, cri, Config{Access: records(t)})
-	have(t, p, image, Always, bob, Failing)
-	have(t, p, image, Never, nil, "")
+	have(t, p, image, contract.PullAlways, bob, Failing)
+	have(t, p, image, contract.PullNever, nil, "")
 	cri.mu.Lock()
 	cri.listing = errors.New("the list is away")
 	cri.mu.Unlock()
 	have(t, p, other, "", bob, Failing)
-	have(t, p, other, Never, nil, Unproven)
-	have(t, p, image, Never, nil, "")
+	have(t, p, other, contract.PullNever, nil, Unproven)
+	have(t, p, image, contract.PullNever, nil, "")
 }
 
 func TestTheImageThatACallerHasFoundIsTheOneThatCounts(t *testing.T) {
@@ -163,13 +163,13 @@ func TestTheImageThatACallerHasFoundIsTheOneThatCounts(t *testing.T) {
 	p := newPuller(t, cri, Config{Access: records(t)})
 	have(t, p, image, "", alice, "")
 	const other = "sha256:9999"
-	ask := func(digest string, policy Policy) error {
+	ask := func(digest string, policy contract.PullPolicy) error {
 		return p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy, Held: true, Digest: digest})
 	}
-	if err := ask(fakeDigest, Never); err == nil {
+	if err := ask(fakeDigest, contract.PullNever); err == nil {
 		t.Error("alice's image is open to all")
 	}
-	if err := ask(other, Never); err != nil {
+	if err := ask(other, contract.PullNever); err != nil {
 		t.Error("an image that was not pulled:", err)
 	}
 	cri.mu.Lock()
@@ -177,7 +177,7 @@ func TestTheImageThatACallerHasFoundIsTheOneThatCounts(t *testing.T) {
 	cri.digests[image] = other // the tag has moved, and is public
 	cri.mu.Unlock()
 	users = []string{""}
-	if err := ask(fakeDigest, IfNotPresent); err != nil || !cri.has("r.example/app@"+fakeDigest) || cri.has(image) {
+	if err := ask(fakeDigest, contract.PullIfNotPresent); err != nil || !cri.has("r.example/app@"+fakeDigest) || cri.has(image) {
 		t.Errorf("%v: something else was brought than what the caller is going to show", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
@@ -23,7 +24,7 @@ func (p *Puller) authorize(ctx context.Context, r Request, held *runtimeapi.Imag
 	if p.open(ctx, r, shown, held) {
 		return nil
 	}
-	if r.Policy == Never {
+	if r.Policy == contract.PullNever {
 		return p.withPolicy(ctx, r, newError(Unproven, r.Image, nil))
 	}
 	reference := r.Image
@@ -61,7 +62,7 @@ func (p *Puller) open(ctx context.Context, r Request, shown imageaccess.Image, h
 		caller.Auths = append(slices.Clone(r.Auths), served)
 	}
 	verdict := p.config.Access.Verdict(shown, caller)
-	return p.config.Verify.Open(verdict) && (verdict == imageaccess.Proven || p.config.Verify == imageaccess.NeverVerify || p.preloaded(ctx, shown, held))
+	return verdict.Opens(p.config.Verify) && (verdict == imageaccess.Proven || p.config.Verify == contract.NeverVerify || p.preloaded(ctx, shown, held))
 }
 
 // preloaded reports whether an image without records came with the node, or is open to every pod according to the kubelet's

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
 )
 
@@ -50,7 +51,7 @@ func (p *privateRegistry) set(change func()) {
 	change()
 }
 
-func verifying(t *testing.T, registry *privateRegistry, dir string, policy imageaccess.Policy, held ...string) *Puller {
+func verifying(t *testing.T, registry *privateRegistry, dir string, policy contract.Verification, held ...string) *Puller {
 	t.Helper()
 	records, err := imageaccess.Open(dir)
 	if err != nil {
@@ -63,7 +64,7 @@ func verifying(t *testing.T, registry *privateRegistry, dir string, policy image
 	return newPuller(t, cri, Config{Access: records, Verify: policy})
 }
 
-func ensure(t *testing.T, p *Puller, policy Policy, auths []*runtimeapi.AuthConfig, want Kind) (code codes.Code, sentence string) {
+func ensure(t *testing.T, p *Puller, policy contract.PullPolicy, auths []*runtimeapi.AuthConfig, want Kind) (code codes.Code, sentence string) {
 	t.Helper()
 	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy, Auths: auths})
 	switch {
@@ -126,7 +127,7 @@ func TestWhatTheRegistryIsAskedIsTheVersionOnTheNode(t *testing.T) {
 
 func TestAnImagePulledAnonymouslyIsForAll(t *testing.T) {
 	registry := &privateRegistry{public: true}
-	p := verifying(t, registry, t.TempDir(), imageaccess.AlwaysVerify)
+	p := verifying(t, registry, t.TempDir(), contract.AlwaysVerify)
 	ensure(t, p, "", bob, "") // a stale credential, then none
 	registry.set(func() { registry.away = true })
 	ensure(t, p, "", nil, "")
@@ -143,19 +144,19 @@ func TestAnImageThatCredentialsBroughtOpensToAllOncePulledWithout(t *testing.T) 
 }
 
 func TestPreloadedImagesFollowThePolicy(t *testing.T) {
-	for policy, want := range map[imageaccess.Policy]Kind{
-		"":                                     "",
-		imageaccess.NeverVerifyPreloadedImages: "",
-		imageaccess.NeverVerify:                "",
-		imageaccess.AlwaysVerify:               Unreachable,
+	for policy, want := range map[contract.Verification]Kind{
+		"":                                  "",
+		contract.NeverVerifyPreloadedImages: "",
+		contract.NeverVerify:                "",
+		contract.AlwaysVerify:               Unreachable,
 	} {
 		p := verifying(t, &privateRegistry{away: true}, t.TempDir(), policy, image)
-		ensure(t, p, IfNotPresent, nil, want)
+		ensure(t, p, contract.PullIfNotPresent, nil, want)
 	}
 }
 
 func TestNeverVerifyGivesWhatIsThere(t *testing.T) {
-	p := verifying(t, &privateRegistry{}, t.TempDir(), imageaccess.NeverVerify)
+	p := verifying(t, &privateRegistry{}, t.TempDir(), contract.NeverVerify)
 	ensure(t, p, "", alice, "")
 	ensure(t, p, "", bob, "")
 }
@@ -165,8 +166,8 @@ func TestTheNeverPolicyAsksNoRegistry(t *testing.T) {
 	p := verifying(t, registry, t.TempDir(), "")
 	ensure(t, p, "", alice, "")
 	asked := len(registry.asked)
-	ensure(t, p, Never, alice, "")
-	if code, _ := ensure(t, p, Never, bob, Unproven); code != codes.PermissionDenied {
+	ensure(t, p, contract.PullNever, alice, "")
+	if code, _ := ensure(t, p, contract.PullNever, bob, Unproven); code != codes.PermissionDenied {
 		t.Errorf("code %s, want PermissionDenied", code)
 	}
 	if len(registry.asked) != asked {
@@ -177,7 +178,7 @@ func TestTheNeverPolicyAsksNoRegistry(t *testing.T) {
 func TestAFailedPullWithCredentialsClosesNoPreloadedImage(t *testing.T) {
 	registry := &privateRegistry{away: true}
 	p := verifying(t, registry, t.TempDir(), "", image)
-	ensure(t, p, Always, alice, Unreachable)
+	ensure(t, p, contract.PullAlways, alice, Unreachable)
 	ensure(t, p, "", nil, "")
 }
 
@@ -278,14 +279,14 @@ func TestAFailedProviderIsNamedWhereTheImageIsRefused(t *testing.T) {
 }
 
 func TestTheRuntimeIsNotAskedForAnImageThatTheCallerHasFound(t *testing.T) {
-	found := Request{Image: image, Policy: Never, Held: true}
+	found := Request{Image: image, Policy: contract.PullNever, Held: true}
 	for name, c := range map[string]struct {
 		config Config
 		want   Kind
 	}{
 		"open to everybody":            {Config{}, ""},
 		"a size limit needs it":        {Config{MaxImageBytes: 1}, NotPresent},
-		"not shown to be the caller's": {Config{Access: records(t), Verify: imageaccess.AlwaysVerify}, NotPresent},
+		"not shown to be the caller's": {Config{Access: records(t), Verify: contract.AlwaysVerify}, NotPresent},
 	} {
 		err := newPuller(t, &fakeCRI{}, c.config).Ensure(within(t, 10*time.Second), found) // which holds nothing
 		if c.want == "" && err != nil || c.want != "" && kindOf(t, err) != c.want {

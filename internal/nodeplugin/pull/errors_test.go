@@ -189,15 +189,6 @@ func TestErrorsAreShortAndHideSignedURLs(t *testing.T) {
 	}
 }
 
-func TestParsePolicy(t *testing.T) {
-	for in, want := range map[string]Policy{"always": Always, "IfNotPresent": IfNotPresent, "NEVER": Never, "": "", "sometimes": ""} {
-		got, err := ParsePolicy(in)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("ParsePolicy(%q) = %q, %v", in, got, err)
-		}
-	}
-}
-
 // A registry's answer is as long as the registry likes, and a tenant may run one.
 func TestTheCostOfAnErrorIsBounded(t *testing.T) {
 	const mebi = 1 << 20

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 func limited(t *testing.T, cri *fakeCRI, most int64) *Puller {
@@ -11,7 +13,7 @@ func limited(t *testing.T, cri *fakeCRI, most int64) *Puller {
 	return newPuller(t, cri, Config{MaxImageBytes: most})
 }
 
-func tooLargeFor(t *testing.T, p *Puller, policy Policy) {
+func tooLargeFor(t *testing.T, p *Puller, policy contract.PullPolicy) {
 	t.Helper()
 	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy})
 	if err == nil || kindOf(t, err) != TooLarge || !strings.Contains(err.Error(), "3.0 MiB") || !strings.Contains(err.Error(), "maxImageSize") {
@@ -23,7 +25,7 @@ func TestAnImageAboveTheLimitIsRefusedAndRemovedAndNotPulledAtEachTry(t *testing
 	cri := &fakeCRI{size: 3 << 20}
 	p := limited(t, cri, 2<<20)
 	for range 3 {
-		tooLargeFor(t, p, IfNotPresent)
+		tooLargeFor(t, p, contract.PullIfNotPresent)
 	}
 	if got := cri.pulls.Load(); got != 1 {
 		t.Errorf("%d pulls, want 1", got)
@@ -34,7 +36,7 @@ func TestAnImageAboveTheLimitIsRefusedAndRemovedAndNotPulledAtEachTry(t *testing
 }
 
 func TestAnImageThatWasThereBeforeIsRefusedAndStays(t *testing.T) {
-	for _, policy := range []Policy{IfNotPresent, Always, Never} {
+	for _, policy := range []contract.PullPolicy{contract.PullIfNotPresent, contract.PullAlways, contract.PullNever} {
 		cri := &fakeCRI{size: 3 << 20, images: map[string]bool{image: true}}
 		tooLargeFor(t, limited(t, cri, 2<<20), policy)
 		if !cri.has(image) {
@@ -45,7 +47,7 @@ func TestAnImageThatWasThereBeforeIsRefusedAndStays(t *testing.T) {
 
 func TestAnImageThatHasAnotherNameStays(t *testing.T) {
 	cri := &fakeCRI{size: 3 << 20, otherName: "r.example/other:1"}
-	tooLargeFor(t, limited(t, cri, 2<<20), IfNotPresent)
+	tooLargeFor(t, limited(t, cri, 2<<20), contract.PullIfNotPresent)
 	if !cri.has(image) {
 		t.Error("another's image was removed")
 	}

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imageaccess"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // signedOnly is CRI-O's answer to pods of a namespace whose policy rejects every image.
@@ -75,11 +75,11 @@ func (p policies) Of(_ context.Context, namespace string) (string, error) {
 }
 
 func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
-	for _, verify := range []imageaccess.Policy{imageaccess.NeverVerify, imageaccess.NeverVerifyPreloadedImages, imageaccess.AlwaysVerify} {
+	for _, verify := range []contract.Verification{contract.NeverVerify, contract.NeverVerifyPreloadedImages, contract.AlwaysVerify} {
 		cri := &fakeCRI{refuse: signedOnly, images: map[string]bool{image: true}}
 		node := policies{"strict": "rejects", "hidden": "?", "signed": "accepts"}
 		p := newPuller(t, cri, Config{Access: records(t), Verify: verify, Namespaced: true, Policies: node})
-		in := func(namespace string, policy Policy, found bool) error {
+		in := func(namespace string, policy contract.PullPolicy, found bool) error {
 			r := Request{Image: image, Namespace: namespace, Policy: policy}
 			if found {
 				r.Held, r.Digest = true, fakeDigest
@@ -87,24 +87,24 @@ func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
 			return p.Ensure(within(t, 10*time.Second), r)
 		}
 		for _, found := range []bool{true, false} {
-			if err := in("strict", IfNotPresent, found); err == nil || kindOf(t, err) != Untrusted {
+			if err := in("strict", contract.PullIfNotPresent, found); err == nil || kindOf(t, err) != Untrusted {
 				t.Errorf("%s: a namespace has an image that its policy rejects: %v", verify, err)
 			}
-			if err := in("strict", Never, found); err == nil || kindOf(t, err) != Unproven || !strings.Contains(err.Error(), "signature policy for namespace strict") {
+			if err := in("strict", contract.PullNever, found); err == nil || kindOf(t, err) != Unproven || !strings.Contains(err.Error(), "signature policy for namespace strict") {
 				t.Errorf("%s: %v", verify, err)
 			}
 		}
 		before := cri.pulls.Load()
-		if err := in("lax", IfNotPresent, true); err != nil || verify != imageaccess.AlwaysVerify && cri.pulls.Load() != before {
+		if err := in("lax", contract.PullIfNotPresent, true); err != nil || verify != contract.AlwaysVerify && cri.pulls.Load() != before {
 			t.Errorf("%s: a namespace without a policy, after %d pulls: %v", verify, cri.pulls.Load()-before, err)
 		}
 		for _, namespace := range []string{"signed", "hidden"} {
-			if err := in(namespace, Never, true); err == nil {
+			if err := in(namespace, contract.PullNever, true); err == nil {
 				t.Errorf("%s: %s was not judged and has the image", verify, namespace)
 			}
 			before := cri.pulls.Load()
 			for range 2 {
-				if err := in(namespace, IfNotPresent, true); err != nil {
+				if err := in(namespace, contract.PullIfNotPresent, true); err != nil {
 					t.Errorf("%s, %s: %v", verify, namespace, err)
 				}
 			}
@@ -113,7 +113,7 @@ func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
 			}
 		}
 		node["signed"] = "another"
-		if err := in("signed", Never, true); err == nil {
+		if err := in("signed", contract.PullNever, true); err == nil {
 			t.Errorf("%s: a policy that changed has judged nothing yet", verify)
 		}
 	}

@@ -52,8 +52,8 @@ type Config struct {
 
 	Kubelet Kubelet // the kubelet's records of its own pulls; nil if they cannot be read
 
-	Access *imageaccess.Records // who may have images that are on the node; nil is everyone
-	Verify imageaccess.Policy   // for which images access is verified; empty stands for imageaccess.DefaultPolicy
+	Access *imageaccess.Records  // who may have images that are on the node; nil is everyone
+	Verify contract.Verification // for which images access is verified; empty stands for contract.NeverVerifyPreloadedImages
 }
 
 // Kubelet has the kubelet's records of its pulls.
@@ -74,7 +74,7 @@ type Policies interface {
 // Request is an image to have on the node.
 type Request struct {
 	Image  string                   // normalised: the same image always has the same name here
-	Policy Policy                   // empty stands for IfNotPresent
+	Policy contract.PullPolicy      // empty stands for IfNotPresent
 	Auths  []*runtimeapi.AuthConfig // tried in this order, MaxCredentials at most; none is an anonymous pull
 
 	Sources   []string // where each of Auths comes from, for messages, such as "secret registry"
@@ -139,7 +139,7 @@ func New(runtime *Runtime, config Config) *Puller {
 		config.RefusalRetention = DefaultRefusalRetention
 	}
 	if config.Verify == "" {
-		config.Verify = imageaccess.DefaultPolicy
+		config.Verify = contract.NeverVerifyPreloadedImages
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -167,7 +167,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 	if !p.config.Namespaced {
 		r.Namespace = ""
 	}
-	if r.Policy != Always {
+	if r.Policy != contract.PullAlways {
 		if r.Held && p.config.MaxImageBytes <= 0 && p.open(ctx, r, imageaccess.Image{Repository: repositoryOf(r.Image), Digest: r.Digest}, nil) {
 			return nil
 		}
@@ -181,7 +181,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) error {
 			}
 			return p.limit(r.Image, held)
 		}
-		if r.Policy == Never {
+		if r.Policy == contract.PullNever {
 			return newError(NotPresent, r.Image, nil)
 		}
 		if r.Held && r.Digest != "" {

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 const image = "r.example/app:1"
@@ -22,17 +24,17 @@ const image = "r.example/app:1"
 func TestPolicies(t *testing.T) {
 	tests := []struct {
 		name    string
-		policy  Policy
+		policy  contract.PullPolicy
 		present bool
 		pulls   int32
 		kind    Kind
 	}{
 		{"default, present", "", true, 0, ""},
 		{"default, absent", "", false, 1, ""},
-		{"IfNotPresent, present", IfNotPresent, true, 0, ""},
-		{"Always, present", Always, true, 1, ""},
-		{"Never, present", Never, true, 0, ""},
-		{"Never, absent", Never, false, 0, NotPresent},
+		{"IfNotPresent, present", contract.PullIfNotPresent, true, 0, ""},
+		{"Always, present", contract.PullAlways, true, 1, ""},
+		{"Never, present", contract.PullNever, true, 0, ""},
+		{"Never, absent", contract.PullNever, false, 0, NotPresent},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,7 +89,7 @@ func TestAnEndNobodyWaitedForIsToldOnceAndThenForgotten(t *testing.T) {
 			return failure
 		}}
 		p := newPuller(t, cri, Config{})
-		request := Request{Image: image, Policy: Always}
+		request := Request{Image: image, Policy: contract.PullAlways}
 		if err := p.Ensure(within(t, 200*time.Millisecond), request); kindOf(t, err) != StillPulling {
 			t.Fatal(err)
 		}
@@ -115,7 +117,7 @@ func TestAnEndIsForgottenAfterItsRetention(t *testing.T) {
 		return nil
 	}}
 	p := newPuller(t, cri, Config{Retention: time.Millisecond})
-	_ = p.Ensure(within(t, 100*time.Millisecond), Request{Image: image, Policy: Always})
+	_ = p.Ensure(within(t, 100*time.Millisecond), Request{Image: image, Policy: contract.PullAlways})
 	close(release)
 	p.done.Wait()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -147,9 +149,9 @@ func TestManyCallersShareOnePullButNotAcrossCredentials(t *testing.T) {
 	var goodErrs, badErrs [50]error
 	for i := range 50 {
 		good.Go(func() {
-			goodErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: Always, Auths: []*runtimeapi.AuthConfig{{Username: "alice"}}})
+			goodErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: contract.PullAlways, Auths: []*runtimeapi.AuthConfig{{Username: "alice"}}})
 		})
-		bad.Go(func() { badErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: Always}) })
+		bad.Go(func() { badErrs[i] = p.Ensure(ctx, Request{Image: image, Policy: contract.PullAlways}) })
 	}
 	for inFlight := 0; inFlight < 2; time.Sleep(time.Millisecond) {
 		inFlight = int(cri.pulls.Load())

@@ -19,7 +19,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -42,7 +41,7 @@ const (
 // requests turns the kubelet's calls into validated requests. Every error is InvalidArgument.
 type requests struct {
 	kubeletRoot string
-	policy      pull.Policy
+	policy      contract.PullPolicy
 	limits      SizeLimits
 	shared      credentials.Directory
 	providers   *credentials.Providers
@@ -248,16 +247,16 @@ func imageOf(volumeID string, attributes map[string]string, inline bool) string 
 	return volumeID
 }
 
-func (q requests) policyOf(attributes map[string]string) (pull.Policy, error) {
+func (q requests) policyOf(attributes map[string]string) (contract.PullPolicy, error) {
 	if value := attributes[contract.PullPolicyAttribute]; value != "" {
-		policy, err := pull.ParsePolicy(value)
+		policy, err := contract.ParsePullPolicy(value)
 		if err != nil {
 			return "", invalid("volume attribute %s: %v", contract.PullPolicyAttribute, err)
 		}
 		return policy, nil
 	}
 	if strings.EqualFold(attributes[contract.PullAlwaysAttribute], "true") {
-		return pull.Always, nil
+		return contract.PullAlways, nil
 	}
 	return q.policy, nil
 }

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -20,7 +19,7 @@ const (
 	somewhere   = kubeletRoot + "/pods/0d1e/volumes/kubernetes.io~csi/v/mount"
 )
 
-var testRequests = requests{kubeletRoot: kubeletRoot, policy: pull.IfNotPresent}
+var testRequests = requests{kubeletRoot: kubeletRoot, policy: contract.PullIfNotPresent}
 
 func capability(mode csi.VolumeCapability_AccessMode_Mode) *csi.VolumeCapability {
 	return &csi.VolumeCapability{
@@ -85,9 +84,9 @@ func TestGoodRequests(t *testing.T) {
 		{"short name", inline("image", "busybox"), volume.Request{Image: "docker.io/library/busybox:latest", Writable: true}},
 		{"tag and digest", inline("image", "r.example/app:1@"+digest), volume.Request{Image: "r.example/app@" + digest, Writable: true}},
 		{"unknown keys, and those of before", inline("secret", "s", "secretNamespace", "n", "x", "y"), volume.Request{Image: app, Writable: true}},
-		{"pullAlways", inline("pullAlways", "TRUE"), volume.Request{Image: app, Writable: true, Policy: pull.Always}},
+		{"pullAlways", inline("pullAlways", "TRUE"), volume.Request{Image: app, Writable: true, Policy: contract.PullAlways}},
 		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
-		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: pull.Never}},
+		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: contract.PullNever}},
 		{"pod", inline("csi.storage.k8s.io/pod.namespace", "ns", "csi.storage.k8s.io/pod.name", "p"), volume.Request{Image: app, Writable: true, Pod: "ns/p"}},
 		{"inline with the option ro", but(inline(), options("ro")), volume.Request{Image: app}},
 		{"inline with an option that is the default", but(inline(), options("relatime")), volume.Request{Image: app, Writable: true}},
@@ -108,7 +107,7 @@ func TestGoodRequests(t *testing.T) {
 				want.VolumeID = "csi-1"
 			}
 			if want.Policy == "" {
-				want.Policy = pull.IfNotPresent
+				want.Policy = contract.PullIfNotPresent
 			}
 			if got.VolumeID != want.VolumeID || got.Target != want.Target || got.Image != want.Image ||
 				got.Writable != want.Writable || got.Policy != want.Policy || got.Pod != want.Pod {

@@ -10,9 +10,9 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
@@ -36,7 +36,7 @@ type Config struct {
 	Credentials credentials.Directory  // of the driver, tried after a volume's own; empty for none
 	Providers   *credentials.Providers // tried after those; nil for none
 	Images      imagerules.File        // the driver's rules for images; empty allows every image
-	Policy      pull.Policy            // of volumes that name none
+	Policy      contract.PullPolicy    // of volumes that name none
 	SizeLimits  SizeLimits
 	MaxVolumes  int64 // max_volumes_per_node of NodeGetInfo; 0 leaves it to Kubernetes
 	Volumes     Volumes

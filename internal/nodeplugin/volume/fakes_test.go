@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
@@ -36,7 +37,7 @@ type world struct {
 	onUnpin   func()        // runs after Unpin had its effect, before it returns
 	onEnsure  func()        // runs in Ensure
 	onUnlimit func()        // runs first in Unlimit, which is the first act of a removal
-	fallback  LimitFallback
+	fallback  contract.LimitFallback
 	held      bool     // as the last Ensure was given it
 	shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	broken    []string
@@ -329,7 +330,7 @@ func request(t *testing.T, root, uid string, writable bool) Request {
 		Target:   filepath.Join(pod, "volumes", "kubernetes.io~csi", "v", "mount"),
 		Image:    "r.example/app:1",
 		Writable: writable,
-		Policy:   pull.IfNotPresent,
+		Policy:   contract.PullIfNotPresent,
 		Pod:      "default/" + uid,
 	}
 }

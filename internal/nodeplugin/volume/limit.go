@@ -7,33 +7,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
 // ErrNoLimit means that a volume asks for a size limit that nothing on this node can enforce.
 var ErrNoLimit = errors.New("its size cannot be limited on this node")
-
-// LimitFallback selects what happens to a volume with a size limit if the file system of its data has no project quotas.
-type LimitFallback string
-
-const (
-	// RefuseLimits refuses to publish it.
-	RefuseLimits LimitFallback = contract.FallbackRefuse
-
-	// LimitInMemory keeps its data in a file system of that size in the node's memory, where it does not survive a reboot.
-	LimitInMemory LimitFallback = contract.FallbackMemory
-)
-
-// ParseLimitFallback reads a fallback.
-func ParseLimitFallback(text string) (LimitFallback, error) {
-	switch fallback := LimitFallback(text); fallback {
-	case RefuseLimits, LimitInMemory:
-		return fallback, nil
-	default:
-		return "", fmt.Errorf("%q is neither %s nor %s", text, RefuseLimits, LimitInMemory)
-	}
-}
 
 // limit has the kernel enforce the size limit of a writable volume on its directory.
 func (n *Node) limit(ctx context.Context, dir directory, r Request) error {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
@@ -120,7 +121,7 @@ func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 
 func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.limits, w.fallback = nil, LimitInMemory
+	w.limits, w.fallback = nil, contract.FallbackMemory
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	group := uint32(os.Getgid())
 	r.Group = &group
@@ -141,7 +142,7 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 	}
 
 	// The node restarts; limits are refused from now on, and none is the default. The volume stays what it is.
-	w.mounts, w.fallback = map[string]hostmount.Mount{}, RefuseLimits
+	w.mounts, w.fallback = map[string]hostmount.Mount{}, contract.FallbackRefuse
 	n, r.SizeLimit = w.node(t, root), 0
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -158,7 +159,7 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 
 func TestAVolumeOnDiskStaysThereWhereLimitsGoToMemory(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.fallback = LimitInMemory
+	w.fallback = contract.FallbackMemory
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func TestAVolumeOnDiskStaysThereWhereLimitsGoToMemory(t *testing.T) {
 // A killed process may have left memory mounted in the directory: removing its content would remove the mount's.
 func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.limits, w.fallback = nil, LimitInMemory
+	w.limits, w.fallback = nil, contract.FallbackMemory
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -194,13 +195,5 @@ func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 	}
 	if _, mounted := w.mounts[aside.memory()]; mounted || aside.inMemory() {
 		t.Error("the memory is left")
-	}
-}
-
-func TestALimitFallbackIsRefuseOrMemory(t *testing.T) {
-	for _, text := range []string{"", "memory", "Loop"} {
-		if _, err := ParseLimitFallback(text); err == nil {
-			t.Errorf("%q is taken", text)
-		}
 	}
 }

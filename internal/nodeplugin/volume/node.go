@@ -83,7 +83,7 @@ type Config struct {
 	Adopter     imagestore.Adopter // the same store, if the legacy driver may have used it; nil if not
 	Images      Images
 
-	LimitFallback LimitFallback // empty stands for RefuseLimits
+	LimitFallback contract.LimitFallback // empty stands for contract.FallbackRefuse
 
 	ReleaseAfter time.Duration // 0 stands for DefaultReleaseAfter
 	OrphanAfter  time.Duration // 0 stands for DefaultOrphanAfter
@@ -96,7 +96,7 @@ type Request struct {
 	Target   string
 	Image    string // normalised reference
 	Writable bool
-	Policy   pull.Policy
+	Policy   contract.PullPolicy
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
 	Provided *pull.Provided           // further ones, which take time to get; nil is none
 	Pod      string                   // namespace/name; may be empty
@@ -123,7 +123,7 @@ type Node struct {
 	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
 
-	limitFallback LimitFallback
+	limitFallback contract.LimitFallback
 
 	releaseAfter time.Duration
 	orphanAfter  time.Duration

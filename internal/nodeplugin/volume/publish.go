@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
@@ -97,14 +98,14 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 		if !errors.Is(err, imagestore.ErrNotFound) {
 			return err
 		}
-		if policy == pull.Always {
-			policy = pull.IfNotPresent
+		if policy == contract.PullAlways {
+			policy = contract.PullIfNotPresent
 		}
 	}
 	unpins := n.unpins.Load()
 	var found imagestore.PinFunc
 	var digest string
-	if policy != pull.Always {
+	if policy != contract.PullAlways {
 		found, digest = n.store.Find(ctx, r.Image)
 	}
 	// Access is checked after the image was found, so that the check does not cover what a pull brings in between.
@@ -125,8 +126,8 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 		// The name leads elsewhere by now, or its target was not known. Access is checked for what it leads to now.
 		digest = tree.Digest
 		exactly := r.pull(policy)
-		if policy == pull.Always {
-			exactly.Policy = pull.IfNotPresent
+		if policy == contract.PullAlways {
+			exactly.Policy = contract.PullIfNotPresent
 		}
 		exactly.Held, exactly.Digest = true, digest
 		return tree, n.images.Ensure(ctx, exactly)
@@ -134,7 +135,7 @@ func (n *Node) bringAndMount(ctx context.Context, r Request) error {
 }
 
 // pull is the request for the image of a volume.
-func (r Request) pull(policy pull.Policy) pull.Request {
+func (r Request) pull(policy contract.PullPolicy) pull.Request {
 	return pull.Request{
 		Image: r.Image, Policy: policy, Auths: r.Auths, Provided: r.Provided, For: r.Pod, Namespace: r.Namespace,
 		Sources: r.Sources, Unmatched: r.Unmatched,
@@ -278,7 +279,7 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 	defer unlock()
 	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}
 	err = n.stage(ctx, draft, id, root, r)
-	if errors.Is(err, ErrNoLimit) && n.limitFallback == LimitInMemory {
+	if errors.Is(err, ErrNoLimit) && n.limitFallback == contract.FallbackMemory {
 		id.Memory = r.SizeLimit
 		err = n.stage(ctx, draft, id, root, r)
 	}

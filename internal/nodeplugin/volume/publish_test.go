@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
 func TestAReadOnlyVolumeLivesAndLeavesNothing(t *testing.T) {
@@ -66,7 +66,7 @@ func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
 	if !w.pins["sha256:one"] {
 		t.Error("the image under a pod's data was released")
 	}
-	r.Policy = pull.Always
+	r.Policy = contract.PullAlways
 	w.calls = nil
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestAPublishedVolumeCostsALookAtItsTargetWhateverItsImageAndItsPolicyAre(t 
 		"the runtime is down": func(w *world, _ string) { w.faults["pin"], w.faults["pinned"], w.faults["leftovers"] = 1, 1, 1 },
 		"the pin is gone":     func(w *world, _ string) { clear(w.pins) },
 	} {
-		for _, policy := range []pull.Policy{pull.Always, pull.IfNotPresent, pull.Never} {
+		for _, policy := range []contract.PullPolicy{contract.PullAlways, contract.PullIfNotPresent, contract.PullNever} {
 			eachAccess(t, func(t *testing.T, writable bool) {
 				w, root := newWorld(), t.TempDir()
 				n, r := w.node(t, root), request(t, root, "a", writable)
@@ -412,7 +412,7 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 		}
 		w.mounts = map[string]hostmount.Mount{}
 	}
-	w.tags[r.Image], r.Policy = "sha256:one", pull.Always
+	w.tags[r.Image], r.Policy = "sha256:one", contract.PullAlways
 	w.shown = nil
 	if err := n.Publish(t.Context(), r); err != nil || w.shown[0] != "" {
 		t.Errorf("to be pulled always: passed on as held %q, %v", w.shown, err)
@@ -421,7 +421,7 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 
 // If a tag moves between the look at an image and its pin, another image is pinned, so access is checked once more.
 func TestWhatIsPinnedIsWhatTheCallerWasShownToHave(t *testing.T) {
-	for _, policy := range []pull.Policy{pull.IfNotPresent, pull.Always, pull.Never} {
+	for _, policy := range []contract.PullPolicy{contract.PullIfNotPresent, contract.PullAlways, contract.PullNever} {
 		w, root := newWorld(), t.TempDir()
 		n, r := w.node(t, root), request(t, root, "a", false)
 		r.Policy = policy

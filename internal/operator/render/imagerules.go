@@ -17,7 +17,7 @@ func ImageRulesName(driver string) string { return bounded(driver + "-image-rule
 // image, so that a file that is missing means that the rules are not known. The kubelet brings changes to the node, so they
 // replace no node plugin.
 func imageRules(driver *v1alpha1.ImageCSIDriver, settings Settings) *corev1.ConfigMap {
-	rules := contract.ImageRules{ImagePinning: string(driver.Spec.Security.ImagePinning)}
+	rules := contract.ImageRules{ImagePinning: contract.ImagePinning(driver.Spec.Security.ImagePinning)}
 	for _, image := range driver.Spec.Security.AllowedImages {
 		rules.AllowedImages = append(rules.AllowedImages, string(image))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -133,6 +134,6 @@ func FuzzDescribe(f *testing.F) {
 		if tree := d.tree(); len((&Store{driver: driver}).viewName(tree)) != len("imagecsi-"+driver+"-")+64 {
 			t.Errorf("the tree is %q", tree)
 		}
-		_ = imagestore.RefuseOthers.Check(d.platform)
+		_ = imagestore.CheckPlatform(contract.OtherPlatformsRefuse, d.platform)
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -61,7 +62,7 @@ func TestAnImageThatClaimsAnothersLayersIsNotShown(t *testing.T) {
 	secret, base, own := layerWith(t, "secret"), layerWith(t, "base"), layerWith(t, "own")
 	trusting, proving := d.store(t, "trusting.example"), d.store(t, "proving.example")
 	proving.provenOnly = true
-	trusting.others, proving.others = imagestore.MountOthers, imagestore.MountOthers
+	trusting.others, proving.others = contract.OtherPlatformsMount, contract.OtherPlatformsMount
 	inUse := map[*Store][]string{} // by pods that may have it: a refusal takes no pin from them
 	for repository, layers := range map[string][][]byte{"private/two": {base, secret}, "private/one": {secret}, "own": {own}} {
 		ref := r.push(t, repository, claim(layers...), layers...)
@@ -120,7 +121,7 @@ func TestAnImageOfMeasuredLayersIsShownToThoseWhoAskForProof(t *testing.T) {
 	base, top, other := layerWith(t, "base"), layerWith(t, "top"), layerWith(t, "other")
 	untyped := changed(claim(base, top), func(c *ocispec.Image) { c.RootFS.Type = "" })
 	foreign := changed(claim(other), func(c *ocispec.Image) { c.OS = "windows" }) // which CRI does not unpack
-	s.others = imagestore.MountOthers
+	s.others = contract.OtherPlatformsMount
 	for _, c := range []struct {
 		ref, content string
 	}{

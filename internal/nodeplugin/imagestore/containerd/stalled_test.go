@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -145,7 +146,7 @@ func TestLateUnpin(t *testing.T) {
 		return ctx
 	}
 	request := func(id, ref string) volume.Request {
-		return volume.Request{VolumeID: id, Target: filepath.Join(root, "pods", id, "volumes/v/mount"), Image: ref, Policy: pull.IfNotPresent}
+		return volume.Request{VolumeID: id, Target: filepath.Join(root, "pods", id, "volumes/v/mount"), Image: ref, Policy: contract.PullIfNotPresent}
 	}
 	const unused, used = "registry.example/app:1", "registry.example/tool:1"
 	for _, ref := range []string{unused, used} {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 )
@@ -35,7 +36,7 @@ type Config struct {
 	Driver string
 
 	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
-	OtherPlatforms imagestore.OtherPlatforms
+	OtherPlatforms contract.OtherPlatforms
 
 	// ProvenOnly refuses images with a layer that containerd has not measured. Where tenants do not trust each other, such a
 	// layer may be another tenant's.
@@ -50,7 +51,7 @@ type Config struct {
 type Store struct {
 	client       *client.Client
 	driver       string
-	others       imagestore.OtherPlatforms
+	others       contract.OtherPlatforms
 	provenOnly   bool
 	logger       *slog.Logger
 	trees        keylock.Lock
@@ -115,7 +116,7 @@ func (s *Store) image(ctx context.Context, ref string) (client.Image, error) {
 func (s *Store) topLayer(ctx context.Context, image client.Image) (digest.Digest, error) {
 	d, err := s.describe(ctx, image)
 	if err == nil {
-		err = s.others.Check(d.platform)
+		err = imagestore.CheckPlatform(s.others, d.platform)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the layers of image %s: %w", image.Name(), imagestore.Refused(image.Name(), err))

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -313,7 +314,7 @@ func testOtherPlatform(t *testing.T, d *daemon) {
 	if found := pins(t, s); len(found) != 0 {
 		t.Errorf("the failure left %q", found)
 	}
-	s.others = imagestore.MountOthers
+	s.others = contract.OtherPlatformsMount
 	unpin(t, s, pin(t, s, ref).ID)
 }
 

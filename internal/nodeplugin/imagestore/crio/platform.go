@@ -31,7 +31,7 @@ func (s *Store) checkPlatform(image *storage.Image) error {
 	case err != nil:
 		return err
 	}
-	return s.others.Check(platform)
+	return imagestore.CheckPlatform(s.others, platform)
 }
 
 // read reads the JSON that the store keeps with an image under a key. os.ErrNotExist if there is none.

@@ -13,6 +13,7 @@ import (
 	"go.podman.io/storage"
 	"go.podman.io/storage/types"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -45,7 +46,7 @@ type Config struct {
 	Driver string
 
 	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
-	OtherPlatforms imagestore.OtherPlatforms
+	OtherPlatforms contract.OtherPlatforms
 
 	// Logger receives what happened to pins; nil is silence.
 	Logger *slog.Logger
@@ -59,7 +60,7 @@ type Config struct {
 type Store struct {
 	storage storage.Store
 	driver  string
-	others  imagestore.OtherPlatforms
+	others  contract.OtherPlatforms
 	logger  *slog.Logger
 	calls   chan struct{} // holds one for each call of the library that runs
 

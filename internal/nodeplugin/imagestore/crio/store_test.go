@@ -19,6 +19,7 @@ import (
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/lockfile"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -101,7 +102,7 @@ func TestAnImageOfAnotherPlatformIsPinnedOnlyIfItIsToBeMounted(t *testing.T) {
 	if found := pins(t, s); len(found) != 0 {
 		t.Errorf("the failure left %q", found)
 	}
-	s.others = imagestore.MountOthers
+	s.others = contract.OtherPlatformsMount
 	pin(t, s, ref)
 }
 
