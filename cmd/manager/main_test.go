@@ -131,8 +131,8 @@ func restricted(t *testing.T, cluster client.Client) {
 func traced(t *testing.T, collector *collector) {
 	g := NewWithT(t)
 	g.Eventually(collector.trees, soon).Should(ContainElement(map[string]string{
-		"reconcile": "", "read": "reconcile", "label": "reconcile", "apply": "reconcile", "rollout": "apply", "replace": "apply",
-		"untaint": "reconcile", "report": "reconcile",
+		"reconcile": "", "read": "reconcile", "finalizer": "reconcile", "label": "reconcile", "rollout": "reconcile", "apply": "reconcile",
+		"replace": "reconcile", "untaint": "reconcile", "report": "reconcile",
 	}))
 	g.Expect(collector.service()).To(Equal("image-csi-operator"))
 	for _, span := range collector.spans() {
