@@ -282,10 +282,3 @@ func plain(err error) string {
 	message, _, _ = strings.Cut(wrapping.ReplaceAllString(message, ""), afterthought)
 	return words.Shorten(words.Steady(queryPattern.ReplaceAllString(message, "$1$3")), maxCauseBytes)
 }
-
-func bounded(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "…"
-}
