@@ -24,12 +24,12 @@ import (
 
 // apply applies the driver's objects in the form that the rollout has decided, and deletes those that it no longer needs.
 func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
-	if out.plan == nil {
+	if out.changes == nil {
 		return out, nil // The rollout could not be planned.
 	}
 	var failures []error
-	for _, object := range out.plan.apply {
-		answer, wait, err := r.applyObject(ctx, seen.driver.Name, object, render.Find(out.plan.live, object))
+	for _, object := range out.changes.apply {
+		answer, wait, err := r.applyObject(ctx, seen.driver.Name, object, render.Find(out.changes.live, object))
 		out.wait(wait)
 		failures = append(failures, err)
 		out.incomplete = out.incomplete || err != nil && render.NeededByPods(object)
@@ -37,7 +37,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, ou
 			out.daemonSets = append(withoutDaemonSet(out.daemonSets, answer.Name), *answer)
 		}
 	}
-	out, err := r.deleteObjects(ctx, out, out.plan.surplus)
+	out, err := r.deleteObjects(ctx, out, out.changes.surplus)
 	failures = append(failures, err)
 	contests, forgotten := r.contestsOf(seen.driver.Name)
 	out.contests = contests

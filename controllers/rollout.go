@@ -18,8 +18,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
 
-// plan is what is to be done with the driver's objects.
-type plan struct {
+// changes are what is to be done with the driver's objects.
+type changes struct {
 	// apply are the driver's objects, its DaemonSets in the form that the rollout has decided, and surplus those that it no longer
 	// needs.
 	apply, surplus []render.Object
@@ -62,7 +62,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *snapsh
 	}
 	r.remember(out.driver.Name, decision.Seen)
 	out.rollout, out.stopped, out.absent = decision.Status, decision.Stopped, decision.Absent
-	out.plan = &plan{apply: decided(output.Apply, decision.DaemonSets), surplus: output.Delete, live: live, replace: decision.Replace}
+	out.changes = &changes{apply: decided(output.Apply, decision.DaemonSets), surplus: output.Delete, live: live, replace: decision.Replace}
 	out.wait(decision.Next)
 	out.wait(decision.Recheck)
 	return out, nil
@@ -173,11 +173,11 @@ func populatedBy(seen *snapshot, of fleet, classes []rollout.Class) []rollout.Cl
 // replace deletes the node plugins' pods whose turn it is. Their volumes stay mounted, and their DaemonSet makes new ones, of the
 // form that it has, which may have been changed from outside.
 func (r *ImageCSIDriverReconciler) replace(ctx context.Context, _ *snapshot, out outcome) (outcome, error) {
-	if out.plan == nil || out.incomplete {
+	if out.changes == nil || out.incomplete {
 		return out, nil
 	}
 	var failures []error
-	for _, pod := range out.plan.replace {
+	for _, pod := range out.changes.replace {
 		err := r.Client.Delete(ctx, pod, client.Preconditions{UID: ptr.To(pod.UID)})
 		if client.IgnoreNotFound(err) != nil {
 			failures = append(failures, fmt.Errorf("replace the node plugin's pod %s on node %s: %w", pod.Name, pod.Spec.NodeName, err))

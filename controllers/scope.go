@@ -75,9 +75,9 @@ type outcome struct {
 	fleet fleet
 	// daemonSets as the server has them now.
 	daemonSets []appsv1.DaemonSet
-	// plan is what the rollout has decided; nil if it has decided nothing. incomplete is set if something that a node plugin's
+	// changes are what the rollout has decided; nil if it has decided nothing. incomplete is set if something that a node plugin's
 	// pod needs could not be applied, so that no pod may be replaced.
-	plan       *plan
+	changes    *changes
 	incomplete bool
 	// absent, seccomp and costs are for the status, and so is rollout, which is nil if nothing may roll out.
 	rollout *v1alpha1.RolloutStatus
@@ -94,7 +94,7 @@ type outcome struct {
 	usersKnown bool
 	// released is set when the driver's finalizer was dropped.
 	released bool
-	// requeue is when to reconcile again; 0 if nothing but time could change.
+	// requeue is when to reconcile again; 0 if time alone changes nothing.
 	requeue time.Duration
 	// done ends the reconcile: the phases that follow have to wait for something.
 	done bool
@@ -138,7 +138,7 @@ type phase struct {
 	needed bool
 }
 
-// run does one phase after the other. One that fails keeps the others from nothing, unless it is needed.
+// run does one phase after the other. A phase that fails stops the others only if it is needed.
 func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *snapshot, out outcome, phases []phase) (outcome, error) {
 	var failures []error
 	for _, p := range phases {
