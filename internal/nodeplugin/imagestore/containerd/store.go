@@ -35,7 +35,7 @@ type Config struct {
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
-	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
+	// OtherPlatforms selects what happens to images for other platforms. Empty stands for OtherPlatformsRefuse.
 	OtherPlatforms contract.OtherPlatforms
 
 	// ProvenOnly refuses images with a layer that containerd has not measured. Where tenants do not trust each other, such a

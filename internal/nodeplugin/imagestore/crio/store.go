@@ -45,7 +45,7 @@ type Config struct {
 	// Driver is the CSI driver name that pins are made for.
 	Driver string
 
-	// OtherPlatforms selects what happens to images for other platforms. Empty stands for RefuseOthers.
+	// OtherPlatforms selects what happens to images for other platforms. Empty stands for OtherPlatformsRefuse.
 	OtherPlatforms contract.OtherPlatforms
 
 	// Logger receives what happened to pins; nil is silence.
