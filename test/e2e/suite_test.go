@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
 )
@@ -55,14 +55,14 @@ func (s *suite) setUp(t *testing.T) (err error) {
 	if s.root, err = checkout.Root(); err != nil {
 		return err
 	}
-	kubernetes, err := component.Kubernetes(release())
+	kubernetes, err := programs.Kubernetes(release())
 	if err != nil {
 		return err
 	}
 	if s.programs, err = kubernetes.Dir(); err != nil {
 		return err
 	}
-	if err := component.Packages(t.Context(), os.Stdout, "busybox-static"); err != nil {
+	if err := programs.InstallDebian(t.Context(), os.Stdout, "busybox-static"); err != nil {
 		return err
 	}
 	config := cluster.Config{
@@ -102,11 +102,11 @@ func takeDown(t *testing.T) {
 }
 
 func (s *suite) push(t *testing.T) error {
-	programs, err := project.Build(t.Context(), t.TempDir())
+	binaries, err := project.Build(t.Context(), t.TempDir())
 	if err != nil {
 		return err
 	}
-	if err := programs.Push(t.Context(), s.cluster); err != nil {
+	if err := binaries.Push(t.Context(), s.cluster); err != nil {
 		return err
 	}
 	data, err := image.Data(

@@ -91,11 +91,11 @@ func (s *suite) earlierRelease(t *testing.T) string {
 	if err := checkout.Extract(t.Context(), previous, sources); err != nil {
 		t.Fatal(err)
 	}
-	programs, err := project.BuildFrom(t.Context(), sources, t.TempDir(), previousTag)
+	binaries, err := project.BuildFrom(t.Context(), sources, t.TempDir(), previousTag)
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := programs.Image()
+	image, err := binaries.Image()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/containerd/containerd/v2/contrib/apparmor"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 )
 
 // defaultProfile is the name that containerd gives its default AppArmor profile.
@@ -31,8 +31,8 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 			return "", err
 		}
 	}
-	runtime := component.Runc()
-	if err := component.Ensure(ctx, os.Stderr, runtime); err != nil {
+	runtime := programs.Runc()
+	if err := programs.Ensure(ctx, os.Stderr, runtime); err != nil {
 		return "", err
 	}
 	runc, err := runtime.Dir()

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 )
 
 // kernel is one that Debian builds; which release exactly is the suite's matter.
@@ -56,7 +56,7 @@ func run(ctx context.Context) error {
 	module := flag.String("security", "", "only this security module: none, apparmor or selinux")
 	verbose := flag.Bool("v", false, "print all that the machines print")
 	flag.Parse()
-	if err := component.Packages(ctx, os.Stderr, "qemu-system-x86", "cpio", "xz-utils", "e2fsprogs"); err != nil {
+	if err := programs.InstallDebian(ctx, os.Stderr, "qemu-system-x86", "cpio", "xz-utils", "e2fsprogs"); err != nil {
 		return err
 	}
 	work, err := os.MkdirTemp("", "kernel-test-")

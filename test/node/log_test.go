@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
@@ -48,7 +48,7 @@ func newProviders(t *testing.T, p *nodes.Plugin) *providers {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test's provider: %v: %s", err, out)
 	}
-	program, err := os.ReadFile(suite.Programs().CredentialProvider)
+	program, err := os.ReadFile(suite.Binaries().CredentialProvider)
 	if err != nil {
 		t.Fatal(err)
 	}

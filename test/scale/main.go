@@ -44,7 +44,7 @@ func run(ctx context.Context, sizes string, heartbeats time.Duration) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	programs, err := project.Build(ctx, dir)
+	binaries, err := project.Build(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func run(ctx context.Context, sizes string, heartbeats time.Duration) error {
 		if err != nil || nodes <= perKind*2 {
 			return fmt.Errorf("%q is no number of nodes, or too small a one", text)
 		}
-		measured, err := measure(ctx, programs.Manager, dir, nodes, heartbeats)
+		measured, err := measure(ctx, binaries.Manager, dir, nodes, heartbeats)
 		if err != nil {
 			err = fmt.Errorf("with %d nodes: %w", nodes, err)
 			if len(all) > 0 {

@@ -32,8 +32,8 @@ const (
 	takeover = 40 * time.Second
 )
 
-// programs are the project's, as they are released.
-var programs project.Programs
+// binaries are the project's, as they are released.
+var binaries project.Binaries
 
 func TestMain(m *testing.M) {
 	os.Exit(runWithProgram(m))
@@ -47,7 +47,7 @@ func runWithProgram(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "image-csi-storm-")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		programs, err = project.Build(context.Background(), dir)
+		binaries, err = project.Build(context.Background(), dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -86,7 +86,7 @@ func must(t *testing.T, err error) {
 // operate runs an operator, and has its log when the test fails.
 func (c *cluster) operate() *installation.Program {
 	c.Helper()
-	p, err := c.Launch(c.Context(), programs.Manager, "--leader-elect")
+	p, err := c.Launch(c.Context(), binaries.Manager, "--leader-elect")
 	must(c.T, err)
 	c.Cleanup(func() {
 		// One that has ended already is no matter.

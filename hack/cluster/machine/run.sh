@@ -14,7 +14,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../../.." && pwd)
-components=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/components
+built=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/components
 guest_packages="busybox-static conmon dpkg e2fsprogs iptables kmod libseccomp2 nftables util-linux xfsprogs ${EXTRA_PACKAGES-}"
 
 missing=
@@ -56,10 +56,10 @@ echo 127.0.0.1 localhost >"$root/etc/hosts"
 export CGO_ENABLED=0
 go -C "$checkout/hack/cluster" run ./cmd/cluster build >/dev/null
 mkdir -p "$root/var/cache/image-csi-operator" "$root/usr/local/bin"
-cp -a "$components" "$components/../pause" "$root/var/cache/image-csi-operator/"
+cp -a "$built" "$built/../pause" "$root/var/cache/image-csi-operator/"
 cp -a "$checkout/hack/cluster/components" "$root/src/hack/cluster/"
 go -C "$checkout/hack/cluster" build -trimpath -ldflags='-s -w' -o "$root/usr/local/bin/cluster" ./cmd/cluster
-cp "$checkout/hack/cluster/cluster/internal/nodeconfig/files/kubelet.yaml" "$root/src/"
+cp "$checkout/hack/cluster/internal/nodeconfig/files/kubelet.yaml" "$root/src/"
 if [[ ${TESTS-} ]]; then
 	make -s -C "$checkout" build OUT="$root/usr/local/lib/imagecsi"
 fi

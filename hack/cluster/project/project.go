@@ -23,30 +23,30 @@ const (
 // tags are the Makefile's.
 const tags = "grpcnotrace"
 
-// Programs are the paths of the programs that a build made.
-type Programs struct {
+// Binaries are the paths of the programs that a build made.
+type Binaries struct {
 	Manager, NodePlugin, CredentialProvider string
 }
 
 // Build compiles the checkout's programs, statically, into dir. The Go build cache makes a second build short.
-func Build(ctx context.Context, dir string) (Programs, error) {
+func Build(ctx context.Context, dir string) (Binaries, error) {
 	root, err := checkout.Root()
 	if err != nil {
-		return Programs{}, err
+		return Binaries{}, err
 	}
 	return BuildFrom(ctx, root, dir, Tag)
 }
 
 // BuildFrom is Build for the sources in another directory, and for programs that say that they are of a certain version.
-func BuildFrom(ctx context.Context, sources, dir, version string) (Programs, error) {
+func BuildFrom(ctx context.Context, sources, dir, version string) (Binaries, error) {
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags="+tags, "-ldflags=-s -w -X main.version="+version,
 		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
 	command.Dir = sources
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := command.CombinedOutput(); err != nil {
-		return Programs{}, fmt.Errorf("build the operator's programs: %w\n%s", err, out)
+		return Binaries{}, fmt.Errorf("build the operator's programs: %w\n%s", err, out)
 	}
-	return Programs{
+	return Binaries{
 		Manager:            filepath.Join(dir, "manager"),
 		NodePlugin:         filepath.Join(dir, "node-plugin"),
 		CredentialProvider: filepath.Join(dir, "credential-provider"),
@@ -54,8 +54,8 @@ func BuildFrom(ctx context.Context, sources, dir, version string) (Programs, err
 }
 
 // Image assembles the operator's image from built programs.
-func (p Programs) Image() (v1.Image, error) {
-	return image.Operator(p.Manager, p.NodePlugin, p.CredentialProvider)
+func (b Binaries) Image() (v1.Image, error) {
+	return image.Operator(b.Manager, b.NodePlugin, b.CredentialProvider)
 }
 
 // Registry takes images, as a cluster does.
@@ -65,8 +65,8 @@ type Registry interface {
 
 // Push puts what every installation needs into a registry: the operator's image under the name in config/, and a shell
 // for pods as library/busybox:1.
-func (p Programs) Push(ctx context.Context, registry Registry) error {
-	operator, err := p.Image()
+func (b Binaries) Push(ctx context.Context, registry Registry) error {
+	operator, err := b.Image()
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 )
 
 func main() {
@@ -59,14 +59,14 @@ func run(ctx context.Context) error {
 
 // open builds the suite, unless it is in the cache.
 func open(ctx context.Context, c *cluster.Cluster) (*suite, error) {
-	built := component.StorageSuite()
-	if err := component.Ensure(ctx, os.Stdout, built); err != nil {
+	built := programs.StorageSuite()
+	if err := programs.Ensure(ctx, os.Stdout, built); err != nil {
 		return nil, err
 	}
-	programs, err := built.Dir()
+	binaries, err := built.Dir()
 	if err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(c.StateDir(), "conformance")
-	return &suite{cluster: c, program: filepath.Join(programs, "e2e.test"), dir: dir}, os.MkdirAll(dir, 0o755)
+	return &suite{cluster: c, program: filepath.Join(binaries, "e2e.test"), dir: dir}, os.MkdirAll(dir, 0o755)
 }

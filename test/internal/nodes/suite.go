@@ -10,7 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
@@ -31,7 +31,7 @@ type Suite struct {
 	Prepare []func(context.Context, *cluster.Cluster) error
 
 	cluster  *cluster.Cluster
-	programs project.Programs
+	binaries project.Binaries
 	targets  []*Target
 	skip     string
 }
@@ -104,11 +104,11 @@ func (s *Suite) setUp(ctx context.Context) error {
 	if err := s.push(ctx); err != nil {
 		return err
 	}
-	if s.programs, err = project.Build(ctx, c.StateDir()); err != nil {
+	if s.binaries, err = project.Build(ctx, c.StateDir()); err != nil {
 		return err
 	}
 	for _, n := range c.Nodes() {
-		t, err := newTarget(n, s.programs.NodePlugin)
+		t, err := newTarget(n, s.binaries.NodePlugin)
 		if err != nil {
 			return err
 		}
@@ -149,8 +149,8 @@ func (s *Suite) Push(t testing.TB, reference string, made v1.Image) {
 // Registry is the host and port of the nodes' registry. It serves the images of every other name, too.
 func (s *Suite) Registry() string { return s.cluster.Registry() }
 
-// Programs are those of the checkout, built for the suite.
-func (s *Suite) Programs() project.Programs { return s.programs }
+// Binaries are those of the checkout, built for the suite.
+func (s *Suite) Binaries() project.Binaries { return s.binaries }
 
 // Targets are the suite's nodes; the test is skipped where there cannot be any.
 func (s *Suite) Targets(t testing.TB) []*Target {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 )
 
 const (
@@ -33,7 +33,7 @@ func newBuild() *cobra.Command {
 			"  cluster build --oldest-api-server   # sets TEST_ASSET_KUBE_APISERVER and KUBEBUILDER_ASSETS",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			kubernetes, err := component.Kubernetes(release)
+			kubernetes, err := programs.Kubernetes(release)
 			if err != nil {
 				return err
 			}
@@ -52,12 +52,12 @@ func newBuild() *cobra.Command {
 }
 
 // buildOldest builds the oldest API server, and the release whose etcd it uses.
-func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
+func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes programs.Set) error {
 	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
 		return err
 	}
-	server := component.OldestAPIServer()
-	if err := component.Ensure(ctx, progress, server); err != nil {
+	server := programs.OldestAPIServer()
+	if err := programs.Ensure(ctx, progress, server); err != nil {
 		return err
 	}
 	dir, err := server.Dir()
@@ -69,32 +69,32 @@ func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes compon
 }
 
 // buildAssets builds what tests against an API server need, unless the caller has it.
-func buildAssets(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
+func buildAssets(ctx context.Context, progress, out io.Writer, kubernetes programs.Set) error {
 	if os.Getenv(assetsVariable) != "" {
 		return nil
 	}
-	if err := component.Ensure(ctx, progress, kubernetes); err != nil {
+	if err := programs.Ensure(ctx, progress, kubernetes); err != nil {
 		return err
 	}
 	return export(out, assetsVariable, kubernetes)
 }
 
-func buildAll(ctx context.Context, progress, out io.Writer, kubernetes component.Component) error {
-	if err := component.Packages(ctx, progress, "busybox-static", "conmon", "iptables", "nftables"); err != nil {
+func buildAll(ctx context.Context, progress, out io.Writer, kubernetes programs.Set) error {
+	if err := programs.InstallDebian(ctx, progress, "busybox-static", "conmon", "iptables", "nftables"); err != nil {
 		return err
 	}
-	err := component.Ensure(ctx, progress, kubernetes, component.Containerd(), component.Containerd16(),
-		component.Runc(), component.CNI(), component.CRIO())
+	err := programs.Ensure(ctx, progress, kubernetes, programs.Containerd(), programs.Containerd16(),
+		programs.Runc(), programs.CNI(), programs.CRIO())
 	if err != nil {
 		return err
 	}
 	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
 		return err
 	}
-	return export(out, "IMAGECSI_TEST_CONTAINERD", component.Containerd())
+	return export(out, "IMAGECSI_TEST_CONTAINERD", programs.Containerd())
 }
 
-func export(out io.Writer, variable string, c component.Component) error {
+func export(out io.Writer, variable string, c programs.Set) error {
 	dir, err := c.Dir()
 	if err != nil {
 		return err

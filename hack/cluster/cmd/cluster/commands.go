@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 )
 
 // clusterName is the flags that all commands share.
@@ -152,7 +152,7 @@ func newKubeconfig(n *clusterName) *cobra.Command {
 
 func newLogs(n *clusterName) *cobra.Command {
 	return &cobra.Command{
-		Use:     "logs [NODE] COMPONENT",
+		Use:     "logs [NODE] PROGRAM",
 		Short:   "Print a log",
 		Example: "  cluster logs kube-apiserver\n  cluster logs worker-1 kubelet",
 		Args:    cobra.RangeArgs(1, 2),

@@ -17,8 +17,8 @@ type kubectl struct {
 	root       string // the checkout, from which manifests are named
 }
 
-func newKubectl(programs, kubeconfig, root string) kubectl {
-	return kubectl{program: filepath.Join(programs, "kubectl"), kubeconfig: kubeconfig, root: root}
+func newKubectl(binaries, kubeconfig, root string) kubectl {
+	return kubectl{program: filepath.Join(binaries, "kubectl"), kubeconfig: kubeconfig, root: root}
 }
 
 func (k kubectl) command(ctx context.Context, args ...string) *exec.Cmd {

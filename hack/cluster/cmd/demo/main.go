@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 )
 
 func main() {

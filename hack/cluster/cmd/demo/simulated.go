@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 )
 
@@ -25,7 +25,7 @@ func upSimulated(ctx context.Context, s steps, reason error) error {
 	fmt.Printf("This machine lets the demo run no nodes: %v.\n"+
 		"So it runs a real control plane and the operator with simulated Node objects. Mounting images in pods is the part\n"+
 		"that needs root: run `make demo` as root to see it.\n\n", reason)
-	c, programs, err := startCluster(ctx, s, nil)
+	c, binaries, err := startCluster(ctx, s, nil)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func upSimulated(ctx context.Context, s steps, reason error) error {
 		return err
 	}
 	s.say("starting the operator as a process of yours")
-	if err := startOperator(ctx, c, programs); err != nil {
+	if err := startOperator(ctx, c, binaries); err != nil {
 		return err
 	}
 	if err := k.run(ctx, "", "apply", "-f", "config/samples/storage_v1alpha1_imagecsidriver.yaml"); err != nil {
@@ -77,7 +77,7 @@ func prepareSimulation(ctx context.Context, k kubectl) error {
 }
 
 // startOperator runs the manager detached, so that it lives as long as the demo does.
-func startOperator(ctx context.Context, c *cluster.Cluster, programs project.Programs) error {
+func startOperator(ctx context.Context, c *cluster.Cluster, binaries project.Binaries) error {
 	if err := stopOperator(ctx, c); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func startOperator(ctx context.Context, c *cluster.Cluster, programs project.Pro
 	}
 	defer log.Close()
 	// Not CommandContext: the operator outlives this program.
-	command := exec.Command(programs.Manager, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	command := exec.Command(binaries.Manager, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "POD_NAMESPACE=image-csi-system",
 		"NODE_PLUGIN_IMAGE=ghcr.io/"+project.Repository+":"+project.Tag)
 	command.Stdout, command.Stderr = log, log
@@ -96,7 +96,7 @@ func startOperator(ctx context.Context, c *cluster.Cluster, programs project.Pro
 		return fmt.Errorf("start the operator: %w", err)
 	}
 	pid := command.Process.Pid
-	if err := os.WriteFile(operatorRecord(c), []byte(strconv.Itoa(pid)+" "+programs.Manager), 0o644); err != nil {
+	if err := os.WriteFile(operatorRecord(c), []byte(strconv.Itoa(pid)+" "+binaries.Manager), 0o644); err != nil {
 		return errors.Join(err, command.Process.Kill())
 	}
 	return command.Process.Release()

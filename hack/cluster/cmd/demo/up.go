@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
-	"github.com/image-csi/image-csi-operator/hack/cluster/cluster"
-	"github.com/image-csi/image-csi-operator/hack/cluster/component"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 )
 
@@ -30,10 +30,10 @@ func up(ctx context.Context, s steps) error {
 	if reason := cluster.CannotRunNodes(); reason != nil {
 		return upSimulated(ctx, s, reason)
 	}
-	if err := component.Packages(ctx, os.Stdout, "busybox-static"); err != nil {
+	if err := programs.InstallDebian(ctx, os.Stdout, "busybox-static"); err != nil {
 		return err
 	}
-	c, programs, err := startCluster(ctx, s, nodes())
+	c, binaries, err := startCluster(ctx, s, nodes())
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func up(ctx context.Context, s steps) error {
 		return err
 	}
 	s.say("pushing the operator's image, a shell and an image of files to the cluster's registry")
-	if err := pushImages(ctx, c, programs); err != nil {
+	if err := pushImages(ctx, c, binaries); err != nil {
 		return err
 	}
 	if err := install(ctx, s, k); err != nil {
@@ -62,34 +62,37 @@ func up(ctx context.Context, s steps) error {
 	return showAll(ctx, k)
 }
 
-// startCluster builds the project and brings the cluster up, side by side.
-func startCluster(ctx context.Context, s steps, nodes []cluster.NodeConfig) (*cluster.Cluster, project.Programs, error) {
-	var programs project.Programs
+// startCluster builds the project and brings the cluster up, side by side. The cluster's programs are built before: what they
+// have in common with the project is then compiled already.
+func startCluster(ctx context.Context, s steps, nodes []cluster.NodeConfig) (*cluster.Cluster, project.Binaries, error) {
+	var binaries project.Binaries
 	var c *cluster.Cluster
-	if err := component.Ensure(ctx, os.Stdout, components(len(nodes) > 0)...); err != nil {
-		return nil, programs, err
+	config := cluster.Config{Nodes: nodes, Progress: func(step string) { s.say("%s", step) }}
+	if err := cluster.Prepare(ctx, os.Stdout, config); err != nil {
+		return nil, binaries, err
 	}
 	var group errgroup.Group
 	group.Go(func() (err error) {
 		s.say("building the operator and the node plugin")
-		programs, err = buildProject(ctx)
+		binaries, err = buildProject(ctx)
 		return err
 	})
 	group.Go(func() (err error) {
-		c, err = cluster.Up(ctx, cluster.Config{Nodes: nodes, Progress: func(step string) { s.say("%s", step) }})
+		c, err = cluster.Up(ctx, config)
 		return err
 	})
-	return c, programs, group.Wait()
+	err := group.Wait()
+	return c, binaries, err
 }
 
-func buildProject(ctx context.Context) (project.Programs, error) {
+func buildProject(ctx context.Context) (project.Binaries, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return project.Programs{}, err
+		return project.Binaries{}, err
 	}
 	dir := filepath.Join(cache, "image-csi-operator", "demo")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return project.Programs{}, err
+		return project.Binaries{}, err
 	}
 	return project.Build(ctx, dir)
 }
@@ -99,7 +102,7 @@ func client(c *cluster.Cluster) (kubectl, error) {
 	if err != nil {
 		return kubectl{}, err
 	}
-	kubernetes, err := component.Kubernetes(cluster.DefaultKubernetes)
+	kubernetes, err := programs.Kubernetes(cluster.DefaultKubernetes)
 	if err != nil {
 		return kubectl{}, err
 	}
@@ -107,8 +110,8 @@ func client(c *cluster.Cluster) (kubectl, error) {
 	return newKubectl(dir, c.Kubeconfig(), root), err
 }
 
-func pushImages(ctx context.Context, c *cluster.Cluster, programs project.Programs) error {
-	if err := programs.Push(ctx, c); err != nil {
+func pushImages(ctx context.Context, c *cluster.Cluster, binaries project.Binaries) error {
+	if err := binaries.Push(ctx, c); err != nil {
 		return err
 	}
 	hello, err := image.Data(
@@ -135,14 +138,6 @@ func install(ctx context.Context, s steps, k kubectl) error {
 		return err
 	}
 	return k.run(ctx, "", "wait", "--for=condition=Available", "--timeout=120s", "imagecsidriver/"+driver)
-}
-
-func components(withNodes bool) []component.Component {
-	kubernetes, err := component.Kubernetes(cluster.DefaultKubernetes)
-	if err != nil || !withNodes {
-		return []component.Component{kubernetes}
-	}
-	return []component.Component{kubernetes, component.Containerd(), component.Runc(), component.CNI(), component.CRIO()}
 }
 
 func down(ctx context.Context) error {
