@@ -183,6 +183,20 @@ func TestAClassThatWasBrokenBeforeTakesNoChangeBack(t *testing.T) {
 	w.until(v1alpha1.PhaseComplete)
 }
 
+// Where a class has no evidence yet, the change is good in no other class either: it would stay there after it failed in that one.
+func TestAChangeBecomesGoodInNoClassBeforeItWorksInEveryOne(t *testing.T) {
+	w := newWorld(t, map[string]int{"a": 5, "b": 1})
+	w.until(v1alpha1.PhaseComplete)
+	w.node("b", 0).Away = true
+	w.bad = on("v2", "b-")
+	w.change("v2")
+	w.untilThat("v2 on every node of class a", func() bool { return w.count("v2") == 5 })
+	w.forAWhile()
+	w.wantPhase(v1alpha1.PhaseUpdating)
+	w.node("b", 0).Away, w.node("b", 0).Back = false, w.now
+	w.wantRolledBack()
+}
+
 func TestARollbackStopsWhereTheEarlierFormFails(t *testing.T) {
 	for _, most := range []int32{1, 2, 20} {
 		w := installed(t, 20)
