@@ -148,12 +148,9 @@ func (c *cluster) operate() (stop func()) {
 	c.Helper()
 	rough := rest.CopyConfig(operator)
 	rough.Wrap(c.faults.over)
-	gathering := controllers.NewGathering()
-	rough.Wrap(gathering.Over)
 	mgr, err := ctrl.NewManager(rough, ctrl.Options{
 		Scheme:         c.Scheme(),
 		Cache:          controllers.CacheOptions(namespace),
-		NewCache:       gathering.NewCache,
 		LeaderElection: c.leads, LeaderElectionID: leaseName, LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true), ReconciliationTimeout: longestReconcile},

@@ -69,13 +69,11 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 		return err
 	}
 	defer flush()
-	cached, gathering := controllers.CacheOptions(options.settings.Namespace), controllers.NewGathering()
-	config.Wrap(gathering.Over)
+	cached := controllers.CacheOptions(options.settings.Namespace)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		MapperProvider:                controllers.Mapper(scheme, cached),
 		Cache:                         cached,
-		NewCache:                      gathering.NewCache,
 		Controller:                    controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
 		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress:        options.healthAddress,

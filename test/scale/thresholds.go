@@ -24,7 +24,7 @@ func thresholds() []threshold {
 		{"bytes of live heap for each node", func(f figures) float64 { return f.heapPerNode }, 3 << 10},
 		{"reconciles for heartbeats", func(f figures) float64 { return f.quiet.reconciles }, 0},
 		{"writes for heartbeats", func(f figures) float64 { return f.quiet.writes }, 0},
-		{"percent of a core for heartbeats", quietCPU, 2},
+		{"percent of a core for heartbeats", quietCPU, 3.5},
 		{"writes of a new operator", func(f figures) float64 { return f.restart.writes }, 0},
 	}
 }
