@@ -90,7 +90,7 @@ func (r *ImageCSIDriverReconciler) applyObject(ctx context.Context, driver strin
 	if err != nil {
 		return nil, 0, err
 	}
-	if live != nil && ownership.Holds(live, want, string(FieldOwner)) {
+	if live != nil && ownership.Holds(live, want, ownership.Operator) {
 		return nil, 0, nil
 	}
 	contents, err := contentsOf(want)

@@ -73,7 +73,7 @@ func (r *ImageCSIDriverReconciler) noteApplied(key objectKey, live render.Object
 		known.History = known.Apply(contents, r.Clock.Now())
 	}
 	known.version = version
-	known.owned = ownership.Applied(answer, string(FieldOwner))
+	known.owned = ownership.Applied(answer, ownership.Operator)
 	if known.Repairs == 0 {
 		known.managers = nil
 	}
@@ -85,7 +85,7 @@ func (c *contested) changedAgain(live render.Object) bool {
 	if live == nil || c.owned == nil {
 		return true
 	}
-	left := ownership.Applied(live, string(FieldOwner))
+	left := ownership.Applied(live, ownership.Operator)
 	if left == nil {
 		left = fieldpath.NewSet()
 	}
@@ -130,7 +130,7 @@ func managersOf(live metav1.Object, owned *fieldpath.Set, before []string) []str
 	if owned == nil {
 		return before
 	}
-	names := sets.List(sets.New(before...).Insert(ownership.Others(live, string(FieldOwner), owned)...))
+	names := sets.List(sets.New(before...).Insert(ownership.Others(live, ownership.Operator, owned)...))
 	return names[:min(len(names), mostManagers)]
 }
 

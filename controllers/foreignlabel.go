@@ -30,7 +30,7 @@ func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, at *node) (boo
 		return false, nil // The cache has not seen the label's change yet.
 	}
 	owners := ownership.Writers(live, fieldpath.MakePathOrDie("metadata", "labels", contract.NodeClassLabel))
-	if len(owners) == 0 || slices.Contains(owners, string(FieldOwner)) {
+	if len(owners) == 0 || slices.Contains(owners, ownership.Operator) {
 		return false, nil
 	}
 	log.FromContext(ctx).Info("The node's class was set by another field manager", "node", at.Name, "class", at.Current, "managers", owners)

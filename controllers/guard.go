@@ -92,7 +92,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 		if live != nil && !isOfOperator(live) {
 			return 0, fmt.Errorf("%s %s was not made by this operator, which leaves it unchanged; delete it or give it another name", want.GetKind(), want.GetName())
 		}
-		if live != nil && ownership.Holds(live, want, string(FieldOwner)) {
+		if live != nil && ownership.Holds(live, want, ownership.Operator) {
 			continue
 		}
 		if wait := r.guarding.history.Wait(render.GuardName, r.Clock.Now()); !wrote && wait > 0 {
@@ -114,7 +114,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 // isOfOperator reports whether the operator made a policy or binding: by its label or, if that was removed, by the server's
 // record.
 func isOfOperator(object render.Object) bool {
-	return object.GetLabels()[render.ManagedByLabel] == string(FieldOwner) || ownership.HasApplied(object, string(FieldOwner))
+	return object.GetLabels()[render.ManagedByLabel] == ownership.Operator || ownership.HasApplied(object, ownership.Operator)
 }
 
 // release drops the finalizer of a driver, and the guard before the last finalizer. Afterwards the operator may be gone.

@@ -17,13 +17,14 @@ import (
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/controllers/served"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
 // FieldOwner owns every field that the operator applies.
-const FieldOwner = client.FieldOwner("image-csi-operator")
+const FieldOwner = client.FieldOwner(ownership.Operator)
 
 // recheckVolumes is when to look again whether pods still use volumes. Pods are not watched, because there are too
 // many of them. Only nodes and drivers that wait for pods are checked again.
@@ -35,10 +36,6 @@ const catchUp = 100 * time.Millisecond
 
 // catchUpTries is how many conflicts in a row are attributed to that. More have another cause, and are reported.
 const catchUpTries = 20
-
-// longestBackoff bounds the time between two tries of what fails, so that the operator recovers within it after an outage of
-// the API server.
-const longestBackoff = 30 * time.Second
 
 // ImageCSIDriverReconciler reconciles ImageCSIDriver objects.
 type ImageCSIDriverReconciler struct {

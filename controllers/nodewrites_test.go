@@ -45,11 +45,3 @@ func TestNodesAreWrittenAFewAtATimeAndOneFailureStopsNoOther(t *testing.T) {
 		}
 	})
 }
-
-// Without a driver there is nothing to look for, and to list every volume of the cluster for it would be a waste.
-func TestWithoutADriverNothingIsAskedAboutVolumes(t *testing.T) {
-	nobody := &Provisioning{} // has no client to ask with
-	if wanted, err := nobody.wanted(t.Context(), nil); wanted || err != nil {
-		t.Errorf("wanted %v, error %v", wanted, err)
-	}
-}

@@ -8,10 +8,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers/cached"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
@@ -23,7 +23,7 @@ import (
 func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *snapshot, err error) {
 	ctx, span := r.phase(ctx, "read")
 	defer end(span, &err)
-	cluster, csiDrivers, err := readCluster(ctx, r.Client)
+	cluster, csiDrivers, err := cached.Conflicts(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -58,19 +58,6 @@ func (r *ImageCSIDriverReconciler) forget(driver string) {
 	r.remember(driver, nil)
 	r.nodes.Forget(driver)
 	delete(r.conflicts, driver)
-}
-
-// readCluster returns everything that a driver may conflict with, and the CSIDriver objects among it.
-func readCluster(ctx context.Context, from client.Reader) (conflicts.Cluster, []storagev1.CSIDriver, error) {
-	var drivers v1alpha1.ImageCSIDriverList
-	if err := from.List(ctx, &drivers); err != nil {
-		return conflicts.Cluster{}, nil, fmt.Errorf("list ImageCSIDrivers: %w", err)
-	}
-	var objects storagev1.CSIDriverList
-	if err := from.List(ctx, &objects); err != nil {
-		return conflicts.Cluster{}, nil, fmt.Errorf("list CSIDrivers: %w", err)
-	}
-	return conflicts.Cluster{Drivers: drivers.Items, Foreign: conflicts.Foreign(objects.Items, string(FieldOwner))}, objects.Items, nil
 }
 
 // readObjects finds the driver's objects by their label.

@@ -11,8 +11,8 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// cached are the resources that the operator's cache holds.
-func cached() []string {
+// cachedResources are those that the operator's cache holds.
+func cachedResources() []string {
 	return []string{"nodes", "csinodes", "imagecsidrivers", "pods", "daemonsets", "csidrivers", "serviceaccounts"}
 }
 
@@ -49,7 +49,7 @@ func (f *fleet) undisturbed() string {
 func TestAnOperatorThatCannotReadDoesNothingAndSaysNothing(t *testing.T) {
 	f := resting(t)
 	before, status := f.undisturbed(), f.statusOf(driverName)
-	for _, resource := range cached() {
+	for _, resource := range cachedResources() {
 		f.Log(resource)
 		f.faults.set(reading(resource, always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
 		writes := f.writes.Load()
@@ -64,7 +64,7 @@ func TestAnOperatorThatCannotReadDoesNothingAndSaysNothing(t *testing.T) {
 func TestAnOperatorThatSeesNothingTakesNothingAway(t *testing.T) {
 	f := resting(t)
 	before := f.undisturbed()
-	for _, resource := range cached() {
+	for _, resource := range cachedResources() {
 		f.Log(resource)
 		f.faults.set(reading(resource, selecting("labelSelector", "example.com/none")))
 		stop := f.operate()

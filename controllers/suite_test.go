@@ -35,6 +35,9 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/controllers/cached"
+	"github.com/image-csi/image-csi-operator/controllers/operatorcondition"
+	"github.com/image-csi/image-csi-operator/controllers/provisioning"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
@@ -150,7 +153,7 @@ func (c *cluster) operate() (stop func()) {
 	rough.Wrap(c.faults.over)
 	mgr, err := ctrl.NewManager(rough, ctrl.Options{
 		Scheme:         c.Scheme(),
-		Cache:          controllers.CacheOptions(namespace),
+		Cache:          cached.Options(namespace),
 		LeaderElection: c.leads, LeaderElectionID: leaseName, LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true), ReconciliationTimeout: longestReconcile},
@@ -172,10 +175,10 @@ func (c *cluster) operate() (stop func()) {
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
 	kube, err := kubernetes.NewForConfig(rough)
 	c.Expect(err).NotTo(HaveOccurred())
-	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
+	provisioning := &provisioning.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
 	if c.operatorCondition != "" {
-		condition := &controllers.OperatorCondition{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
+		condition := &operatorcondition.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
 			Object: types.NamespacedName{Namespace: namespace, Name: c.operatorCondition}}
 		c.Expect(condition.SetupWithManager(mgr)).To(Succeed())
 	}

@@ -2,14 +2,12 @@ package controllers
 
 import (
 	"context"
-	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -21,8 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers/cached"
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/controllers/served"
+	"github.com/image-csi/image-csi-operator/controllers/trigger"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
@@ -39,7 +39,7 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.nodes, r.usage, r.guarding.applied = nodecache.New(), usageCache{}, map[string]types.UID{}
 	var controller controller.Controller // which the watches below need once it runs
 	var err error
-	if r.kinds, err = served.NewKinds(mgr, r.Settings.Namespace, labelled(), r.Clock, func(objects cache.Cache, kind client.Object) error {
+	if r.kinds, err = served.NewKinds(mgr, r.Settings.Namespace, cached.Labelled(), r.Clock, func(objects cache.Cache, kind client.Object) error {
 		return controller.Watch(source.Kind(objects, kind, owner))
 	}); err != nil {
 		return err
@@ -52,29 +52,20 @@ func (r *ImageCSIDriverReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.fields, r.conflicts = served.NewFields(mgr.GetConfig(), mgr.GetHTTPClient(), r.Clock), map[string]int{}
 	controller, err = ctrl.NewControllerManagedBy(mgr).
 		Named("imagecsidriver").
-		WithOptions(oneAtATime()).
+		WithOptions(trigger.OneAtATime()).
 		// A change of one driver can end or start a conflict of another.
-		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(driverChanges())).
+		Watches(&v1alpha1.ImageCSIDriver{}, every, builder.WithPredicates(trigger.DriverChanges())).
 		Watches(&corev1.Node{}, r.noted(r.everyDriver)).
 		Watches(&storagev1.CSINode{}, r.noted(r.everyDriver)).
 		Watches(&corev1.Pod{}, r.noted(driverOf)).
 		Watches(&appsv1.DaemonSet{}, owner).
 		Watches(&storagev1.CSIDriver{}, owner).
-		Watches(&storagev1.CSIDriver{}, every, builder.WithPredicates(foreignChanges())).
+		Watches(&storagev1.CSIDriver{}, every, builder.WithPredicates(trigger.ForeignChanges())).
 		Watches(&corev1.ServiceAccount{}, owner).
 		Watches(&corev1.ConfigMap{}, owner).
 		WatchesMetadata(served.DefinitionMetadata(), every, builder.WithPredicates(served.DefinitionChanges())).
 		Build(r)
 	return err
-}
-
-// oneAtATime reconciles one object after the other, and tries what fails again with a backoff. Drivers share the nodes'
-// labels, and the reconciler's fields have no locks.
-func oneAtATime() controller.Options {
-	return controller.Options{
-		MaxConcurrentReconciles: 1,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff),
-	}
 }
 
 // driverOf returns the driver that an object belongs to.
@@ -99,12 +90,10 @@ func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Obj
 	return requests
 }
 
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-
 // noted records events about nodes in the node cache. If an event matters, it queues requests a little later, so that a burst
 // of changes is reconciled once. A heartbeat does not matter.
 func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.EventHandler {
-	later := func(ctx context.Context, before, after client.Object, q queue) {
+	later := func(ctx context.Context, before, after client.Object, q trigger.Queue) {
 		if !r.nodes.Note(before, after) {
 			return
 		}
@@ -117,8 +106,10 @@ func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.Eve
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { later(ctx, nil, e.Object, q) },
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { later(ctx, e.ObjectOld, e.ObjectNew, q) },
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { later(ctx, e.Object, nil, q) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q trigger.Queue) { later(ctx, nil, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q trigger.Queue) {
+			later(ctx, e.ObjectOld, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q trigger.Queue) { later(ctx, e.Object, nil, q) },
 	}
 }

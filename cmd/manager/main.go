@@ -26,6 +26,9 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/controllers/cached"
+	"github.com/image-csi/image-csi-operator/controllers/operatorcondition"
+	"github.com/image-csi/image-csi-operator/controllers/provisioning"
 )
 
 // batchPeriod is how long changes of nodes and pods are collected, so that many nodes that start together cost one
@@ -69,11 +72,11 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 		return err
 	}
 	defer flush()
-	cached := controllers.CacheOptions(options.settings.Namespace)
+	objects := cached.Options(options.settings.Namespace)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		MapperProvider:                controllers.Mapper(scheme, cached),
-		Cache:                         cached,
+		MapperProvider:                cached.Mapper(scheme, objects),
+		Cache:                         objects,
 		Controller:                    controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
 		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress:        options.healthAddress,
@@ -111,12 +114,12 @@ func wire(mgr ctrl.Manager, options options, tracers trace.TracerProvider) error
 	if err != nil {
 		return fmt.Errorf("set up a client for provisioning: %w", err)
 	}
-	provisioning := &controllers.Provisioning{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
+	provisioning := &provisioning.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kube: kube}
 	if err := provisioning.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the provisioning controller: %w", err)
 	}
 	if options.condition != "" {
-		condition := &controllers.OperatorCondition{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
+		condition := &operatorcondition.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
 			Object: types.NamespacedName{Namespace: options.settings.Namespace, Name: options.condition}}
 		if err := condition.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of OperatorCondition %s: %w", condition.Object, err)

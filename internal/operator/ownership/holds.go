@@ -10,6 +10,9 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
+// Operator is the field manager of everything that the operator applies.
+const Operator = "image-csi-operator"
+
 // Object is any object of the API.
 type Object interface {
 	metav1.Object

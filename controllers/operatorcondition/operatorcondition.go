@@ -1,9 +1,11 @@
-package controllers
+// Package operatorcondition tells the Operator Lifecycle Manager whether the operator may be upgraded.
+package operatorcondition
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,13 +25,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers/trigger"
+	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
-// OperatorCondition reports to the Operator Lifecycle Manager whether the operator may be upgraded, in the object that OLM made
+// retryAfter is when to look again after a conflict: another controller wrote to the object meanwhile.
+const retryAfter = 100 * time.Millisecond
+
+// Reconciler reports to the Operator Lifecycle Manager whether the operator may be upgraded, in the object that OLM made
 // for this. OLM names the object in the operator's environment, and grants the rights to read and change it, so it is neither
 // watched nor in config/rbac. The object has no Go type here, because that would need OLM's module for one list.
-type OperatorCondition struct {
+type Reconciler struct {
 	// Client reads drivers from the cache, and writes.
 	Client client.Client
 	// Direct reads the object.
@@ -40,15 +47,15 @@ type OperatorCondition struct {
 	Object types.NamespacedName
 }
 
-var _ reconcile.Reconciler = (*OperatorCondition)(nil)
+var _ reconcile.Reconciler = (*Reconciler)(nil)
 
 // SetupWithManager registers the controller. It reconciles once at its start, too: what an earlier operator wrote may be
 // outdated, and without a driver there is no other event.
-func (o *OperatorCondition) SetupWithManager(mgr ctrl.Manager) error {
+func (o *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	it := reconcile.Request{NamespacedName: o.Object}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("operatorcondition").
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
+		WatchesRawSource(source.Func(func(_ context.Context, q trigger.Queue) error {
 			q.Add(it)
 			return nil
 		})).
@@ -60,13 +67,13 @@ func (o *OperatorCondition) SetupWithManager(mgr ctrl.Manager) error {
 
 // upgradeChanges lets through updates of a driver that change whether the operator may be upgraded.
 func upgradeChanges() predicate.Predicate {
-	return updates(func(before, after *v1alpha1.ImageCSIDriver) bool {
+	return trigger.Updates(func(before, after *v1alpha1.ImageCSIDriver) bool {
 		return status.Upgradeable([]v1alpha1.ImageCSIDriver{*before}) != status.Upgradeable([]v1alpha1.ImageCSIDriver{*after})
 	})
 }
 
 // Reconcile writes the condition if it is not what it should be. Without OLM there is nothing to write to.
-func (o *OperatorCondition) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+func (o *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var drivers v1alpha1.ImageCSIDriverList
 	if err := o.Client.List(ctx, &drivers); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list ImageCSIDrivers: %w", err)
@@ -84,13 +91,13 @@ func (o *OperatorCondition) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl
 	want.LastTransitionTime = metav1.NewTime(o.Clock.Now())
 	err := o.write(ctx, object, want)
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: catchUp}, nil
+		return ctrl.Result{RequeueAfter: retryAfter}, nil
 	}
 	return ctrl.Result{}, err
 }
 
 // write puts a condition into the object's spec, from where OLM takes it to the status. Others' conditions stay.
-func (o *OperatorCondition) write(ctx context.Context, object *unstructured.Unstructured, want metav1.Condition) error {
+func (o *Reconciler) write(ctx context.Context, object *unstructured.Unstructured, want metav1.Condition) error {
 	live, _, err := unstructured.NestedSlice(object.Object, "spec", "conditions")
 	if err != nil {
 		return fmt.Errorf("read the conditions of OperatorCondition %s: %w", o.Object, err)
@@ -115,7 +122,7 @@ func (o *OperatorCondition) write(ctx context.Context, object *unstructured.Unst
 	if err != nil {
 		return fmt.Errorf("write the condition %s: %w", want.Type, err)
 	}
-	if err := o.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), FieldOwner); err != nil {
+	if err := o.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(ownership.Operator)); err != nil {
 		return fmt.Errorf("write the condition %s of OperatorCondition %s: %w", want.Type, o.Object, err)
 	}
 	log.FromContext(ctx).Info("Wrote the condition Upgradeable for OLM", "status", want.Status, "reason", want.Reason)

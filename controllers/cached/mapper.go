@@ -1,4 +1,4 @@
-package controllers
+package cached
 
 import (
 	"net/http"

@@ -1,4 +1,5 @@
-package controllers
+// Package provisioning makes PersistentVolumes for claims that name an image, while anything in the cluster asks for that.
+package provisioning
 
 import (
 	"context"
@@ -21,6 +22,8 @@ import (
 	external "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/controllers/cached"
+	"github.com/image-csi/image-csi-operator/controllers/trigger"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/provision"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
@@ -29,9 +32,9 @@ import (
 // provisionedBy is the annotation of a PersistentVolume that names its provisioner.
 const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
-// Provisioning makes PersistentVolumes for claims that name an image. The controller that does it watches every claim
+// Reconciler decides for which names PersistentVolumes are made, and runs the controller that makes them. That controller that does it watches every claim
 // and every volume of the cluster, so it runs only while a StorageClass or a volume has one of the drivers' names.
-type Provisioning struct {
+type Reconciler struct {
 	// Client reads from the cache.
 	Client client.Client
 	// Direct reads PersistentVolumes.
@@ -48,7 +51,7 @@ type Provisioning struct {
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 
 // SetupWithManager registers the reconciler that decides for which names to provision, and the controller that does.
-func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
+func (p *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	p.names = make(chan []string)
 	if err := mgr.Add(p); err != nil {
 		return err
@@ -59,15 +62,15 @@ func (p *Provisioning) SetupWithManager(mgr ctrl.Manager) error {
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("provisioning").
-		WithOptions(oneAtATime()).
-		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(driverChanges())).
-		Watches(&storagev1.CSIDriver{}, one, builder.WithPredicates(foreignChanges())).
+		WithOptions(trigger.OneAtATime()).
+		Watches(&v1alpha1.ImageCSIDriver{}, one, builder.WithPredicates(trigger.DriverChanges())).
+		Watches(&storagev1.CSIDriver{}, one, builder.WithPredicates(trigger.ForeignChanges())).
 		Watches(&storagev1.StorageClass{}, one, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(p)
 }
 
 // Reconcile passes the names for which to provision to the provisioning controller.
-func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+func (p *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	served, err := p.served(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -88,8 +91,8 @@ func (p *Provisioning) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 }
 
 // served returns the names and aliases of the drivers that are reconciled, sorted.
-func (p *Provisioning) served(ctx context.Context) ([]string, error) {
-	all, _, err := readCluster(ctx, p.Client)
+func (p *Reconciler) served(ctx context.Context) ([]string, error) {
+	all, _, err := cached.Conflicts(ctx, p.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,7 @@ func (p *Provisioning) served(ctx context.Context) ([]string, error) {
 }
 
 // wanted reports whether anything is to be provisioned, or deleted, under some names.
-func (p *Provisioning) wanted(ctx context.Context, names []string) (bool, error) {
+func (p *Reconciler) wanted(ctx context.Context, names []string) (bool, error) {
 	if len(names) == 0 {
 		return false, nil
 	}
@@ -134,7 +137,7 @@ func (p *Provisioning) wanted(ctx context.Context, names []string) (bool, error)
 }
 
 // Start runs the provisioning controller, anew whenever the names change, until ctx ends.
-func (p *Provisioning) Start(ctx context.Context) error {
+func (p *Reconciler) Start(ctx context.Context) error {
 	var running []string
 	stop := func() {}
 	defer func() { stop() }()
@@ -153,7 +156,7 @@ func (p *Provisioning) Start(ctx context.Context) error {
 }
 
 // provision runs the library's controller for some names and returns what ends it.
-func (p *Provisioning) provision(ctx context.Context, names []string) (stop func()) {
+func (p *Reconciler) provision(ctx context.Context, names []string) (stop func()) {
 	if len(names) == 0 {
 		return func() {}
 	}

@@ -1,4 +1,4 @@
-package controllers
+package trigger
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestWhatHasLongFailedIsTriedAgainWithinHalfAMinute(t *testing.T) {
-	limiter := oneAtATime().RateLimiter
+	limiter := OneAtATime().RateLimiter
 	for range 1000 {
 		if wait := limiter.When(reconcile.Request{}); wait.Seconds() > 30 {
 			t.Fatalf("tried again after %s", wait)
@@ -17,7 +17,7 @@ func TestWhatHasLongFailedIsTriedAgainWithinHalfAMinute(t *testing.T) {
 
 // The reconcilers' fields have no locks.
 func TestOneObjectIsReconciledAtATime(t *testing.T) {
-	if most := oneAtATime().MaxConcurrentReconciles; most != 1 {
+	if most := OneAtATime().MaxConcurrentReconciles; most != 1 {
 		t.Errorf("%d objects are reconciled at the same time", most)
 	}
 }

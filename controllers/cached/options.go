@@ -1,4 +1,5 @@
-package controllers
+// Package cached says what the operator keeps in memory of the cluster, and reads from it what several controllers need.
+package cached
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,12 +17,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
-// CacheOptions keep the cache small. Nodes, their CSINodes and node plugins' pods are trimmed to nodecache's types, which no
+// Options keep the cache small. Nodes, their CSINodes and node plugins' pods are trimmed to nodecache's types, which no
 // client can read. CSIDrivers are cached whole, because those of others may conflict with a driver's. Everything else is
 // cached only if it carries the label of a driver. Managed fields stay on the objects that the operator applies, because they
 // tell what it owns.
-func CacheOptions(namespace string) cache.Options {
-	ours := labelled()
+func Options(namespace string) cache.Options {
+	ours := Labelled()
 	here := map[string]cache.Config{namespace: {}}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
 		&v1alpha1.ImageCSIDriver{}:  {Transform: cache.TransformStripManagedFields()},
@@ -36,8 +37,8 @@ func CacheOptions(namespace string) cache.Options {
 	}}
 }
 
-// labelled selects the objects that carry the label of a driver.
-func labelled() labels.Selector {
+// Labelled selects the objects that carry the label of a driver.
+func Labelled() labels.Selector {
 	ours := labels.NewSelector()
 	if requirement, err := labels.NewRequirement(contract.DriverLabel, selection.Exists, nil); err == nil {
 		ours = ours.Add(*requirement)
