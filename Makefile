@@ -41,19 +41,19 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 
 # Tests whose nodes are namespaces of this machine, one package at a time; most of their time is waiting. -count=1: Go's test cache
 # sees neither the kernel nor the programs that a test starts.
-NODE_TESTS := node images faults conformance
+NODE_TESTS := node images faults conformance e2e
 
 .PHONY: test
 test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
 	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes test-others
 
 .PHONY: test-nodes
-test-nodes: ## the half of it that runs on nodes of containerd and CRI-O
+test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) -C test test -count=1 -p 1 -timeout 40m $(NODE_TESTS:%=./%/...)
 
 .PHONY: test-others
-test-others: ## the other half: unit tests, the API server's, and those of whole clusters
+test-others: ## the other half: unit tests, the API server's, and hack/cluster's own
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) test -count=1 -timeout 40m ./... && \
 	$(GO) -C hack/cluster test -count=1 ./... && \

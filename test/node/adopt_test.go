@@ -123,12 +123,15 @@ func (l legacy) expectOnlyForeign(t *testing.T, p *nodes.Plugin) {
 
 func onEveryRelease(t *testing.T, test func(*testing.T, *nodes.Plugin, release)) {
 	for _, target := range suite.Targets(t) {
-		for _, r := range releases {
-			if target.Runtime == contract.RuntimeCRIO && r.label != r.key {
-				continue // there are no labels, so it is another one's twin
+		t.Run(target.Name, func(t *testing.T) {
+			t.Parallel()
+			for _, r := range releases {
+				if target.Runtime == contract.RuntimeCRIO && r.label != r.key {
+					continue // there are no labels, so it is another one's twin
+				}
+				t.Run(r.name, func(t *testing.T) { test(t, nodes.Start(t, target, nodes.DriverName()), r) })
 			}
-			t.Run(target.Name+"/"+r.name, func(t *testing.T) { test(t, nodes.Start(t, target, nodes.DriverName()), r) })
-		}
+		})
 	}
 }
 

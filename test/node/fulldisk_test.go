@@ -50,6 +50,7 @@ func onEveryFullDisk(t *testing.T, test func(t *testing.T, p *nodes.Plugin, make
 		t.Run(what, func(t *testing.T) {
 			for _, target := range suite.Targets(t) {
 				t.Run(target.Name, func(t *testing.T) {
+					t.Parallel()
 					p, dir := startOnSmallDisk(t, target, full.options)
 					p.MustPublish(t, readOnly())
 					p.Unpublish(t, onFullDisk.ID)

@@ -22,6 +22,7 @@ func confined(t *testing.T, test func(*testing.T, *nodes.Plugin)) {
 			continue
 		}
 		t.Run(target.Name, func(t *testing.T) {
+			t.Parallel()
 			p := &nodes.Plugin{Target: target, Driver: nodes.DriverName(), Seccomp: security.Profile()}
 			p.Start(t)
 			t.Cleanup(func() { p.Stop(t, syscall.SIGTERM) })

@@ -2,8 +2,10 @@ package nodes
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,10 @@ const setUpTimeout = 20 * time.Minute
 // returns. Where nodes cannot run, tests are skipped, but in CI that is a failure.
 func (s *Suite) Run(m *testing.M) int {
 	cluster.Init()
+	if err := s.sideBySide(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if missing := cluster.CannotRunNodes(); missing != nil {
 		if os.Getenv("CI") != "" {
 			fmt.Fprintf(os.Stderr, "%s cannot run: %v\n", s.Name, missing)
@@ -82,6 +88,19 @@ func (s *Suite) Run(m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// sideBySide has as many tests run at the same time as there are nodes, whatever the number of processors, because they wait more
+// than they compute. The flag -parallel takes precedence.
+func (s *Suite) sideBySide() error {
+	flag.Parse()
+	const parallel = "test.parallel"
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == parallel })
+	if given {
+		return nil
+	}
+	return flag.Set(parallel, strconv.Itoa(len(s.Nodes)))
 }
 
 func (s *Suite) setUp(ctx context.Context) error {
@@ -160,10 +179,14 @@ func (s *Suite) Targets(t testing.TB) []*Target {
 	return s.targets
 }
 
-// OnEveryNode runs a test with a node plugin of its own on each node.
+// OnEveryNode runs a test with a node plugin of its own on each node, side by side. What the tests on the nodes share is the
+// registry, so what they push has the node's name in it.
 func (s *Suite) OnEveryNode(t *testing.T, test func(*testing.T, *Plugin)) {
 	for _, target := range s.Targets(t) {
-		t.Run(target.Name, func(t *testing.T) { test(t, Start(t, target, DriverName())) })
+		t.Run(target.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, Start(t, target, DriverName()))
+		})
 	}
 }
 
