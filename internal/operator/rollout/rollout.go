@@ -71,7 +71,8 @@ func NodeOf(node *corev1.Node, serves, registered bool) Node {
 }
 
 // Rest reports whether nothing is to be rolled out: every DaemonSet has the form that the spec asks for, that form has
-// worked, and no node that reports has a node plugin of another one.
+// worked, and no node that reports has a node plugin of another one. It needs neither a clock nor the spec: what rests depends on
+// the forms that node plugins have and on which of them serve, not on for how long.
 func Rest(classes []Class) (bool, error) {
 	for i := range classes {
 		c, err := evaluate(Input{}, &classes[i])
