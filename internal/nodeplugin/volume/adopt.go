@@ -3,8 +3,6 @@ package volume
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpods"
 )
 
 // adoption looks after what the legacy driver left on this node. Its mounts serve the pods that have them until those pods
@@ -27,7 +28,7 @@ type adoption struct {
 
 	none   atomic.Bool // the latest look found nothing; false before the first look
 	looked time.Time   // guarded by Node.sweeping
-	idle   idle        // guarded by Node.sweeping
+	idle   grace.Idle  // guarded by Node.sweeping
 }
 
 // possible reports whether the legacy driver may have left something, so that the runtime has to be asked.
@@ -62,7 +63,7 @@ var snapshotTypes = [...]string{"ext2", "ext4", "xfs", "zfs", "erofs", "fuse.fus
 // some. The kubelet takes volume IDs of PersistentVolumes from their authors, so an ID counts only at the target that it was
 // made for.
 func (n *Node) legacyData(ctx context.Context, volumeID, target string) ([]imagestore.Leftover, error) {
-	if !n.adoption.possible() || volumeID != n.data.inlineID(target) {
+	if !n.adoption.possible() || volumeID != n.pods.InlineVolumeAt(target) {
 		return nil, nil
 	}
 	all, err := n.adoption.store.Leftovers(ctx)
@@ -149,7 +150,7 @@ func (n *Node) removeLeftover(ctx context.Context, l imagestore.Leftover, needed
 		unlock()
 		return err
 	}
-	return n.throughout(ctx, "the removal of a leftover", unlock, func(ctx context.Context) error {
+	return keylock.RunToEnd(ctx, n.log, "the removal of a leftover", unlock, func(ctx context.Context) error {
 		if err := n.adoption.store.RemoveLeftover(ctx, l.Name); err != nil {
 			return err
 		}
@@ -188,10 +189,10 @@ func (n *Node) sweepLeftovers(ctx context.Context, mounts []hostmount.Mount, now
 			orphans, names = append(orphans, l), append(names, l.Name)
 		}
 	}
-	a.idle.update(names, now)
+	a.idle.Update(names, now)
 	var errs []error
 	for _, l := range orphans {
-		left := a.idle.remaining(l.Name, now, n.leftoverGrace(l))
+		left := a.idle.Remaining(l.Name, now, n.leftoverGrace(l))
 		switch {
 		case !use.knows(l):
 			kept++ // the administrator has to decide
@@ -218,7 +219,7 @@ func (n *Node) leftoverGrace(l imagestore.Leftover) time.Duration {
 
 // leftoverUse is the evidence on whether a pod needs a leftover.
 type leftoverUse struct {
-	data    directories
+	dir     kubeletpods.Dir
 	mounts  []hostmount.Mount
 	foreign map[string]bool // the targets of mounts: true for those that this driver did not make
 	pods    []string        // UIDs of the pods on the node
@@ -226,7 +227,7 @@ type leftoverUse struct {
 }
 
 func (n *Node) leftoverUse(ctx context.Context, all []imagestore.Leftover, mounts []hostmount.Mount) (leftoverUse, error) {
-	use := leftoverUse{data: n.data, mounts: mounts, foreign: map[string]bool{}, inline: map[string]bool{}}
+	use := leftoverUse{dir: n.pods, mounts: mounts, foreign: map[string]bool{}, inline: map[string]bool{}}
 	if len(all) == 0 {
 		return use, nil
 	}
@@ -235,16 +236,16 @@ func (n *Node) leftoverUse(ctx context.Context, all []imagestore.Leftover, mount
 		use.foreign[m.Target] = !ours
 	}
 	var err error
-	if use.pods, err = n.mounter.List(ctx, n.data.pods); err != nil {
+	if use.pods, err = n.mounter.List(ctx, string(n.pods)); err != nil {
 		return use, err
 	}
 	for _, uid := range use.pods {
-		volumes, err := n.mounter.List(ctx, filepath.Join(n.data.pods, uid, csiVolumes))
+		volumes, err := n.mounter.List(ctx, n.pods.VolumesOf(uid))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return use, err
 		}
 		for _, name := range volumes {
-			use.inline[inlineID(uid, name)] = true
+			use.inline[kubeletpods.InlineVolumeID(uid, name)] = true
 		}
 	}
 	return use, nil
@@ -269,7 +270,7 @@ func (u leftoverUse) shows(l imagestore.Leftover) bool {
 func (u leftoverUse) awaits(l imagestore.Leftover) bool {
 	return u.inline[l.VolumeID] || slices.ContainsFunc(l.Targets, func(target string) bool {
 		_, mounted := u.foreign[target]
-		pod, ok := u.data.podOf(target)
+		pod, ok := u.dir.PodOf(target)
 		return !mounted && ok && slices.Contains(u.pods, pod)
 	})
 }
@@ -281,7 +282,7 @@ func (u leftoverUse) knows(l imagestore.Leftover) bool {
 		return false
 	}
 	return !slices.ContainsFunc(l.Targets, func(target string) bool {
-		_, ok := u.data.podOf(target)
+		_, ok := u.dir.PodOf(target)
 		return !ok
 	})
 }
@@ -293,27 +294,4 @@ func isShown(l imagestore.Leftover, mounts []hostmount.Mount) bool {
 		same := m.Upper == l.Upper || m.Upper != "" && !filepath.IsAbs(m.Upper) && strings.HasSuffix(l.Upper, "/"+m.Upper)
 		return same && filepath.Dir(m.Target) != filepath.Dir(l.Upper)
 	})
-}
-
-// csiVolumes is where the kubelet keeps a directory for each CSI volume of a pod, beneath the pod's.
-const csiVolumes = "volumes/kubernetes.io~csi"
-
-// inlineID is the volume ID that the kubelet gives an inline volume: makeVolumeHandle in
-// https://github.com/kubernetes/kubernetes/blob/v1.36.4/pkg/volume/csi/csi_mounter.go.
-func inlineID(uid, name string) string {
-	sum := sha256.Sum256([]byte(uid + name))
-	return "csi-" + hex.EncodeToString(sum[:])
-}
-
-// inlineID is the volume ID of an inline volume at a target; empty if the kubelet does not publish any there.
-func (d directories) inlineID(target string) string {
-	uid, ok := d.podOf(target)
-	if !ok {
-		return ""
-	}
-	name := filepath.Base(filepath.Dir(target))
-	if target != filepath.Join(d.pods, uid, csiVolumes, name, "mount") {
-		return ""
-	}
-	return inlineID(uid, name)
 }

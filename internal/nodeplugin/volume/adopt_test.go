@@ -12,6 +12,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpods"
 )
 
 // legacyVolume is what the legacy driver left of one volume of one pod.
@@ -31,7 +32,7 @@ func legacyPublished(t *testing.T, w *world, root, uid string, writable bool) le
 	mount := hostmount.Mount{Target: r.Target, Source: overlaySource, FSType: "overlay", Root: "/", ReadOnly: !writable}
 	left := imagestore.Leftover{Name: "view", Targets: []string{r.Target}}
 	if writable {
-		r.VolumeID = inlineID(uid, "v")
+		r.VolumeID = kubeletpods.InlineVolumeID(uid, "v")
 		snapshot := t.TempDir()
 		left = imagestore.Leftover{
 			Name: "active-" + uid, VolumeID: r.VolumeID, Created: time.Now(), Layers: []string{"/layers/sha256:one"},
@@ -364,7 +365,7 @@ func TestWithoutLeftoversNothingIsAskedOfTheRuntime(t *testing.T) {
 	later(t, n, time.Minute)
 	w.calls = nil
 	r := request(t, root, "a", true)
-	r.VolumeID = inlineID("a", "v")
+	r.VolumeID = kubeletpods.InlineVolumeID("a", "v")
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}

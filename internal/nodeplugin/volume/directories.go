@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -25,10 +24,7 @@ import (
 //	<root>/<name>/memory  instead of both, where the volume is in memory: empty but for the moment of the mount
 //
 // A directory gets its name when it is complete and loses it before it is removed, so whatever has its name is whole.
-type directories struct {
-	root string
-	pods string // <kubeletRoot>/pods
-}
+type directories struct{ root string }
 
 const (
 	idFile    = "id"
@@ -202,22 +198,4 @@ func (d directories) list() (names, error) {
 		}
 	}
 	return found, nil
-}
-
-// podIsGone reports whether the kubelet has certainly forgotten the pod of a target, given the names in the directory of
-// pods. It is false for a target that is not a pod's, and where there are no names at all: this process runs in a pod, so
-// the directory is never empty on the node itself.
-func (d directories) podIsGone(target string, pods []string) bool {
-	uid, ok := d.podOf(target)
-	return ok && len(pods) > 0 && !slices.Contains(pods, uid)
-}
-
-// podOf returns the UID of the pod that a target is in.
-func (d directories) podOf(target string) (uid string, ok bool) {
-	rest, ok := strings.CutPrefix(target, d.pods+"/")
-	if !ok {
-		return "", false
-	}
-	uid, _, ok = strings.Cut(rest, "/")
-	return uid, ok && uid != "" && uid != "." && uid != ".."
 }

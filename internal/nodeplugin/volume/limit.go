@@ -48,14 +48,3 @@ func (n *Node) limitAgain(ctx context.Context, dir directory, r Request) error {
 	}
 	return n.limit(ctx, dir, r)
 }
-
-// discard removes a directory of the data. Before that it removes the limit, and unmounts what a killed process left of a
-// volume in memory: no pod writes there any more. If the process is killed in between, a sweep discards the directory again.
-func (n *Node) discard(ctx context.Context, dir directory) error {
-	if dir.inMemory() {
-		if err := n.mounter.Unmount(ctx, dir.memory()); err != nil {
-			return err
-		}
-	}
-	return errors.Join(n.mounter.Unlimit(ctx, dir.work()), removeTree(ctx, string(dir)))
-}

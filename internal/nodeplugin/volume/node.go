@@ -15,9 +15,11 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpods"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
@@ -122,16 +124,17 @@ type Node struct {
 	emptyDir string
 	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
+	pods     kubeletpods.Dir
 
 	limitFallback contract.LimitFallback
 
 	releaseAfter time.Duration
 	orphanAfter  time.Duration
 	sweeping     sync.Mutex // guards the grace periods, and what sweeps found
-	idlePins     idle
+	idlePins     grace.Idle
 	lostTrees    map[string]bool // in use at the latest sweep, and neither pinned nor there
-	orphans      idle
-	drafts       idle
+	orphans      grace.Idle
+	drafts       grace.Idle
 	adoption     adoption
 	findings     findings
 	counter      counter
@@ -162,18 +165,18 @@ func New(c Config) (*Node, error) {
 		emptyDir:      filepath.Join(base, "empty"),
 		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, "volumes")},
+		pods:          kubeletpods.Beneath(c.KubeletRoot),
 		limitFallback: c.LimitFallback,
 		releaseAfter:  orDefault(c.ReleaseAfter, DefaultReleaseAfter),
 		orphanAfter:   orDefault(c.OrphanAfter, DefaultOrphanAfter),
-		orphans:       idle{},
-		drafts:        idle{},
-		idlePins:      idle{},
-		adoption:      adoption{store: c.Adopter, idle: idle{}},
+		orphans:       grace.Idle{},
+		drafts:        grace.Idle{},
+		idlePins:      grace.Idle{},
+		adoption:      adoption{store: c.Adopter, idle: grace.Idle{}},
 		counter:       newCounter(),
 		wake:          make(chan struct{}, 1),
 		aside:         make(chan struct{}, 1),
 	}
-	n.data.pods = filepath.Join(c.KubeletRoot, "pods")
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 )
 
 // sweepPins pins again what volumes use and nothing pins, and releases the pins of trees that have been out of use long enough.
@@ -18,9 +18,9 @@ func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Tim
 	}
 	errs := []error{n.repin(ctx, used, pins)}
 	unused := slices.DeleteFunc(pins, func(tree string) bool { return used[tree] })
-	n.idlePins.update(unused, now)
+	n.idlePins.Update(unused, now)
 	for _, tree := range unused {
-		if n.idlePins.ripe(tree, now, after) {
+		if n.idlePins.Ripe(tree, now, after) {
 			errs = append(errs, n.release(ctx, tree))
 		}
 	}
@@ -39,11 +39,11 @@ func (n *Node) release(ctx context.Context, tree string) error {
 		unlock()
 		return err
 	}
-	err = n.throughout(ctx, "an unpin", unlock, func(ctx context.Context) error { return n.unpin(ctx, tree) })
+	err = keylock.RunToEnd(ctx, n.log, "an unpin", unlock, func(ctx context.Context) error { return n.unpin(ctx, tree) })
 	if err != nil {
 		return fmt.Errorf("releasing image tree %s: %w", tree, err)
 	}
-	n.idlePins.forget(tree)
+	n.idlePins.Forget(tree)
 	return nil
 }
 
@@ -88,24 +88,4 @@ func (n *Node) collect(ctx context.Context) error {
 		return fmt.Errorf("having the runtime free the disk of released images: %w", err)
 	}
 	return nil
-}
-
-// throughout runs f to its end, without a deadline, and then unlock. throughout itself returns when ctx ends.
-func (n *Node) throughout(ctx context.Context, what string, unlock func(), f func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		unlock()
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() {
-		err := recoverpanic.Guard(n.log, what, func() error { return f(context.WithoutCancel(ctx)) })
-		unlock()
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("the runtime has not answered yet: %w", ctx.Err())
-	}
 }

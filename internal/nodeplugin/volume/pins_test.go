@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 )
 
 // count returns how often a call was made.
@@ -118,7 +120,7 @@ func TestWhatAnUnpinFreesThatEndsAfterItsSweepIsFreedSoon(t *testing.T) {
 		time.Sleep(sweepDelay + DefaultReleaseAfter + sweepTimeout + time.Second)
 		freed := w.count("collect")
 		resume()
-		time.Sleep(moment + sweepDelay)
+		time.Sleep(grace.Moment + sweepDelay)
 		if freed != 0 || w.count("collect") != 1 {
 			t.Errorf("freed %d times before the unpin ended, and %d times in all", freed, w.count("collect"))
 		}
@@ -162,7 +164,7 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 		},
 		"its volume is mounted, its directory cannot be seen": func(t *testing.T, n *Node, r Request) {
 			err := n.Publish(t.Context(), r)
-			if err := errors.Join(err, os.Rename(filepath.Join(n.data.pods, "static"), filepath.Join(n.data.pods, "other"))); err != nil {
+			if err := errors.Join(err, os.Rename(filepath.Join(string(n.pods), "static"), filepath.Join(string(n.pods), "other"))); err != nil {
 				t.Error(err)
 			}
 		},
@@ -175,7 +177,7 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.reboot()
-			remove(t, filepath.Join(n.data.pods, "static"))
+			remove(t, filepath.Join(string(n.pods), "static"))
 			now := time.Now()
 			if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
 				t.Fatal(err)

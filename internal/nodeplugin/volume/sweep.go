@@ -113,7 +113,7 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 	}
 	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
 	next, leftoverErr := n.sweepLeftovers(ctx, mounts, now)
-	next = min(next, n.idlePins.next(now, releaseAfter), n.orphans.next(now, n.orphanAfter), n.drafts.next(now, n.orphanAfter))
+	next = min(next, n.idlePins.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
 	return next, errors.Join(dataErr, pinErr, leftoverErr)
 }
 
@@ -137,7 +137,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 	if len(found.volumes) > 0 {
 		// Without the names no pod counts as gone, and its data stays.
 		var err error
-		pods, err = n.mounter.List(ctx, n.data.pods)
+		pods, err = n.mounter.List(ctx, string(n.pods))
 		errs = append(errs, err)
 	}
 	targets := map[string]string{} // of the orphans, by directory name
@@ -153,15 +153,15 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 			continue
 		}
 		trees[id.Tree] = true
-		if !mounted[id.Target] && n.data.podIsGone(id.Target, pods) {
+		if !mounted[id.Target] && n.pods.IsGone(id.Target, pods) {
 			orphans = append(orphans, name)
 			targets[name] = id.Target
 		}
 	}
-	n.orphans.update(orphans, now)
+	n.orphans.Update(orphans, now)
 	defer func() { n.findings.orphanedData.Store(int64(len(n.orphans))) }()
 	for _, name := range orphans {
-		if n.orphans.ripe(name, now, n.orphanAfter) {
+		if n.orphans.Ripe(name, now, n.orphanAfter) {
 			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))
 		}
 	}
@@ -183,7 +183,7 @@ func (n *Node) removeOrphan(ctx context.Context, name, target string) error {
 	if err != nil {
 		return fmt.Errorf("setting aside the data of a pod that is gone: %w", err)
 	}
-	n.orphans.forget(name)
+	n.orphans.Forget(name)
 	if had {
 		n.findings.removedData.Add(1)
 		n.log.Info("removing the data of a volume whose pod is gone", "target", target)
@@ -196,17 +196,17 @@ func (n *Node) isAbandoned(ctx context.Context, target string) (bool, error) {
 	if mount, err := n.mountAt(ctx, target); mount != nil || err != nil {
 		return false, err
 	}
-	pods, err := n.mounter.List(ctx, n.data.pods)
-	return n.data.podIsGone(target, pods), err
+	pods, err := n.mounter.List(ctx, string(n.pods))
+	return n.pods.IsGone(target, pods), err
 }
 
 // sweepDrafts removes incomplete directories that a killed process left. Their age is counted here, because the times of files
 // are useless once the node's clock has been set.
 func (n *Node) sweepDrafts(ctx context.Context, names []string, now time.Time) error {
-	n.drafts.update(names, now)
+	n.drafts.Update(names, now)
 	var errs []error
 	for _, name := range names {
-		if n.drafts.ripe(name, now, n.orphanAfter) {
+		if n.drafts.Ripe(name, now, n.orphanAfter) {
 			errs = append(errs, n.removeDraft(ctx, name))
 		}
 	}
@@ -223,6 +223,6 @@ func (n *Node) removeDraft(ctx context.Context, name string) error {
 	if err := n.discard(ctx, directory(filepath.Join(n.data.root, name))); err != nil {
 		return err
 	}
-	n.drafts.forget(name)
+	n.drafts.Forget(name)
 	return nil
 }

@@ -84,30 +84,30 @@ func TestDataOutlivesDoubtAboutItsPod(t *testing.T) {
 	}{
 		{"the pod is there", func(*testing.T, *world, *Node, Request) {}, true},
 		{"the pod is gone", func(t *testing.T, _ *world, n *Node, _ Request) {
-			remove(t, filepath.Join(n.data.pods, "a"))
+			remove(t, filepath.Join(string(n.pods), "a"))
 		}, false},
 		{"the pod is gone but the volume is mounted", func(t *testing.T, w *world, n *Node, r Request) {
-			remove(t, filepath.Join(n.data.pods, "a"))
+			remove(t, filepath.Join(string(n.pods), "a"))
 			if err := n.Publish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
-		{"the pods directory cannot be seen", func(t *testing.T, _ *world, n *Node, _ Request) { remove(t, n.data.pods) }, true},
+		{"the pods directory cannot be seen", func(t *testing.T, _ *world, n *Node, _ Request) { remove(t, string(n.pods)) }, true},
 		{"the pods directory is empty", func(t *testing.T, _ *world, n *Node, _ Request) {
-			remove(t, n.data.pods)
-			if err := os.Mkdir(n.data.pods, 0o755); err != nil {
+			remove(t, string(n.pods))
+			if err := os.Mkdir(string(n.pods), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
 		{"the id file is damaged", func(t *testing.T, _ *world, n *Node, r Request) {
-			remove(t, filepath.Join(n.data.pods, "a"))
+			remove(t, filepath.Join(string(n.pods), "a"))
 			file := filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile)
 			if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
 		{"the id file is missing", func(t *testing.T, _ *world, n *Node, r Request) {
-			remove(t, filepath.Join(n.data.pods, "a"))
+			remove(t, filepath.Join(string(n.pods), "a"))
 			remove(t, filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile))
 		}, true},
 	}
@@ -234,7 +234,7 @@ func TestNoGracePeriodEndsEarlyWhateverTheClockSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(w.mounts, gone.Target)
-	remove(t, filepath.Join(n.data.pods, "gone"))
+	remove(t, filepath.Join(string(n.pods), "gone"))
 	w.pins["sha256:stray"] = true
 	draft := filepath.Join(n.data.root, "x.new")
 	if err := os.Mkdir(draft, 0o700); err != nil {

@@ -38,7 +38,7 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 // finds it. Then the pod, which waits for the directory to go (CSI spec, NodeUnpublishVolume), can end, and nothing is lost:
 // whether the files are the pod's is not known here.
 func (n *Node) keep(ctx context.Context, volumeID, target string) error {
-	pod, ok := n.data.podOf(target)
+	pod, ok := n.pods.PodOf(target)
 	if !ok || len(pod) > maxUID {
 		pod = "target"
 	}
