@@ -22,6 +22,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpulls"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/leftover"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
@@ -162,23 +164,26 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 	if failures != nil {
 		images = countedImages{images, failures}
 	}
-	adopter, _ := store.(imagestore.Adopter)
-	p.node, err = volume.New(volume.Config{
+	config := volume.Config{
 		Driver:        o.driverName,
 		KubeletRoot:   o.kubeletRoot,
 		LimitFallback: o.fallback,
 		Mounter:       engine,
 		Store:         store,
-		Adopter:       adopter,
 		Images:        images,
 		ReleaseAfter:  o.releaseAfter,
 		OrphanAfter:   o.orphanAfter,
 		Logger:        p.log,
-	})
-	if err != nil {
+	}
+	var old *legacy.Volumes
+	if store, ok := store.(leftover.Store); ok {
+		old = legacy.New(config, store)
+		config.Legacy = old
+	}
+	if p.node, err = volume.New(config); err != nil {
 		return err
 	}
-	m.CollectUsage(p.node.Usage)
+	m.CollectUsage(p.node.Usage, old.Counts)
 	return nil
 }
 

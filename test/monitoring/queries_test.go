@@ -24,6 +24,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -91,7 +92,7 @@ func (oneDriver) List(_ context.Context, list client.ObjectList, _ ...client.Lis
 func nodePlugin(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	m := metrics.New()
-	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil })
+	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil }, func() legacy.Counts { return legacy.Counts{} })
 	m.Operation("NodePublishVolume", "OK", time.Second)
 	m.PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second})
 	answer := httptest.NewRecorder()

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 func everything() *Metrics {
 	m := New()
 	w := m.AddLegacy()
-	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil })
+	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil }, none)
 	m.Operation("NodePublishVolume", "OK", time.Second)
 	m.PullQueued()
 	m.PullStarted()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
@@ -23,11 +24,14 @@ func scrape(t *testing.T, m *Metrics) string {
 	return answer.Body.String()
 }
 
+// none counts no leftovers.
+func none() legacy.Counts { return legacy.Counts{} }
+
 func TestScrapeTellsWhatHappened(t *testing.T) {
 	m := New()
 	m.CollectUsage(func(context.Context) (volume.Usage, error) {
-		return volume.Usage{ReadOnly: 3, Writable: 2, Pins: 1, Adopted: 4, OrphanedData: 5, OrphanedLeftovers: 6, RemovedData: 7, RemovedLeftovers: 8}, nil
-	})
+		return volume.Usage{ReadOnly: 3, Writable: 2, Pins: 1, OrphanedData: 5, RemovedData: 7}, nil
+	}, func() legacy.Counts { return legacy.Counts{Adopted: 4, Orphaned: 6, Removed: 8} })
 	m.Operation("NodePublishVolume", "OK", time.Millisecond)
 	for range 5 {
 		m.PullQueued()
@@ -67,7 +71,7 @@ func TestScrapeTellsWhatHappened(t *testing.T) {
 
 func TestAScrapeSurvivesAMissingRuntime(t *testing.T) {
 	m := New()
-	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, errors.New("no runtime") })
+	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, errors.New("no runtime") }, none)
 	body := scrape(t, m)
 	if strings.Contains(body, "imagecsi_pins") || !strings.Contains(body, "imagecsi_pulls_in_flight 0") {
 		t.Errorf("scrape: %s", body)
@@ -79,7 +83,7 @@ func TestManyScrapesCostOneLook(t *testing.T) {
 	m.CollectUsage(func(context.Context) (volume.Usage, error) {
 		looks++
 		return volume.Usage{Pins: 1}, nil
-	})
+	}, none)
 	for range 50 {
 		if !strings.Contains(scrape(t, m), "imagecsi_pins 1") {
 			t.Error("a scrape lacks the pins")

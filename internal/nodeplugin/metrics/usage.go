@@ -6,20 +6,22 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recent"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
-// CollectUsage computes the gauges from usage at each scrape, so that they show what exists and not what was counted. It
-// calls usage at most once in usageAge: usage reads the mount table and the runtime's snapshots, and every client that
-// reaches the port may scrape.
-func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)) {
+// CollectUsage computes the gauges from usage at each scrape, so that they show what exists and not what was counted, and from
+// leftovers, which counts what the legacy driver left. It calls usage at most once in usageAge: usage reads the mount table and
+// the runtime's snapshots, and every client that reaches the port may scrape.
+func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error), leftovers func() legacy.Counts) {
 	m.registry.MustRegister(&usageCollector{
 		usage: recent.New(usageAge, func(ctx context.Context) (volume.Usage, error) {
 			ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 			defer cancel()
 			return usage(ctx)
 		}),
+		leftovers: leftovers,
 		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
 		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
 			"memory because their file system cannot limit them.", nil, nil),
@@ -38,7 +40,8 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 }
 
 type usageCollector struct {
-	usage *recent.Answer[volume.Usage]
+	usage     *recent.Answer[volume.Usage]
+	leftovers func() legacy.Counts
 
 	volumes, memory, pins, unpinned, repinned, adopted, orphans, removed *prometheus.Desc
 }
@@ -75,9 +78,10 @@ func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.pins, prometheus.GaugeValue, usage.Pins)
 	send(c.unpinned, prometheus.GaugeValue, usage.MountedWithoutPin)
 	send(c.repinned, prometheus.CounterValue, usage.Repinned)
-	send(c.adopted, prometheus.GaugeValue, usage.Adopted)
+	leftovers := c.leftovers()
+	send(c.adopted, prometheus.GaugeValue, leftovers.Adopted)
 	send(c.orphans, prometheus.GaugeValue, usage.OrphanedData, "Data")
-	send(c.orphans, prometheus.GaugeValue, usage.OrphanedLeftovers, "Leftover")
+	send(c.orphans, prometheus.GaugeValue, leftovers.Orphaned, "Leftover")
 	send(c.removed, prometheus.CounterValue, usage.RemovedData, "Data")
-	send(c.removed, prometheus.CounterValue, usage.RemovedLeftovers, "Leftover")
+	send(c.removed, prometheus.CounterValue, leftovers.Removed, "Leftover")
 }

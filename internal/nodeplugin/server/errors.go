@@ -10,6 +10,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
@@ -45,7 +46,7 @@ func codeOf(err error) codes.Code {
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},
-		{volume.ErrNotAdoptable, codes.FailedPrecondition},
+		{legacy.ErrNotAdoptable, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
 		{volume.ErrNoLimit, codes.FailedPrecondition},
 		{hostmount.ErrLimitTooLarge, codes.InvalidArgument},

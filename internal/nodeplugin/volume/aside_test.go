@@ -69,7 +69,7 @@ func TestNobodyWaitsForARemoval(t *testing.T) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	begin := sync.OnceFunc(func() { close(begun) })
 	finish := sync.OnceFunc(func() { close(end) })
-	w.onUnlimit = func() { begin(); <-end }
+	w.OnUnlimit = func() { begin(); <-end }
 	running(t, n)
 	t.Cleanup(finish)
 	inTime(t, "an unpublish", func() error { return n.Unpublish(t.Context(), r.VolumeID, r.Target) })

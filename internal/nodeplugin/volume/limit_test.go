@@ -10,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume/volumetest"
 )
 
 func limited(t *testing.T, root string, bytes int64) Request {
@@ -31,7 +32,7 @@ func TestALimitedVolumeTellsItsLimitAndTakesItAlong(t *testing.T) {
 	}
 
 	// The node restarts, and the driver's default has grown.
-	w.mounts = map[string]hostmount.Mount{}
+	w.Mounted = map[string]hostmount.Mount{}
 	n, r.SizeLimit = w.node(t, root), 2<<20
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -48,7 +49,7 @@ func TestALimitedVolumeTellsItsLimitAndTakesItAlong(t *testing.T) {
 
 func TestALimitThatCannotBeEnforcedIsAnError(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.limits = nil
+	w.Limits = nil
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	err := n.Publish(t.Context(), r)
 	if !errors.Is(err, ErrNoLimit) || !strings.Contains(err.Error(), "1Mi") || !strings.Contains(err.Error(), "prjquota") {
@@ -69,13 +70,13 @@ func TestDataWrittenWithoutALimitStaysWithoutOne(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.mounts = map[string]hostmount.Mount{}
+	w.Mounted = map[string]hostmount.Mount{}
 	r.SizeLimit = 1 << 20
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.limits) != 0 {
-		t.Errorf("limits %v", w.limits)
+	if len(w.Limits) != 0 {
+		t.Errorf("limits %v", w.Limits)
 	}
 }
 
@@ -86,16 +87,16 @@ func TestALimitThatCannotBeReadIsNotSetAnew(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.mounts = map[string]hostmount.Mount{}
-	w.faults["limited"] = 1
+	w.Mounted = map[string]hostmount.Mount{}
+	w.Faults["limited"] = 1
 	r.SizeLimit = 1 << 20
-	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+	if err := n.Publish(t.Context(), r); !errors.Is(err, volumetest.ErrInjected) {
 		t.Errorf("got %v", err)
 	}
-	if len(w.limits) != 0 || len(w.mounts) != 0 {
-		t.Errorf("limits %v, mounts %v", w.limits, w.mounts)
+	if len(w.Limits) != 0 || len(w.Mounted) != 0 {
+		t.Errorf("limits %v, mounts %v", w.Limits, w.Mounted)
 	}
-	w.expectWhole(t)
+	w.ExpectWhole(t)
 }
 
 func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
@@ -111,8 +112,8 @@ func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 	later(t, n, 24*time.Hour)
 	w.expectNothingLeft(t, n)
 
-	w.faults["limit"] = -1 // it limits, and then fails
-	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+	w.Faults["limit"] = -1 // it limits, and then fails
+	if err := n.Publish(t.Context(), r); !errors.Is(err, volumetest.ErrInjected) {
 		t.Errorf("got %v", err)
 	}
 	later(t, n, DefaultReleaseAfter)
@@ -121,7 +122,7 @@ func TestALimitOfAHalfMadeVolumeIsTakenBack(t *testing.T) {
 
 func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.limits, w.fallback = nil, contract.FallbackMemory
+	w.Limits, w.fallback = nil, contract.FallbackMemory
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	group := uint32(os.Getgid())
 	r.Group = &group
@@ -130,7 +131,7 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 	}
 	dir := n.data.directory(r.VolumeID, r.Target)
 	want := hostmount.Memory{At: dir.memory(), Bytes: 1 << 20, Root: hostmount.Attributes{UID: uint32(os.Getuid()), GID: group, Mode: 0o2771}}
-	if got := w.memory[r.Target]; got != want {
+	if got := w.InMemory[r.Target]; got != want {
 		t.Errorf("mounted on %+v, want %+v", got, want)
 	}
 	if usage, err := n.Usage(t.Context()); err != nil || usage.Writable != 1 || usage.InMemory != 1 {
@@ -142,12 +143,12 @@ func TestALimitThatCannotBeEnforcedIsKeptInMemoryWhereTheDriverSaysSo(t *testing
 	}
 
 	// The node restarts; limits are refused from now on, and none is the default. The volume stays what it is.
-	w.mounts, w.fallback = map[string]hostmount.Mount{}, contract.FallbackRefuse
+	w.Mounted, w.fallback = map[string]hostmount.Mount{}, contract.FallbackRefuse
 	n, r.SizeLimit = w.node(t, root), 0
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.memory[r.Target]; got != want {
+	if got := w.InMemory[r.Target]; got != want {
 		t.Errorf("mounted again on %+v, want %+v", got, want)
 	}
 	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
@@ -164,15 +165,15 @@ func TestAVolumeOnDiskStaysThereWhereLimitsGoToMemory(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.memory) != 0 || len(w.limits) == 0 {
-		t.Errorf("a file system that has quotas is not used: memory %v, limits %v", w.memory, w.limits)
+	if len(w.InMemory) != 0 || len(w.Limits) == 0 {
+		t.Errorf("a file system that has quotas is not used: memory %v, limits %v", w.InMemory, w.Limits)
 	}
 }
 
 // A killed process may have left memory mounted in the directory: removing its content would remove the mount's.
 func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	w.limits, w.fallback = nil, contract.FallbackMemory
+	w.Limits, w.fallback = nil, contract.FallbackMemory
 	n, r := w.node(t, root), limited(t, root, 1<<20)
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -185,15 +186,15 @@ func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	aside := directory(filepath.Join(n.data.root, found.aside[0]))
-	w.faults["unmount"] = 1
-	if err := n.discard(t.Context(), aside); !errors.Is(err, errInjected) || !aside.inMemory() {
+	w.Faults["unmount"] = 1
+	if err := n.discard(t.Context(), aside); !errors.Is(err, volumetest.ErrInjected) || !aside.inMemory() {
 		t.Errorf("discarded what is mounted: %v", err)
 	}
-	w.mounts[aside.memory()] = hostmount.Mount{Target: aside.memory()}
+	w.Mounted[aside.memory()] = hostmount.Mount{Target: aside.memory()}
 	if err := n.discard(t.Context(), aside); err != nil {
 		t.Error(err)
 	}
-	if _, mounted := w.mounts[aside.memory()]; mounted || aside.inMemory() {
+	if _, mounted := w.Mounted[aside.memory()]; mounted || aside.inMemory() {
 		t.Error("the memory is left")
 	}
 }

@@ -34,9 +34,6 @@ var (
 	// ErrImageChanged means that a writable volume holds data written on top of another version of the image.
 	ErrImageChanged = errors.New("the volume holds data that belongs to another version of the image")
 
-	// ErrNotAdoptable is returned for a volume whose data is kept in a way that only the legacy driver can mount.
-	ErrNotAdoptable = errors.New("only the legacy driver can mount this data")
-
 	// ErrNotPublished means that no volume is published at a path.
 	ErrNotPublished = errors.New("no volume is published there")
 )
@@ -82,8 +79,8 @@ type Config struct {
 	KubeletRoot string // the kubelet's root directory, at the same path here and on the host
 	Mounter     Mounter
 	Store       imagestore.Store
-	Adopter     imagestore.Adopter // the same store, if the legacy driver may have used it; nil if not
 	Images      Images
+	Legacy      Legacy // nil where the legacy driver left nothing
 
 	LimitFallback contract.LimitFallback // empty stands for contract.FallbackRefuse
 
@@ -119,6 +116,7 @@ type Node struct {
 	mounter  Mounter
 	store    imagestore.Store
 	images   Images
+	legacy   Legacy
 	log      *slog.Logger
 	source   string // what the source string of our overlays starts with
 	emptyDir string
@@ -135,7 +133,6 @@ type Node struct {
 	lostTrees    map[string]bool // in use at the latest sweep, and neither pinned nor there
 	orphans      grace.Idle
 	drafts       grace.Idle
-	adoption     adoption
 	findings     findings
 	counter      counter
 	sizes        sizes
@@ -143,7 +140,6 @@ type Node struct {
 	targets  keylock.Lock // held by one call for a target
 	creating keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
 	trees    keylock.Lock // shared by publishes of a tree, held by its release until the unpin has ended
-	legacy   keylock.Lock // held by the call that mounts a volume's data of the legacy driver, or by its removal until that has ended, by volume ID
 
 	unpins      atomic.Uint64 // grows with every Unpin, so that a publish notices that its pin may be gone
 	uncollected atomic.Bool   // something was unpinned, and the runtime has not freed its disk yet
@@ -161,7 +157,8 @@ func New(c Config) (*Node, error) {
 		store:         c.Store,
 		images:        c.Images,
 		log:           c.Logger,
-		source:        sourcePrefix + c.Driver + "@",
+		legacy:        c.Legacy,
+		source:        Source(c.Driver),
 		emptyDir:      filepath.Join(base, "empty"),
 		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, "volumes")},
@@ -172,13 +169,15 @@ func New(c Config) (*Node, error) {
 		orphans:       grace.Idle{},
 		drafts:        grace.Idle{},
 		idlePins:      grace.Idle{},
-		adoption:      adoption{store: c.Adopter, idle: grace.Idle{}},
 		counter:       newCounter(),
 		wake:          make(chan struct{}, 1),
 		aside:         make(chan struct{}, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.legacy == nil {
+		n.legacy = noLegacy{}
 	}
 	// The empty directory is a part of mounts that any user may read; the data of volumes is for root only.
 	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700} {
@@ -195,6 +194,9 @@ func orDefault(d, other time.Duration) time.Duration {
 	}
 	return d
 }
+
+// Source returns what the source strings of a driver's overlays start with. The ID of the tree that an overlay shows follows.
+func Source(driver string) string { return sourcePrefix + driver + "@" }
 
 // treeOf returns the image tree that a mount shows, if it is one of ours.
 func (n *Node) treeOf(m hostmount.Mount) (string, bool) {

@@ -11,33 +11,8 @@ import (
 	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume/volumetest"
 )
-
-// count returns how often a call was made.
-func (w *world) count(call string) (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, made := range w.calls {
-		if made == call {
-			n++
-		}
-	}
-	return n
-}
-
-// stall keeps the runtime from removing anything until it is resumed.
-func (w *world) stall() (resume func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	stalled := make(chan struct{})
-	w.stalled = stalled
-	return func() {
-		w.mu.Lock()
-		w.stalled = nil
-		w.mu.Unlock()
-		close(stalled)
-	}
-}
 
 func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
 	for name, fails := range map[string]int{"it succeeds": 0, "its answer is lost": -1, "it fails": 1} {
@@ -45,14 +20,14 @@ func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, root := newWorld(), t.TempDir()
 				n, r := w.node(t, root), request(t, root, "a", false)
-				w.pins["sha256:one"], w.faults["unpin"] = true, fails
-				resume := w.stall()
+				w.HasPin["sha256:one"], w.Faults["unpin"] = true, fails
+				resume := w.Stall()
 				if err := n.ReleaseUnused(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
 					t.Fatalf("the sweep: %v", err)
 				}
 
-				if err := n.Publish(within(t, time.Second), r); !errors.Is(err, context.DeadlineExceeded) || len(w.mounts) != 0 {
-					t.Fatalf("a publish of a tree that may lose its pin: %v, mounts %v", err, w.mounts)
+				if err := n.Publish(within(t, time.Second), r); !errors.Is(err, context.DeadlineExceeded) || len(w.Mounted) != 0 {
+					t.Fatalf("a publish of a tree that may lose its pin: %v, mounts %v", err, w.Mounted)
 				}
 				other := request(t, root, "b", false)
 				other.Image = "r.example/app:2"
@@ -68,10 +43,10 @@ func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
 				go func() { published <- n.Publish(within(t, time.Minute), r) }()
 				synctest.Wait()
 				resume()
-				if err := <-published; err != nil || !w.pins["sha256:one"] {
-					t.Errorf("a publish when the unpin has ended: %v, pins %v", err, w.pins)
+				if err := <-published; err != nil || !w.HasPin["sha256:one"] {
+					t.Errorf("a publish when the unpin has ended: %v, pins %v", err, w.HasPin)
 				}
-				w.expectWhole(t)
+				w.ExpectWhole(t)
 			})
 		})
 	}
@@ -89,20 +64,18 @@ func TestTheDiskIsFreedOnceASweepAfterAllUnpins(t *testing.T) {
 	w := newWorld()
 	n := w.node(t, t.TempDir())
 	for _, tree := range []string{"sha256:x", "sha256:y", "sha256:z"} {
-		w.pins[tree] = true
+		w.HasPin[tree] = true
 	}
-	w.faults["collect"] = 1
-	if err := n.ReleaseUnused(t.Context()); !errors.Is(err, errInjected) {
+	w.Faults["collect"] = 1
+	if err := n.ReleaseUnused(t.Context()); !errors.Is(err, volumetest.ErrInjected) {
 		t.Errorf("the runtime cannot free its disk: %v", err)
 	}
-	if want := []string{"unpin", "unpin", "unpin", "collect"}; !slices.Equal(slices.DeleteFunc(slices.Clone(w.calls), func(c string) bool {
-		return c == "leftovers"
-	}), want) {
-		t.Errorf("calls %v", w.calls)
+	if want := []string{"unpin", "unpin", "unpin", "collect"}; !slices.Equal(w.Calls, want) {
+		t.Errorf("calls %v", w.Calls)
 	}
 	for _, want := range []int{2, 2} {
-		if err := n.ReleaseUnused(t.Context()); err != nil || w.count("collect") != want {
-			t.Errorf("freed %d times, want %d: once more after a failure, and never for nothing (%v)", w.count("collect"), want, err)
+		if err := n.ReleaseUnused(t.Context()); err != nil || w.Count("collect") != want {
+			t.Errorf("freed %d times, want %d: once more after a failure, and never for nothing (%v)", w.Count("collect"), want, err)
 		}
 	}
 }
@@ -112,17 +85,17 @@ func TestWhatAnUnpinFreesThatEndsAfterItsSweepIsFreedSoon(t *testing.T) {
 		w := newWorld()
 		n := w.node(t, t.TempDir())
 		running(t, n)
-		w.mu.Lock()
-		w.pins["sha256:stray"] = true
-		w.mu.Unlock()
+		w.Mu.Lock()
+		w.HasPin["sha256:stray"] = true
+		w.Mu.Unlock()
 		n.Wake()
-		resume := w.stall()
+		resume := w.Stall()
 		time.Sleep(sweepDelay + DefaultReleaseAfter + sweepTimeout + time.Second)
-		freed := w.count("collect")
+		freed := w.Count("collect")
 		resume()
 		time.Sleep(grace.Moment + sweepDelay)
-		if freed != 0 || w.count("collect") != 1 {
-			t.Errorf("freed %d times before the unpin ended, and %d times in all", freed, w.count("collect"))
+		if freed != 0 || w.Count("collect") != 1 {
+			t.Errorf("freed %d times before the unpin ended, and %d times in all", freed, w.Count("collect"))
 		}
 	})
 }
@@ -130,16 +103,16 @@ func TestWhatAnUnpinFreesThatEndsAfterItsSweepIsFreedSoon(t *testing.T) {
 func TestWhatDataLiesOnIsNotReleasedEvenIfItCameAfterTheLook(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
-	w.pins["sha256:one"] = true
+	w.HasPin["sha256:one"] = true
 	// The sweep has listed the data; now a volume gets its directory, and its mount fails.
 	n.store = pinsTold{w, func() {
-		w.faults["mount"] = 1
-		if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+		w.Faults["mount"] = 1
+		if err := n.Publish(t.Context(), r); !errors.Is(err, volumetest.ErrInjected) {
 			t.Errorf("publish: %v", err)
 		}
 	}}
-	if err := n.ReleaseUnused(t.Context()); err != nil || !n.data.exists(r) || !w.pins["sha256:one"] {
-		t.Errorf("pins %v, data %v (%v)", w.pins, n.data.exists(r), err)
+	if err := n.ReleaseUnused(t.Context()); err != nil || !n.data.exists(r) || !w.HasPin["sha256:one"] {
+		t.Errorf("pins %v, data %v (%v)", w.HasPin, n.data.exists(r), err)
 	}
 }
 
@@ -176,7 +149,7 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 			if err := n.Publish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
-			w.reboot()
+			w.Reboot()
 			remove(t, filepath.Join(string(n.pods), "static"))
 			now := time.Now()
 			if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {

@@ -34,7 +34,7 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	if r.Refused != nil {
 		return r.Refused
 	}
-	if adopted, err := n.adopt(ctx, r); adopted || err != nil {
+	if published, err := n.publishLegacy(ctx, r); published || err != nil {
 		return err
 	}
 	failure := n.bringAndMount(ctx, r)
@@ -57,7 +57,7 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 	}
 	_, ours := n.treeOf(*m)
 	switch {
-	case !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.adoption.mayHaveMade(*m)):
+	case !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.legacy.Owns(*m)):
 		n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
 		return true, nil
 	case !ours:

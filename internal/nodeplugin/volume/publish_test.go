@@ -15,6 +15,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume/volumetest"
 )
 
 func TestAReadOnlyVolumeLivesAndLeavesNothing(t *testing.T) {
@@ -25,11 +26,11 @@ func TestAReadOnlyVolumeLivesAndLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := strings.Join(w.calls[:3], ", "); got != "ensure IfNotPresent, pin, mount" {
+	if got := strings.Join(w.Calls[:3], ", "); got != "ensure IfNotPresent, pin, mount" {
 		t.Errorf("order: %s", got)
 	}
-	m := w.mounts[r.Target]
-	if m.Source != "imagecsi:"+driver+"@sha256:one" || !m.ReadOnly {
+	m := w.Mounted[r.Target]
+	if m.Source != "imagecsi:"+volumetest.Driver+"@sha256:one" || !m.ReadOnly {
 		t.Errorf("mount %+v", m)
 	}
 	if left, _ := os.ReadDir(n.data.root); len(left) != 0 {
@@ -60,19 +61,19 @@ func TestAWritableVolumesDataLivesAsLongAsThePod(t *testing.T) {
 	}
 
 	// The node restarts: mounts are gone, a new process finds the rest, and the kubelet publishes again.
-	w.mounts = map[string]hostmount.Mount{}
+	w.Mounted = map[string]hostmount.Mount{}
 	n = w.node(t, root)
 	later(t, n, 24*time.Hour)
-	if !w.pins["sha256:one"] {
+	if !w.HasPin["sha256:one"] {
 		t.Error("the image under a pod's data was released")
 	}
 	r.Policy = contract.PullAlways
-	w.calls = nil
+	w.Calls = nil
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if w.calls[0] != "pinned" {
-		t.Errorf("a volume with data asked for a newer image: %v", w.calls)
+	if w.Calls[0] != "pinned" {
+		t.Errorf("a volume with data asked for a newer image: %v", w.Calls)
 	}
 	if _, err := os.Stat(written); err != nil {
 		t.Errorf("the pod's data: %v", err)
@@ -112,17 +113,17 @@ func TestDataStaysOnItsImageWhateverTheNameStandsForNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(){
-		"the pin is lost":      func() { w.tags[r.Image] = "sha256:two"; clear(w.pins) },
-		"the tag moved":        func() { w.tags[r.Image] = "sha256:two" },
-		"the image is gone":    func() { delete(w.tags, r.Image) },
-		"the registry is away": func() { w.faults["ensure IfNotPresent"] = 9 },
+		"the pin is lost":      func() { w.Tags[r.Image] = "sha256:two"; clear(w.HasPin) },
+		"the tag moved":        func() { w.Tags[r.Image] = "sha256:two" },
+		"the image is gone":    func() { delete(w.Tags, r.Image) },
+		"the registry is away": func() { w.Faults["ensure IfNotPresent"] = 9 },
 	} {
-		w.mounts = map[string]hostmount.Mount{}
+		w.Mounted = map[string]hostmount.Mount{}
 		change()
 		if err := n.Publish(t.Context(), r); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got := w.mounts[r.Target].Source; got != "imagecsi:"+driver+"@sha256:one" {
+		if got := w.Mounted[r.Target].Source; got != "imagecsi:"+volumetest.Driver+"@sha256:one" {
 			t.Errorf("%s: mounted %s", name, got)
 		}
 	}
@@ -134,16 +135,16 @@ func TestDataIsNeverShownOnAnotherImage(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.mounts = map[string]hostmount.Mount{}
-	w.tags[r.Image] = "sha256:two"
-	delete(w.pins, "sha256:one")
-	w.lost["sha256:one"] = true
+	w.Mounted = map[string]hostmount.Mount{}
+	w.Tags[r.Image] = "sha256:two"
+	delete(w.HasPin, "sha256:one")
+	w.Lost["sha256:one"] = true
 	err := n.Publish(t.Context(), r)
 	if !errors.Is(err, ErrImageChanged) || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("got %v", err)
 	}
-	if len(w.mounts) != 0 {
-		t.Errorf("mounted %v", w.mounts)
+	if len(w.Mounted) != 0 {
+		t.Errorf("mounted %v", w.Mounted)
 	}
 }
 
@@ -153,12 +154,12 @@ func TestARuntimeThatDoesNotAnswerIsNoReasonToLookForAnotherImage(t *testing.T) 
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.mounts, w.calls = map[string]hostmount.Mount{}, nil
-	w.faults["pinned"] = 1
-	if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) {
+	w.Mounted, w.Calls = map[string]hostmount.Mount{}, nil
+	w.Faults["pinned"] = 1
+	if err := n.Publish(t.Context(), r); !errors.Is(err, volumetest.ErrInjected) {
 		t.Errorf("got %v", err)
 	}
-	if got := strings.Join(w.calls, ", "); got != "pinned" {
+	if got := strings.Join(w.Calls, ", "); got != "pinned" {
 		t.Errorf("calls: %s", got)
 	}
 }
@@ -166,13 +167,13 @@ func TestARuntimeThatDoesNotAnswerIsNoReasonToLookForAnotherImage(t *testing.T) 
 func TestAPublishedVolumeCostsALookAtItsTargetWhateverItsImageAndItsPolicyAre(t *testing.T) {
 	for name, become := range map[string]func(w *world, image string){
 		"nothing":               func(*world, string) {},
-		"the name is collected": func(w *world, image string) { delete(w.tags, image) },
-		"the tag moves":         func(w *world, image string) { w.tags[image] = "sha256:two" },
+		"the name is collected": func(w *world, image string) { delete(w.Tags, image) },
+		"the tag moves":         func(w *world, image string) { w.Tags[image] = "sha256:two" },
 		"the registry refuses": func(w *world, _ string) {
-			w.faults["ensure Always"], w.faults["ensure IfNotPresent"], w.faults["ensure Never"] = 1, 1, 1
+			w.Faults["ensure Always"], w.Faults["ensure IfNotPresent"], w.Faults["ensure Never"] = 1, 1, 1
 		},
-		"the runtime is down": func(w *world, _ string) { w.faults["pin"], w.faults["pinned"], w.faults["leftovers"] = 1, 1, 1 },
-		"the pin is gone":     func(w *world, _ string) { clear(w.pins) },
+		"the runtime is down": func(w *world, _ string) { w.Faults["pin"], w.Faults["pinned"] = 1, 1 },
+		"the pin is gone":     func(w *world, _ string) { clear(w.HasPin) },
 	} {
 		for _, policy := range []contract.PullPolicy{contract.PullAlways, contract.PullIfNotPresent, contract.PullNever} {
 			eachAccess(t, func(t *testing.T, writable bool) {
@@ -184,9 +185,9 @@ func TestAPublishedVolumeCostsALookAtItsTargetWhateverItsImageAndItsPolicyAre(t 
 					t.Fatal(err)
 				}
 				become(w, r.Image)
-				w.calls = nil
-				if err := n.Publish(t.Context(), r); err != nil || !slices.Equal(w.calls, []string{"mount at"}) {
-					t.Errorf("%s, policy %s: calls %q, %v", name, policy, w.calls, err)
+				w.Calls = nil
+				if err := n.Publish(t.Context(), r); err != nil || !slices.Equal(w.Calls, []string{"mount at"}) {
+					t.Errorf("%s, policy %s: calls %q, %v", name, policy, w.Calls, err)
 				}
 			})
 		}
@@ -201,9 +202,9 @@ func (w lookingWorld) MountAt(ctx context.Context, target string) (*hostmount.Mo
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.calls = append(w.calls, "mount at")
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	w.Calls = append(w.Calls, "mount at")
 	return stat.Mount, err
 }
 
@@ -216,7 +217,7 @@ func TestARefusedImageIsNeitherPulledNorTakenFromAPod(t *testing.T) {
 		if err := n.Publish(t.Context(), used); err != nil {
 			t.Fatal(err)
 		}
-		w.calls = nil
+		w.Calls = nil
 		refusal := errors.New("not allowed")
 		used.Refused, fresh.Refused = refusal, refusal
 		if err := n.Publish(t.Context(), used); err != nil {
@@ -225,9 +226,9 @@ func TestARefusedImageIsNeitherPulledNorTakenFromAPod(t *testing.T) {
 		if err := n.Publish(t.Context(), fresh); !errors.Is(err, refusal) {
 			t.Error(err)
 		}
-		for _, call := range w.calls {
+		for _, call := range w.Calls {
 			if strings.HasPrefix(call, "ensure") || strings.HasPrefix(call, "pin") || call == "mount" {
-				t.Error("a refused image led to", w.calls)
+				t.Error("a refused image led to", w.Calls)
 			}
 		}
 		if err := n.Unpublish(t.Context(), used.VolumeID, used.Target); err != nil {
@@ -250,67 +251,25 @@ func TestOtherAccessIsRefused(t *testing.T) {
 	}
 }
 
-func TestAMountAtTheTargetCountsOnlyIfItMayBeTheVolume(t *testing.T) {
-	const snapshot = "/io.containerd.snapshotter.v1.overlayfs/snapshots/12/fs"
-	for name, c := range map[string]struct {
-		mount   hostmount.Mount
-		adopted bool
-	}{
-		"an overlay":                     {hostmount.Mount{Source: "overlay", FSType: "overlay", Root: "/"}, true},
-		"a layer":                        {hostmount.Mount{Source: "/dev/sda1", FSType: "ext4", Root: "/var/lib/containerd" + snapshot}, true},
-		"a layer in memory":              {hostmount.Mount{Source: "tmpfs", FSType: "tmpfs", Root: snapshot}, true},
-		"a layer that was removed":       {hostmount.Mount{Source: "/dev/sda1", FSType: "xfs", Root: snapshot + "//deleted"}, true},
-		"a native snapshot":              {hostmount.Mount{Source: "overlay", FSType: "overlay", Root: "/var/lib/containerd/io.containerd.snapshotter.v1.native/snapshots/7"}, true},
-		"a btrfs snapshot":               {hostmount.Mount{Source: "/dev/sda1", FSType: "btrfs", Root: "/io.containerd.snapshotter.v1.btrfs/active/3"}, true},
-		"a device":                       {hostmount.Mount{Source: "/dev/mapper/pool-snap-9", FSType: "ext4", Root: "/"}, true},
-		"an overlay of a mount program":  {hostmount.Mount{Source: "fuse-overlayfs", FSType: "fuse.fuse-overlayfs", Root: "/"}, true},
-		"a file system in memory":        {hostmount.Mount{Source: "tmpfs", FSType: "tmpfs", Root: "/"}, false},
-		"a directory of the node":        {hostmount.Mount{Source: "/dev/sda1", FSType: "ext4", Root: "/etc"}, false},
-		"this driver under another name": {hostmount.Mount{Source: "imagecsi:other.example@sha256:one", FSType: "overlay", Root: "/"}, true},
-	} {
-		for _, looked := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, leftovers looked for: %v", name, looked), func(t *testing.T) {
-				w, root := newWorld(), t.TempDir()
-				n, r := w.node(t, root), request(t, root, "a", true)
-				if looked {
-					later(t, n, 0)
-				}
-				c.mount.Target = r.Target
-				w.mounts[r.Target] = c.mount
-				err := n.Publish(t.Context(), r)
-				if c.adopted && err != nil || !c.adopted && !errors.Is(err, hostmount.ErrOccupied) {
-					t.Errorf("publish: %v", err)
-				}
-				if w.mounts[r.Target] != c.mount {
-					t.Error("the mount was replaced")
-				}
-				if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
-					t.Fatal(err)
-				}
-				later(t, n, DefaultReleaseAfter)
-				w.expectNothingLeft(t, n)
-			})
-		}
+func TestAMountOfThisDriverUnderAnotherNameCountsAsTheVolume(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", true)
+	mount := hostmount.Mount{Target: r.Target, Source: "imagecsi:other.example@sha256:one", FSType: "overlay", Root: "/"}
+	w.Mounted[r.Target] = mount
+	if err := n.Publish(t.Context(), r); err != nil || w.Mounted[r.Target] != mount {
+		t.Errorf("mounts %v (%v)", w.Mounted, err)
 	}
-}
-
-func TestARuntimeThatIsDownEndsNoVolumeOfTheLegacyDriver(t *testing.T) {
-	eachAccess(t, func(t *testing.T, writable bool) {
-		w, root := newWorld(), t.TempDir()
-		b := legacyPublished(t, w, root, "a", writable)
-		n := w.node(t, root)
-		w.faults["leftovers"], w.faults["ensure IfNotPresent"], w.faults["pin"] = 9, 9, 9
-		if err := n.Publish(t.Context(), b.request); err != nil {
-			t.Error(err)
-		}
-	})
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	later(t, n, DefaultReleaseAfter)
+	w.expectNothingLeft(t, n)
 }
 
 func TestWithoutALegacyDriverNoForeignMountIsAVolume(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", true)
-	n.adoption.store = nil
-	w.mounts[r.Target] = hostmount.Mount{Target: r.Target, Source: "overlay", FSType: "overlay", Root: "/"}
+	w.Mounted[r.Target] = hostmount.Mount{Target: r.Target, Source: "overlay", FSType: "overlay", Root: "/"}
 	err := n.Publish(t.Context(), r)
 	if !errors.Is(err, hostmount.ErrOccupied) || !strings.Contains(err.Error(), "delete the pod") {
 		t.Errorf("got %v", err)
@@ -339,9 +298,9 @@ func TestEveryStepMayFailBeforeOrAfterItsEffect(t *testing.T) {
 			for _, writable := range []bool{false, true} {
 				w, root := newWorld(), t.TempDir()
 				n, r := w.node(t, root), request(t, root, "a", writable)
-				w.faults[step] = count
+				w.Faults[step] = count
 				untilDone(t, step, func() error { return n.Publish(t.Context(), r) })
-				if _, ok := w.mounts[r.Target]; !ok {
+				if _, ok := w.Mounted[r.Target]; !ok {
 					t.Fatalf("fault in %s: nothing is mounted", step)
 				}
 				n = w.node(t, root) // the process was killed
@@ -364,7 +323,7 @@ func untilDone(t *testing.T, step string, call func() error) {
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, errInjected) {
+		if !errors.Is(err, volumetest.ErrInjected) {
 			t.Fatalf("fault in %s: %v", step, err)
 		}
 	}
@@ -377,8 +336,8 @@ func TestABusyVolumeKeepsItsData(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.faults["unmount"] = 1
-	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); !errors.Is(err, errInjected) {
+	w.Faults["unmount"] = 1
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); !errors.Is(err, volumetest.ErrInjected) {
 		t.Fatalf("got %v", err)
 	}
 	if !n.data.exists(r) {
@@ -390,12 +349,12 @@ func TestAnImageThatIsPinnedIsNotPinnedAgain(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n := w.node(t, root)
 	for _, uid := range []string{"a", "b"} {
-		w.calls = nil
+		w.Calls = nil
 		if err := n.Publish(t.Context(), request(t, root, uid, false)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := strings.Join(w.calls, ", "); got != "ensure IfNotPresent, mount" {
+	if got := strings.Join(w.Calls, ", "); got != "ensure IfNotPresent, mount" {
 		t.Errorf("the second volume's calls: %s", got)
 	}
 }
@@ -405,17 +364,17 @@ func TestOnlyAnImageThatWasFoundIsSaidToBeHeld(t *testing.T) {
 	n, r := w.node(t, root), request(t, root, "a", false)
 	for _, found := range []bool{true, false} {
 		if !found {
-			delete(w.tags, r.Image)
+			delete(w.Tags, r.Image)
 		}
-		if err := n.Publish(t.Context(), r); (err == nil) != found || w.held != found {
-			t.Errorf("found %v: passed on as held %v, %v", found, w.held, err)
+		if err := n.Publish(t.Context(), r); (err == nil) != found || w.Held != found {
+			t.Errorf("found %v: passed on as held %v, %v", found, w.Held, err)
 		}
-		w.mounts = map[string]hostmount.Mount{}
+		w.Mounted = map[string]hostmount.Mount{}
 	}
-	w.tags[r.Image], r.Policy = "sha256:one", contract.PullAlways
-	w.shown = nil
-	if err := n.Publish(t.Context(), r); err != nil || w.shown[0] != "" {
-		t.Errorf("to be pulled always: passed on as held %q, %v", w.shown, err)
+	w.Tags[r.Image], r.Policy = "sha256:one", contract.PullAlways
+	w.Shown = nil
+	if err := n.Publish(t.Context(), r); err != nil || w.Shown[0] != "" {
+		t.Errorf("to be pulled always: passed on as held %q, %v", w.Shown, err)
 	}
 }
 
@@ -425,26 +384,26 @@ func TestWhatIsPinnedIsWhatTheCallerWasShownToHave(t *testing.T) {
 		w, root := newWorld(), t.TempDir()
 		n, r := w.node(t, root), request(t, root, "a", false)
 		r.Policy = policy
-		w.onEnsure = func() { n.unpins.Add(1); w.tags[r.Image] = "sha256:moved" }
+		w.OnEnsure = func() { n.unpins.Add(1); w.Tags[r.Image] = "sha256:moved" }
 		if err := n.Publish(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		if last := w.shown[len(w.shown)-1]; len(w.shown) != 2 || last != digestOf("sha256:moved") {
-			t.Errorf("%s: asked for %q", policy, w.shown)
+		if last := w.Shown[len(w.Shown)-1]; len(w.Shown) != 2 || last != volumetest.DigestOf("sha256:moved") {
+			t.Errorf("%s: asked for %q", policy, w.Shown)
 		}
 
 		refusing := newWorld()
 		n, r = refusing.node(t, root), request(t, root, "b", false)
 		r.Policy = policy
-		refusing.onEnsure = func() {
+		refusing.OnEnsure = func() {
 			n.unpins.Add(1)
-			refusing.tags[r.Image] = "sha256:moved"
-			if len(refusing.shown) == 1 {
-				refusing.faults["ensure IfNotPresent"], refusing.faults["ensure Never"] = 1, 1
+			refusing.Tags[r.Image] = "sha256:moved"
+			if len(refusing.Shown) == 1 {
+				refusing.Faults["ensure IfNotPresent"], refusing.Faults["ensure Never"] = 1, 1
 			}
 		}
-		if err := n.Publish(t.Context(), r); !errors.Is(err, errInjected) || len(refusing.mounts) != 0 {
-			t.Errorf("%s: %v, mounts %v", policy, err, refusing.mounts)
+		if err := n.Publish(t.Context(), r); !errors.Is(err, volumetest.ErrInjected) || len(refusing.Mounted) != 0 {
+			t.Errorf("%s: %v, mounts %v", policy, err, refusing.Mounted)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 func TestWhatVolumesUseAndNothingPinsIsPinnedAgain(t *testing.T) {
 	for name, use := range map[string]func(w *world, n *Node){
 		"it is mounted":           func(*world, *Node) {},
-		"data lies on it":         func(w *world, _ *Node) { w.reboot() },
+		"data lies on it":         func(w *world, _ *Node) { w.Reboot() },
 		"the data cannot be read": func(_ *world, n *Node) { _ = os.RemoveAll(n.data.root) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -22,12 +22,12 @@ func TestWhatVolumesUseAndNothingPinsIsPinnedAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			use(w, n)
-			clear(w.pins)
+			clear(w.HasPin)
 			if _, err := n.sweep(t.Context(), time.Now(), n.releaseAfter); (err != nil) != (name == "the data cannot be read") {
 				t.Errorf("the sweep: %v", err)
 			}
-			if usage, err := n.Usage(t.Context()); err != nil || usage.Repinned != 1 || usage.MountedWithoutPin != 0 || !w.pins["sha256:one"] {
-				t.Errorf("pins %v, usage %+v (%v)", w.pins, usage, err)
+			if usage, err := n.Usage(t.Context()); err != nil || usage.Repinned != 1 || usage.MountedWithoutPin != 0 || !w.HasPin["sha256:one"] {
+				t.Errorf("pins %v, usage %+v (%v)", w.HasPin, usage, err)
 			}
 		})
 	}
@@ -41,8 +41,8 @@ func TestAMountWhoseLayersAreGoneIsCountedAndItsPodNamedOnce(t *testing.T) {
 	if err := errors.Join(n.Publish(t.Context(), r), n.Publish(t.Context(), other)); err != nil {
 		t.Fatal(err)
 	}
-	clear(w.pins)
-	w.lost["sha256:one"] = true
+	clear(w.HasPin)
+	w.Lost["sha256:one"] = true
 	var log strings.Builder
 	n.log = slog.New(slog.NewTextHandler(&log, nil))
 	for range 2 {
@@ -50,8 +50,8 @@ func TestAMountWhoseLayersAreGoneIsCountedAndItsPodNamedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if usage, err := n.Usage(t.Context()); err != nil || usage.MountedWithoutPin != 1 || usage.Repinned != 1 || !w.pins["sha256:two"] {
-		t.Errorf("pins %v, usage %+v (%v)", w.pins, usage, err)
+	if usage, err := n.Usage(t.Context()); err != nil || usage.MountedWithoutPin != 1 || usage.Repinned != 1 || !w.HasPin["sha256:two"] {
+		t.Errorf("pins %v, usage %+v (%v)", w.HasPin, usage, err)
 	}
 	if said := log.String(); strings.Count(said, "delete their pods") != 1 || !strings.Contains(said, r.Target) {
 		t.Errorf("log: %s", said)
@@ -64,10 +64,10 @@ func TestNothingIsPinnedAgainThatIsOutOfUseOrBeingUnpinned(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	clear(w.pins)
+	clear(w.HasPin)
 	unlock, _ := n.trees.TryLock("sha256:one")
-	if _, err := n.sweep(t.Context(), time.Now(), n.releaseAfter); err != nil || w.count("repin") != 0 {
-		t.Errorf("while an unpin is under way: calls %v (%v)", w.calls, err)
+	if _, err := n.sweep(t.Context(), time.Now(), n.releaseAfter); err != nil || w.Count("repin") != 0 {
+		t.Errorf("while an unpin is under way: calls %v (%v)", w.Calls, err)
 	}
 	unlock()
 	n.store = pinsTold{w, func() {
@@ -75,7 +75,7 @@ func TestNothingIsPinnedAgainThatIsOutOfUseOrBeingUnpinned(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	if _, err := n.sweep(t.Context(), time.Now(), n.releaseAfter); err != nil || w.count("repin") != 0 {
-		t.Errorf("when the volume is gone since the look: calls %v (%v)", w.calls, err)
+	if _, err := n.sweep(t.Context(), time.Now(), n.releaseAfter); err != nil || w.Count("repin") != 0 {
+		t.Errorf("when the volume is gone since the look: calls %v (%v)", w.Calls, err)
 	}
 }

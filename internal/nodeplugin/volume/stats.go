@@ -21,8 +21,8 @@ type Problem struct {
 
 // Stats returns how much a volume holds. A read-only volume is as large as its image and full, as a file system that was
 // made read-only is. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files are
-// counted; what is nested too deep, or takes too long, is not counted. A volume that the legacy driver mounted has the figures of
-// its file system. Errors: ErrNotPublished.
+// counted; what is nested too deep, or takes too long, is not counted. A volume that another driver mounted has the figures of its
+// file system. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
 	if err != nil {

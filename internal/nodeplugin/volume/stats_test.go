@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume/volumetest"
 )
 
 func TestAReadOnlyVolumeIsAsLargeAsItsImage(t *testing.T) {
@@ -17,8 +18,8 @@ func TestAReadOnlyVolumeIsAsLargeAsItsImage(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.faults["size"] = 1
-	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); !errors.Is(err, errInjected) {
+	w.Faults["size"] = 1
+	if stats, err := n.Stats(t.Context(), r.VolumeID, r.Target); !errors.Is(err, volumetest.ErrInjected) {
 		t.Errorf("%+v, %v while the runtime does not answer", stats, err)
 	}
 	for range 3 {
@@ -28,7 +29,7 @@ func TestAReadOnlyVolumeIsAsLargeAsItsImage(t *testing.T) {
 			t.Errorf("%+v, %v", stats, err)
 		}
 	}
-	if asked := strings.Count(strings.Join(w.calls, " "), "size"); asked != 2 {
+	if asked := strings.Count(strings.Join(w.Calls, " "), "size"); asked != 2 {
 		t.Errorf("asked %d times for a size that never changes", asked)
 	}
 }
@@ -41,13 +42,13 @@ func TestUsageCountsEachVolumeOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for target, mount := range maps.Clone(w.mounts) {
+	for target, mount := range maps.Clone(w.Mounted) {
 		again := mount // as a node plugin on CRI-O sees it beneath its own root
 		again.Target = "/var/lib/containers/storage/overlay/0/merged" + target
-		w.mounts[again.Target] = again
+		w.Mounted[again.Target] = again
 		part := mount // a container's subPath
 		part.Target, part.Root = target+"-subpath", "/etc"
-		w.mounts[part.Target] = part
+		w.Mounted[part.Target] = part
 	}
 	usage, err := n.Usage(t.Context())
 	if err != nil || usage.ReadOnly != 2 || usage.Writable != 1 {
@@ -113,9 +114,9 @@ func TestHealthSaysWhyAVolumeLooksEmpty(t *testing.T) {
 		}
 	}
 	check("", "")
-	w.gone[r.Target] = true
+	w.Gone[r.Target] = true
 	check("LayersRemoved", "Layers of the volume's image were removed")
-	delete(w.mounts, r.Target)
+	delete(w.Mounted, r.Target)
 	check("NotMounted", "Nothing is mounted")
 	if _, err := n.Stats(t.Context(), r.VolumeID, r.Target); !errors.Is(err, ErrNotPublished) {
 		t.Errorf("statistics of what is not mounted: %v", err)

@@ -112,9 +112,9 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 		}
 	}
 	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
-	next, leftoverErr := n.sweepLeftovers(ctx, mounts, now)
-	next = min(next, n.idlePins.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
-	return next, errors.Join(dataErr, pinErr, leftoverErr)
+	next, legacyErr := n.legacy.Sweep(ctx, mounts, now)
+	next = min(sweepEvery, next, n.idlePins.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
+	return next, errors.Join(dataErr, pinErr, legacyErr)
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.

@@ -20,7 +20,7 @@ import (
 func TestAnUnusedPinIsReleasedAfterItsGracePeriod(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n := w.node(t, root)
-	w.pins["sha256:stray"] = true
+	w.HasPin["sha256:stray"] = true
 	now := time.Now()
 	sweep := func(at time.Duration) time.Duration {
 		next, err := n.sweep(t.Context(), now.Add(at), time.Minute)
@@ -29,22 +29,22 @@ func TestAnUnusedPinIsReleasedAfterItsGracePeriod(t *testing.T) {
 		}
 		return next
 	}
-	if next := sweep(0); next != time.Minute || len(w.pins) != 1 {
-		t.Errorf("first sweep: pins %v, next in %s", w.pins, next)
+	if next := sweep(0); next != time.Minute || len(w.HasPin) != 1 {
+		t.Errorf("first sweep: pins %v, next in %s", w.HasPin, next)
 	}
 	sweep(59 * time.Second)
-	if len(w.pins) != 1 {
+	if len(w.HasPin) != 1 {
 		t.Error("released too early")
 	}
-	if next := sweep(time.Minute); next != sweepEvery || len(w.pins) != 0 {
-		t.Errorf("last sweep: pins %v, next in %s", w.pins, next)
+	if next := sweep(time.Minute); next != sweepEvery || len(w.HasPin) != 0 {
+		t.Errorf("last sweep: pins %v, next in %s", w.HasPin, next)
 	}
 }
 
 func TestAPinInUseIsKeptAndItsGracePeriodStartsAnew(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", false)
-	w.pins["sha256:one"] = true
+	w.HasPin["sha256:one"] = true
 	now := time.Now()
 	_, _ = n.sweep(t.Context(), now, time.Minute)
 	if err := n.Publish(t.Context(), r); err != nil {
@@ -55,10 +55,10 @@ func TestAPinInUseIsKeptAndItsGracePeriodStartsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = n.sweep(t.Context(), now.Add(time.Hour+time.Second), time.Minute)
-	if len(w.pins) != 1 {
+	if len(w.HasPin) != 1 {
 		t.Error("the time of use counted as time out of use")
 	}
-	w.expectWhole(t)
+	w.ExpectWhole(t)
 }
 
 func TestAtTheEndUnusedPinsGoAtOnceAndUsedOnesStay(t *testing.T) {
@@ -67,12 +67,12 @@ func TestAtTheEndUnusedPinsGoAtOnceAndUsedOnesStay(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	w.pins["sha256:two"] = true
+	w.HasPin["sha256:two"] = true
 	if err := n.ReleaseUnused(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.pins) != 1 || !w.pins["sha256:one"] {
-		t.Errorf("pins %v", w.pins)
+	if len(w.HasPin) != 1 || !w.HasPin["sha256:one"] {
+		t.Errorf("pins %v", w.HasPin)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestDataOutlivesDoubtAboutItsPod(t *testing.T) {
 			if err := n.Publish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
-			delete(w.mounts, r.Target)
+			delete(w.Mounted, r.Target)
 			tt.change(t, w, n, r)
 			now := time.Now()
 			_, _ = n.sweep(t.Context(), now, time.Minute)
@@ -145,7 +145,7 @@ func TestNoImageIsReleasedWhileItCannotBeToldWhatDataLiesOn(t *testing.T) {
 			if err := n.Publish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
-			w.reboot()
+			w.Reboot()
 			file := filepath.Join(n.data.root, directoryName(r.VolumeID, r.Target), idFile)
 			whole, err := os.ReadFile(file)
 			if err := errors.Join(err, damage(file)); err != nil {
@@ -154,12 +154,12 @@ func TestNoImageIsReleasedWhileItCannotBeToldWhatDataLiesOn(t *testing.T) {
 			now := time.Now()
 			for _, at := range []time.Duration{0, time.Hour} {
 				next, err := n.sweep(t.Context(), now.Add(at), time.Minute)
-				if err == nil || next != sweepEvery || !w.pins["sha256:one"] {
-					t.Errorf("a sweep after %s: pins %v, next in %s (%v)", at, w.pins, next, err)
+				if err == nil || next != sweepEvery || !w.HasPin["sha256:one"] {
+					t.Errorf("a sweep after %s: pins %v, next in %s (%v)", at, w.HasPin, next, err)
 				}
 			}
-			if err := n.ReleaseUnused(t.Context()); err == nil || !w.pins["sha256:one"] {
-				t.Errorf("at the end: pins %v (%v)", w.pins, err)
+			if err := n.ReleaseUnused(t.Context()); err == nil || !w.HasPin["sha256:one"] {
+				t.Errorf("at the end: pins %v (%v)", w.HasPin, err)
 			}
 			if err := errors.Join(os.WriteFile(file, whole, 0o600), n.Unpublish(t.Context(), r.VolumeID, r.Target)); err != nil {
 				t.Fatal(err)
@@ -233,9 +233,9 @@ func TestNoGracePeriodEndsEarlyWhateverTheClockSays(t *testing.T) {
 	if err := n.Publish(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	delete(w.mounts, gone.Target)
+	delete(w.Mounted, gone.Target)
 	remove(t, filepath.Join(string(n.pods), "gone"))
-	w.pins["sha256:stray"] = true
+	w.HasPin["sha256:stray"] = true
 	draft := filepath.Join(n.data.root, "x.new")
 	if err := os.Mkdir(draft, 0o700); err != nil {
 		t.Fatal(err)
@@ -245,8 +245,8 @@ func TestNoGracePeriodEndsEarlyWhateverTheClockSays(t *testing.T) {
 		if err != nil || next > DefaultReleaseAfter {
 			t.Fatalf("the next sweep is in %s (%v)", next, err)
 		}
-		if _, err := os.Stat(draft); err != nil || !n.data.exists(gone) || !w.pins["sha256:stray"] {
-			t.Fatalf("something went at once: pins %v, data %v, draft %v", w.pins, n.data.exists(gone), err)
+		if _, err := os.Stat(draft); err != nil || !n.data.exists(gone) || !w.HasPin["sha256:stray"] {
+			t.Fatalf("something went at once: pins %v, data %v, draft %v", w.HasPin, n.data.exists(gone), err)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -255,15 +255,15 @@ func TestNoGracePeriodEndsEarlyWhateverTheClockSays(t *testing.T) {
 func TestAPublishDuringAReleasePinsAgain(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n, r := w.node(t, root), request(t, root, "a", false)
-	w.pins["sha256:one"] = true
+	w.HasPin["sha256:one"] = true
 	done := make(chan error, 1)
-	w.onUnpin = func() {
-		w.onUnpin = nil
+	w.OnUnpin = func() {
+		w.OnUnpin = nil
 		go func() { done <- n.Publish(t.Context(), r) }()
 		time.Sleep(50 * time.Millisecond) // the publish gets as far as it can while the release holds the tree
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.pins, "sha256:one") // the runtime acts on the release only now
+		w.Mu.Lock()
+		defer w.Mu.Unlock()
+		delete(w.HasPin, "sha256:one") // the runtime acts on the release only now
 	}
 	if err := n.ReleaseUnused(t.Context()); err != nil {
 		t.Fatal(err)
@@ -271,17 +271,17 @@ func TestAPublishDuringAReleasePinsAgain(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if !w.pins["sha256:one"] {
+	if !w.HasPin["sha256:one"] {
 		t.Error("the volume's image is not pinned")
 	}
-	w.expectWhole(t)
+	w.ExpectWhole(t)
 }
 
 func TestAPinThatIsReleasedAfterItWasFoundIsMadeAgain(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	n := w.node(t, root)
-	w.pins["sha256:one"] = true
-	w.onEnsure = func() {
+	w.HasPin["sha256:one"] = true
+	w.OnEnsure = func() {
 		if err := n.ReleaseUnused(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -289,10 +289,10 @@ func TestAPinThatIsReleasedAfterItWasFoundIsMadeAgain(t *testing.T) {
 	if err := n.Publish(t.Context(), request(t, root, "a", false)); err != nil {
 		t.Fatal(err)
 	}
-	if !w.pins["sha256:one"] {
+	if !w.HasPin["sha256:one"] {
 		t.Error("the volume's image is not pinned")
 	}
-	w.expectWhole(t)
+	w.ExpectWhole(t)
 }
 
 func TestManyVolumesAtOnceUnderConstantSweeps(t *testing.T) {
@@ -324,11 +324,11 @@ func TestManyVolumesAtOnceUnderConstantSweeps(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		w.mu.Lock()
-		if len(w.mounts) != len(requests) || len(w.pins) != 2 {
-			t.Errorf("round %d: %d mounts, pins %v", round, len(w.mounts), w.pins)
+		w.Mu.Lock()
+		if len(w.Mounted) != len(requests) || len(w.HasPin) != 2 {
+			t.Errorf("round %d: %d mounts, pins %v", round, len(w.Mounted), w.HasPin)
 		}
-		w.mu.Unlock()
+		w.Mu.Unlock()
 		for _, r := range requests {
 			calls.Go(func() {
 				if err := n.Unpublish(ctx, r.VolumeID, r.Target); err != nil {
@@ -363,10 +363,10 @@ func TestTheSameVolumeManyTimesAtOnce(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	if len(w.mounts) != 1 {
-		t.Errorf("mounts %v", w.mounts)
+	if len(w.Mounted) != 1 {
+		t.Errorf("mounts %v", w.Mounted)
 	}
-	w.expectWhole(t)
+	w.ExpectWhole(t)
 }
 
 func TestRunSweepsWhenWokenAndEnds(t *testing.T) {
@@ -376,9 +376,9 @@ func TestRunSweepsWhenWokenAndEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { n.Run(ctx); close(done) }()
-	w.mu.Lock()
-	w.pins["sha256:stray"] = true
-	w.mu.Unlock()
+	w.Mu.Lock()
+	w.HasPin["sha256:stray"] = true
+	w.Mu.Unlock()
 	n.Wake()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if pins, _ := w.Pins(ctx); len(pins) == 0 {
@@ -397,9 +397,9 @@ func TestANodeThatIsWokenAllTheTimeIsSwept(t *testing.T) {
 		w := newWorld()
 		n := w.node(t, t.TempDir())
 		running(t, n)
-		w.mu.Lock()
-		w.pins["sha256:stray"] = true
-		w.mu.Unlock()
+		w.Mu.Lock()
+		w.HasPin["sha256:stray"] = true
+		w.Mu.Unlock()
 		for until := time.Now().Add(2 * DefaultReleaseAfter); time.Now().Before(until); time.Sleep(sweepDelay / 2) {
 			n.Wake()
 		}

@@ -29,7 +29,7 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 	if _, err := n.setAside(directoryName(volumeID, target)); err != nil {
 		return fmt.Errorf("setting aside the data of volume %q: %w", volumeID, err)
 	}
-	n.dropLegacyData(ctx, volumeID, target)
+	n.legacy.Unpublished(ctx, volumeID, target)
 	n.Wake()
 	return nil
 }

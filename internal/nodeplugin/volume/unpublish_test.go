@@ -18,13 +18,13 @@ func TestFilesInADirectoryWithoutItsMountAreKeptAndThePodEnds(t *testing.T) {
 		if err := n.Publish(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		delete(w.mounts, r.Target)
+		delete(w.Mounted, r.Target)
 		if err := errors.Join(os.MkdirAll(r.Target, 0o755), os.WriteFile(filepath.Join(r.Target, "file"), []byte("mine"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 
 		// First they cannot be moved.
-		w.faults["move"] = 1
+		w.Faults["move"] = 1
 		err := n.Unpublish(t.Context(), r.VolumeID, r.Target)
 		if !errors.Is(err, hostmount.ErrNotEmpty) || !strings.Contains(err.Error(), r.Target) || !strings.Contains(err.Error(), "move them away") {
 			t.Errorf("got %v", err)

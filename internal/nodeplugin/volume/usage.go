@@ -12,10 +12,9 @@ type Usage struct {
 	ReadOnly, Writable int // volumes mounted by this driver
 	InMemory           int // writable ones whose data is in memory
 	Pins               int // trees pinned
-	Adopted            int // snapshots and storage containers of the legacy driver that pods need, at the latest sweep
 
-	OrphanedData, OrphanedLeftovers int // without a pod at the latest sweep, and not removed yet
-	RemovedData, RemovedLeftovers   int // since the process began
+	OrphanedData int // data without a pod at the latest sweep that is not removed yet
+	RemovedData  int // since the process began
 
 	MountedWithoutPin int // trees that are mounted and not pinned
 	Repinned          int // trees that were in use and not pinned, and were pinned again, since the process began
@@ -23,10 +22,8 @@ type Usage struct {
 
 // findings are the results of the sweeps.
 type findings struct {
-	adopted                         atomic.Int64
-	orphanedData, orphanedLeftovers atomic.Int64
-	removedData, removedLeftovers   atomic.Int64
-	repinned                        atomic.Int64
+	orphanedData, removedData atomic.Int64
+	repinned                  atomic.Int64
 }
 
 // Usage counts what the mount table and the image store hold. A volume is one file system, but it may be mounted at many paths:
@@ -42,13 +39,10 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 		return Usage{}, err
 	}
 	usage := Usage{
-		Pins:              len(pins),
-		Adopted:           int(n.findings.adopted.Load()),
-		OrphanedData:      int(n.findings.orphanedData.Load()),
-		OrphanedLeftovers: int(n.findings.orphanedLeftovers.Load()),
-		RemovedData:       int(n.findings.removedData.Load()),
-		RemovedLeftovers:  int(n.findings.removedLeftovers.Load()),
-		Repinned:          int(n.findings.repinned.Load()),
+		Pins:         len(pins),
+		OrphanedData: int(n.findings.orphanedData.Load()),
+		RemovedData:  int(n.findings.removedData.Load()),
+		Repinned:     int(n.findings.repinned.Load()),
 	}
 	counted := map[uint64]bool{}
 	unpinned := map[string]bool{}

@@ -13,28 +13,28 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/leftover"
 )
 
-var _ imagestore.Adopter = (*Store)(nil)
+var _ leftover.Store = (*Store)(nil)
 
 // leftoverFilters restrict what containerd lists to possible leftovers, instead of every snapshot of the node.
 func leftoverFilters() []string {
 	var filters []string
-	for _, prefix := range imagestore.LeftoverPrefixes() {
+	for _, prefix := range leftover.Prefixes() {
 		filters = append(filters, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(prefix)))
 	}
 	return filters
 }
 
-// Leftovers implements imagestore.Adopter.
-func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
+// Leftovers implements leftover.Store.
+func (s *Store) Leftovers(ctx context.Context) ([]leftover.Leftover, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	names, err := s.working(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var found []imagestore.Leftover
+	var found []leftover.Leftover
 	for _, name := range names {
 		var infos []snapshots.Info
 		err := s.snapshotter(name).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
@@ -45,7 +45,7 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 			return nil, fmt.Errorf("listing what the legacy driver keeps in snapshotter %s: %w", name, err)
 		}
 		for _, info := range infos {
-			left, ok, err := s.leftover(ctx, name, info)
+			left, ok, err := s.readLeftover(ctx, name, info)
 			if err != nil {
 				return nil, err
 			}
@@ -57,15 +57,15 @@ func (s *Store) Leftovers(ctx context.Context) ([]imagestore.Leftover, error) {
 	return found, nil
 }
 
-// leftover reads a snapshot of the legacy driver. ok is false for a snapshot in none of the forms that it makes.
-func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots.Info) (imagestore.Leftover, bool, error) {
-	volumeID, ok := imagestore.LeftoverKey(info.Name)
+// readLeftover reads a snapshot of the legacy driver. ok is false for a snapshot in none of the forms that it makes.
+func (s *Store) readLeftover(ctx context.Context, snapshotter string, info snapshots.Info) (leftover.Leftover, bool, error) {
+	volumeID, ok := leftover.Key(info.Name)
 	if _, rooted := info.Labels[rootLabel]; !ok || !rooted || info.Kind == snapshots.KindCommitted {
-		return imagestore.Leftover{}, false, nil
+		return leftover.Leftover{}, false, nil
 	}
-	left := imagestore.Leftover{Name: snapshotter + "/" + info.Name, Created: info.Created}
+	left := leftover.Leftover{Name: snapshotter + "/" + info.Name, Created: info.Created}
 	for label := range info.Labels {
-		if target, ok := imagestore.LeftoverTarget(label); ok {
+		if target, ok := leftover.Target(label); ok {
 			left.Targets = append(left.Targets, target)
 		}
 	}
@@ -76,10 +76,10 @@ func (s *Store) leftover(ctx context.Context, snapshotter string, info snapshots
 	left.VolumeID = volumeID
 	mounts, err := s.snapshotter(snapshotter).Mounts(ctx, info.Name)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return imagestore.Leftover{}, false, nil
+		return leftover.Leftover{}, false, nil
 	}
 	if err != nil {
-		return imagestore.Leftover{}, false, fmt.Errorf("reading the directories of snapshot %s: %w", left.Name, err)
+		return leftover.Leftover{}, false, fmt.Errorf("reading the directories of snapshot %s: %w", left.Name, err)
 	}
 	left.Layers, left.Upper, left.Work = writableDirs(mounts)
 	return left, true, nil
@@ -109,11 +109,11 @@ func writableDirs(mounts []mount.Mount) (layers []string, upper, work string) {
 	return layers, upper, work
 }
 
-// RemoveLeftover implements imagestore.Adopter.
+// RemoveLeftover implements leftover.Store.
 func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	snapshotter, key, _ := strings.Cut(name, "/")
-	if _, ok := imagestore.LeftoverKey(key); !ok {
+	if _, ok := leftover.Key(key); !ok {
 		return fmt.Errorf("snapshot %q is not the legacy driver's", name)
 	}
 	if err := ctx.Err(); err != nil {

@@ -1,4 +1,4 @@
-package imagestore
+package leftover
 
 import (
 	"context"
@@ -26,36 +26,36 @@ type Leftover struct {
 	Upper, Work string
 }
 
-// Adopter is a Store in which the legacy driver may have left something.
-type Adopter interface {
+// Store is an image store in which the legacy driver may have left something.
+type Store interface {
 	// Leftovers lists what certainly comes from the legacy driver.
 	Leftovers(ctx context.Context) ([]Leftover, error)
 
-	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with Store.Unpin,
-	// ctx only keeps it from beginning.
+	// RemoveLeftover removes one of them with the data in it. Removing what is gone is success. As with
+	// imagestore.Store.Unpin, ctx only keeps it from beginning.
 	RemoveLeftover(ctx context.Context, name string) error
 }
 
-// leftoverNames are the legacy driver's two names. The names and labels of what its releases keep start with either, in any
+// drivers are the legacy driver's two names. The names and labels of what its releases keep start with either, in any
 // combination.
-var leftoverNames = [...]string{"csi-image.warm-metal.tech", "container-image.csi.k8s.io"} //nolint:gochecknoglobals // a list that nothing changes
+var drivers = [...]string{"csi-image.warm-metal.tech", "container-image.csi.k8s.io"} //nolint:gochecknoglobals // a list that nothing changes
 
 // inlineVolumeID is the form of the IDs that the kubelet gives inline volumes, the only ones that may be writable.
 var inlineVolumeID = regexp.MustCompile(`^csi-[0-9a-f]{64}$`)
 
-// LeftoverPrefixes returns what the names of leftovers start with.
-func LeftoverPrefixes() []string {
+// Prefixes returns what the names of leftovers start with.
+func Prefixes() []string {
 	var prefixes []string
-	for _, driver := range leftoverNames {
+	for _, driver := range drivers {
 		prefixes = append(prefixes, driver+"-")
 	}
 	return prefixes
 }
 
-// LeftoverKey reports whether a snapshot or storage container has a name that the legacy driver gives, and returns the writable
-// volume that it is for; empty if it is for an image.
-func LeftoverKey(name string) (volumeID string, ok bool) {
-	for _, prefix := range LeftoverPrefixes() {
+// Key reports whether a snapshot or storage container has a name that the legacy driver gives, and returns the writable volume
+// that it is for; empty if it is for an image.
+func Key(name string) (volumeID string, ok bool) {
+	for _, prefix := range Prefixes() {
 		if key, ok := strings.CutPrefix(name, prefix); ok && key != "" {
 			return inlineVolumeID.FindString(key), true
 		}
@@ -63,9 +63,9 @@ func LeftoverKey(name string) (volumeID string, ok bool) {
 	return "", false
 }
 
-// LeftoverTarget reads a target from a label that the legacy driver puts on a snapshot.
-func LeftoverTarget(label string) (target string, ok bool) {
-	for _, driver := range leftoverNames {
+// Target reads a target from a label that the legacy driver puts on a snapshot.
+func Target(label string) (target string, ok bool) {
+	for _, driver := range drivers {
 		if target, ok := strings.CutPrefix(label, driver+"/target|"); ok && target != "" {
 			return target, true
 		}

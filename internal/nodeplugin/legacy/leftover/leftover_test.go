@@ -1,4 +1,4 @@
-package imagestore
+package leftover
 
 import (
 	"strings"
@@ -22,7 +22,7 @@ func TestNamesOfTheLegacyDriverAndNoOthersAreLeftovers(t *testing.T) {
 		{inline, "", false},
 		{"", "", false},
 	} {
-		if volumeID, ok := LeftoverKey(c.name); volumeID != c.volumeID || ok != c.ok {
+		if volumeID, ok := Key(c.name); volumeID != c.volumeID || ok != c.ok {
 			t.Errorf("%q: %q, %t", c.name, volumeID, ok)
 		}
 	}
@@ -38,7 +38,7 @@ func TestTargetLabelsOfBothNamesAreRead(t *testing.T) {
 		{"container-image.csi.k8s.io/id|csi-1", ""},
 		{"containerd.io/gc.root", ""},
 	} {
-		if target, ok := LeftoverTarget(c.label); target != c.target || ok != (c.target != "") {
+		if target, ok := Target(c.label); target != c.target || ok != (c.target != "") {
 			t.Errorf("%q: %q, %t", c.label, target, ok)
 		}
 	}

@@ -1,0 +1,175 @@
+package volumetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+)
+
+// MountOverlay notes a mount of a tree without a pin, or of directories that do not exist, as broken.
+func (w *World) MountOverlay(_ context.Context, o hostmount.Overlay) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("mount", func() error {
+		tree := strings.TrimPrefix(o.Source, "imagecsi:"+Driver+"@")
+		if !w.HasPin[tree] && !w.NoTree[o.Source] {
+			w.Broken = append(w.Broken, "mounted "+tree+" without a pin")
+		}
+		upper, dirs := o.Upper, []string{o.Upper, o.Work}
+		if o.Memory != nil {
+			upper, dirs = filepath.Join(o.Memory.At, "upper"), []string{o.Memory.At}
+			w.InMemory[o.Target] = *o.Memory
+		}
+		if old, ok := w.Mounted[o.Target]; ok {
+			if old.Source == o.Source && old.ReadOnly == (upper == "") {
+				return nil
+			}
+			return hostmount.ErrOccupied
+		}
+		if upper != "" {
+			for _, dir := range dirs {
+				if _, err := os.Stat(dir); err != nil {
+					w.Broken = append(w.Broken, err.Error())
+				}
+			}
+		}
+		w.devices++
+		w.Mounted[o.Target] = hostmount.Mount{
+			Target: o.Target, Source: o.Source, FSType: "overlay", Root: "/", ReadOnly: upper == "", Upper: upper, Device: w.devices,
+		}
+		return nil
+	})
+}
+
+// Unmount also removes the directory, which is there if a test made it.
+func (w *World) Unmount(_ context.Context, target string) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("unmount", func() error {
+		delete(w.Mounted, target)
+		if err := syscall.Rmdir(target); errors.Is(err, syscall.ENOTEMPTY) {
+			return fmt.Errorf("%w: %w", hostmount.ErrNotEmpty, err)
+		}
+		return nil
+	})
+}
+
+// MoveDir moves the files themselves.
+func (w *World) MoveDir(_ context.Context, target, to string) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("move", func() error { return os.Rename(target, to) })
+}
+
+// Mounts lists the mount table.
+func (w *World) Mounts(context.Context) ([]hostmount.Mount, error) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return slices.Collect(maps.Values(w.Mounted)), nil
+}
+
+// List sees the same files as the node under test.
+func (w *World) List(_ context.Context, dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, nil
+}
+
+// Stat returns what the mount table has, and a capacity of its own.
+func (w *World) Stat(_ context.Context, target string) (hostmount.Stat, error) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	m, mounted := w.Mounted[target]
+	if !mounted {
+		_, err := os.Stat(target)
+		return hostmount.Stat{}, err
+	}
+	return hostmount.Stat{
+		Mount: &m, Gone: w.Gone[target],
+		Bytes:  hostmount.Capacity{Total: 1 << 30, Used: 1 << 29, Available: 1 << 28},
+		Inodes: hostmount.Capacity{Total: 1000, Used: 600, Available: 400},
+	}, nil
+}
+
+// Attributes returns the test's own user for every layer.
+func (w *World) Attributes(_ context.Context, dir string, _ hostmount.Form) (hostmount.Attributes, error) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	if !strings.HasPrefix(dir, "/layers/") {
+		return hostmount.Attributes{}, os.ErrNotExist
+	}
+	return hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o2551}, nil
+}
+
+// Limit limits the directories by their inodes, as the kernel does.
+func (w *World) Limit(_ context.Context, l hostmount.Limit) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("limit", func() error {
+		if w.Limits == nil {
+			return hostmount.ErrNoQuota
+		}
+		for _, dir := range []string{l.Work, l.Upper} {
+			inode, err := inodeOf(dir)
+			if err != nil {
+				return err
+			}
+			w.Limits[inode] = l.Bytes
+		}
+		return nil
+	})
+}
+
+// Limited notes a look at a directory that a pod may change as broken.
+func (w *World) Limited(_ context.Context, dir string) (bytes, inodes hostmount.Capacity, ok bool, err error) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	if filepath.Base(dir) != "work" {
+		w.Broken = append(w.Broken, "a limit was read from "+dir+", which a pod may change")
+	}
+	inode, err := inodeOf(dir)
+	if err == nil {
+		err = w.Act("limited", func() error { return nil })
+	}
+	limit, ok := w.Limits[inode]
+	return hostmount.Capacity{Total: limit, Used: 1, Available: limit - 1}, hostmount.Capacity{Total: 10, Used: 1, Available: 9}, ok, err
+}
+
+// Unlimit takes the limit of the work directory, and of the upper one, which has the same project.
+func (w *World) Unlimit(_ context.Context, work string) error {
+	if w.OnUnlimit != nil {
+		w.OnUnlimit()
+	}
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("unlimit", func() error {
+		for _, d := range []string{work, filepath.Join(filepath.Dir(work), "upper")} {
+			if inode, err := inodeOf(d); err == nil {
+				delete(w.Limits, inode)
+			}
+		}
+		return nil
+	})
+}
+
+func inodeOf(path string) (uint64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Sys().(*syscall.Stat_t).Ino, nil
+}
