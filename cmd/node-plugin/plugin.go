@@ -24,6 +24,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpulls"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/leftover"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/legacymetrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
@@ -94,9 +95,10 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.closers = append(p.closers, runtime.Close)
 
-	var failures *metrics.Legacy
+	var legacyMetrics *legacymetrics.Metrics // nil counts nothing
 	if o.legacyMetrics {
-		failures = observed.AddLegacy()
+		legacyMetrics = legacymetrics.New()
+		observed.Register(legacyMetrics)
 	}
 	records, err := imageaccess.Open(filepath.Join(o.pluginDir(), "access"))
 	if err != nil {
@@ -104,11 +106,11 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	downloads, _ := store.(pull.Downloads) // not every runtime reports them
 	p.puller = pull.New(runtime, pull.Config{
-		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: observed,
+		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: legacyMetrics.Observer(observed),
 		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
 		Policies: signaturepolicy.Open(o.policyDir, o.runtimeEndpoint), Kubelet: kubeletpulls.Open(engine, o.kubeletRoot),
 	})
-	if err := p.openNode(o, engine, store, observed, failures); err != nil {
+	if err := p.openNode(o, engine, store, observed, legacyMetrics); err != nil {
 		return nil, err
 	}
 	drivers := registration.Endpoints(o.pluginDir(), o.names())
@@ -123,7 +125,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	operations := health.NewOperations(time.Now)
 
-	if err := p.serveCSI(o, drivers, ready, observed, operations, failures); err != nil {
+	if err := p.serveCSI(o, drivers, ready, observed, operations, legacyMetrics); err != nil {
 		return nil, err
 	}
 	p.ready.follow(append(ready, operations))
@@ -159,41 +161,33 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	return engine, nil
 }
 
-func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics, failures *metrics.Legacy) (err error) {
-	var images volume.Images = p.puller
-	if failures != nil {
-		images = countedImages{images, failures}
-	}
+func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore.Store, m *metrics.Metrics, legacyMetrics *legacymetrics.Metrics) (err error) {
 	config := volume.Config{
 		Driver:        o.driverName,
 		KubeletRoot:   o.kubeletRoot,
 		LimitFallback: o.fallback,
 		Mounter:       engine,
 		Store:         store,
-		Images:        images,
+		Images:        legacyMetrics.Images(p.puller),
 		ReleaseAfter:  o.releaseAfter,
 		OrphanAfter:   o.orphanAfter,
 		Logger:        p.log,
 	}
-	var old *legacy.Volumes
+	var legacyVolumes *legacy.Volumes
 	if store, ok := store.(leftover.Store); ok {
-		old = legacy.New(config, store)
-		config.Legacy = old
+		legacyVolumes = legacy.New(config, store)
+		config.Legacy = legacyVolumes
 	}
 	if p.node, err = volume.New(config); err != nil {
 		return err
 	}
-	m.CollectUsage(p.node.Usage, old.Counts)
+	m.CollectUsage(p.node.Usage, legacyVolumes.Counts)
 	return nil
 }
 
 // serveCSI serves every name on its own socket.
 func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready health.Check, observed *metrics.Metrics,
-	operations *health.Operations, failures *metrics.Legacy) error {
-	var volumes server.Volumes = p.node
-	if failures != nil {
-		volumes = countedVolumes{volumes, failures}
-	}
+	operations *health.Operations, legacyMetrics *legacymetrics.Metrics) error {
 	maxVolumes, err := maxVolumes(o)
 	if err != nil {
 		return err
@@ -208,7 +202,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Policy:      o.policy,
 		SizeLimits:  o.limits,
 		MaxVolumes:  maxVolumes,
-		Volumes:     volumes,
+		Volumes:     legacyMetrics.Volumes(p.node),
 		Ready:       ready.Ready,
 		Observe:     observed.Operation,
 		Outcome:     operations.Observe,

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -12,22 +13,30 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/legacymetrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
 
 var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 
+// failing are volumes that cannot be unpublished.
+type failing struct{ server.Volumes }
+
+func (failing) Unpublish(context.Context, string, string) error { return errors.New("no") }
+
 // everything is metrics of which each one has a value.
 func everything() *Metrics {
 	m := New()
-	w := m.AddLegacy()
+	old := legacymetrics.New()
+	m.Register(old)
 	m.CollectUsage(func(context.Context) (volume.Usage, error) { return volume.Usage{}, nil }, none)
 	m.Operation("NodePublishVolume", "OK", time.Second)
 	m.PullQueued()
 	m.PullStarted()
-	m.PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 1})
-	w.MountFailed()
+	old.Observer(m).PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 1})
+	_ = old.Volumes(failing{}).Unpublish(context.Background(), "", "")
 	return m
 }
 

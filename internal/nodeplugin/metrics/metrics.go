@@ -21,8 +21,6 @@ type Metrics struct {
 	pulling    prometheus.Gauge
 	waiting    prometheus.Gauge
 	pullBytes  prometheus.Counter
-
-	legacy *Legacy // nil unless asked for
 }
 
 // New returns metrics at zero, with those of the Go runtime and the process.
@@ -66,6 +64,9 @@ func New() *Metrics {
 	return m
 }
 
+// Register has metrics served as well that another package counts.
+func (m *Metrics) Register(other prometheus.Collector) { m.registry.MustRegister(other) }
+
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
@@ -96,8 +97,5 @@ func (m *Metrics) PullEnded(end pull.Ended) {
 	m.pullTimes.WithLabelValues(end.Result).Observe((end.Waited + end.Took).Seconds())
 	if end.New {
 		m.pullBytes.Add(float64(end.Bytes))
-	}
-	if m.legacy != nil {
-		m.legacy.pullEnded(end, time.Now())
 	}
 }

@@ -22,7 +22,7 @@ func (m *Metrics) CollectUsage(usage func(context.Context) (volume.Usage, error)
 			return usage(ctx)
 		}),
 		leftovers: leftovers,
-		volumes: prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
+		volumes:   prometheus.NewDesc("imagecsi_volumes", "Image volumes mounted on this node, by access: ReadOnly or ReadWrite.", []string{"access"}, nil),
 		memory: prometheus.NewDesc("imagecsi_volumes_in_memory", "Writable image volumes on this node whose data is kept in "+
 			"memory because their file system cannot limit them.", nil, nil),
 		pins: prometheus.NewDesc("imagecsi_pins", "Image trees on this node that are kept from garbage collection.", nil, nil),

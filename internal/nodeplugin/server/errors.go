@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -29,6 +30,14 @@ func toStatus(err error) error {
 		return status.Error(codeOf(err), words.Shorten(message, most))
 	}
 	return status.Error(codeOf(err), words.Shorten(message, most-len(advice)-2)+"; "+advice)
+}
+
+// withHint adds to a refusal for lack of access what may be its reason, unless that is empty.
+func withHint(err error, hint string) error {
+	if hint == "" || codeOf(err) != codes.PermissionDenied || errors.Is(err, imagerules.ErrRefused) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, hint)
 }
 
 // codeOf returns Internal only for a defect of the node plugin. Several of those make the plugin unready.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
 )
 
 // node is the Node service (CSI spec, "Node Service RPC"). Calls that it does not implement are answered Unimplemented.
@@ -21,11 +23,12 @@ func (n *node) NodePublishVolume(ctx context.Context, request *csi.NodePublishVo
 	if err != nil {
 		return nil, err
 	}
-	if namesUnreadSecret(request.GetVolumeContext()) {
-		n.requests.log.Warn(unreadSecret, "volume", clip(r.VolumeID, 256), "pod", r.Pod)
+	hint := legacy.UnreadSecret(request.GetVolumeContext())
+	if hint != "" {
+		n.requests.log.Warn(hint, "volume", clip(r.VolumeID, 256), "pod", r.Pod)
 	}
 	if err := n.volumes.Publish(ctx, r); err != nil {
-		return nil, toStatus(withUnreadSecret(err, request.GetVolumeContext()))
+		return nil, toStatus(withHint(err, hint))
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
 }

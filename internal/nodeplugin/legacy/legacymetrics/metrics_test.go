@@ -1,40 +1,63 @@
-package metrics
+package legacymetrics
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
+// added are the node plugin's metrics with those of the legacy driver.
+func added() (*metrics.Metrics, *Metrics) {
+	m, w := metrics.New(), New()
+	m.Register(w)
+	return m, w
+}
+
+func scrape(t *testing.T, m *metrics.Metrics) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	m.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if answer.Code != http.StatusOK {
+		t.Fatalf("code %d: %s", answer.Code, answer.Body)
+	}
+	return answer.Body.String()
+}
+
 func TestTheMetricsOfTheLegacyDriverAreThereOnlyWhenAskedFor(t *testing.T) {
-	m := New()
-	m.PullQueued()
-	m.PullStarted()
-	m.PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 5})
+	m := metrics.New()
+	var off *Metrics
+	observer := off.Observer(m)
+	observer.PullQueued()
+	observer.PullStarted()
+	observer.PullEnded(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: time.Second, Bytes: 5})
 	if body := scrape(t, m); strings.Contains(body, "warm_metal_") {
 		t.Errorf("scrape: %s", body)
 	}
 }
 
 func TestTheMetricsOfTheLegacyDriverHaveItsNamesLabelsAndMeaning(t *testing.T) {
-	m := New()
-	w := m.AddLegacy()
+	m, w := added()
+	observer := w.Observer(m)
 	end := func(e pull.Ended) {
-		m.PullQueued()
-		m.PullStarted()
-		m.PullEnded(e)
+		observer.PullQueued()
+		observer.PullStarted()
+		observer.PullEnded(e)
 	}
 	end(pull.Ended{Image: "r.example/a:1", Result: "OK", Took: 3 * time.Second, Bytes: 5})
 	end(pull.Ended{Image: "r.example/b:1", Result: "Denied", Took: 11 * time.Minute})
 	end(pull.Ended{Image: "r.example/c:1", Result: "Unknown", Took: time.Second, TimedOut: true})
 	end(pull.Ended{Image: "r.example/c:1", Result: "RuntimeDown", Took: 2 * time.Second, Stopped: true})
 	end(pull.Ended{Image: "r.example/d:1", Result: "OK", Took: time.Second})
-	w.WaitFailed()
-	w.MountFailed()
-	w.MountFailed()
-	w.UnmountFailed()
+	for operation, times := range map[string]int{"pull-async-wait": 1, "mount": 2, "unmount": 1} {
+		for range times {
+			w.failed(operation)
+		}
+	}
 	body := scrape(t, m)
 	for _, want := range []string{
 		"# TYPE warm_metal_pull_duration_seconds gauge",
@@ -68,8 +91,7 @@ func TestTheMetricsOfTheLegacyDriverHaveItsNamesLabelsAndMeaning(t *testing.T) {
 }
 
 func TestThePullsOfSingleImagesAreForgottenAfterAMinuteAndNoSooner(t *testing.T) {
-	m := New()
-	w := m.AddLegacy()
+	m, w := added()
 	start := time.Now()
 	at := func(d time.Duration) string {
 		w.last.now = func() time.Time { return start.Add(d) }

@@ -1,14 +1,11 @@
-package main
+package legacymetrics
 
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
@@ -27,19 +24,17 @@ func (a answer) Publish(context.Context, volume.Request) error { return a.err }
 func (a answer) Unpublish(context.Context, string, string) error { return a.err }
 
 func TestFailuresAreCountedAsTheLegacyDriverDoes(t *testing.T) {
-	m := metrics.New()
-	failures := m.AddLegacy()
+	m, w := added()
 	for _, err := range []error{nil, errors.New("no mount"), &pull.Error{Kind: pull.Denied}} {
 		a := answer{err: err}
-		_ = countedImages{a, failures}.Ensure(t.Context(), pull.Request{})
-		_ = countedVolumes{a, failures}.Publish(t.Context(), volume.Request{})
-		_ = countedVolumes{a, failures}.Unpublish(t.Context(), "", "")
+		_ = w.Images(a).Ensure(t.Context(), pull.Request{})
+		_ = w.Volumes(a).Publish(t.Context(), volume.Request{})
+		_ = w.Volumes(a).Unpublish(t.Context(), "", "")
 	}
-	scraped := httptest.NewRecorder()
-	m.Handler().ServeHTTP(scraped, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	scraped := scrape(t, m)
 	for operation, times := range map[string]string{"pull-async-wait": "2", "mount": "1", "unmount": "2"} {
 		want := `warm_metal_operation_errors_total{operation_type="` + operation + `"} ` + times + "\n"
-		if !strings.Contains(scraped.Body.String(), want) {
+		if !strings.Contains(scraped, want) {
 			t.Errorf("the scrape lacks %s", want)
 		}
 	}

@@ -1,4 +1,4 @@
-package metrics
+package legacymetrics
 
 import (
 	"strconv"
@@ -10,23 +10,21 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 )
 
-// Legacy holds the metrics of the legacy driver (warm-metal's container image CSI driver) under its names, for dashboards
-// and alerts that use them.
-type Legacy struct {
-	durations prometheus.ObserverVec
+// Metrics counts what the legacy driver counts. A nil *Metrics counts nothing.
+type Metrics struct {
+	durations *prometheus.HistogramVec
 	errors    *prometheus.CounterVec
 	last      *lastPulls
 }
 
-// AddLegacy has the four metrics of the legacy driver served as well.
-func (m *Metrics) AddLegacy() *Legacy {
-	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "warm_metal_pull_duration_seconds_hist",
-		Help:    "Time taken by image pulls, by whether they failed.",
-		Buckets: []float64{1, 5, 10, 15, 30, 60, 120, 300, 600, 900},
-	}, []string{"error"})
-	w := &Legacy{
-		durations: durations,
+// New returns metrics at zero.
+func New() *Metrics {
+	return &Metrics{
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "warm_metal_pull_duration_seconds_hist",
+			Help:    "Time taken by image pulls, by whether they failed.",
+			Buckets: []float64{1, 5, 10, 15, 30, 60, 120, 300, 600, 900},
+		}, []string{"error"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warm_metal_operation_errors_total",
 			Help: "Failures, by operation: pull-async-wait, pull-async-timeout, pull-async-error, pull-async-shutdown, pull-error, size-error, mount or unmount.",
@@ -38,40 +36,42 @@ func (m *Metrics) AddLegacy() *Legacy {
 			pulls:     map[lastPull]pullSample{},
 		},
 	}
-	m.registry.MustRegister(durations, w.errors, w.last)
-	m.legacy = w
-	return w
 }
 
-// WaitFailed counts a publish that ended before its image was there.
-func (w *Legacy) WaitFailed() { w.failed("pull-async-wait") }
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, part := range []prometheus.Collector{m.durations, m.errors, m.last} {
+		part.Describe(ch)
+	}
+}
 
-// MountFailed counts a publish that failed although its image was there.
-func (w *Legacy) MountFailed() { w.failed("mount") }
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, part := range []prometheus.Collector{m.durations, m.errors, m.last} {
+		part.Collect(ch)
+	}
+}
 
-// UnmountFailed counts a failed unpublish.
-func (w *Legacy) UnmountFailed() { w.failed("unmount") }
+func (m *Metrics) failed(operation string) { m.errors.WithLabelValues(operation).Inc() }
 
-func (w *Legacy) failed(operation string) { w.errors.WithLabelValues(operation).Inc() }
-
-func (w *Legacy) pullEnded(end pull.Ended, now time.Time) {
+func (m *Metrics) pullEnded(end pull.Ended, now time.Time) {
 	failed := end.Result != "OK"
-	w.durations.WithLabelValues(strconv.FormatBool(failed)).Observe(end.Took.Seconds())
-	w.last.note(end, failed, now)
+	m.durations.WithLabelValues(strconv.FormatBool(failed)).Observe(end.Took.Seconds())
+	m.last.note(end, failed, now)
 	switch {
 	case !failed && end.Bytes == 0:
-		w.failed("size-error")
+		m.failed("size-error")
 		return
 	case !failed:
 		return
 	case end.Stopped:
-		w.failed("pull-async-shutdown")
+		m.failed("pull-async-shutdown")
 	case end.TimedOut:
-		w.failed("pull-async-timeout")
+		m.failed("pull-async-timeout")
 	default:
-		w.failed("pull-async-error")
+		m.failed("pull-async-error")
 	}
-	w.failed("pull-error")
+	m.failed("pull-error")
 }
 
 // lastPulls serves the latest pull of each image for a minute, as the legacy driver does.
