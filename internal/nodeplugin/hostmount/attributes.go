@@ -16,7 +16,7 @@ type Attributes struct {
 func (e *Engine) Attributes(ctx context.Context, layer string, form Form) (Attributes, error) {
 	var stat unix.Stat_t
 	err := e.do(ctx, func() error {
-		dirs, release, err := form.open([]string{layer})
+		dirs, release, err := formOf(form).open([]string{layer})
 		if err != nil {
 			return err
 		}

@@ -8,10 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openEROFS mounts each image without a place and names it by its descriptor. The kernel reads the file itself
+// EROFS are layers that are EROFS images, as containerd's erofs snapshotter keeps them.
+type EROFS struct{}
+
+// open mounts each image without a place and names it by its descriptor. The kernel reads the file itself
 // (EROFS_FS_BACKED_BY_FILE, 6.12): a loop device would need access to devices, which an unprivileged container has not,
 // and could be leaked. Nothing is attached to the mount table, so a killed process leaves nothing either.
-func openEROFS(images []string) (dirs []string, release func(), err error) {
+func (EROFS) open(images []string) (dirs []string, release func(), err error) {
 	var fds descriptors
 	for _, image := range images {
 		fd, err := mountEROFS(image)
@@ -71,9 +74,11 @@ func badEROFS(err error) error {
 	return err
 }
 
-// refusedStack gives the error of a kernel that takes no unattached mount for a layer its type.
-func (f Form) refusedStack(err error) error {
-	if f == EROFS && errors.Is(err, unix.EINVAL) {
+func (EROFS) look(root int, rel string) error { return lookFile(root, rel) }
+
+// refused knows the error of a kernel that takes no unattached mount for a layer.
+func (EROFS) refused(err error) error {
+	if errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("%w: an overlay takes unattached mounts as layers from 6.15: %w", ErrNoEROFS, err)
 	}
 	return err

@@ -47,7 +47,7 @@ func TestEROFSLayersAreStackedWithoutALoopDevice(t *testing.T) {
 			writable bool
 		}{{layers[:1], "2", false}, {layers, "2", false}, {layers, "2", true}, {layers[1:], "1", true}} {
 			o := f.overlay(t, c.layers...)
-			o.Form = EROFS
+			o.Form = EROFS{}
 			if c.writable {
 				o = f.writable(t, o)
 			}
@@ -86,12 +86,12 @@ func TestAsManyEROFSLayersAsTheKernelStacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	layers := images[:1]
-	for i := range maxLayers - 1 {
+	for i := range MaxLayers - 1 {
 		layers = append(layers, filepath.Join(f.dir(t, fmt.Sprint("layers/", i)), "layer.erofs"))
 		writeFile(t, layers[i+1], string(lower))
 	}
 	o := f.overlay(t, layers...)
-	o.Form = EROFS
+	o.Form = EROFS{}
 	before := openFiles(t)
 	if err := f.MountOverlay(deadline(t), o); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestAsManyEROFSLayersAsTheKernelStacks(t *testing.T) {
 func TestAKernelThatStacksNoImageFilesIsToldSo(t *testing.T) {
 	eachPath(t, func(t *testing.T, f *fixture) {
 		o := f.overlay(t, erofsImages(t)...)
-		o.Form = EROFS
+		o.Form = EROFS{}
 		before := openFiles(t)
 		err := f.MountOverlay(deadline(t), o)
 		if err == nil {
@@ -129,7 +129,7 @@ func TestAKernelThatStacksNoImageFilesIsToldSo(t *testing.T) {
 
 func TestTheRootOfAnEROFSLayerHasItsAttributes(t *testing.T) {
 	f := newFixture(t)
-	if got, err := f.Attributes(deadline(t), erofsLayers(t)[0], EROFS); err != nil || got != (Attributes{Mode: 0o751}) {
+	if got, err := f.Attributes(deadline(t), erofsLayers(t)[0], EROFS{}); err != nil || got != (Attributes{Mode: 0o751}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -152,7 +152,7 @@ func TestAFileThatIsNoEROFSImageMountsNothing(t *testing.T) {
 	} {
 		before := openFiles(t)
 		o := f.overlay(t, c.layers...)
-		o.Form = EROFS
+		o.Form = EROFS{}
 		if err := f.MountOverlay(deadline(t), o); !errors.Is(err, c.want) || errors.Is(err, ErrBadEROFS) != c.bad {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}

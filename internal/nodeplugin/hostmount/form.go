@@ -7,40 +7,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Form is what the layers of a tree are.
-type Form string
+// Form is what the layers of a tree are: Directories, or EROFS images. A form is one type, in a file of its own with the system
+// calls that it needs. nil stands for Directories.
+type Form interface {
+	// open shows layers as directories for as long as it takes to make an overlay of them, which holds on to what it needs.
+	// It runs on a mount thread and may change its working directory.
+	open(layers []string) (dirs []string, release func(), err error)
 
-const (
-	// Directories are layers that lie unpacked on the node, as containerd's overlayfs and native snapshotters and
-	// containers/storage keep them.
-	Directories Form = ""
+	// look opens the layer at rel beneath root, without following any symbolic link, as what it has to be.
+	look(root int, rel string) error
 
-	// EROFS are layers that are EROFS images, as containerd's erofs snapshotter keeps them.
-	EROFS Form = "erofs"
-)
-
-// open shows layers as directories for as long as it takes to make an overlay of them, which holds on to what it needs.
-// It runs on a mount thread and may change its working directory.
-func (f Form) open(layers []string) (dirs []string, release func(), err error) {
-	switch f {
-	case Directories:
-		return layers, func() {}, nil
-	case EROFS:
-		return openEROFS(layers)
-	default:
-		return nil, nil, fmt.Errorf("layers in form %q cannot be mounted", f)
-	}
+	// refused gives the error of a kernel that takes no overlay of such layers its type.
+	refused(err error) error
 }
 
-// look opens the layer at rel beneath root, without following any symbolic link, as what it has to be.
-func (f Form) look(root int, rel string) error {
-	if f == Directories {
-		fd, err := openPlain(root, rel)
-		if err == nil {
-			closeFD(fd)
-		}
-		return err
+func formOf(f Form) Form {
+	if f == nil {
+		return Directories{}
 	}
+	return f
+}
+
+// Directories are layers that lie unpacked on the node, as containerd's overlayfs and native snapshotters and
+// containers/storage keep them.
+type Directories struct{}
+
+func (Directories) open(layers []string) (dirs []string, release func(), err error) {
+	return layers, func() {}, nil
+}
+
+func (Directories) look(root int, rel string) error {
+	fd, err := openPlain(root, rel)
+	if err == nil {
+		closeFD(fd)
+	}
+	return err
+}
+
+func (Directories) refused(err error) error { return err }
+
+// lookFile is the look of forms whose layers are files.
+func lookFile(root int, rel string) error {
 	dir, name := path.Split(rel)
 	parent, err := openPlain(root, path.Clean(dir))
 	if err != nil {

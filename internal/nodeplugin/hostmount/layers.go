@@ -52,7 +52,7 @@ func (p *plainLayers) seen(form Form, layers []string) (stack uint64, seen bool)
 	}
 	var hash maphash.Hash
 	hash.SetSeed(p.seed)
-	_, _ = hash.WriteString(string(form))
+	_, _ = fmt.Fprintf(&hash, "%T", form)
 	for _, layer := range layers {
 		_ = hash.WriteByte(0)
 		_, _ = hash.WriteString(layer)

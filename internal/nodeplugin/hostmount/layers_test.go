@@ -71,17 +71,17 @@ func TestAStackOfLayersIsLookedAtOnceAndTheMemoryOfItIsBounded(t *testing.T) {
 	}
 	for n := range maxPlain + 2 {
 		another := filepath.Dir(layer) + strings.Repeat("/", n+1) + "layer"
-		if err := p.check(Directories, []string{another}); err != nil {
+		if err := p.check(Directories{}, []string{another}); err != nil {
 			t.Fatal(err)
 		}
 		if len(p.stacks) > maxPlain {
 			t.Fatalf("%d stacks are remembered", len(p.stacks))
 		}
 	}
-	if err := errors.Join(p.check(Directories, []string{layer}), os.Remove(layer), p.check(Directories, []string{layer})); err != nil {
+	if err := errors.Join(p.check(Directories{}, []string{layer}), os.Remove(layer), p.check(Directories{}, []string{layer})); err != nil {
 		t.Errorf("looked at again: %v", err)
 	}
-	if err := p.check(EROFS, []string{layer}); !errors.Is(err, unix.ENOENT) {
+	if err := p.check(EROFS{}, []string{layer}); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("images of the same names are others: %v", err)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-const (
-	// maxLayers is the kernel's OVL_MAX_STACK.
-	maxLayers = 500
+// MaxLayers is the number of layers that the kernel's overlay file system takes at most (OVL_MAX_STACK).
+const MaxLayers = 500
 
+const (
 	// maxValue is the longest string that fsconfig(2) copies.
 	maxValue = 255
 
@@ -25,7 +25,7 @@ type Overlay struct {
 	// Source is the mount's source string, free to choose; mountinfo shows it. At most 255 bytes.
 	Source string
 
-	// Layers are the absolute paths of the layers, topmost first, and Form is what they are.
+	// Layers are the absolute paths of the layers, topmost first, and Form is what they are; nil stands for Directories.
 	Layers []string
 	Form   Form
 
@@ -60,9 +60,9 @@ func (o Overlay) validate() error {
 		return fmt.Errorf("the overlay's source %q must have 1 to %d bytes", o.Source, maxValue)
 	case len(o.Layers) == 0:
 		return errors.New("the overlay has no layers")
-	case len(o.Layers) > maxLayers:
+	case len(o.Layers) > MaxLayers:
 		return fmt.Errorf("%w: %d, and the kernel stacks at most %d; flatten the image",
-			ErrTooManyLayers, len(o.Layers), maxLayers)
+			ErrTooManyLayers, len(o.Layers), MaxLayers)
 	case (o.Upper == "") != (o.Work == ""):
 		return errors.New("the overlay has only one of upper and work directory")
 	case o.Memory != nil && o.Upper != "":
@@ -141,10 +141,11 @@ func (e *Engine) mountOverlay(o Overlay, rel string) error {
 
 // attach makes the mount, by the newest interface that the kernel has for it.
 func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
-	if err := e.plain.check(o.Form, o.Layers); err != nil {
+	form := formOf(o.Form)
+	if err := e.plain.check(form, o.Layers); err != nil {
 		return err
 	}
-	dirs, release, err := o.Form.open(o.Layers)
+	dirs, release, err := form.open(o.Layers)
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
 	} else {
 		err = attachClassic(o, options, root, rel, target)
 	}
-	return o.Form.refusedStack(err)
+	return form.refused(err)
 }
 
 // accept reports whether a mount that was found at the target is the one asked for.

@@ -6,17 +6,8 @@ import (
 	"context"
 	"errors"
 	"strings"
-)
 
-// Form is what the layers of a tree are.
-type Form string
-
-const (
-	// Directories are directories.
-	Directories Form = ""
-
-	// EROFS are files, each an EROFS image.
-	EROFS Form = "erofs"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
 // Tree is an image's file system as the runtime keeps it: read-only layers.
@@ -25,9 +16,9 @@ type Tree struct {
 	ID string
 
 	// Layers are the absolute paths of the layers, topmost first, in the mount namespace in which the node plugin
-	// mounts. There is at least one.
+	// mounts. There is at least one. Form is what they are; nil stands for directories.
 	Layers []string
-	Form   Form
+	Form   hostmount.Form
 
 	// Digest is that of the manifest or index of the image that was pinned, as the runtime knows it under the reference;
 	// empty for a tree that was not pinned by an image's name.
@@ -116,6 +107,3 @@ func Refused(image string, err error) error {
 	}
 	return err
 }
-
-// MaxLayers is the number of layers that the kernel's overlay file system takes at most (OVL_MAX_STACK).
-const MaxLayers = 500

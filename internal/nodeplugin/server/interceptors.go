@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 // observe counts and logs every call.
@@ -63,16 +64,16 @@ func describe(request any) []slog.Attr {
 	case *csi.NodePublishVolumeRequest:
 		attributes := r.GetVolumeContext()
 		return []slog.Attr{
-			slog.String("volume", clip(r.GetVolumeId(), 256)),
-			slog.String("target", clip(r.GetTargetPath(), 512)),
+			slog.String("volume", words.Shorten(r.GetVolumeId(), 256)),
+			slog.String("target", words.Shorten(r.GetTargetPath(), 512)),
 			slog.String("pod", podOf(attributes)),
-			slog.String("image", clip(imageOf(r.GetVolumeId(), attributes, false), 256)),
+			slog.String("image", words.Shorten(imageOf(r.GetVolumeId(), attributes, false), 256)),
 			slog.Bool("readOnly", r.GetReadonly()),
 		}
 	case *csi.NodeUnpublishVolumeRequest:
 		return []slog.Attr{
-			slog.String("volume", clip(r.GetVolumeId(), 256)),
-			slog.String("target", clip(r.GetTargetPath(), 512)),
+			slog.String("volume", words.Shorten(r.GetVolumeId(), 256)),
+			slog.String("target", words.Shorten(r.GetTargetPath(), 512)),
 		}
 	default:
 		return nil

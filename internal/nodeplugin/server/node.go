@@ -6,6 +6,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 // node is the Node service (CSI spec, "Node Service RPC"). Calls that it does not implement are answered Unimplemented.
@@ -25,7 +26,7 @@ func (n *node) NodePublishVolume(ctx context.Context, request *csi.NodePublishVo
 	}
 	hint := legacy.UnreadSecret(request.GetVolumeContext())
 	if hint != "" {
-		n.requests.log.Warn(hint, "volume", clip(r.VolumeID, 256), "pod", r.Pod)
+		n.requests.log.Warn(hint, "volume", words.Shorten(r.VolumeID, 256), "pod", r.Pod)
 	}
 	if err := n.volumes.Publish(ctx, r); err != nil {
 		return nil, toStatus(withHint(err, hint))

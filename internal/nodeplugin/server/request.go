@@ -20,6 +20,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 const (
@@ -173,7 +174,7 @@ func (q requests) place(volumeID, target string) error {
 	case len(volumeID) > maxVolumeID:
 		return invalid("the volume ID has %d bytes, and %d are allowed", len(volumeID), maxVolumeID)
 	case hasControl(volumeID):
-		return invalid("the volume ID %q has control characters", clip(volumeID, 80))
+		return invalid("the volume ID %q has control characters", words.Shorten(volumeID, 80))
 	}
 	return q.target(target)
 }
@@ -187,16 +188,16 @@ func (q requests) target(path string) error {
 	case len(path) > maxPath:
 		return invalid("the target path has %d bytes, and %d are allowed", len(path), maxPath)
 	case hasControl(path):
-		return invalid("the target path %q has control characters", clip(path, 256))
+		return invalid("the target path %q has control characters", words.Shorten(path, 256))
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
-		return invalid("the target path %q is not an absolute path in its shortest form", clip(path, 256))
+		return invalid("the target path %q is not an absolute path in its shortest form", words.Shorten(path, 256))
 	}
 	below, ok := strings.CutPrefix(path, strings.TrimSuffix(q.kubeletRoot, "/")+"/")
 	if !ok || below == "" {
-		return invalid("the target path %q is not beneath the kubelet's root %s", clip(path, 256), q.kubeletRoot)
+		return invalid("the target path %q is not beneath the kubelet's root %s", words.Shorten(path, 256), q.kubeletRoot)
 	}
 	if first, _, _ := strings.Cut(below, "/"); first == contract.PluginsDir || first == contract.RegistryDir {
-		return invalid("the target path %q is in a directory of plugins", clip(path, 256))
+		return invalid("the target path %q is in a directory of plugins", words.Shorten(path, 256))
 	}
 	return nil
 }
@@ -228,7 +229,7 @@ func groupOf(capability *csi.VolumeCapability) (*uint32, error) {
 	// 2^32-1 stands for "no change" in chown(2).
 	id, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || id == math.MaxUint32 {
-		return nil, invalid("the volume mount group %q is not the number of a group", clip(text, 32))
+		return nil, invalid("the volume mount group %q is not the number of a group", words.Shorten(text, 32))
 	}
 	group := uint32(id)
 	return &group, nil
@@ -267,14 +268,14 @@ func podOf(attributes map[string]string) string {
 	if name == "" {
 		return ""
 	}
-	return clip(namespace, 63) + "/" + clip(name, 253)
+	return words.Shorten(namespace, 63) + "/" + words.Shorten(name, 253)
 }
 
 // namespaceOf returns the pod's namespace; empty if the kubelet does not send it. A runtime finds files by it.
 func namespaceOf(attributes map[string]string) (string, error) {
 	namespace := attributes[contract.PodNamespaceAttribute]
 	if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
-		return "", invalid("volume attribute %s: %q is not the name of a namespace", contract.PodNamespaceAttribute, clip(namespace, 80))
+		return "", invalid("volume attribute %s: %q is not the name of a namespace", contract.PodNamespaceAttribute, words.Shorten(namespace, 80))
 	}
 	return namespace, nil
 }
@@ -288,12 +289,4 @@ func sizeOf(attributes map[string]string) (bytes int) {
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, unicode.IsControl)
-}
-
-// clip bounds a caller's text before it is repeated.
-func clip(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
 
 // DefaultCallTimeout ends a call shortly before the kubelet does, which is after two minutes, so that the pod's events show
@@ -78,7 +79,7 @@ var driverName = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9.]{0,61}[a-zA-Z0-9]
 func ValidateName(name string) error {
 	if !driverName.MatchString(name) {
 		return fmt.Errorf("driver name %q must have 1 to 63 letters, digits, \"-\" and \".\", and start and end with a "+
-			"letter or digit", clip(name, 80))
+			"letter or digit", words.Shorten(name, 80))
 	}
 	return nil
 }

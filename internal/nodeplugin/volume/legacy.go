@@ -9,7 +9,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
-// Legacy looks after what the legacy driver left on the node.
+// Legacy looks after what the legacy driver left on the node; *legacy.Volumes is one.
 type Legacy interface {
 	// Owns reports whether the legacy driver may have made a mount. One that lies at a volume's target counts as the volume.
 	Owns(m hostmount.Mount) bool

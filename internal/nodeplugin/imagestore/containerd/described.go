@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -66,9 +67,9 @@ func (d described) check(kind string, blobs int) error {
 		return errors.New("it has no layers")
 	case kind != "layers" && kind != "": // containerd treats an empty type as "layers"
 		return fmt.Errorf("its configuration has a root file system of type %.32q, and only %q can be mounted; build and push it again", kind, "layers")
-	case len(d.diffs) > imagestore.MaxLayers:
+	case len(d.diffs) > hostmount.MaxLayers:
 		// Before a costly unpack, although a snapshotter with full copies could show it.
-		return fmt.Errorf("it has %d layers, and the kernel stacks at most %d; flatten the image", len(d.diffs), imagestore.MaxLayers)
+		return fmt.Errorf("it has %d layers, and the kernel stacks at most %d; flatten the image", len(d.diffs), hostmount.MaxLayers)
 	case len(d.layers) != len(d.diffs):
 		return fmt.Errorf("its manifest has %d layers and its configuration %d; build and push it again", len(d.layers), len(d.diffs))
 	}

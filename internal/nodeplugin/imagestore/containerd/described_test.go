@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -123,7 +124,7 @@ func FuzzDescribe(f *testing.F) {
 			}
 			return
 		}
-		if len(d.layers) != len(d.diffs) || len(d.diffs) == 0 || len(d.diffs) > imagestore.MaxLayers {
+		if len(d.layers) != len(d.diffs) || len(d.diffs) == 0 || len(d.diffs) > hostmount.MaxLayers {
 			t.Errorf("%d layers unpack to %d", len(d.layers), len(d.diffs))
 		}
 		for _, id := range append(d.layers, d.diffs...) {

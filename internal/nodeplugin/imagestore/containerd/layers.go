@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -18,7 +19,7 @@ func treeOf(snapshotter string, id digest.Digest, mounts []mount.Mount) (imagest
 	tree := imagestore.Tree{ID: id.String()}
 	var err error
 	if len(mounts) > 0 && mounts[0].Type == "erofs" {
-		tree.Form = imagestore.EROFS
+		tree.Form = hostmount.EROFS{}
 		tree.Layers, err = layerImages(snapshotter, mounts)
 	} else {
 		tree.Layers, err = layerDirs(snapshotter, mounts)
@@ -26,9 +27,9 @@ func treeOf(snapshotter string, id digest.Digest, mounts []mount.Mount) (imagest
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	if len(tree.Layers) > imagestore.MaxLayers {
+	if len(tree.Layers) > hostmount.MaxLayers {
 		return imagestore.Tree{}, fmt.Errorf("%w: it has %d layers, and the kernel stacks at most %d; flatten the image",
-			imagestore.ErrUnsupported, len(tree.Layers), imagestore.MaxLayers)
+			imagestore.ErrUnsupported, len(tree.Layers), hostmount.MaxLayers)
 	}
 	for _, layer := range tree.Layers {
 		if !path.IsAbs(layer) {

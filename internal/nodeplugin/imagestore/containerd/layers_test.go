@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -22,18 +23,18 @@ func erofs(source string, options ...string) mount.Mount {
 func TestMountsThatAreStacksOfLayers(t *testing.T) {
 	for name, c := range map[string]struct {
 		mounts []mount.Mount
-		form   imagestore.Form
+		form   hostmount.Form
 		want   []string
 	}{
-		"one layer": {[]mount.Mount{{Type: "bind", Source: "/c/1/fs", Options: []string{"ro", "rbind"}}}, imagestore.Directories,
+		"one layer": {[]mount.Mount{{Type: "bind", Source: "/c/1/fs", Options: []string{"ro", "rbind"}}}, nil,
 			[]string{"/c/1/fs"}},
 		"overlay": {[]mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{"index=off", "lowerdir=/c/2/fs:/c/1/fs"}}},
-			imagestore.Directories, []string{"/c/2/fs", "/c/1/fs"}},
+			nil, []string{"/c/2/fs", "/c/1/fs"}},
 		"volatile": {[]mount.Mount{{Type: "overlay", Options: []string{"lowerdir=/a", "volatile", "metacopy=off"}}},
-			imagestore.Directories, []string{"/a"}},
-		"one EROFS layer": {[]mount.Mount{erofs("/1.erofs")}, imagestore.EROFS, []string{"/1.erofs"}},
+			nil, []string{"/a"}},
+		"one EROFS layer": {[]mount.Mount{erofs("/1.erofs")}, hostmount.EROFS{}, []string{"/1.erofs"}},
 		"EROFS layers": {[]mount.Mount{erofs("/2.erofs"), erofs("/1.erofs"),
-			{Type: "format/mkdir/overlay", Options: []string{"lowerdir={{ overlay 0 1 }}"}}}, imagestore.EROFS, []string{"/2.erofs", "/1.erofs"}},
+			{Type: "format/mkdir/overlay", Options: []string{"lowerdir={{ overlay 0 1 }}"}}}, hostmount.EROFS{}, []string{"/2.erofs", "/1.erofs"}},
 	} {
 		got, err := treeOf("s", id, c.mounts)
 		if err != nil || got.ID != id.String() || got.Form != c.form || !slices.Equal(got.Layers, c.want) {

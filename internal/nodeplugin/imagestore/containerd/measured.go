@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -24,7 +25,7 @@ var errUnmeasured = errors.New("containerd has not measured it")
 
 // measure returns what containerd unpacked from each layer. It asks for none of more layers than can be mounted.
 func (s *Store) measure(ctx context.Context, layers []digest.Digest) ([]digest.Digest, error) {
-	if len(layers) > imagestore.MaxLayers {
+	if len(layers) > hostmount.MaxLayers {
 		return nil, nil
 	}
 	measured := make([]digest.Digest, len(layers))

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -33,7 +34,7 @@ func (s *Store) Size(ctx context.Context, treeID string) (imagestore.Size, error
 
 // sizeOf adds up a committed snapshot and its ancestors.
 func sizeOf(ctx context.Context, snapshotter snapshots.Snapshotter, key string) (size imagestore.Size, err error) {
-	for range imagestore.MaxLayers {
+	for range hostmount.MaxLayers {
 		info, err := snapshotter.Stat(ctx, key)
 		if err != nil {
 			return imagestore.Size{}, err

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	"go.podman.io/storage"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 )
 
@@ -85,9 +86,9 @@ func (s *Store) tree(top string) (string, error) {
 		diffs = append(diffs, diffID(layer))
 		id = layer.Parent
 	}
-	if len(diffs) > imagestore.MaxLayers {
+	if len(diffs) > hostmount.MaxLayers {
 		return "", fmt.Errorf("%w: it has %d layers, and the kernel stacks at most %d; flatten the image",
-			imagestore.ErrUnsupported, len(diffs), imagestore.MaxLayers)
+			imagestore.ErrUnsupported, len(diffs), hostmount.MaxLayers)
 	}
 	slices.Reverse(diffs)
 	return identity.ChainID(diffs).String(), nil
