@@ -30,7 +30,7 @@ func (f *fleet) message(kind string) func() string {
 
 func TestAChangeWhosePodsCannotBeCreatedIsTakenBack(t *testing.T) {
 	f := served(newCluster(t).start(), 4)
-	f.refuse("v2", "no PriorityClass with name no-such-class was found")
+	f.Refuse("v2", "no PriorityClass with name no-such-class was found")
 	f.update("v2", v1alpha1.RolloutActive)
 	f.Eventually(f.images, rolledOut).Should(HaveLen(3))
 	f.Eventually(func() []string { return f.statusOf(driverName).Rollout.Updating }, soon).Should(Equal([]string{"n0"}))
@@ -38,14 +38,14 @@ func TestAChangeWhosePodsCannotBeCreatedIsTakenBack(t *testing.T) {
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v1", "v1", "v1", "v1"}))
 	f.Expect(f.statusOf(driverName).Rollout.Failure).To(And(HaveField("Node", "n0"), HaveField("Reason", v1alpha1.ProblemNotCreated)))
 	f.Expect(f.message("Degraded")()).To(And(ContainSubstring("no-such-class"), Not(ContainSubstring("x7k2p"))))
-	f.Expect(f.down()).To(Equal(1))
+	f.Expect(f.MostDown()).To(Equal(1))
 }
 
 func TestAFirstInstallationWithoutPodsIsDegraded(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("n0", "containerd://2.1.4")
 	f := c.fleet()
-	f.refuse("v1", `violates PodSecurity "baseline:latest": privileged (container "node-plugin" must not set it)`)
+	f.Refuse("v1", `violates PodSecurity "baseline:latest": privileged (container "node-plugin" must not set it)`)
 	c.driver(driverName, impatient, func(d *v1alpha1.ImageCSIDriver) { d.Spec.NodePlugin.Image = "v1" })
 	f.Eventually(f.problems(driverName), rolledOut).Should(Equal([]string{"n0 NodePluginNotCreated"}))
 	f.Eventually(f.condition(driverName, "Degraded"), soon).Should(Equal("True NodePluginFailing"))
@@ -53,7 +53,7 @@ func TestAFirstInstallationWithoutPodsIsDegraded(t *testing.T) {
 		ContainSubstring("kubectl label --overwrite namespace "+namespace)))
 	f.Expect(f.statusOf(driverName).Rollout.Message).To(ContainSubstring("0 of 1 node "))
 
-	f.refuse("v1", "")
+	f.Refuse("v1", "")
 	c.register("n0", driverName)
 	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 	f.Eventually(f.condition(driverName, "Degraded"), soon).Should(Equal("False AsExpected"))
@@ -61,7 +61,7 @@ func TestAFirstInstallationWithoutPodsIsDegraded(t *testing.T) {
 
 func TestNodesThatDoNotReportProveNothing(t *testing.T) {
 	f := served(newCluster(t).start(), 3)
-	f.wait("v2", "ImagePullBackOff", "manifest unknown")
+	f.Wait("v2", "ImagePullBackOff", "manifest unknown")
 	f.update("v2", v1alpha1.RolloutActive)
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v2", "v1", "v1"}))
 	all := func(status corev1.ConditionStatus) {
@@ -117,7 +117,7 @@ func TestARefusedAlertRuleStopsNeitherARolloutNorARollback(t *testing.T) {
 	f.Eventually(f.images, 2*rolledOut).Should(HaveEach("v2"))
 	f.Eventually(f.phase, 2*rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 
-	f.wait("v3", "ImagePullBackOff", "manifest unknown")
+	f.Wait("v3", "ImagePullBackOff", "manifest unknown")
 	f.update("v3", v1alpha1.RolloutActive)
 	f.Eventually(f.images, 2*rolledOut).Should(ContainElement("v3"))
 	f.Eventually(f.images, 2*rolledOut).Should(HaveEach("v2"))

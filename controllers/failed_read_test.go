@@ -28,7 +28,7 @@ func (c *cluster) progress() (metav1.Condition, *v1alpha1.RolloutStatus) {
 func TestALookThatFailsEndsNoRollout(t *testing.T) {
 	c := newCluster(t).start()
 	f := served(c, 2)
-	f.wait("v2", "ContainerCreating", "")
+	f.Wait("v2", "ContainerCreating", "")
 	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
 		d.Spec.NodePlugin.Image, d.Spec.Rollout.ProgressDeadlineSeconds = "v2", nil
 	})
@@ -45,7 +45,7 @@ func TestALookThatFailsEndsNoRollout(t *testing.T) {
 	c.Expect(stillRollout).To(Equal(rollout))
 
 	c.faults.turn(nil)
-	f.wait("v2", "", "")
+	f.Wait("v2", "", "")
 	c.Eventually(c.condition(driverName, "Progressing"), calm).Should(Equal("False RolledOut"))
 }
 

@@ -40,7 +40,7 @@ func served(c *cluster, nodes int) *fleet {
 	// The fleet's DaemonSet controller may not have seen every label yet when it has done all it knows of.
 	c.Eventually(f.images, rolledOut).Should(Equal(slices.Repeat([]string{"v1"}, nodes)))
 	c.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
-	f.down()
+	f.MostDown()
 	return f
 }
 
@@ -62,7 +62,7 @@ func (f *fleet) update(image string, state v1alpha1.RolloutState) {
 func TestAChangeThatFailsOnTheCanaryIsTakenBack(t *testing.T) {
 	f := served(newCluster(t).start(), 4)
 	before := f.uids()
-	f.wait("v2", "ImagePullBackOff", "manifest unknown")
+	f.Wait("v2", "ImagePullBackOff", "manifest unknown")
 	f.update("v2", v1alpha1.RolloutActive)
 
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v2", "v1", "v1", "v1"}))
@@ -90,7 +90,7 @@ func TestAChangeThatFailsOnTheCanaryIsTakenBack(t *testing.T) {
 
 func TestAChangeGoesToTheCanaryAndThenInWaves(t *testing.T) {
 	f := served(newCluster(t).start(), 6)
-	f.wait("v2", "ContainerCreating", "")
+	f.Wait("v2", "ContainerCreating", "")
 	f.update("v2", v1alpha1.RolloutActive)
 	f.Eventually(f.condition(driverName, "Progressing"), rolledOut).Should(Equal("True RollingOut"))
 	f.Eventually(f.images, rolledOut).Should(ContainElement("v2"))
@@ -98,10 +98,10 @@ func TestAChangeGoesToTheCanaryAndThenInWaves(t *testing.T) {
 	f.Eventually(func() []string { return f.statusOf(driverName).Rollout.Updating }, soon).Should(Equal([]string{"n0"}))
 	f.Expect(f.phase()).To(Equal(v1alpha1.PhaseCanary))
 
-	f.wait("v2", "", "")
+	f.Wait("v2", "", "")
 	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 	f.Expect(f.images()).To(HaveEach("v2"))
-	f.Expect(f.down()).To(BeNumerically("<=", 2))
+	f.Expect(f.MostDown()).To(BeNumerically("<=", 2))
 	f.Expect(f.statusOf(driverName).NodeClasses[0].Updated).To(BeEquivalentTo(6))
 }
 
@@ -120,17 +120,17 @@ func TestAnotherOperatorGoesOnWithARollout(t *testing.T) {
 	c := newCluster(t)
 	stop := c.operate()
 	f := served(c, 4)
-	f.wait("v2", "ContainerCreating", "")
+	f.Wait("v2", "ContainerCreating", "")
 	f.update("v2", v1alpha1.RolloutActive)
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v2", "v1", "v1", "v1"}))
 	stop()
-	f.wait("v2", "", "")
+	f.Wait("v2", "", "")
 	f.Consistently(f.images, quiet).Should(Equal([]string{"v2", "v1", "v1", "v1"}))
 	stop = c.operate()
 	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 	f.Expect(f.images()).To(HaveEach("v2"))
 
-	f.wait("v3", "CrashLoopBackOff", "")
+	f.Wait("v3", "CrashLoopBackOff", "")
 	f.update("v3", v1alpha1.RolloutActive)
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v3", "v2", "v2", "v2"}))
 	stop()
@@ -141,12 +141,12 @@ func TestAnotherOperatorGoesOnWithARollout(t *testing.T) {
 
 func TestACanaryWhoseNodeIsRemovedIsReplaced(t *testing.T) {
 	f := served(newCluster(t).start(), 3)
-	f.wait("v2", "ContainerCreating", "")
+	f.Wait("v2", "ContainerCreating", "")
 	f.update("v2", v1alpha1.RolloutActive)
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v2", "v1", "v1"}))
 	f.Expect(f.Delete(f.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n0"}})).To(Succeed())
 	f.Eventually(f.images, rolledOut).Should(Equal([]string{"v2", "v1"}))
-	f.wait("v2", "", "")
+	f.Wait("v2", "", "")
 	f.Eventually(f.phase, rolledOut).Should(Equal(v1alpha1.PhaseComplete))
 	f.Expect(f.images()).To(Equal([]string{"v2", "v2"}))
 }

@@ -46,10 +46,8 @@ func (c *cluster) report(state string) {
 
 // seccomp returns the types and the files of the node plugins' profiles, each once.
 func (f *fleet) seccomp() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	var out []string
-	for _, pod := range f.pods {
+	for _, pod := range f.Pods() {
 		profile := pod.Spec.Containers[0].SecurityContext.SeccompProfile
 		text := string(profile.Type)
 		if profile.LocalhostProfile != nil {

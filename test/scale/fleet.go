@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/simulatedfleet"
 	"github.com/image-csi/image-csi-operator/test/internal/installation"
 )
 
@@ -24,14 +25,16 @@ const atOnce = 16
 // imagesPerNode is what a kubelet reports at most (nodeStatusMaxImages): the bulk of a Node.
 const imagesPerNode = 50
 
-// fleet plays the kubelets, and the controller that makes the DaemonSets' pods.
+// fleet plays the kubelets and the DaemonSet controller one node at a time, as the measurement says.
 type fleet struct {
 	*installation.Server
-	// templates of the DaemonSets' pods, by class, once they are scheduled.
-	templates map[string]corev1.PodTemplateSpec
+	// daemonSets by class, once they are scheduled.
+	daemonSets map[string]*appsv1.DaemonSet
 }
 
 func name(i int) string { return fmt.Sprintf("worker-%05d.zone-%d.example.com", i, i%3) }
+
+func podName(i int) string { return fmt.Sprintf("node-plugin-%05d", i) }
 
 // class of node i: four in five run containerd, the others CRI-O.
 func class(i int) string {
@@ -77,13 +80,13 @@ func (f *fleet) daemonSet(ctx context.Context, class string) (*appsv1.DaemonSet,
 
 // schedule is the DaemonSet controller that has seen the DaemonSets.
 func (f *fleet) schedule(ctx context.Context) error {
-	f.templates = map[string]corev1.PodTemplateSpec{}
+	f.daemonSets = map[string]*appsv1.DaemonSet{}
 	for _, class := range []string{"containerd", "crio"} {
 		daemonSet, err := f.daemonSet(ctx, class)
 		if err != nil {
 			return err
 		}
-		f.templates[class] = daemonSet.Spec.Template
+		f.daemonSets[class] = daemonSet
 		daemonSet.Status.ObservedGeneration = daemonSet.Generation
 		if err := f.Status().Update(ctx, daemonSet); err != nil {
 			return err
@@ -94,28 +97,12 @@ func (f *fleet) schedule(ctx context.Context) error {
 
 // serve is a node plugin that starts on a node, gets ready, and is registered by the kubelet.
 func (f *fleet) serve(ctx context.Context, i int) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: installation.Namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
-	shared := f.templates[class(i)]
-	template := shared.DeepCopy()
-	pod.Labels, pod.Spec = template.Labels, template.Spec
-	pod.Spec.NodeName = name(i)
-	pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "", "" // No controller makes these here.
-	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name(i)}}},
-		}}}}}
+	pod := simulatedfleet.Pod(f.daemonSets[class(i)], name(i))
+	pod.GenerateName, pod.Name = "", podName(i)
 	if err := f.Create(ctx, pod); err != nil {
 		return err
 	}
-	started := metav1.Now()
-	pod.Status.Phase = corev1.PodRunning
-	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
-		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: started})
-	}
-	for _, container := range pod.Spec.Containers {
-		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: container.Name, Image: container.Image,
-			Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}})
-	}
+	simulatedfleet.Run(pod, corev1.ContainerStateWaiting{})
 	if err := f.Status().Update(ctx, pod); err != nil {
 		return err
 	}
@@ -135,7 +122,7 @@ func (f *fleet) change(ctx context.Context, i int) error {
 
 // leave is a node that goes for good.
 func (f *fleet) leave(ctx context.Context, i int) error {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: installation.Namespace, Name: fmt.Sprintf("node-plugin-%05d", i)}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: installation.Namespace, Name: podName(i)}}
 	for _, object := range []client.Object{&corev1.Node{}, &storagev1.CSINode{}} {
 		object.SetName(name(i))
 		if err := f.Delete(ctx, object); err != nil {
