@@ -88,6 +88,23 @@ func TestAfterARebootAReadOnlyVolumeNeedsNothingOfTheLegacyDriver(t *testing.T) 
 	})
 }
 
+func TestDataOfThisDriverTakesPrecedenceOverTheLegacyDrivers(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	b := w.published(t, root, "a", true)
+	w.Reboot()
+	delete(w.left, b.left.Name)
+	if err := w.node(t, root).Publish(t.Context(), b.request); err != nil {
+		t.Fatal(err)
+	}
+	used := w.Mounted[b.request.Target].Upper
+	w.left[b.left.Name] = b.left
+	w.Reboot()
+	if err := w.node(t, root).Publish(t.Context(), b.request); err != nil || used == "" || w.Mounted[b.request.Target].Upper != used {
+		t.Errorf("the pod sees %+v instead of its data in %s (%v)", w.Mounted[b.request.Target], used, err)
+	}
+	w.ExpectWhole(t)
+}
+
 func TestAPersistentVolumeCannotNameAnotherPodsData(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
 	b := w.published(t, root, "victim", true)
