@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,14 +25,14 @@ func TestWhatRunsToItsEndKeepsItsLockWhoeverWaits(t *testing.T) {
 				unlock, _ := locks.TryLock("a")
 				ctx, cancel := context.WithTimeout(t.Context(), c.waits)
 				defer cancel()
-				ran := false
+				var ran atomic.Bool
 				err := RunToEnd(ctx, slog.New(slog.DiscardHandler), "a test", unlock, func(ctx context.Context) error {
-					ran = true
+					ran.Store(true)
 					time.Sleep(time.Minute)
 					return errors.Join(ctx.Err(), errDone)
 				})
-				if !errors.Is(err, c.want) || ran != (c.waits > 0) {
-					t.Errorf("it ran: %v, %v", ran, err)
+				if !errors.Is(err, c.want) || ran.Load() != (c.waits > 0) {
+					t.Errorf("it ran: %v, %v", ran.Load(), err)
 				}
 				again, free := locks.TryLock("a")
 				if free != (c.waits != time.Second) {
