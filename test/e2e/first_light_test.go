@@ -47,6 +47,7 @@ func TestFirstLight(t *testing.T) {
 		{"node plugins get their own seccomp profile when the Security Profiles Operator comes", narrowSeccompProfile},
 		{"a missing image says so in the pod's event", missingImage},
 		{"a wrong reference says so in the pod's event", wrongReference},
+		{"an image that the kubelet pulled with a pod's secret is for those who have it", pulledByTheKubelet},
 		{"a change of the driver reaches every node while pods run", driverIsChanged},
 		{"a volume with a size limit is full when it is reached", limitedVolume},
 		{"both names of the driver serve one image on one node", bothNames},
