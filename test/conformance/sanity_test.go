@@ -21,7 +21,7 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-var suite = nodes.Suite{Name: "conformance", Nodes: nodes.EveryRuntime(), Layers: []int{2}}
+var suite = nodes.Suite{Name: "conformance", Nodes: nodes.EveryRuntime(), Layers: []int{2}, InTurn: true}
 
 func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
 

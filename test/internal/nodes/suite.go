@@ -26,6 +26,9 @@ type Suite struct {
 	// Nodes are the nodes to run the plugin on.
 	Nodes []cluster.NodeConfig
 
+	// InTurn has the tests run one after the other: Ginkgo refuses Go's flag -parallel.
+	InTurn bool
+
 	// Layers are the numbers of layers for which the registry gets an image (see Numbered).
 	Layers []int
 
@@ -95,7 +98,7 @@ func (s *Suite) Run(m *testing.M) int {
 func (s *Suite) sideBySide() error {
 	flag.Parse()
 	const parallel = "test.parallel"
-	given := false
+	given := s.InTurn
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == parallel })
 	if given {
 		return nil
