@@ -15,12 +15,12 @@ func Root() (string, error) {
 		return "", fmt.Errorf("find the checkout: %w", err)
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "hack", "cluster", "components")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "hack", "cluster", "pins")); err == nil {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("find the checkout: no directory above the working directory holds hack/cluster/components; run this inside a checkout of image-csi-operator")
+			return "", errors.New("find the checkout: no directory above the working directory holds hack/cluster/pins; run this inside a checkout of image-csi-operator")
 		}
 		dir = parent
 	}

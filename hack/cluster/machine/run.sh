@@ -57,7 +57,7 @@ export CGO_ENABLED=0
 go -C "$checkout/hack/cluster" run ./cmd/cluster build >/dev/null
 mkdir -p "$root/var/cache/image-csi-operator" "$root/usr/local/bin"
 cp -a "$built" "$built/../pause" "$root/var/cache/image-csi-operator/"
-cp -a "$checkout/hack/cluster/components" "$root/src/hack/cluster/"
+cp -a "$checkout/hack/cluster/pins" "$root/src/hack/cluster/"
 go -C "$checkout/hack/cluster" build -trimpath -ldflags='-s -w' -o "$root/usr/local/bin/cluster" ./cmd/cluster
 cp "$checkout/hack/cluster/internal/nodeconfig/files/kubelet.yaml" "$root/src/"
 if [[ ${TESTS-} ]]; then

@@ -87,11 +87,11 @@ func (b *build) run(dir string) error {
 	if err := InstallDebian(b.ctx, b.out, b.set.needs...); err != nil {
 		return err
 	}
-	sources, err := sourceDir()
+	pins, err := pinsDir()
 	if err != nil {
 		return err
 	}
-	b.sources = filepath.Join(sources, b.set.pin)
+	b.sources = filepath.Join(pins, b.set.pin)
 	if err := b.compile(dir); err != nil {
 		return err
 	}

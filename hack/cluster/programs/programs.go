@@ -14,7 +14,7 @@ type Set struct {
 	// Name says what it is, with its version, e.g. "containerd 2.4.2".
 	Name string
 
-	// pin is the directory below hack/cluster/components that pins the sources; empty for a set of Debian's programs.
+	// pin is the directory below hack/cluster/pins that pins the sources; empty for a set of Debian's programs.
 	pin string
 
 	// packages maps each program's file name to the Go package that builds it; several names of one package are

@@ -78,7 +78,7 @@ func TestTheOldestReleaseIsTheOneThatIsClaimed(t *testing.T) {
 		"Makefile":  "oldest release, " + release + " ",
 		"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml": "minKubeVersion: " + release + ".0\n",
 		"bundle/manifests/image-csi-operator.clusterserviceversion.yaml":       "minKubeVersion: " + release + ".0\n",
-		"hack/cluster/components/" + OldestAPIServer().pin + "/go.mod":         "k8s.io/kubernetes v" + version + " ",
+		"hack/cluster/pins/" + OldestAPIServer().pin + "/go.mod":               "k8s.io/kubernetes v" + version + " ",
 	} {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {

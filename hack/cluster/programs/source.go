@@ -15,14 +15,13 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
 )
 
-// sourceDir is hack/cluster/components: the pinned modules are read from the checkout, since a module cannot embed
-// another one.
-func sourceDir() (string, error) {
+// pinsDir is hack/cluster/pins: the pinned modules are read from the checkout, since a module cannot embed another one.
+func pinsDir() (string, error) {
 	root, err := checkout.Root()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(root, "hack", "cluster", "components"), nil
+	return filepath.Join(root, "hack", "cluster", "pins"), nil
 }
 
 // key hashes everything that decides what a build gives.
@@ -46,12 +45,12 @@ func (s Set) key() (string, error) {
 }
 
 func hashSources(hash interface{ Write([]byte) (int, error) }, pin string) error {
-	sources, err := sourceDir()
+	pins, err := pinsDir()
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		content, err := os.ReadFile(filepath.Join(sources, pin, name))
+		content, err := os.ReadFile(filepath.Join(pins, pin, name))
 		if os.IsNotExist(err) && name == "main.go" {
 			continue
 		}
