@@ -67,11 +67,11 @@ type node struct {
 }
 
 // node is a node plugin with a kubelet directory of its own.
-func (w *world) node(t *testing.T, root string) *node { return w.nodeWith(t, root, w, w) }
+func (w *world) node(t *testing.T, root string) *node { return w.nodeWith(t, root, w) }
 
-func (w *world) nodeWith(t *testing.T, root string, mounter volume.Mounter, store leftover.Store) *node {
+func (w *world) nodeWith(t *testing.T, root string, store leftover.Store) *node {
 	t.Helper()
-	config := volume.Config{Driver: volumetest.Driver, KubeletRoot: root, Mounter: mounter, Store: w, Images: w}
+	config := volume.Config{Driver: volumetest.Driver, KubeletRoot: root, Mounter: w, Store: w, Images: w}
 	old := New(config, store)
 	config.Legacy = old
 	n, err := volume.New(config)
@@ -161,14 +161,6 @@ func later(t *testing.T, n *node, d time.Duration) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// within is a context that ends after d.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // eachAccess runs a test for both kinds of volumes, each in a bubble.

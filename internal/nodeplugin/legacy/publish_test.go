@@ -10,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpods"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume/volumetest"
 )
 
 func TestAVolumeThatTheLegacyDriverMountedIsNotMountedAgain(t *testing.T) {
@@ -151,12 +152,12 @@ func TestDataOfTheLegacyDriverIsNotMountedWhileItIsBeingRemoved(t *testing.T) {
 		if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil || time.Since(began) > dropPatience {
 			t.Errorf("the unpublish took %s: %v", time.Since(began), err)
 		}
-		if err := n.Publish(within(t, time.Second), b.request); !errors.Is(err, context.DeadlineExceeded) || len(w.Mounted) != 0 {
+		if err := n.Publish(volumetest.Within(t, time.Second), b.request); !errors.Is(err, context.DeadlineExceeded) || len(w.Mounted) != 0 {
 			t.Errorf("a publish while the data may go: %v, mounts %v", err, w.Mounted)
 		}
 		resume()
 		synctest.Wait()
-		if err := n.Publish(within(t, time.Minute), b.request); err != nil || len(w.left) != 0 {
+		if err := n.Publish(volumetest.Within(t, time.Minute), b.request); err != nil || len(w.left) != 0 {
 			t.Errorf("a publish afterwards: %v, leftovers %v", err, w.left)
 		}
 		w.ExpectWhole(t)

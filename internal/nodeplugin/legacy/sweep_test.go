@@ -176,7 +176,7 @@ func TestARuntimeThatHangsHoldsUpNoUnpublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, root := newWorld(), t.TempDir()
 		b := w.published(t, root, "a", true)
-		n := w.nodeWith(t, root, w, hanging{w})
+		n := w.nodeWith(t, root, hanging{w})
 		began := time.Now()
 		if err := n.Unpublish(t.Context(), b.request.VolumeID, b.request.Target); err != nil {
 			t.Error(err)
@@ -195,38 +195,22 @@ func TestThePodOfALeftoverMayComeBackUntilTheLastMoment(t *testing.T) {
 		w, root := newWorld(), t.TempDir()
 		b := w.published(t, root, "static", true)
 		request(t, root, "this-plugin", false)
-		mounter := &listingTold{world: w}
-		n := w.nodeWith(t, root, mounter, w)
+		n := w.node(t, root)
 		podGoes(t, root, "static")
 		w.Reboot()
 		if _, err := n.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		mounter.listed = func() {
+		w.OnList = func() {
 			request(t, root, "static", true)
 			if err := n.Publish(t.Context(), b.request); err != nil {
 				t.Error(err)
 			}
 		}
 		time.Sleep(volume.DefaultOrphanAfter)
-		if _, err := n.Sweep(t.Context()); err != nil || len(w.left) != 1 || mounter.listed != nil {
+		if _, err := n.Sweep(t.Context()); err != nil || len(w.left) != 1 || w.OnList != nil {
 			t.Errorf("leftovers %v (%v)", w.left, err)
 		}
 		w.ExpectWhole(t)
 	})
-}
-
-// listingTold is a mounter that notifies a test once when a directory was listed.
-type listingTold struct {
-	*world
-	listed func()
-}
-
-func (h *listingTold) List(ctx context.Context, dir string) ([]string, error) {
-	names, err := h.world.List(ctx, dir)
-	if listed := h.listed; listed != nil {
-		h.listed = nil
-		listed()
-	}
-	return names, err
 }

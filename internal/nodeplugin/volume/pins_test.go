@@ -22,25 +22,25 @@ func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
 				n, r := w.node(t, root), request(t, root, "a", false)
 				w.HasPin["sha256:one"], w.Faults["unpin"] = true, fails
 				resume := w.Stall()
-				if err := n.ReleaseUnused(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+				if err := n.ReleaseUnused(volumetest.Within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
 					t.Fatalf("the sweep: %v", err)
 				}
 
-				if err := n.Publish(within(t, time.Second), r); !errors.Is(err, context.DeadlineExceeded) || len(w.Mounted) != 0 {
+				if err := n.Publish(volumetest.Within(t, time.Second), r); !errors.Is(err, context.DeadlineExceeded) || len(w.Mounted) != 0 {
 					t.Fatalf("a publish of a tree that may lose its pin: %v, mounts %v", err, w.Mounted)
 				}
 				other := request(t, root, "b", false)
 				other.Image = "r.example/app:2"
-				if err := n.Publish(within(t, time.Second), other); err != nil {
+				if err := n.Publish(volumetest.Within(t, time.Second), other); err != nil {
 					t.Errorf("a publish of another tree: %v", err)
 				}
 				began := time.Now()
-				if err := n.ReleaseUnused(within(t, time.Minute)); err != nil || time.Since(began) != 0 {
+				if err := n.ReleaseUnused(volumetest.Within(t, time.Minute)); err != nil || time.Since(began) != 0 {
 					t.Errorf("the next sweep took %s: %v", time.Since(began), err)
 				}
 
 				published := make(chan error, 1)
-				go func() { published <- n.Publish(within(t, time.Minute), r) }()
+				go func() { published <- n.Publish(volumetest.Within(t, time.Minute), r) }()
 				synctest.Wait()
 				resume()
 				if err := <-published; err != nil || !w.HasPin["sha256:one"] {
@@ -50,14 +50,6 @@ func TestATreeIsLockedUntilItsUnpinHasEnded(t *testing.T) {
 			})
 		})
 	}
-}
-
-// within is a context that ends after d.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func TestTheDiskIsFreedOnceASweepAfterAllUnpins(t *testing.T) {
@@ -155,28 +147,13 @@ func TestThePodOfAnOrphanMayComeBackUntilTheLastMoment(t *testing.T) {
 			if _, err := n.sweep(t.Context(), now, n.releaseAfter); err != nil {
 				t.Fatal(err)
 			}
-			n.mounter = &listingTold{world: w, listed: func() {
+			w.OnList = func() {
 				request(t, root, "static", true)
 				comesBack(t, n, r)
-			}}
+			}
 			if _, err := n.sweep(t.Context(), now.Add(DefaultOrphanAfter), n.releaseAfter); err != nil || !n.data.exists(r) {
 				t.Errorf("the data is gone (%v)", err)
 			}
 		})
 	}
-}
-
-// listingTold is a mounter that notifies a test once when a directory was listed.
-type listingTold struct {
-	*world
-	listed func()
-}
-
-func (h *listingTold) List(ctx context.Context, dir string) ([]string, error) {
-	names, err := h.world.List(ctx, dir)
-	if listed := h.listed; listed != nil {
-		h.listed = nil
-		listed()
-	}
-	return names, err
 }

@@ -86,6 +86,10 @@ func (w *World) List(_ context.Context, dir string) ([]string, error) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
+	if on := w.OnList; on != nil {
+		w.OnList = nil
+		on()
+	}
 	return names, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
@@ -30,6 +31,7 @@ type World struct {
 
 	OnUnpin   func()   // runs after Unpin had its effect, before it returns
 	OnEnsure  func()   // runs in Ensure
+	OnList    func()   // runs once, when the next List has its names
 	OnUnlimit func()   // runs first in Unlimit, which is the first act of a removal
 	Held      bool     // as the last Ensure was given it
 	Shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
@@ -130,6 +132,14 @@ func (w *World) ExpectWhole(t *testing.T) {
 		t.Error(b)
 	}
 	w.Broken = nil
+}
+
+// Within is a context that ends after d.
+func Within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // Ensure finds every image and lets every caller have it.
