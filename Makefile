@@ -43,9 +43,12 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 # sees neither the kernel nor the programs that a test starts.
 NODE_TESTS := node images faults conformance e2e
 
+# Further targets, which run beside the tests on nodes, before the other half.
+BESIDE ?=
+
 .PHONY: test
 test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
-	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes test-others
+	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes $(BESIDE) test-others
 
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
