@@ -70,7 +70,7 @@ RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 .PHONY: test-race
 test-race: ## run tests that need no node under the race detector (needs gcc); RACE=./controllers takes five minutes more
 	@built=$$($(CLUSTER) build) && eval "$$built" && \
-	CGO_ENABLED=1 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 $(RACE)
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 $(RACE)
 
 FUZZTIME ?= 20s
 # Ends a target that neither ends nor fails: FUZZTIME and compiling, which instruments every dependency the first time.
