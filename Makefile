@@ -7,7 +7,8 @@ OUT     ?= bin
 export CGO_ENABLED := 0
 # The Go toolchain on PATH is the one used.
 export GOTOOLCHAIN ?= local
-export GOFLAGS ?= -mod=readonly
+# Without the checkout's path in what is compiled, Go's build cache answers in every checkout of the machine.
+export GOFLAGS ?= -mod=readonly -trimpath
 
 # Without gRPC's debug pages, whose templates keep every method of every type: a quarter of the node plugin, and
 # almost half of the manager.
