@@ -1,98 +1,32 @@
 package cluster
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/image-csi/image-csi-operator/hack/cluster/internal/cgroup"
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
 )
 
-// stubbornFor is how long a command that was told to end may go on.
-const stubbornFor = 2 * time.Second
-
-// nodeNamespaces are what a command in a node enters, the mount namespace last: the files of the others are found
-// through the machine's /proc.
-var nodeNamespaces = []string{"cgroup", "ipc", "uts", "net", "pid", "mnt"}
-
-// runEnter runs a command in a node. Its arguments are the node's init, the node's control group, and the command.
-func runEnter() error {
-	if len(os.Args) < 4 {
-		return errors.New("want a process, a control group and a command")
-	}
-	pid, err := strconv.Atoi(os.Args[1])
+// makeEnter builds the program that runs commands in nodes. Go's build cache makes
+// that short.
+func (c *Cluster) makeEnter(ctx context.Context) error {
+	root, err := checkout.Root()
 	if err != nil {
 		return err
 	}
-	groups, err := cgroup.Detect()
-	if err != nil {
+	program := c.paths.enter()
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return err
 	}
-	if err := groups.Join(groups.Inner(os.Args[2])); err != nil {
-		return err
+	draft := program + ".new"
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", draft, "./internal/enter")
+	build.Dir = filepath.Join(root, "hack", "cluster")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program that runs commands in nodes: %w\n%s", err, out)
 	}
-	runtime.LockOSThread()
-	if err := enterNamespaces(pid); err != nil {
-		return err
-	}
-	return runAndExit(exec.Command(os.Args[3], os.Args[4:]...))
-}
-
-// enterNamespaces moves the calling thread into the node's namespaces; of the pid namespace, its children.
-func enterNamespaces(pid int) error {
-	var files []*os.File
-	for _, name := range nodeNamespaces {
-		f, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns", name))
-		if err != nil {
-			return fmt.Errorf("enter the node: %w", err)
-		}
-		defer f.Close()
-		files = append(files, f)
-	}
-	// The kernel refuses a new mount namespace to a thread that shares its root directory with others.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("enter the node: %w", err)
-	}
-	for i, f := range files {
-		if err := unix.Setns(int(f.Fd()), 0); err != nil {
-			return fmt.Errorf("enter the node's %s namespace: %w", nodeNamespaces[i], err)
-		}
-	}
-	return unix.Chdir("/")
-}
-
-// runAndExit runs the command and ends as it does. It passes the signals to end on to it: the kernel's own way to end a
-// child with its parent is not to be had, because Go takes a child in another pid namespace for an orphan.
-func runAndExit(cmd *exec.Cmd) error {
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	go func() {
-		for s := range signals {
-			_ = cmd.Process.Signal(s)
-			time.AfterFunc(stubbornFor, func() { _ = cmd.Process.Kill() })
-		}
-	}()
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return err
-	}
-	if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
-		os.Exit(128 + int(status.Signal())) // as a shell says it
-	}
-	os.Exit(exit.ExitCode())
-	return nil
+	return os.Rename(draft, program) // one that runs stays as it is
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/internal/nodeconfig"
 )
@@ -63,16 +64,14 @@ func (n *Node) LogDir() string { return n.cluster.paths.nodeLogs(n.state.Name) }
 // SIGKILL two seconds later.
 func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	pid := n.PID()
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Args = append([]string{enterEntrypoint, strconv.Itoa(pid), n.cluster.state.controlGroup(n.state.Name), name}, args...)
+	cmd := exec.CommandContext(ctx, n.cluster.paths.enter(), append([]string{
+		strconv.Itoa(pid), n.cluster.state.controlGroup(n.state.Name), name,
+	}, args...)...)
 	cmd.Env = []string{"PATH=" + nodeconfig.Path, "HOME=/root"}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // which it passes on; a kill it could not
-	cmd.WaitDelay = 2 * stubbornFor
-	switch {
-	case pid == 0:
+	cmd.WaitDelay = 4 * time.Second
+	if pid == 0 {
 		cmd.Err = fmt.Errorf("run %s in node %s: %w", name, n.state.Name, ErrNodeStopped)
-	case !initialized:
-		cmd.Err = errNotInitialized
 	}
 	return cmd
 }

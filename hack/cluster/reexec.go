@@ -19,7 +19,6 @@ const (
 	controlPlaneEntrypoint = "imagecsi-control-plane" // the registry, the forwards and the control plane's daemons
 	nodeEntrypoint         = "imagecsi-node"          // builds a node's root and becomes its init
 	nodeInitEntrypoint     = "imagecsi-node-init"     // a node's init
-	enterEntrypoint        = "imagecsi-enter"         // runs a command in a node
 )
 
 // self is this program. The link works even if the file was replaced or removed meanwhile, as test binaries are.
@@ -30,7 +29,6 @@ var entrypoints = map[string]func() error{
 	controlPlaneEntrypoint: runControlPlane,
 	nodeEntrypoint:         runNode,
 	nodeInitEntrypoint:     runNodeInit,
-	enterEntrypoint:        runEnter,
 	nodeconfig.OCIRuntimeName: func() error {
 		return ociruntime.Exec(nodeconfig.RuncDir+"/runc", os.Args[1:])
 	},

@@ -49,6 +49,7 @@ func (p paths) kubeconfig() string          { return filepath.Join(p.dir, "kubec
 func (p paths) pki() string                 { return filepath.Join(p.dir, "pki") }
 func (p paths) etcd() string                { return filepath.Join(p.dir, "etcd") }
 func (p paths) registry() string            { return filepath.Join(p.dir, "registry") }
+func (p paths) enter() string               { return filepath.Join(p.dir, "bin", "imagecsi-enter") }
 func (p paths) log(name string) string      { return filepath.Join(p.dir, "log", name+".log") }
 func (p paths) process(name string) string  { return filepath.Join(p.dir, "run", name+".json") }
 func (p paths) nodeScratch(n string) string { return filepath.Join(p.dir, "nodes", n, "scratch") }

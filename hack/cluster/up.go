@@ -61,6 +61,9 @@ func (c *Cluster) up(ctx context.Context) error {
 		if err := c.pushPause(ctx); err != nil {
 			return err
 		}
+		if err := c.makeEnter(ctx); err != nil {
+			return err
+		}
 	}
 	for _, n := range c.state.Nodes {
 		c.progress(fmt.Sprintf("starting node %s (%s)", n.Name, n.Runtime))
