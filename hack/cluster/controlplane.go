@@ -86,11 +86,10 @@ func (c *Cluster) controlPlaneDaemons() []supervise.Daemon {
 		return nil
 	}
 	ready := c.state.apiServerURL() + "/readyz"
-	manager := c.daemon(controllerManager, c.controllerManagerFlags(), ready)
 	return []supervise.Daemon{
 		c.daemon(etcd, c.etcdFlags()),
 		c.daemon(apiServer, c.apiServerFlags()),
-		manager,
+		c.daemon(controllerManager, c.controllerManagerFlags(), ready),
 		c.daemon(scheduler, schedulerFlags(c.daemonKubeconfig(scheduler)), ready),
 	}
 }

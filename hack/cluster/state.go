@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/image-csi/image-csi-operator/hack/cluster/internal/flock"
 )
 
 // state is what a cluster's state directory says about it, in cluster.json. It is written before anything it names is
@@ -150,7 +150,7 @@ func lock(p paths) (unlock func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(dir); err != nil {
+		if err := flock.Lock(dir); err != nil {
 			dir.Close()
 			return nil, fmt.Errorf("lock %s: %w", p.dir, err)
 		}
@@ -159,15 +159,6 @@ func lock(p paths) (unlock func(), err error) {
 			return func() { dir.Close() }, nil
 		}
 		dir.Close()
-	}
-}
-
-func flock(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/image-csi/image-csi-operator/hack/cluster/internal/flock"
 )
 
 // Ensure builds the sets that the cache lacks and reports progress to w. Interrupted at any point, it starts that set again
@@ -66,7 +66,7 @@ func lock(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the cache's lock: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+	if err := flock.Lock(file); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 	}
 	return func() { file.Close() }, nil
