@@ -168,7 +168,7 @@ func (o *options) complete() error {
 		contract.FlagAdditionalStore: o.additionalStores,
 	} {
 		for _, path := range paths {
-			if path != "" && !filepath.IsAbs(path) || strings.Contains(path, ",") {
+			if (path != "" && !filepath.IsAbs(path)) || strings.Contains(path, ",") {
 				wrong(flag, "%q is not an absolute path without commas", path)
 			}
 		}

@@ -46,7 +46,7 @@ func NewOperations(now func() time.Time) *Operations {
 // Observe records the outcome of a call about a volume, by the names of its method and gRPC code. The caller chooses the name of
 // the volume, which must be the same at each try.
 func (o *Operations) Observe(method, code, volume string) {
-	if method != "NodePublishVolume" && method != "NodeUnpublishVolume" || code != ownFault && code != "OK" {
+	if (method != "NodePublishVolume" && method != "NodeUnpublishVolume") || (code != ownFault && code != "OK") {
 		return
 	}
 	o.mu.Lock()

@@ -55,7 +55,7 @@ func TestTheCheckProvesThatMountsReachTheNode(t *testing.T) {
 			}
 			for range 2 { // the second one takes the directory of the first
 				err = e.Check(deadline(t), dir, filepath.Join(seen, "plugin"))
-				if c.complaint == "" && err != nil || c.complaint != "" && (err == nil || !strings.Contains(err.Error(), c.complaint)) {
+				if (c.complaint == "" && err != nil) || (c.complaint != "" && (err == nil || !strings.Contains(err.Error(), c.complaint))) {
 					t.Errorf("got %v", err)
 				}
 				if err := onlyAnEmptyProbe(deadline(t), e, dir); err != nil {

@@ -64,7 +64,7 @@ func TestEROFSLayersAreStackedWithoutALoopDevice(t *testing.T) {
 				t.Errorf("%d layers: %v (%v)", len(c.layers), entries, err)
 			}
 			err := os.WriteFile(filepath.Join(o.Target, "top"), []byte("mine"), 0o644)
-			if c.writable && err != nil || !c.writable && !errors.Is(err, unix.EROFS) {
+			if (c.writable && err != nil) || (!c.writable && !errors.Is(err, unix.EROFS)) {
 				t.Errorf("writing: %v", err)
 			}
 			noLoopDevice(t, "testdata")
@@ -115,7 +115,7 @@ func TestAKernelThatStacksNoImageFilesIsToldSo(t *testing.T) {
 			t.Skip("this kernel stacks them")
 		}
 		t.Log(err)
-		if !errors.Is(err, ErrNoEROFS) || !strings.Contains(err.Error(), "from 6.1") && !strings.Contains(err.Error(), "load the module") {
+		if !errors.Is(err, ErrNoEROFS) || (!strings.Contains(err.Error(), "from 6.1") && !strings.Contains(err.Error(), "load the module")) {
 			t.Errorf("got %v, want ErrNoEROFS and what the kernel lacks", err)
 		}
 		if _, err := os.Stat(o.Target); !errors.Is(err, os.ErrNotExist) {

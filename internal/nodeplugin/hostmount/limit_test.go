@@ -293,7 +293,7 @@ func TestWhatCannotBeLimitedIsToldApart(t *testing.T) {
 				if err := f.Unlimit(deadline(t), dir); err != nil {
 					t.Errorf("removing what there is not: %v", err)
 				}
-				if _, _, ok, err := f.Limited(deadline(t), dir); ok && name != "ext4 that counts only" && name != "xfs that counts only" || err != nil {
+				if _, _, ok, err := f.Limited(deadline(t), dir); (ok && name != "ext4 that counts only" && name != "xfs that counts only") || err != nil {
 					t.Errorf("limited: %v, %v", ok, err)
 				}
 			})

@@ -95,7 +95,7 @@ func FuzzOptions(f *testing.F) {
 		e := &Engine{seLinux: context != "", config: Config{Context: context}}
 		// A security module reads its options first, and knows no escapes but quotes.
 		paths := layers + empty + upper + work
-		if o.validate() != nil || strings.Contains(context, `"`) || e.seLinux && (strings.Contains(paths, `"`) || strings.Contains(paths, "context=")) {
+		if o.validate() != nil || strings.Contains(context, `"`) || (e.seLinux && (strings.Contains(paths, `"`) || strings.Contains(paths, "context="))) {
 			return
 		}
 		opts := e.options(o)
@@ -188,7 +188,7 @@ func readContext(data string) (others string, context []option) {
 		switch {
 		case i < len(data) && data[i] == '"':
 			quoted = !quoted
-		case i == len(data) || data[i] == ',' && !quoted:
+		case i == len(data) || (data[i] == ',' && !quoted):
 			if value, found := strings.CutPrefix(data[start:i], "context="); found {
 				context = append(context, option{"context", strings.ReplaceAll(value, `"`, "")})
 			} else {

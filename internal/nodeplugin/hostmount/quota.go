@@ -60,7 +60,7 @@ func setFileAttributesOf(fd int, attributes fileAttributes) error {
 // setProject gives a directory, and what is made in it from now on, a project.
 func (e *Engine) setProject(fd int, project uint32) error {
 	attributes, err := e.kernel.attributes(fd)
-	if err != nil || attributes.project == project && attributes.flags&inheritProject != 0 {
+	if err != nil || (attributes.project == project && attributes.flags&inheritProject != 0) {
 		return err
 	}
 	attributes.project, attributes.flags = project, attributes.flags|inheritProject
@@ -101,7 +101,7 @@ func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {
 // quotaOf reads the quota of a directory's project; ok is false if the project is not one of ours.
 func (e *Engine) quotaOf(dir int) (found quota, ok bool, err error) {
 	attributes, err := e.kernel.attributes(dir)
-	if errors.Is(err, ErrNoQuota) || err == nil && !isOurs(attributes.project) {
+	if errors.Is(err, ErrNoQuota) || (err == nil && !isOurs(attributes.project)) {
 		return quota{}, false, nil
 	}
 	if err != nil {

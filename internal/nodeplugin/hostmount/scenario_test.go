@@ -187,7 +187,7 @@ func checkWith(change func(*Config) error, complaint string) error {
 		return err
 	}
 	err = e.Check(ctx, dir, dir)
-	if complaint == "" && err != nil || complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint)) {
+	if (complaint == "" && err != nil) || (complaint != "" && (err == nil || !strings.Contains(err.Error(), complaint))) {
 		return fmt.Errorf("got %w", err)
 	}
 	return onlyAnEmptyProbe(ctx, e, dir)

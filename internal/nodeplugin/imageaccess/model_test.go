@@ -152,9 +152,9 @@ func check(t *testing.T, r *Records, m model, digests, scopes []string, creds []
 				if cred != nil {
 					auths = append(auths, cred)
 				}
-				may := m.proofs[digest][scope+"/anyone"] || i > 0 && m.proofs[digest][scope+"/"+names[i]]
+				may := m.proofs[digest][scope+"/anyone"] || (i > 0 && m.proofs[digest][scope+"/"+names[i]])
 				got := r.Verdict(Image{repository, digest}, Caller{Scope: scope, Auths: auths})
-				if got == Proven && !may || got == Unknown && m.ours[digest] {
+				if (got == Proven && !may) || (got == Unknown && m.ours[digest]) {
 					t.Fatalf("%s in scope %q has %s: verdict %d, proofs %v, ours %t", names[i], scope, digest, got, m.proofs[digest], m.ours[digest])
 				}
 			}

@@ -160,7 +160,7 @@ func FuzzParse(f *testing.F) {
 		if err := json.Unmarshal(text, &plain); err != nil {
 			t.Fatalf("%q is no JSON object: %v", text, err)
 		}
-		if rules.pinned && rules.Check(busybox) == nil || len(rules.allowed) > 0 && rules.Check(busybox) == nil && !strings.Contains(string(text), "docker.io") {
+		if (rules.pinned && rules.Check(busybox) == nil) || (len(rules.allowed) > 0 && rules.Check(busybox) == nil && !strings.Contains(string(text), "docker.io")) {
 			// An entry may be written with escapes.
 			if !strings.Contains(string(text), `\`) {
 				t.Errorf("%q allows busybox", text)

@@ -16,7 +16,7 @@ func TestOnlyATargetInAPodsDirectoryIsThatPods(t *testing.T) {
 		"/other/kubelet/pods/0d1e-1/x":                          "",
 		"":                                                      "",
 	} {
-		if uid, ok := Beneath(root).PodOf(target); ok != (want != "") || ok && uid != want {
+		if uid, ok := Beneath(root).PodOf(target); ok != (want != "") || (ok && uid != want) {
 			t.Errorf("%s: %q, %v", target, uid, ok)
 		}
 	}

@@ -50,7 +50,7 @@ func (w *world) removeLeftover(name string) error {
 	defer w.Mu.Unlock()
 	return w.Act("remove leftover", func() error {
 		for _, m := range w.Mounted {
-			if l := w.left[name]; l.Upper != "" && m.Upper == l.Upper || m.Source == overlaySource && slices.Contains(l.Targets, m.Target) {
+			if l := w.left[name]; (l.Upper != "" && m.Upper == l.Upper) || (m.Source == overlaySource && slices.Contains(l.Targets, m.Target)) {
 				w.Broken = append(w.Broken, "removed "+name+" under the mount at "+m.Target)
 			}
 		}

@@ -39,7 +39,7 @@ func TestAMountAtTheTargetCountsOnlyIfItMayBeTheVolume(t *testing.T) {
 					c.mount.Target = r.Target
 					w.Mounted[r.Target] = c.mount
 					err := n.Publish(t.Context(), r)
-					if c.adopted && err != nil || !c.adopted && !errors.Is(err, hostmount.ErrOccupied) {
+					if (c.adopted && err != nil) || (!c.adopted && !errors.Is(err, hostmount.ErrOccupied)) {
 						t.Errorf("publish: %v", err)
 					}
 					if w.Mounted[r.Target] != c.mount {

@@ -16,7 +16,7 @@ func TestOnlyWhoNamesASecretByAttributesGetsAHint(t *testing.T) {
 		{map[string]string{"image": "a", "secret": ""}, false},
 		{nil, false},
 	} {
-		if hint := UnreadSecret(c.attributes); (hint != "") != c.hint || c.hint && !strings.Contains(hint, "name the secret in nodePublishSecretRef") {
+		if hint := UnreadSecret(c.attributes); (hint != "") != c.hint || (c.hint && !strings.Contains(hint, "name the secret in nodePublishSecretRef")) {
 			t.Errorf("%v: %q", c.attributes, hint)
 		}
 	}

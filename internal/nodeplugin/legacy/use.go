@@ -73,7 +73,7 @@ func (u use) awaits(l leftover.Leftover) bool {
 // knows reports whether everything that could need a leftover is visible from here. A node without any pods is not what it
 // seems, because this process runs in one.
 func (u use) knows(l leftover.Leftover) bool {
-	if len(u.pods) == 0 || l.VolumeID == "" && len(l.Targets) == 0 || l.VolumeID != "" && l.Upper == "" {
+	if len(u.pods) == 0 || (l.VolumeID == "" && len(l.Targets) == 0) || (l.VolumeID != "" && l.Upper == "") {
 		return false
 	}
 	return !slices.ContainsFunc(l.Targets, func(target string) bool {
@@ -86,7 +86,7 @@ func (u use) knows(l leftover.Leftover) bool {
 // legacy driver's mounts are based, lies beside that directory and does not count.
 func isShown(l leftover.Leftover, mounts []hostmount.Mount) bool {
 	return l.Upper != "" && slices.ContainsFunc(mounts, func(m hostmount.Mount) bool {
-		same := m.Upper == l.Upper || m.Upper != "" && !filepath.IsAbs(m.Upper) && strings.HasSuffix(l.Upper, "/"+m.Upper)
+		same := m.Upper == l.Upper || (m.Upper != "" && !filepath.IsAbs(m.Upper) && strings.HasSuffix(l.Upper, "/"+m.Upper))
 		return same && filepath.Dir(m.Target) != filepath.Dir(l.Upper)
 	})
 }

@@ -32,7 +32,7 @@ func openTo(users *[]string) func(context.Context, string, *runtimeapi.AuthConfi
 func have(t *testing.T, p *Puller, image string, policy contract.PullPolicy, auths []*runtimeapi.AuthConfig, want Kind) {
 	t.Helper()
 	err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Policy: policy, Auths: auths})
-	if want == "" && err != nil || want != "" && (err == nil || kindOf(t, err) != want) {
+	if (want == "" && err != nil) || (want != "" && (err == nil || kindOf(t, err) != want)) {
 		t.Errorf("%s, policy %q: %v, want %q", image, policy, err, want)
 	}
 }
@@ -289,7 +289,7 @@ func TestWhatTheKubeletPulledForOneTenantIsNotPreloadedForAnother(t *testing.T) 
 				r.Held, r.Digest = true, fakeDigest
 			}
 			err := p.Ensure(within(t, 10*time.Second), r)
-			if want == "" && err != nil || want != "" && (err == nil || kindOf(t, err) != want) {
+			if (want == "" && err != nil) || (want != "" && (err == nil || kindOf(t, err) != want)) {
 				t.Errorf("%s: %v, want %q", name, err, want)
 			}
 		}

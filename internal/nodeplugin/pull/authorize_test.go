@@ -39,7 +39,7 @@ func (p *privateRegistry) pull(_ context.Context, image string, auth *runtimeapi
 	switch {
 	case p.away:
 		return status.Error(codes.Unknown, "dial tcp: connection refused")
-	case auth.GetUsername() == "alice" || p.public && auth == nil:
+	case auth.GetUsername() == "alice" || (p.public && auth == nil):
 		return nil
 	}
 	return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized")
@@ -227,7 +227,7 @@ func TestProvidersAreAskedOnlyWhereTheRegistryIs(t *testing.T) {
 		t.Helper()
 		asked.Store(0)
 		err := p.Ensure(within(t, 10*time.Second), Request{Image: image, Auths: auths, Provided: provided(account, &asked, nil)})
-		if want == "" && err != nil || want != "" && kindOf(t, err) != want {
+		if (want == "" && err != nil) || (want != "" && kindOf(t, err) != want) {
 			t.Errorf("account %q: %v, want %q", account, err, want)
 		}
 		if got := asked.Load(); got != asks {
@@ -289,7 +289,7 @@ func TestTheRuntimeIsNotAskedForAnImageThatTheCallerHasFound(t *testing.T) {
 		"not shown to be the caller's": {Config{Access: records(t), Verify: contract.AlwaysVerify}, NotPresent},
 	} {
 		err := newPuller(t, &fakeCRI{}, c.config).Ensure(within(t, 10*time.Second), found) // which holds nothing
-		if c.want == "" && err != nil || c.want != "" && kindOf(t, err) != c.want {
+		if (c.want == "" && err != nil) || (c.want != "" && kindOf(t, err) != c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}

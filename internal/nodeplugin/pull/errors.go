@@ -218,7 +218,8 @@ func withoutKernel(message string) string {
 }
 
 func kindOfWords(code codes.Code, message string) Kind {
-	if code == codes.Unavailable && containsAny(message, runtimeAway) || code == codes.Unimplemented && strings.Contains(message, "unknown service") {
+	if (code == codes.Unavailable && containsAny(message, runtimeAway)) ||
+		(code == codes.Unimplemented && strings.Contains(message, "unknown service")) {
 		return RuntimeDown
 	}
 	for _, h := range hints {

@@ -95,7 +95,7 @@ func TestAnImageThatIsThereIsJudgedByItsNamespacesPolicy(t *testing.T) {
 			}
 		}
 		before := cri.pulls.Load()
-		if err := in("lax", contract.PullIfNotPresent, true); err != nil || verify != contract.AlwaysVerify && cri.pulls.Load() != before {
+		if err := in("lax", contract.PullIfNotPresent, true); err != nil || (verify != contract.AlwaysVerify && cri.pulls.Load() != before) {
 			t.Errorf("%s: a namespace without a policy, after %d pulls: %v", verify, cri.pulls.Load()-before, err)
 		}
 		for _, namespace := range []string{"signed", "hidden"} {

@@ -29,7 +29,7 @@ func (p *Puller) noteBegin(ctx context.Context, key flightKey, credentials bool)
 	n := note{repository: repositoryOf(key.image)}
 	n.scope, _ = p.scope(ctx, key.namespace)
 	// Where the namespace counts, the runtime may have credentials for it that are not known here.
-	if p.config.Access == nil || !credentials && !p.config.Namespaced {
+	if p.config.Access == nil || (!credentials && !p.config.Namespaced) {
 		return n, nil
 	}
 	held, err := p.repositories(ctx)

@@ -97,7 +97,7 @@ func TestAnEndNobodyWaitedForIsToldOnceAndThenForgotten(t *testing.T) {
 		p.done.Wait()
 
 		err := p.Ensure(within(t, 10*time.Second), request)
-		if failure == nil && err != nil || failure != nil && kindOf(t, err) != NotFound {
+		if (failure == nil && err != nil) || (failure != nil && kindOf(t, err) != NotFound) {
 			t.Errorf("the retry got %v", err)
 		}
 		if got := cri.pulls.Load(); got != 1 {
@@ -282,7 +282,7 @@ func TestWhatTheRuntimeCallsCorruptIsDiscarded(t *testing.T) {
 		if kind := kindOf(t, err); (kind == Corrupt) != (want == 1) {
 			t.Errorf("%s: %v", said, err)
 		}
-		if len(kept.discarded) != want || want == 1 && !strings.Contains(kept.discarded[0], said) {
+		if len(kept.discarded) != want || (want == 1 && !strings.Contains(kept.discarded[0], said)) {
 			t.Errorf("%s: discarded %q", said, kept.discarded)
 		}
 	}

@@ -261,7 +261,7 @@ func TestAFightForAPathSlowsDownAndIsTold(t *testing.T) {
 		t.Errorf("the path was taken back %d times in ten minutes", len(taken))
 	}
 	if want := fmt.Sprintf("took it back %d times", len(taken)-1); !strings.Contains(said, "taken by") || !strings.Contains(said, "stop the other one") ||
-		!strings.Contains(said, want) && !strings.Contains(said, fmt.Sprintf("took it back %d times", len(taken))) {
+		(!strings.Contains(said, want) && !strings.Contains(said, fmt.Sprintf("took it back %d times", len(taken)))) {
 		t.Errorf("%q does not say how often, %s", said, want)
 	}
 	// After a while without a loss the next one is repaired at once.

@@ -150,7 +150,7 @@ func bind(path string) (*net.UnixListener, inode, error) {
 		draft := fmt.Sprintf("%s%0*x", draftStem(path), draftDigits, rand.IntN(1<<(4*draftDigits))) //nolint:gosec // it has to be free, not secret
 		var listener *net.UnixListener
 		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
-		if errors.Is(err, unix.EADDRINUSE) || noRoom(err) && removeDead(path) {
+		if errors.Is(err, unix.EADDRINUSE) || (noRoom(err) && removeDead(path)) {
 			continue
 		}
 		if err != nil {

@@ -29,7 +29,7 @@ func TestASecretNamedByAttributesIsToldToBeUnreadAndIsNoError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, log := serve(t, Config{Volumes: volumes{publish: func(context.Context, volume.Request) error { return c.err }}})
 			_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), c.request)
-			if (err == nil) != (c.err == nil) || err != nil && status.Code(err) != codeOf(c.err) {
+			if (err == nil) != (c.err == nil) || (err != nil && status.Code(err) != codeOf(c.err)) {
 				t.Errorf("got %v, want the code of %v", err, c.err)
 			}
 			const sentence = "not read; name the secret in nodePublishSecretRef"

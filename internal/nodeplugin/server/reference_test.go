@@ -25,7 +25,7 @@ func FuzzReference(f *testing.F) {
 	f.Fuzz(func(t *testing.T, image string) {
 		named, err := parseReference(image)
 		if err != nil {
-			if status.Code(err) != codes.InvalidArgument || image != "" && !strings.Contains(err.Error(), "reference") {
+			if status.Code(err) != codes.InvalidArgument || (image != "" && !strings.Contains(err.Error(), "reference")) {
 				t.Errorf("%q: %v", image, err)
 			}
 			if said := err.Error(); len(said) > maxMessage || strings.ContainsFunc(said, unicode.IsControl) {
@@ -42,14 +42,14 @@ func FuzzReference(f *testing.F) {
 			t.Errorf("%q became %q, of another digest", image, named)
 		}
 		host, rest, _ := strings.Cut(named.String(), "/")
-		if host != "localhost" && host == strings.ToLower(host) && !strings.ContainsAny(host, ".:") || rest == "" {
+		if (host != "localhost" && host == strings.ToLower(host) && !strings.ContainsAny(host, ".:")) || rest == "" {
 			t.Errorf("%q became %q, without a host", image, named)
 		}
 		same := []string{named.String()}
 		if host == "docker.io" {
 			same = append(same, "index."+named.String())
 			// Without the host it is the same, unless what comes next can be one itself.
-			if first, _, more := strings.Cut(rest, "/"); !more || !strings.ContainsAny(first, ".:") && first != "localhost" {
+			if first, _, more := strings.Cut(rest, "/"); !more || (!strings.ContainsAny(first, ".:") && first != "localhost") {
 				same = append(same, rest)
 			}
 			if short, official := strings.CutPrefix(rest, "library/"); official && !strings.Contains(short, "/") {

@@ -72,7 +72,7 @@ func TestTheDriversLimitsAreRefusedLikeAVolumes(t *testing.T) {
 	for text, words := range map[string]string{"1e-2147483647": "sign", "1e99": "1Ei", "8Ei": "1Ei", "1k": "less than 1Mi", "": ""} {
 		for _, pair := range [][2]string{{text, ""}, {"", text}} {
 			_, err := ParseSizeLimits(pair[0], pair[1])
-			if (err == nil) != (text == "") || err != nil && !strings.Contains(err.Error(), words) {
+			if (err == nil) != (text == "") || (err != nil && !strings.Contains(err.Error(), words)) {
 				t.Errorf("%q: %v, want %q", pair, err, words)
 			}
 		}

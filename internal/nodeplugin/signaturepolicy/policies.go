@@ -142,7 +142,7 @@ func identify(path string) (id string, err error) {
 func (p *Policies) directory(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if age := time.Since(p.asked); age > configAge || p.err != nil && age > errorAge {
+	if age := time.Since(p.asked); age > configAge || (p.err != nil && age > errorAge) {
 		p.used, p.err = p.ask(ctx)
 		p.asked = time.Now()
 	}

@@ -181,7 +181,7 @@ func TestLateUnpin(t *testing.T) {
 	held := false
 	for _, id := range pins(t, s) {
 		tree, err := s.Pinned(testContext(t), id)
-		held = held || err == nil && slices.Equal(tree.Layers, mounted.Layers)
+		held = held || (err == nil && slices.Equal(tree.Layers, mounted.Layers))
 	}
 	if !held {
 		t.Errorf("no pin holds what is mounted, %q", mounted.Layers)

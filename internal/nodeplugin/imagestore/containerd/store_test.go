@@ -248,7 +248,7 @@ func testSizes(t *testing.T, d *daemon) {
 		ref := "registry.example/sizes:" + name
 		d.loadDamaged(t, ref, func(_ *ocispec.Image, size *int64) { *size = larger })
 		_, err := s.Pin(testContext(t), ref)
-		if err == nil || name == "huge" && !errors.Is(err, imagestore.ErrUnsupported) {
+		if err == nil || (name == "huge" && !errors.Is(err, imagestore.ErrUnsupported)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

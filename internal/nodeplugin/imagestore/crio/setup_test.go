@@ -60,7 +60,7 @@ func TestWhereCRIOKeepsImagesElsewhereTheFieldIsNamed(t *testing.T) {
 		"an additional store": {Setup{GraphRoot: opened.GraphRoot, AdditionalStores: []string{"/data/extra"}}, ""},
 	} {
 		err := opened.differs(c.reported)
-		if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
+		if (err == nil) != (c.words == "") || (err != nil && !strings.Contains(err.Error(), c.words)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestAnImageThatIsNotSeenHereIsToldWithTheSetting(t *testing.T) {
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if err := s.Ready(testContext(t)); (err == nil) != c.ready || err != nil && !strings.Contains(err.Error(), c.words) {
+		if err := s.Ready(testContext(t)); (err == nil) != c.ready || (err != nil && !strings.Contains(err.Error(), c.words)) {
 			t.Errorf("%s: ready: %v", c.name, err)
 		}
 	}
