@@ -20,7 +20,8 @@ const (
 func CheckMountOptions(options []string, writable bool) error {
 	var lost, others []string
 	for option := range strings.SplitSeq(strings.Join(options, ","), ",") {
-		switch option = strings.TrimSpace(option); option {
+		option = strings.TrimSpace(option)
+		switch option {
 		case "", "defaults", "relatime": // relatime is what mounts have
 		case "ro", "noatime", "nodiratime":
 			if writable {

@@ -58,7 +58,8 @@ func (e *Engine) probeIn(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	for _, name := range names {
-		if probe := filepath.Join(dir, name); strings.HasPrefix(name, probePrefix) {
+		if strings.HasPrefix(name, probePrefix) {
+			probe := filepath.Join(dir, name)
 			return probe, e.unmount(ctx, probe, keepDir)
 		}
 	}

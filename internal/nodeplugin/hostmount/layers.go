@@ -72,7 +72,8 @@ type rootCache struct {
 func (r *rootCache) look(form Form, layer string) error {
 	dir, name := path.Split(layer)
 	dir, id := path.Split(path.Clean(dir))
-	if dir = path.Clean(dir); dir != r.path {
+	dir = path.Clean(dir)
+	if dir != r.path {
 		r.close()
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {

@@ -37,7 +37,8 @@ func (l *lineLimiter) next() {
 	line, err := l.lines.ReadSlice('\n')
 	l.rest = append([]byte(nil), line...)
 	for errors.Is(err, bufio.ErrBufferFull) {
-		if _, err = l.lines.ReadSlice('\n'); err == nil {
+		_, err = l.lines.ReadSlice('\n')
+		if err == nil {
 			l.rest = append(l.rest, '\n')
 		}
 	}

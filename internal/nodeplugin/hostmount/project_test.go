@@ -125,7 +125,8 @@ func TestAProjectInUseIsNotDrawn(t *testing.T) {
 		tries := 0
 		given := f.kernel.quotactl
 		f.kernel.quotactl = func(dir int, command uintptr, project uint32, found *quota) error {
-			if tries++; command == getQuota && tries <= 3 {
+			tries++
+			if command == getQuota && tries <= 3 {
 				*found = q
 				return nil
 			}

@@ -78,7 +78,8 @@ func (r *record) close(digests []string) {
 
 // settle replaces the mark by entries for what the node holds, where there is room for them.
 func (r *record) settle(held []string) {
-	if r.close(held); len(r.Images) <= maxImages {
+	r.close(held)
+	if len(r.Images) <= maxImages {
 		r.Closed = nil
 	}
 }

@@ -174,7 +174,8 @@ func (r *Records) end(repository string, note func(*record, *pulls)) {
 	defer r.mu.Unlock()
 	r.changes++
 	under := r.pulls[repository]
-	if under.number--; under.number == 0 {
+	under.number--
+	if under.number == 0 {
 		delete(r.pulls, repository)
 	}
 	found, err := r.read(repository)

@@ -78,7 +78,8 @@ func (k *Lock) enter(key string) *keyLock {
 func (k *Lock) leave(key string, l *keyLock) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if l.users--; l.users == 0 {
+	l.users--
+	if l.users == 0 {
 		delete(k.held, key)
 	}
 }

@@ -65,8 +65,8 @@ func TestASlowPullGoesOnAndTheRetryJoins(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	var e *Error
-	if errors.As(err, &e); e.Code() != codes.Aborted {
-		t.Errorf("code %s, want Aborted", e.Code())
+	if !errors.As(err, &e) || e.Code() != codes.Aborted {
+		t.Errorf("the code of %v is not Aborted", err)
 	}
 	if took := time.Since(started); took >= time.Second {
 		t.Errorf("the answer came after the deadline: %s", took)

@@ -66,7 +66,8 @@ func (q *queues) leave(name string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := q.namespaces[name]
-	if n.users--; n.users == 0 {
+	n.users--
+	if n.users == 0 {
 		delete(q.namespaces, name)
 	}
 }

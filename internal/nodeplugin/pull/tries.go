@@ -70,7 +70,8 @@ func (t *tries) each(ctx context.Context, auths []*runtimeapi.AuthConfig, source
 		if slices.ContainsFunc(auths[:i], func(earlier *runtimeapi.AuthConfig) bool { return proto.Equal(earlier, auth) }) {
 			continue
 		}
-		if tried++; tried > MaxCredentials {
+		tried++
+		if tried > MaxCredentials {
 			break
 		}
 		switch err := t.once(ctx, auth); {

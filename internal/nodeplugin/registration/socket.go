@@ -158,7 +158,8 @@ func bind(path string) (*net.UnixListener, inode, error) {
 		}
 		listener.SetUnlinkOnClose(false)
 		var bound inode
-		if bound, err = settle(draft, path); err == nil {
+		bound, err = settle(draft, path)
+		if err == nil {
 			return listener, bound, nil
 		}
 		_ = listener.Close()

@@ -62,7 +62,8 @@ func Open(dir, endpoint string) *Policies {
 // Of returns an identifier of a namespace's policy, empty if the namespace has none of its own. An error means that this is
 // not known. An empty namespace is an unknown one.
 func (p *Policies) Of(ctx context.Context, namespace string) (id string, err error) {
-	if id, err = p.find(namespace); err != nil || id != "" {
+	id, err = p.find(namespace)
+	if err != nil || id != "" {
 		return id, err
 	}
 	used, err := p.directory(ctx)

@@ -161,7 +161,8 @@ func openSameMount(parent *os.File, name string) (*os.File, error) {
 	dir := os.NewFile(uintptr(fd), name)
 	inner, err := mountOf(dir)
 	outer, outerErr := mountOf(parent)
-	if err = errors.Join(err, outerErr); err == nil && inner != outer {
+	err = errors.Join(err, outerErr)
+	if err == nil && inner != outer {
 		err = unix.EXDEV
 	}
 	if err != nil {

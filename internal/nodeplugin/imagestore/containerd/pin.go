@@ -77,7 +77,8 @@ func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
 func (s *Store) pinLikely(ctx context.Context, f found) (imagestore.Tree, error) {
 	likely, err := s.viewLikely(ctx, &f)
 	if errors.Is(err, errUnmeasured) {
-		if err = s.unpackUnmeasured(ctx, f.image, f.tree, err); err == nil {
+		err = s.unpackUnmeasured(ctx, f.image, f.tree, err)
+		if err == nil {
 			f.tree, err = s.topLayer(ctx, f.image)
 		}
 	}
@@ -122,7 +123,8 @@ func (s *Store) viewLikely(ctx context.Context, f *found) (*imagestore.Tree, err
 // snapshotter of the latest pin first, because that most likely has them. If that fails for any reason, it asks the others
 // as for a first pin.
 func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree digest.Digest) (made imagestore.Tree, snapshotter string, err error) {
-	if snapshotter = s.cache.latestSnapshotter(); snapshotter != "" {
+	snapshotter = s.cache.latestSnapshotter()
+	if snapshotter != "" {
 		made, _, err = s.view(ctx, image, tree, snapshotter)
 		if err == nil || ctx.Err() != nil {
 			return made, snapshotter, err

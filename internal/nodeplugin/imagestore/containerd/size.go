@@ -45,7 +45,8 @@ func sizeOf(ctx context.Context, snapshotter snapshots.Snapshotter, key string) 
 		}
 		size.Bytes += usage.Size
 		size.Inodes += usage.Inodes
-		if key = info.Parent; key == "" {
+		key = info.Parent
+		if key == "" {
 			break
 		}
 	}

@@ -85,7 +85,8 @@ func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	found, err := s.look(ctx, ref)
 	if errors.Is(err, errUnmeasured) {
-		if err = s.unpackUnmeasured(ctx, found.image, found.tree, err); err == nil {
+		err = s.unpackUnmeasured(ctx, found.image, found.tree, err)
+		if err == nil {
 			found, err = s.look(ctx, ref)
 		}
 	}

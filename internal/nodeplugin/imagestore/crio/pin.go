@@ -64,7 +64,8 @@ func (s *Store) pinWhole(image *storage.Image, tree, reference string) ([]string
 	layers, err := s.pinAndOpen(image, tree, reference)
 	if errors.Is(err, storage.ErrLayerUnknown) {
 		// An Unpin was killed after it had removed the container's layer, and before the container.
-		if err = s.remove(tree); err == nil {
+		err = s.remove(tree)
+		if err == nil {
 			layers, err = s.pinAndOpen(image, tree, reference)
 		}
 	}

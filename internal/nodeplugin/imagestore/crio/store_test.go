@@ -364,7 +364,8 @@ func TestAnUnpinThatHasBegunEndsWithItsEffectAndNotWithItsContext(t *testing.T) 
 	case <-time.After(100 * time.Millisecond):
 	}
 	lock.Unlock()
-	if <-ended; err != nil {
+	<-ended
+	if err != nil {
 		t.Error(err)
 	}
 	if found := pins(t, s); len(found) != 0 {
