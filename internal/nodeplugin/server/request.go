@@ -121,8 +121,8 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	}, nil
 }
 
-// found are the credentials for an image, and where they come from.
-type found struct {
+// credentialsFound are the credentials for an image, and where they come from.
+type credentialsFound struct {
 	auths     []*runtimeapi.AuthConfig
 	sources   []string // of auths
 	unmatched []string // what has none
@@ -130,27 +130,27 @@ type found struct {
 
 // credentials returns the volume's own credentials, then the driver's. A useless secret of the driver is not the volume's
 // fault, so it is only logged.
-func (q requests) credentials(secret map[string]string, image reference.Named) (found, error) {
+func (q requests) credentials(secret map[string]string, image reference.Named) (credentialsFound, error) {
 	keyring, err := credentials.FromSecret(secret)
 	if err != nil {
-		return found{}, invalid("%v", err)
+		return credentialsFound{}, invalid("%v", err)
 	}
 	ofVolume, err := keyring.Find(image)
 	if err != nil {
-		return found{}, invalid("%v", err)
+		return credentialsFound{}, invalid("%v", err)
 	}
 	shared, err := q.shared.Find(image)
 	if err != nil {
 		q.log.Warn("secrets of the driver are ignored", "error", err)
 	}
-	var f found
+	var found credentialsFound
 	if len(secret) > 0 && len(ofVolume) == 0 {
-		f.unmatched = []string{credentials.VolumeSecret}
+		found.unmatched = []string{credentials.VolumeSecret}
 	}
 	for _, credential := range append(ofVolume, shared...) {
-		f.auths, f.sources = append(f.auths, credential.Auth), append(f.sources, credential.Source)
+		found.auths, found.sources = append(found.auths, credential.Auth), append(found.sources, credential.Source)
 	}
-	return f, nil
+	return found, nil
 }
 
 func (q requests) unpublish(r *csi.NodeUnpublishVolumeRequest) error {

@@ -15,7 +15,7 @@ func (n *Node) bringAndPin(ctx context.Context, r Request) (tree imagestore.Tree
 	if data, ok := n.earlierData(r); ok {
 		// The node restarted under the pod. The data lies on the tree that the volume started from. The pin keeps that
 		// tree, whatever the image's name stands for now.
-		tree, unlock, err = n.pin(ctx, r, func(ctx context.Context) (imagestore.Tree, error) { return n.keptTree(ctx, data.Tree) })
+		tree, unlock, err = n.pinAndLock(ctx, r, func(ctx context.Context) (imagestore.Tree, error) { return n.keptTree(ctx, data.Tree) })
 		if !errors.Is(err, imagestore.ErrNotFound) {
 			return tree, unlock, err
 		}
@@ -23,11 +23,11 @@ func (n *Node) bringAndPin(ctx context.Context, r Request) (tree imagestore.Tree
 			r.Policy = contract.PullIfNotPresent
 		}
 	}
-	pin, err := n.bring(ctx, r)
+	pinImage, err := n.bring(ctx, r)
 	if err != nil {
 		return imagestore.Tree{}, nil, err
 	}
-	return n.pin(ctx, r, pin)
+	return n.pinAndLock(ctx, r, pinImage)
 }
 
 // bring has the image on the node, for a caller that may have it, and returns what pins it.
@@ -45,11 +45,11 @@ func (n *Node) bring(ctx context.Context, r Request) (imagestore.PinFunc, error)
 		return nil, err
 	}
 	return func(ctx context.Context) (imagestore.Tree, error) {
-		pin := func(ctx context.Context) (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) }
+		pinImage := func(ctx context.Context) (imagestore.Tree, error) { return n.store.Pin(ctx, r.Image) }
 		if found != nil && n.unpins.Load() == unpins {
-			pin = found
+			pinImage = found
 		}
-		tree, err := pin(ctx)
+		tree, err := pinImage(ctx)
 		if err != nil || tree.Digest == digest {
 			return tree, err
 		}
@@ -64,8 +64,8 @@ func (n *Node) bring(ctx context.Context, r Request) (imagestore.PinFunc, error)
 	}, nil
 }
 
-// pin pins a tree and locks it. It calls pin again if a sweep may have unpinned the tree in between.
-func (n *Node) pin(ctx context.Context, r Request, pin imagestore.PinFunc) (tree imagestore.Tree, unlock func(), err error) {
+// pinAndLock pins a tree and locks it. It calls pin again if a sweep may have unpinned the tree in between.
+func (n *Node) pinAndLock(ctx context.Context, r Request, pin imagestore.PinFunc) (tree imagestore.Tree, unlock func(), err error) {
 	for {
 		unpins := n.unpins.Load()
 		tree, err := pin(ctx)

@@ -28,8 +28,8 @@ func (s *Store) Find(ctx context.Context, ref string) (imagestore.PinFunc, strin
 	return found.pin, found.digest()
 }
 
-// found is what containerd holds under a reference.
-type found struct {
+// candidate is what containerd holds under a reference.
+type candidate struct {
 	store *Store
 	ref   string
 	image client.Image
@@ -42,34 +42,34 @@ type found struct {
 // look finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
 // the same time. For any other it asks for the image and its likely tree, which pin checks. Without one it reads what the image
 // claims of its layers, and checks the claim. With errUnmeasured it returns what it found.
-func (s *Store) look(ctx context.Context, ref string) (found, error) {
+func (s *Store) look(ctx context.Context, ref string) (candidate, error) {
 	last, pin, known := s.cache.of(ref)
-	f := found{store: s, ref: ref, tree: last.tree}
+	c := candidate{store: s, ref: ref, tree: last.tree}
 	var asking errgroup.Group
 	switch {
 	case pin.snapshotter != "":
 		asking.Go(func() error {
 			if tree, err := s.stillPinned(ctx, last, pin); err == nil {
-				f.pinned = &tree
+				c.pinned = &tree
 			}
 			return nil
 		})
 	case !known && s.cache.latestSnapshotter() != "":
 		asking.Go(func() error {
-			f.likely = s.likelyTree(ctx, ref)
+			c.likely = s.likelyTree(ctx, ref)
 			return nil
 		})
 	}
 	var err error
-	f.image, err = s.image(ctx, ref)
+	c.image, err = s.image(ctx, ref)
 	_ = asking.Wait()
-	if err == nil && (!known || last.image != f.image.Target().Digest) {
-		f.pinned, f.tree = nil, ""
-		if f.likely == "" {
-			f.tree, err = s.topLayer(ctx, f.image)
+	if err == nil && (!known || last.image != c.image.Target().Digest) {
+		c.pinned, c.tree = nil, ""
+		if c.likely == "" {
+			c.tree, err = s.topLayer(ctx, c.image)
 		}
 	}
-	return f, err
+	return c, err
 }
 
 // stillPinned returns the tree of a view that still exists. Its layers are read once.
@@ -86,26 +86,26 @@ func (s *Store) stillPinned(ctx context.Context, last lookup, pin cachedPin) (im
 }
 
 // digest returns the digest of the manifest or index to which the reference leads.
-func (f found) digest() string { return f.image.Target().Digest.String() }
+func (c candidate) digest() string { return c.image.Target().Digest.String() }
 
 // pin is an imagestore.PinFunc.
-func (f found) pin(ctx context.Context) (imagestore.Tree, error) {
-	tree, err := f.pinTree(ctx)
-	tree.Digest = f.digest()
+func (c candidate) pin(ctx context.Context) (imagestore.Tree, error) {
+	tree, err := c.pinTree(ctx)
+	tree.Digest = c.digest()
 	return tree, err
 }
 
-func (f found) pinTree(ctx context.Context) (imagestore.Tree, error) {
-	if f.pinned != nil && f.store.cache.keeps(f.tree) {
-		return *f.pinned, nil
+func (c candidate) pinTree(ctx context.Context) (imagestore.Tree, error) {
+	if c.pinned != nil && c.store.cache.keeps(c.tree) {
+		return *c.pinned, nil
 	}
-	pin := f.store.pin
-	if f.tree == "" {
-		pin = f.store.pinLikely
+	pin := c.store.pin
+	if c.tree == "" {
+		pin = c.store.pinLikely
 	}
-	tree, err := pin(namespaces.WithNamespace(ctx, kubernetesNamespace), f)
+	tree, err := pin(namespaces.WithNamespace(ctx, kubernetesNamespace), c)
 	if err != nil {
-		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", f.ref, imagestore.Refused(f.ref, err))
+		return imagestore.Tree{}, fmt.Errorf("pinning image %s in containerd: %w", c.ref, imagestore.Refused(c.ref, err))
 	}
 	return tree, nil
 }

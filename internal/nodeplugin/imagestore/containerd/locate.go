@@ -16,26 +16,26 @@ import (
 // image. It asks containerd for its snapshotters each time, because a restart may have changed them. A snapshotter that
 // fails, as when its daemon is down, is an error only if no other has the layer, because the failed one may have it.
 func (s *Store) locate(ctx context.Context, tree digest.Digest) (name string, unpacked bool, err error) {
-	candidates, err := s.working(ctx)
+	snapshotters, err := s.working(ctx)
 	if err != nil {
 		return "", false, err
 	}
-	if len(candidates) == 0 {
+	if len(snapshotters) == 0 {
 		return "", false, errors.New("containerd has no working snapshotter")
 	}
 	first, err := s.criSnapshotter(ctx)
 	errs := []error{err}
-	inOrder(candidates, first)
-	for _, candidate := range candidates {
-		_, err := s.snapshotter(candidate).Stat(ctx, tree.String())
+	inOrder(snapshotters, first)
+	for _, snapshotter := range snapshotters {
+		_, err := s.snapshotter(snapshotter).Stat(ctx, tree.String())
 		switch {
 		case err == nil:
-			return candidate, true, nil
+			return snapshotter, true, nil
 		case !errors.Is(err, errdefs.ErrNotFound):
-			errs = append(errs, fmt.Errorf("asking snapshotter %s for layer %s: %w", candidate, tree, err))
+			errs = append(errs, fmt.Errorf("asking snapshotter %s for layer %s: %w", snapshotter, tree, err))
 		}
 	}
-	return candidates[0], false, errors.Join(errs...)
+	return snapshotters[0], false, errors.Join(errs...)
 }
 
 // inOrder sorts snapshotters: first the one that CRI unpacks with, then containerd's default, then the others. A node may

@@ -58,28 +58,28 @@ func (s *Store) created(ctx context.Context, tree digest.Digest, snapshotter str
 }
 
 // pin pins a tree unless it is pinned.
-func (s *Store) pin(ctx context.Context, f found) (imagestore.Tree, error) {
-	unlock, err := s.trees.Lock(ctx, f.tree.String())
+func (s *Store) pin(ctx context.Context, c candidate) (imagestore.Tree, error) {
+	unlock, err := s.trees.Lock(ctx, c.tree.String())
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
 	defer unlock()
-	tree, snapshotter, err := s.viewAnywhere(ctx, f.image, f.tree)
+	tree, snapshotter, err := s.viewAnywhere(ctx, c.image, c.tree)
 	if err != nil {
 		return imagestore.Tree{}, err
 	}
-	s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: snapshotter})
+	s.cache.pinned(c.ref, lookup{image: c.image.Target().Digest, tree: c.tree}, cachedPin{snapshotter: snapshotter})
 	return tree, nil
 }
 
 // pinLikely pins the tree that CRI names for an image, if it is the image's. Otherwise it pins the image's own tree, unless the
 // image is refused.
-func (s *Store) pinLikely(ctx context.Context, f found) (imagestore.Tree, error) {
-	likely, err := s.viewLikely(ctx, &f)
+func (s *Store) pinLikely(ctx context.Context, c candidate) (imagestore.Tree, error) {
+	likely, err := s.viewLikely(ctx, &c)
 	if errors.Is(err, errUnmeasured) {
-		err = s.unpackUnmeasured(ctx, f.image, f.tree, err)
+		err = s.unpackUnmeasured(ctx, c.image, c.tree, err)
 		if err == nil {
-			f.tree, err = s.topLayer(ctx, f.image)
+			c.tree, err = s.topLayer(ctx, c.image)
 		}
 	}
 	if err != nil {
@@ -88,33 +88,33 @@ func (s *Store) pinLikely(ctx context.Context, f found) (imagestore.Tree, error)
 	if likely != nil {
 		return *likely, nil
 	}
-	return s.pin(ctx, f)
+	return s.pin(ctx, c)
 }
 
 // viewLikely makes the view of the tree that CRI names, and meanwhile reads and checks what the image claims of its layers, which
-// becomes f.tree: containerd writes to its disk to make a view, so that takes longer. It returns nil if the two differ or there
+// becomes c.tree: containerd writes to its disk to make a view, so that takes longer. It returns nil if the two differ or there
 // is no view. Then, and if the image is refused, a view that was made is removed: nothing was mounted from it yet.
-func (s *Store) viewLikely(ctx context.Context, f *found) (*imagestore.Tree, error) {
-	unlock, err := s.trees.Lock(ctx, f.likely.String())
+func (s *Store) viewLikely(ctx context.Context, c *candidate) (*imagestore.Tree, error) {
+	unlock, err := s.trees.Lock(ctx, c.likely.String())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	var checking errgroup.Group
 	checking.Go(func() (err error) {
-		f.tree, err = s.topLayer(ctx, f.image)
+		c.tree, err = s.topLayer(ctx, c.image)
 		return err
 	})
 	snapshotter := s.cache.latestSnapshotter()
-	tree, made, viewErr := s.view(ctx, f.image, f.likely, snapshotter)
+	tree, made, viewErr := s.view(ctx, c.image, c.likely, snapshotter)
 	err = checking.Wait()
-	if err == nil && viewErr == nil && f.tree == f.likely {
-		s.cache.pinned(f.ref, lookup{image: f.image.Target().Digest, tree: f.tree}, cachedPin{snapshotter: snapshotter})
+	if err == nil && viewErr == nil && c.tree == c.likely {
+		s.cache.pinned(c.ref, lookup{image: c.image.Target().Digest, tree: c.tree}, cachedPin{snapshotter: snapshotter})
 		return &tree, nil
 	}
 	if made {
-		s.cache.unpinned(f.likely) // the view of another image may have been lost, and a lookup for it may have found this one
-		err = errors.Join(err, s.undoView(ctx, f.likely, snapshotter))
+		s.cache.unpinned(c.likely) // the view of another image may have been lost, and a lookup for it may have found this one
+		err = errors.Join(err, s.undoView(ctx, c.likely, snapshotter))
 	}
 	return nil, err
 }

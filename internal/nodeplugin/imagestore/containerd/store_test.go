@@ -378,16 +378,16 @@ func testLikelyTree(t *testing.T, d *daemon) {
 		"a tree that is nowhere":  digest.FromString("nowhere"),
 		"its own":                 own, // not unpacked the first time
 	} {
-		f := found{store: s, ref: image.Name(), image: image, likely: likely}
-		if tree, err := f.pin(testContext(t)); err != nil || tree.ID != own.String() {
+		c := candidate{store: s, ref: image.Name(), image: image, likely: likely}
+		if tree, err := c.pin(testContext(t)); err != nil || tree.ID != own.String() {
 			t.Errorf("%s: pinned %s, %v; want %s", name, tree.ID, err, own)
 		}
 		if got, want := pins(t, s), []string{inUse, own.String()}; !sameSet(got, want) {
 			t.Errorf("%s: pins %q, want %q", name, got, want)
 		}
 		unpin(t, s, own.String())
-		f = found{store: s, ref: refused.Name(), image: refused, likely: likely}
-		if tree, err := f.pin(testContext(t)); !errors.Is(err, imagestore.ErrOtherPlatform) {
+		c = candidate{store: s, ref: refused.Name(), image: refused, likely: likely}
+		if tree, err := c.pin(testContext(t)); !errors.Is(err, imagestore.ErrOtherPlatform) {
 			t.Errorf("%s: an image that is refused was pinned as %s, %v", name, tree.ID, err)
 		}
 		if got := pins(t, s); !slices.Equal(got, []string{inUse}) {
