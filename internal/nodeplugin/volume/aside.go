@@ -10,7 +10,7 @@ import (
 
 // setAside renames a directory away, for Run to remove it. It reports whether the directory was there.
 func (n *Node) setAside(name string) (bool, error) {
-	had, err := n.data.setAside(name)
+	had, err := n.data.renameAway(name)
 	if had {
 		n.removeSoon()
 	}

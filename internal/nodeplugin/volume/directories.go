@@ -167,8 +167,8 @@ func (d directories) trees() ([]string, error) {
 	return trees, errors.Join(errs...)
 }
 
-// setAside renames a directory away, wholly or not at all, and reports whether it was there.
-func (d directories) setAside(name string) (bool, error) {
+// renameAway renames a directory away, wholly or not at all, and reports whether it was there.
+func (d directories) renameAway(name string) (bool, error) {
 	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, name+"."+rand.Text()+removedSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -178,7 +178,7 @@ func TestMemoryIsUnmountedBeforeItsDirectoryGoes(t *testing.T) {
 	if err := n.Publish(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if had, err := n.data.setAside(directoryName(r.VolumeID, r.Target)); err != nil || !had {
+	if had, err := n.data.renameAway(directoryName(r.VolumeID, r.Target)); err != nil || !had {
 		t.Fatal(had, err)
 	}
 	found, err := n.data.list()
