@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
@@ -26,13 +25,8 @@ const (
 	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for administrators
 )
 
-const (
-	// undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
-	undoTimeout = 10 * time.Second
-
-	// collectLease bounds the life of a lease that is made only to have containerd collect.
-	collectLease = time.Minute
-)
+// undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
+const undoTimeout = 10 * time.Second
 
 // viewName is the name of a tree's View snapshot.
 func (s *Store) viewName(tree digest.Digest) string {
@@ -149,9 +143,9 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 	return made, snapshotter, err
 }
 
-// view returns the tree's view, and whether it made it because there was none, which pins the layers from its first moment. It asks by making it:
-// containerd writes nothing if there is one. A view that was made and is useless is removed. What a call without an answer has
-// made stays for the sweep, because another call may use it by now.
+// view returns the tree's view, and whether it made it because there was none, which pins the layers from its first moment. It
+// asks by making it: containerd writes nothing if there is one. A view that was made and is useless is removed. What a call
+// without an answer has made stays for the sweep, because another call may use it by now.
 func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (tree imagestore.Tree, made bool, err error) {
 	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
@@ -290,49 +284,4 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 		}
 	}
 	return trees, nil
-}
-
-// Unpin implements imagestore.Store.
-func (s *Store) Unpin(ctx context.Context, treeID string) error {
-	return s.everywhere(ctx, treeID, s.removeViews)
-}
-
-// removeViews removes all views of a tree: there may be several, if two snapshotters have its layers or an answer was lost.
-func (s *Store) removeViews(ctx context.Context, tree digest.Digest, snapshotters []string) error {
-	// Before the removal, because from here on nothing that was read of the pin is trusted. Without the caller's deadline,
-	// because containerd does not end with it, so the view might go after another call has found it.
-	s.cache.unpinned(tree)
-	ctx = context.WithoutCancel(ctx)
-	var errs []error
-	for _, snapshotter := range snapshotters {
-		errs = append(errs, s.removeView(ctx, tree, snapshotter))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	s.logger.Info("unpinned image", "tree", tree)
-	return nil
-}
-
-// removeView removes a tree's view from one snapshotter. None there is success.
-func (s *Store) removeView(ctx context.Context, tree digest.Digest, snapshotter string) error {
-	err := s.snapshotter(snapshotter).Remove(ctx, s.viewName(tree))
-	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		return fmt.Errorf("removing the view of %s from snapshotter %s: %w", tree, snapshotter, err)
-	}
-	return nil
-}
-
-// Collect implements imagestore.Store. containerd collects at once only on a synchronous deletion, and a lease is the cheapest
-// object to delete.
-func (s *Store) Collect(ctx context.Context) error {
-	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	lease, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(collectLease))
-	if err == nil {
-		err = s.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete)
-	}
-	if err != nil {
-		return fmt.Errorf("having containerd collect what was unpinned: %w", err)
-	}
-	return nil
 }
