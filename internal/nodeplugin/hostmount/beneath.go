@@ -79,7 +79,7 @@ func (e *Engine) clear(ctx context.Context, rel string) (cleared int, stays, err
 				cleared, again = cleared+1, true
 			} else if stays == nil || errors.Is(err, unix.EBUSY) {
 				stays = fmt.Errorf("%w: %s is mounted beneath it, at %s, and stays: %w; unmount that on the node", ErrBusy, m.FSType,
-					shortened(m.Target), why(err))
+					quotedPath(m.Target), why(err))
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func (e *Engine) unmountNested(root int, rel string, m Mount, all nested) error 
 	if holder, ok := all.inside[m.parent]; ok && e.reachesFurther(holder, all) {
 		if e.config.NamespaceDir == "" {
 			// This namespace's mounts reach the node's by propagation only, so it cannot be kept from going further.
-			return fmt.Errorf("%s, which it lies in, is mounted elsewhere as well, and it would go there, too", shortened(holder.Target))
+			return fmt.Errorf("%s, which it lies in, is mounted elsewhere as well, and it would go there, too", quotedPath(holder.Target))
 		}
 		if err := makePrivate(root, strings.TrimSuffix(rel, strings.TrimPrefix(m.Target, holder.Target))); err != nil {
 			return fmt.Errorf("keeping what is mounted elsewhere: %w", err)
@@ -152,8 +152,8 @@ func why(err error) error {
 	}
 }
 
-// shortened bounds a path that a pod chose.
-func shortened(p string) string {
+// quotedPath quotes a path that a pod chose, and bounds it.
+func quotedPath(p string) string {
 	const most = 200
 	if len(p) > most {
 		return fmt.Sprintf("%.*q…", most, p)
