@@ -2,11 +2,15 @@ package controllers_test
 
 import (
 	"context"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -145,6 +149,29 @@ func TestAnOperatorThatStartsRemovesObjectsOfOptionalKindsToo(t *testing.T) {
 	c.start()
 	c.Eventually(c.exists(&v1alpha1.ImageCSIDriver{ObjectMeta: csiDriver(driverName).ObjectMeta}), soon).Should(BeFalse())
 	c.allOptional(false)
+}
+
+// It waits, because there may be objects of the driver that nothing would delete later. It takes some seconds.
+func TestARemovalWaitsForAKindThatCannotBeListedAndNamesIt(t *testing.T) {
+	c := newCluster(t)
+	c.installKinds()
+	c.faults.set(only(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/podmonitors") },
+		always(http.StatusForbidden, metav1.StatusReasonForbidden, "")))
+	c.start()
+	c.node("one", "cri-o://1.36.3")
+	c.driver(driverName)
+	c.Eventually(c.exists(c.daemonSet("crio")), soon).Should(BeTrue())
+	c.changeDriver(driverName, state(v1alpha1.Removed))
+	c.Eventually(func() string {
+		if progressing := meta.FindStatusCondition(c.statusOf(driverName).Conditions, v1alpha1.ConditionProgressing); progressing != nil {
+			return progressing.Message
+		}
+		return ""
+	}, soon).Should(And(ContainSubstring("podmonitors.monitoring.coreos.com"), Not(ContainSubstring("prometheusrules"))))
+	c.Expect(c.condition(driverName, "Progressing")()).To(Equal("True StoppingPlugins"))
+	c.Expect(c.exists(csiDriver(driverName))()).To(BeTrue())
+	c.faults.set(nil)
+	c.Eventually(c.condition(driverName, "Progressing"), 3*soon).Should(Equal("False Removed"))
 }
 
 func TestAGroupThatSomebodyAddsToTheAlertsStaysAndCostsNoWrites(t *testing.T) {

@@ -120,6 +120,7 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *snapshot, out
 		out.wait(r.RecheckPeriod)
 		out.done = true
 	case seen.kindsPending > 0: // There may be objects that are not seen yet.
+		out.lingering.Unclear = seen.unclear
 		out.wait(seen.kindsPending)
 		out.done = true
 	case seen.policiesPending > 0 && seen.policies.State == status.PoliciesPending:

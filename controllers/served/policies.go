@@ -7,8 +7,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/client-go/discovery"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -26,41 +24,20 @@ import (
 // listedWithin is how long the first list of the admission policies may take. After this, the policies count as unreadable.
 const listedWithin = 30 * time.Second
 
-// longestWait bounds the time between two looks for policies that are not known yet.
-const longestWait = 30 * time.Second
-
 // Policies knows which of the admission policies that matter to drivers exist. An API server may not serve that
 // kind, so it asks before it begins to watch. Drivers are reconciled one at a time, so it needs no lock.
 type Policies struct {
-	// objects is a cache of their own, because the manager's cannot be set up for kinds that are not there.
-	objects cache.Cache
-	// watch has the controller woken by changes of the objects of a kind.
-	watch     Watch
-	discovery discovery.ServerResourcesInterfaceWithContext
-	clock     clock.PassiveClock
-
+	watcher
 	// began is when the first look was, and asked when the API server last answered whether it serves the kinds.
 	began, asked time.Time
 	served       bool
 	informers    []cache.Informer
 }
 
-// NewPolicies sets up a cache that the manager starts. watch has a controller woken by changes of the policies that matter.
-func NewPolicies(mgr ctrl.Manager, now clock.PassiveClock, watch Watch) (*Policies, error) {
-	objects, err := cache.New(mgr.GetConfig(), cache.Options{
-		HTTPClient:       mgr.GetHTTPClient(),
-		Scheme:           mgr.GetScheme(),
-		Mapper:           mgr.GetRESTMapper(),
-		DefaultTransform: trimPolicy,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up a cache for admission policies: %w", err)
-	}
-	server, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return nil, fmt.Errorf("set up a client that asks for admission policies: %w", err)
-	}
-	return &Policies{objects: objects, discovery: server, clock: now, watch: watch}, mgr.Add(objects)
+// NewPolicies sets up a cache that the manager starts. wake has a controller woken by changes of the policies that matter.
+func NewPolicies(mgr ctrl.Manager, now clock.PassiveClock, wake Watch) (*Policies, error) {
+	watcher, err := newWatcher(mgr, now, wake, cache.Options{DefaultTransform: trimPolicy})
+	return &Policies{watcher: watcher}, err
 }
 
 // Look returns what is known of the policies, and when to look again if that is nothing yet. A failure to learn about them
@@ -81,35 +58,25 @@ func (p *Policies) Look(ctx context.Context) (seen status.Policies, pending time
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Cannot find out which admission policies the cluster has")
 	}
-	waited := p.clock.Since(p.began)
-	if waited >= listedWithin {
+	if p.clock.Since(p.began) >= listedWithin {
 		seen.State = status.PoliciesUnreadable
 	}
-	// The longer it has taken, the longer it may take.
-	return seen, min(max(firstWait, waited), longestWait)
+	return seen, p.nextLook(p.began)
 }
 
 // learn asks whether the kinds are served, and begins to watch their objects, unless that was done already. A server that
 // did not serve them is asked again at some later look: it may have been upgraded.
 func (p *Policies) learn(ctx context.Context) (err error) {
 	if !p.served && (p.asked.IsZero() || p.clock.Since(p.asked) >= askAgainAfter) {
-		if p.served, err = serves(ctx, p.discovery, admissionv1.SchemeGroupVersion, "validatingadmissionpolicies"); err != nil {
+		if p.served, err = p.serves(ctx, admissionv1.SchemeGroupVersion, "validatingadmissionpolicies"); err != nil {
 			return err
 		}
 		p.asked = p.clock.Now()
 	}
 	kinds := []client.Object{&admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}}
 	for p.served && len(p.informers) < len(kinds) {
-		kind := kinds[len(p.informers)]
-		// Do not wait here: kinds that cannot be listed must not block the driver.
-		informer, err := p.objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-		if meta.IsNoMatchError(err) {
-			return nil // Another of the API servers does not serve it yet.
-		}
-		if err != nil {
-			return err
-		}
-		if err := p.watch(p.objects, kind); err != nil {
+		informer, err := p.watch(ctx, kinds[len(p.informers)])
+		if err != nil || informer == nil {
 			return err
 		}
 		p.informers = append(p.informers, informer)

@@ -31,7 +31,7 @@ func (s *askedServer) ServerResourcesForGroupVersionWithContext(context.Context,
 func TestAServerThatDoesNotAnswerIsNotOneWithoutPolicies(t *testing.T) {
 	now := testclock.NewFakePassiveClock(time.Unix(1000, 0))
 	server := &askedServer{}
-	policies := &Policies{discovery: server, clock: now}
+	policies := &Policies{watcher: watcher{discovery: server, clock: now}}
 	gone := apierrors.NewNotFound(schema.GroupResource{}, "admissionregistration.k8s.io/v1")
 	for _, step := range []struct {
 		name    string

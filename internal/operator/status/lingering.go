@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
 
@@ -30,14 +32,17 @@ func SilentSince(node *corev1.Node) time.Time {
 	return node.CreationTimestamp.Time
 }
 
-// Lingering is what keeps a removal from its end: node plugins' pods that do not end.
+// Lingering is what keeps a removal from its end: node plugins' pods that do not end, and after them kinds of which the driver may
+// have objects.
 type Lingering struct {
 	// Overdue are the names of pods that should have ended.
 	Overdue sets.Set[string]
 	// Abandoned are the names of those whose end is not waited for, because spec.volumesInUse is Ignore and their node has
 	// been silent for longer than progressDeadlineSeconds.
 	Abandoned sets.Set[string]
-	// Next is how long until there may be more; 0 if time alone changes nothing.
+	// Unclear are the optional kinds whose objects the operator cannot list yet.
+	Unclear []render.OptionalKind
+	// Next is how long until there may be more pods; 0 if time alone changes nothing.
 	Next time.Duration
 }
 
@@ -122,7 +127,7 @@ func abandoned(seen Observation) string {
 		nodesOf(int32(nodes.Len())), someOf(sets.List(nodes)))
 }
 
-// ending describes how many node plugins have not ended yet, and where.
+// ending describes how many node plugins have not ended yet, and where; then, which kinds the removal waits for.
 func ending(seen Observation) string {
 	nodes := sets.New[string]()
 	for i := range seen.Pods {
@@ -130,10 +135,23 @@ func ending(seen Observation) string {
 			nodes.Insert(node)
 		}
 	}
-	if nodes.Len() == 0 {
+	switch {
+	case len(seen.Lingering.Unclear) > 0:
+		return unlisted(seen.Lingering.Unclear)
+	case nodes.Len() == 0:
 		return "The node plugins are ending."
 	}
 	return fmt.Sprintf("The node plugins are ending, still on %s: %s.", nodesOf(int32(nodes.Len())), someOf(sets.List(nodes)))
+}
+
+// unlisted describes the kinds that a removal waits for: the driver may have objects of them.
+func unlisted(kinds []render.OptionalKind) string {
+	names := make([]string, 0, len(kinds))
+	for _, kind := range kinds {
+		names = append(names, kind.Definition())
+	}
+	return fmt.Sprintf("The node plugins have ended. The removal waits until the operator can list the driver's objects of %s, to delete them: see why in its log, and try kubectl get %s -A.",
+		strings.Join(names, ", "), strings.Join(names, ","))
 }
 
 // waitingOn describes the nodes on which a removal waits for pods.

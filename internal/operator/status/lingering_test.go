@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
 // ends is a node plugin that should have ended some time ago, on a node that has been silent for some time; 0 for one that
@@ -67,6 +68,16 @@ func TestARemovalThatWaitsForADeadNodeSaysSo(t *testing.T) {
 	done := meta.FindStatusCondition(Of(v1alpha1.ImageCSIDriverStatus{}, seen, late).Conditions, v1alpha1.ConditionProgressing)
 	if !strings.Contains(done.Message, "(dead)") {
 		t.Errorf("Progressing %q does not tell of the node that was passed over", done.Message)
+	}
+}
+
+func TestARemovalThatWaitsForAKindNamesIt(t *testing.T) {
+	seen := observe(removal(RemovalStopping))
+	seen.Lingering.Unclear = []render.OptionalKind{render.PodMonitor(), render.SeccompProfile()}
+	progressing := meta.FindStatusCondition(Of(v1alpha1.ImageCSIDriverStatus{}, seen, late).Conditions, v1alpha1.ConditionProgressing)
+	if progressing.Reason != string(RemovalStopping) || !strings.Contains(progressing.Message, "podmonitors.monitoring.coreos.com, seccompprofiles.") ||
+		strings.Contains(progressing.Message, "are ending") {
+		t.Errorf("Progressing %+v", progressing)
 	}
 }
 
