@@ -139,10 +139,15 @@ func (r *ImageCSIDriverReconciler) deleteObjects(ctx context.Context, out outcom
 			continue
 		}
 		err := r.deleteObject(ctx, object)
-		if _, is := object.(*appsv1.DaemonSet); is && err == nil {
+		failures = append(failures, err)
+		if err != nil {
+			continue
+		}
+		// To make it again is no repair.
+		delete(r.contests, objectKey{out.driver.Name, render.KindOf(object), object.GetName()})
+		if _, is := object.(*appsv1.DaemonSet); is {
 			out.daemonSets = withoutDaemonSet(out.daemonSets, object.GetName())
 		}
-		failures = append(failures, err)
 	}
 	return out, errors.Join(failures...)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,6 +59,7 @@ func (r *ImageCSIDriverReconciler) forget(driver string) {
 	r.remember(driver, nil)
 	r.nodes.Forget(driver)
 	delete(r.conflicts, driver)
+	maps.DeleteFunc(r.contests, func(key objectKey, _ *contested) bool { return key.driver == driver })
 }
 
 // readObjects finds the driver's objects by their label.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/contest"
 )
 
 func csiDriver(name string) *storagev1.CSIDriver {
@@ -159,6 +160,22 @@ func TestRemovedKeepsTheObjectAndManagedBringsTheDriverBack(t *testing.T) {
 	c.Eventually(c.exists(c.daemonSet("containerd")), soon).Should(BeTrue())
 	c.Eventually(c.classOf("one"), soon).Should(Equal("containerd"))
 	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False NodesNotReady"))
+}
+
+// What the operator deletes itself is no edit from outside, however often it is made again. It takes some ten seconds.
+func TestADriverThatIsRemovedAndBroughtBackOftenIsNotContested(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeTrue())
+	for range contest.Contested + 1 {
+		c.changeDriver(driverName, state(v1alpha1.Removed))
+		c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeFalse())
+		c.changeDriver(driverName, state(v1alpha1.Managed))
+		c.Eventually(c.exists(csiDriver(driverName)), soon).Should(BeTrue())
+	}
+	c.settle()
+	c.Expect(c.condition(driverName, "Degraded")()).To(Equal("False AsExpected"))
 }
 
 func TestUnmanagedIsLeftAlone(t *testing.T) {
