@@ -55,6 +55,7 @@ func oldWords() []oldWord {
 		{phrase: `most often`, instead: "usually", why: plain},
 		{phrase: `is said to`, instead: "the subject and what it does", why: plain},
 		{phrase: `// \w+ (?:says|tells) (?:that|whether|if)`, instead: "reports whether, or the plain verb", why: "that is Go's convention", in: ".go"},
+		{phrase: `package claims`, instead: "conflicts", why: gone},
 		{phrase: `operator/(?:claims|quiet|usage)`, instead: "conflicts, settled or volumeuse", why: gone},
 		{phrase: `nodeplugin/(?:keyed|defect|access)`, instead: "keylock, recoverpanic or imageaccess", why: gone},
 		{phrase: `controllers/roster`, instead: "controllers/nodecache", why: gone},

@@ -32,8 +32,8 @@ import (
 // provisionedBy is the annotation of a PersistentVolume that names its provisioner.
 const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
-// Reconciler decides for which names PersistentVolumes are made, and runs the controller that makes them. That controller that does it watches every claim
-// and every volume of the cluster, so it runs only while a StorageClass or a volume has one of the drivers' names.
+// Reconciler decides for which names PersistentVolumes are made, and runs the controller that makes them. That controller watches
+// every claim and every volume of the cluster, so it runs only while a StorageClass or a volume has one of the drivers' names.
 type Reconciler struct {
 	// Client reads from the cache.
 	Client client.Client

@@ -13,7 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
-// Reasons of conditions. A refused driver's reasons come from package claims.
+// Reasons of conditions. A refused driver's reasons come from package conflicts.
 const (
 	ReasonNodesReady        = "NodesReady"
 	ReasonNodesNotReady     = "NodesNotReady"
