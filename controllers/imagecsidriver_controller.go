@@ -95,12 +95,12 @@ func (r *ImageCSIDriverReconciler) Reconcile(ctx context.Context, request ctrl.R
 		return ctrl.Result{}, err
 	}
 	out, err := r.run(ctx, seen, begin(seen), r.phases(seen))
-	now := observation(seen, out, err)
+	observed := observation(seen, out, err)
 	if !r.lags(request.Name, err) {
-		err = errors.Join(err, r.report(ctx, now))
+		err = errors.Join(err, r.report(ctx, observed))
 	}
-	_, starting := status.Starting(now.Driver.Status.Conditions, now, r.Clock.Now())
-	out.wait(starting)
+	_, untilStarted := status.Starting(observed.Driver.Status.Conditions, observed, r.Clock.Now())
+	out.wait(untilStarted)
 	out.wait(r.guard(ctx, seen, out))
 	return r.again(request.Name, out.requeue, err)
 }

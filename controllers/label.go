@@ -62,16 +62,16 @@ func (r *ImageCSIDriverReconciler) holdOf(ctx context.Context, driver *v1alpha1.
 	if left > 0 {
 		return hold{by: last[at.Name], ignored: at.Ignored, next: left}, nil
 	}
-	now, err := r.askHold(ctx, at, volumes)
+	out, err := r.askHold(ctx, at, volumes)
 	if err != nil {
-		now.by = cmp.Or(now.by, last[at.Name]) // It may still run.
+		out.by = cmp.Or(out.by, last[at.Name]) // It may still run.
 	}
-	if now.free || err != nil {
-		return now, err
+	if out.free || err != nil {
+		return out, err
 	}
-	r.usage.put(key, map[string]string{at.Name: now.by}, r.Clock.Now(), r.RecheckPeriod)
-	now.next = r.RecheckPeriod
-	return now, nil
+	r.usage.put(key, map[string]string{at.Name: out.by}, r.Clock.Now(), r.RecheckPeriod)
+	out.next = r.RecheckPeriod
+	return out, nil
 }
 
 // askHold asks the API server what keeps a node in its class.

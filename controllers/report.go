@@ -17,11 +17,11 @@ import (
 )
 
 // report writes the status if it changed, and an event for each condition that turned.
-func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen status.Observation) (err error) {
+func (r *ImageCSIDriverReconciler) report(ctx context.Context, observed status.Observation) (err error) {
 	ctx, span := r.phase(ctx, "report")
 	defer end(span, &err)
-	before, after := seen.Driver, seen.Driver.DeepCopy()
-	after.Status = status.Of(before.Status, seen, metav1.NewTime(r.Clock.Now()))
+	before, after := observed.Driver, observed.Driver.DeepCopy()
+	after.Status = status.Of(before.Status, observed, metav1.NewTime(r.Clock.Now()))
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
@@ -35,16 +35,16 @@ func (r *ImageCSIDriverReconciler) report(ctx context.Context, seen status.Obser
 		return fmt.Errorf("write the status of ImageCSIDriver %s: %w", before.Name, err)
 	}
 	r.announce(before, after)
-	r.announceIgnored(before, after, seen)
+	r.announceIgnored(before, after, observed)
 	return nil
 }
 
 // announceIgnored records an event when there are pods that were not waited for.
-func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, seen status.Observation) {
+func (r *ImageCSIDriverReconciler) announceIgnored(before, after *v1alpha1.ImageCSIDriver, observed status.Observation) {
 	isKnown := func(pod v1alpha1.IgnoredPod) bool { return slices.Contains(before.Status.IgnoredPods, pod) }
 	for _, pod := range after.Status.IgnoredPods {
 		if !isKnown(pod) {
-			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(seen))
+			r.Recorder.Eventf(after, nil, corev1.EventTypeWarning, status.ReasonVolumesIgnored, "Ignore", "%s", status.IgnoredNote(observed))
 			return
 		}
 	}

@@ -107,15 +107,15 @@ const failedCreate = "FailedCreate"
 const mostEvents = 500
 
 // remember keeps what a decision saw for the next one about the same driver.
-func (r *ImageCSIDriverReconciler) remember(driver string, seen rollout.Sightings) {
-	if len(seen) == 0 {
+func (r *ImageCSIDriverReconciler) remember(driver string, sightings rollout.Sightings) {
+	if len(sightings) == 0 {
 		delete(r.sightings, driver)
 		return
 	}
 	if r.sightings == nil {
 		r.sightings = map[string]rollout.Sightings{}
 	}
-	r.sightings[driver] = seen
+	r.sightings[driver] = sightings
 }
 
 // withUnlabelled returns the driver's objects in the cluster with those DaemonSets among them whose label was removed: they are

@@ -93,13 +93,13 @@ func (r *ImageCSIDriverReconciler) usersOf(ctx context.Context, driver *v1alpha1
 	if left > 0 {
 		return users{pods: last, next: left}, nil
 	}
-	now, err := r.askUsers(ctx, names)
+	pods, err := r.askUsers(ctx, names)
 	if err != nil {
 		return users{pods: last}, err
 	}
-	r.usage.put(key, now, r.Clock.Now(), r.RecheckPeriod)
-	out := users{pods: now, fresh: true}
-	if len(now) > 0 {
+	r.usage.put(key, pods, r.Clock.Now(), r.RecheckPeriod)
+	out := users{pods: pods, fresh: true}
+	if len(pods) > 0 {
 		out.next = r.RecheckPeriod
 	}
 	return out, nil
