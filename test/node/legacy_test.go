@@ -185,7 +185,11 @@ func kept(t *testing.T, node *nodes.Target) []string {
 	if node.Runtime == contract.RuntimeCRIO {
 		text = nodes.Read(t, node.Root(), "var/lib/containers/storage/overlay-containers/containers.json")
 	} else {
-		text = node.Run(t, "ctr", "-n", "k8s.io", "snapshots", "ls")
+		c := node.Containerd(t)
+		defer c.Close()
+		for _, names := range node.Snapshots(t, c, "") {
+			text += strings.Join(names, "\n") + "\n"
+		}
 	}
 	return regexp.MustCompile(`(csi-image\.warm-metal\.tech|container-image\.csi\.k8s\.io)[-.][-.:0-9a-z]*`).FindAllString(text, -1)
 }
