@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -64,15 +63,9 @@ func (r *ImageCSIDriverReconciler) announce(before, after *v1alpha1.ImageCSIDriv
 		if (condition.Status == metav1.ConditionTrue) == (condition.Type == v1alpha1.ConditionDegraded) && condition.Type != v1alpha1.ConditionProgressing {
 			kind = corev1.EventTypeWarning
 		}
-		r.Recorder.Eventf(after, nil, kind, condition.Reason, condition.Type+string(condition.Status), "%s", shortened(condition.Message))
+		r.Recorder.Eventf(after, nil, kind, condition.Reason, condition.Type+string(condition.Status), "%s", status.Shorten(condition.Message, maxNote))
 	}
 }
 
-// shortened keeps a text within the 1 kB that the API server takes for an event's note.
-func shortened(text string) string {
-	const most = 1000
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") // The cut may go through a character.
-	}
-	return text
-}
+// maxNote keeps an event's note within the 1 kB that the API server takes.
+const maxNote = 1000

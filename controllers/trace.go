@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
 // Attributes of the span of a reconcile.
@@ -32,7 +34,7 @@ func (r *ImageCSIDriverReconciler) phase(ctx context.Context, name string) (cont
 // end ends a span with the error that its function returns; the pointer is to the named result.
 func end(span trace.Span, err *error) {
 	if *err != nil {
-		span.SetStatus(codes.Error, shortened((*err).Error()))
+		span.SetStatus(codes.Error, status.Shorten((*err).Error(), maxNote))
 	}
 	span.End()
 }

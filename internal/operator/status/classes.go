@@ -39,7 +39,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		if versions[class] == nil {
 			versions[class] = sets.New[string]()
 		}
-		versions[class].Insert(cut(version, 128))
+		versions[class].Insert(Shorten(version, 128))
 	}
 	for _, node := range seen.Nodes {
 		ready := int32(0)

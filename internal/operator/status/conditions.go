@@ -132,7 +132,7 @@ func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition 
 func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Condition {
 	const kind = v1alpha1.ConditionDegraded
 	if seen.Err != nil {
-		return condition(kind, true, ReasonApplyFailed, "The operator could not apply the spec and will try again: %s.", cut(seen.Err.Error(), maxErrorMessage))
+		return condition(kind, true, ReasonApplyFailed, "The operator could not apply the spec and will try again: %s.", Shorten(seen.Err.Error(), maxErrorMessage))
 	}
 	if seen.Refusal != nil && seen.Removal == "" {
 		return condition(kind, true, seen.Refusal.Reason, "%s", seen.Refusal.Message)
@@ -186,7 +186,7 @@ func seccomp(profile security.Seccomp) metav1.Condition {
 	const wide = "The node plugins run with the container runtime's default seccomp profile"
 	why := ""
 	if profile.Message != "" {
-		why = ": " + cut(profile.Message, maxSeccompMessage)
+		why = ": " + Shorten(profile.Message, maxSeccompMessage)
 	}
 	switch profile.State {
 	case security.SeccompInstalled, security.SeccompPending, security.SeccompInProgress, "":

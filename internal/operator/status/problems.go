@@ -110,7 +110,7 @@ func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
 func sample(problems []v1alpha1.NodeProblem) []v1alpha1.NodeProblem {
 	out := slices.Clone(first(problems, v1alpha1.MaxProblems))
 	for i := range out {
-		out[i].Message = cut(out[i].Message, v1alpha1.MaxProblemMessage)
+		out[i].Message = Shorten(out[i].Message, v1alpha1.MaxProblemMessage)
 	}
 	return out
 }

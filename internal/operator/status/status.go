@@ -40,7 +40,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		}
 		condition.ObservedGeneration = seen.Driver.Generation
 		condition.LastTransitionTime = now
-		condition.Message = cut(condition.Message, maxConditionMessage)
+		condition.Message = Shorten(condition.Message, maxConditionMessage)
 		meta.SetStatusCondition(&next.Conditions, condition)
 	}
 	return next
@@ -55,10 +55,10 @@ func bounded(rollout *v1alpha1.RolloutStatus) *v1alpha1.RolloutStatus {
 		return nil
 	}
 	out := rollout.DeepCopy()
-	out.Message = cut(out.Message, v1alpha1.MaxProblemMessage)
+	out.Message = Shorten(out.Message, v1alpha1.MaxProblemMessage)
 	out.Updating = first(out.Updating, v1alpha1.MaxUpdatingNodes)
 	if out.Failure != nil {
-		out.Failure.Message = cut(out.Failure.Message, v1alpha1.MaxProblemMessage)
+		out.Failure.Message = Shorten(out.Failure.Message, v1alpha1.MaxProblemMessage)
 	}
 	return out
 }
@@ -91,8 +91,8 @@ func count(seen Observation) v1alpha1.NodeCounts {
 	return counts
 }
 
-// cut shortens a text to a number of bytes, on a character's boundary.
-func cut(text string, most int) string {
+// Shorten cuts a text to a number of bytes, of which … takes three, and not within a character.
+func Shorten(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}

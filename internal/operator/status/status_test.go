@@ -379,3 +379,18 @@ func TestErrorsAreToldInOneKilobyte(t *testing.T) {
 		}
 	}
 }
+
+func TestALongTextIsCutBetweenCharacters(t *testing.T) {
+	for _, text := range []string{strings.Repeat("a", 2000), strings.Repeat("é", 2000), "a" + strings.Repeat("é", 2000)} {
+		got := Shorten(text, 1000)
+		kept, isCut := strings.CutSuffix(got, "…")
+		if len(got) < 990 || len(got) > 1000 || !utf8.ValidString(got) || !isCut || !strings.HasPrefix(text, kept) {
+			t.Errorf("%d bytes: %q", len(got), got)
+		}
+	}
+	for _, text := range []string{"short", strings.Repeat("a", 1000)} {
+		if got := Shorten(text, 1000); got != text {
+			t.Errorf("got %q", got)
+		}
+	}
+}

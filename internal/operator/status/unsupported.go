@@ -22,7 +22,7 @@ func unsupportedByReason(nodes []Node) []v1alpha1.UnsupportedNodes {
 			found[why.Reason] = group
 		}
 		if group.Nodes++; group.Node == "" || node.Name < group.Node {
-			group.Node, group.Message = node.Name, cut(why.Error(), v1alpha1.MaxProblemMessage)
+			group.Node, group.Message = node.Name, Shorten(why.Error(), v1alpha1.MaxProblemMessage)
 		}
 	}
 	var out []v1alpha1.UnsupportedNodes
