@@ -22,7 +22,7 @@ import (
 
 // read returns everything that matters for one driver; nil if there is no such driver.
 func (r *ImageCSIDriverReconciler) read(ctx context.Context, name string) (seen *snapshot, err error) {
-	ctx, span := r.phase(ctx, "read")
+	ctx, span := r.span(ctx, "read")
 	defer end(span, &err)
 	cluster, csiDrivers, err := cached.Conflicts(ctx, r.Client)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // report writes the status if it changed, and an event for each condition that turned.
 func (r *ImageCSIDriverReconciler) report(ctx context.Context, observed status.Observation) (err error) {
-	ctx, span := r.phase(ctx, "report")
+	ctx, span := r.span(ctx, "report")
 	defer end(span, &err)
 	before, after := observed.Driver, observed.Driver.DeepCopy()
 	after.Status = status.Of(before.Status, observed, metav1.NewTime(r.Clock.Now()))

@@ -143,7 +143,7 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *snapshot, out 
 	var failures []error
 	for _, p := range phases {
 		var err error
-		out, err = r.one(ctx, seen, out, p)
+		out, err = r.runPhase(ctx, seen, out, p)
 		failures = append(failures, err)
 		if out.done || err != nil && p.needed {
 			break
@@ -152,9 +152,9 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *snapshot, out 
 	return out, errors.Join(failures...)
 }
 
-// one does a phase in its span.
-func (r *ImageCSIDriverReconciler) one(ctx context.Context, seen *snapshot, out outcome, p phase) (next outcome, err error) {
-	ctx, span := r.phase(ctx, p.name)
+// runPhase does a phase in its span.
+func (r *ImageCSIDriverReconciler) runPhase(ctx context.Context, seen *snapshot, out outcome, p phase) (next outcome, err error) {
+	ctx, span := r.span(ctx, p.name)
 	defer end(span, &err)
 	return p.do(ctx, seen, out)
 }

@@ -26,8 +26,8 @@ func (r *ImageCSIDriverReconciler) start(ctx context.Context, driver string) (co
 	))
 }
 
-// phase begins the span of a part of a reconcile.
-func (r *ImageCSIDriverReconciler) phase(ctx context.Context, name string) (context.Context, trace.Span) {
+// span begins the span of a part of a reconcile.
+func (r *ImageCSIDriverReconciler) span(ctx context.Context, name string) (context.Context, trace.Span) {
 	return r.Tracer.Start(ctx, name)
 }
 

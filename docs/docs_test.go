@@ -99,7 +99,7 @@ func TestTheOperatorsPageTellsEverySpan(t *testing.T) {
 	}
 	phases := 0
 	for _, file := range files {
-		for _, name := range regexp.MustCompile(`(?:r\.phase\(ctx, |\{name: )"([^"]+)"(?:\)|, do: r\.)`).FindAllStringSubmatch(page(t, file), -1) {
+		for _, name := range regexp.MustCompile(`(?:r\.span\(ctx, |\{name: )"([^"]+)"(?:\)|, do: r\.)`).FindAllStringSubmatch(page(t, file), -1) {
 			if phases++; !strings.Contains(text, "`"+name[1]+"`") {
 				t.Errorf("operator.md does not tell the span %s of %s", name[1], file)
 			}
