@@ -9,6 +9,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 )
 
 // droppedAliases are names that a driver's spec has dropped.
@@ -28,7 +29,7 @@ func (r *ImageCSIDriverReconciler) readAliases(ctx context.Context, seen *snapsh
 		if err != nil {
 			return droppedAliases{}, err
 		}
-		out.recheck = sooner(out.recheck, found.next)
+		out.recheck = recheck.Sooner(out.recheck, found.next)
 		maps.Copy(out.users, found.pods)
 		if len(found.pods) > 0 && !ignores(seen.driver) {
 			out.kept = append(out.kept, name)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/operator/contest"
 	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
@@ -110,7 +111,7 @@ func (r *ImageCSIDriverReconciler) contestsOf(driver string) (out []status.Conte
 			delete(r.contests, key)
 		} else if known.IsContested(now) {
 			out = append(out, status.Contest{Kind: key.kind, Name: key.name, Managers: known.managers})
-			next = sooner(next, left)
+			next = recheck.Sooner(next, left)
 		}
 	}
 	return out, next

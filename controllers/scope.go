@@ -13,6 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
@@ -102,11 +103,11 @@ type outcome struct {
 
 // begin returns the outcome of a reconcile that has done nothing yet.
 func begin(seen *snapshot) outcome {
-	return outcome{driver: seen.driver, fleet: seen.fleet, daemonSets: seen.daemonSets, requeue: sooner(seen.recheck, seen.policiesPending)}
+	return outcome{driver: seen.driver, fleet: seen.fleet, daemonSets: seen.daemonSets, requeue: recheck.Sooner(seen.recheck, seen.policiesPending)}
 }
 
 // wait has the driver reconciled again after a time, or sooner; 0 changes nothing.
-func (o *outcome) wait(after time.Duration) { o.requeue = sooner(o.requeue, after) }
+func (o *outcome) wait(after time.Duration) { o.requeue = recheck.Sooner(o.requeue, after) }
 
 // observation returns what the status is made from.
 func observation(seen *snapshot, out outcome, err error) status.Observation {
@@ -120,14 +121,6 @@ func observation(seen *snapshot, out outcome, err error) status.Observation {
 		Contests: out.contests, Rollout: out.rollout, Stopped: out.stopped, Absent: out.absent, Seccomp: out.seccomp,
 		Policies: seen.policies, Err: err,
 	}
-}
-
-// sooner returns the shorter of two times to wait; 0 is none.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // phase is a step of a reconcile, and a span of its trace.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
@@ -80,9 +81,7 @@ func (k *Kinds) Present(ctx context.Context) (kinds, unclear []render.OptionalKi
 		if known.isPresent() {
 			kinds = append(kinds, kind)
 		} else if known.expected {
-			if wait := k.nextLook(known.since); pending == 0 || wait < pending {
-				pending = wait
-			}
+			pending = recheck.Sooner(pending, k.nextLook(known.since))
 			unclear = append(unclear, kind)
 		}
 	}

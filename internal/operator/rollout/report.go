@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 )
 
 // status returns the progress of the rollout.
@@ -197,7 +198,7 @@ func (d *decision) next() time.Duration {
 			p := &c.plugins[i]
 			decides := c.updated(p) && c.kindOf(p) != untouched || slices.Contains([]action{holds, first}, c.action(p))
 			if decides {
-				out = sooner(out, p.wait)
+				out = recheck.Sooner(out, p.wait)
 			}
 		}
 	}
@@ -210,19 +211,11 @@ func (d *decision) recheck() time.Duration {
 	for _, c := range d.classes {
 		for i := range c.plugins {
 			if p := &c.plugins[i]; p.absent() {
-				out = sooner(out, p.wait)
+				out = recheck.Sooner(out, p.wait)
 			}
 		}
 	}
 	return out
-}
-
-// sooner returns the shorter time; 0 is never.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // absent returns the nodes that have been without a pod for too long.

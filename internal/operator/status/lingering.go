@@ -10,6 +10,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
@@ -56,9 +57,7 @@ func Linger(seen Observation, now time.Time) Lingering {
 	}
 	after := func(since time.Time, period time.Duration, reached sets.Set[string], pod string) {
 		if left := period - max(0, now.Sub(since)); left > 0 {
-			if out.Next == 0 || left < out.Next {
-				out.Next = left
-			}
+			out.Next = recheck.Sooner(out.Next, left)
 			return
 		}
 		reached.Insert(pod)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
+	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
 
@@ -59,9 +60,8 @@ func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes
 		if fails || left <= 0 || !node.Eligible() || node.serves(seen.Driver.Name) {
 			continue
 		}
-		if nodes++; next == 0 || left < next {
-			next = left
-		}
+		nodes++
+		next = recheck.Sooner(next, left)
 	}
 	return nodes, next
 }
