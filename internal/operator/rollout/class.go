@@ -120,8 +120,8 @@ func older(a, b *corev1.Pod) bool {
 // updated reports whether a node plugin has the target form.
 func (c *class) updated(p *plugin) bool { return p.revision == c.target.revision }
 
-// counts reports whether a node was there when the change began. On one that joined since, nothing worked before.
-func (c *class) counts(p *plugin) bool {
+// wasThere reports whether a node was there when the change began. On one that joined since, nothing worked before.
+func (c *class) wasThere(p *plugin) bool {
 	return c.record.Youngest.IsZero() || !p.node.Joined.After(c.record.Youngest)
 }
 

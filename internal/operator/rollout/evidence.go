@@ -24,7 +24,7 @@ func (d *decision) arrange() {
 			c.stage = installing
 		}
 	}
-	d.canariesProved = d.every(func(c *class) bool { return c.canariesProved(d.Spec.Canary) }) && !d.lacksCanaries()
+	d.canariesProved = d.every(func(c *class) bool { return c.canariesWork(d.Spec.Canary) }) && !d.lacksCanaries()
 	for _, c := range d.classes {
 		if c.stage == canary && d.canariesProved {
 			c.stage = spreading
@@ -67,7 +67,7 @@ func (c *class) tooFewReport(spec v1alpha1.Rollout) bool {
 func (c *class) unheard() []*plugin {
 	var out []*plugin
 	for i := range c.plugins {
-		if p := &c.plugins[i]; p.unheard() && c.counts(p) {
+		if p := &c.plugins[i]; p.unheard() && c.wasThere(p) {
 			out = append(out, p)
 		}
 	}
@@ -75,10 +75,10 @@ func (c *class) unheard() []*plugin {
 }
 
 // hasEvidence reports whether the target form works on as many nodes as there are canaries, and at least on one.
-func (c *class) hasEvidence(canary *v1alpha1.Canary) bool {
+func (c *class) hasEvidence(spec *v1alpha1.Canary) bool {
 	need := 1
 	if c.good.known() {
-		need = max(1, c.canaries(canary))
+		need = max(1, c.canaries(spec))
 	}
 	return c.number(proves) >= need
 }
@@ -97,12 +97,12 @@ func (c *class) share(most *intstr.IntOrString) int {
 func (c *class) busy() int { return c.number(starting, silent, fails, blocks, stops) }
 
 // canaries returns how many canaries a class has, of those nodes that can prove something.
-func (c *class) canaries(canary *v1alpha1.Canary) int {
+func (c *class) canaries(spec *v1alpha1.Canary) int {
 	able := c.busy() + c.number(turn, first, holds) + c.provedBefore()
-	if canary == nil {
+	if spec == nil {
 		return min(1, able)
 	}
-	return min(int(ptr.Deref(canary.Nodes, 0)), able)
+	return min(int(ptr.Deref(spec.Nodes, 0)), able)
 }
 
 // provedBefore returns on how many nodes the target form works in place of another one. Only these are canaries.
@@ -116,15 +116,15 @@ func (c *class) provedBefore() int {
 	return n
 }
 
-// canariesProved reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
-func (c *class) canariesProved(canary *v1alpha1.Canary) bool {
+// canariesWork reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
+func (c *class) canariesWork(spec *v1alpha1.Canary) bool {
 	if c.proven() || !c.good.known() && c.working() == 0 {
 		return true
 	}
-	if selector := selectorOf(canary); selector != nil {
+	if selector := selectorOf(spec); selector != nil {
 		return c.provedOn(selector)
 	}
-	return c.provedBefore() >= c.canaries(canary)
+	return c.provedBefore() >= c.canaries(spec)
 }
 
 // provedOn reports whether the change works on the nodes that a selector makes canaries, as far as they can tell: on one of
@@ -150,11 +150,11 @@ func (c *class) provedOn(selector map[string]v1alpha1.LabelValue) bool {
 	return works || !selected
 }
 
-func selectorOf(canary *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
-	if canary == nil {
+func selectorOf(spec *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
+	if spec == nil {
 		return nil
 	}
-	return canary.NodeSelector
+	return spec.NodeSelector
 }
 
 // lacksCanaries reports whether the canaries' selector selects no node where there is something to change.

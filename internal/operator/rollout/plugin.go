@@ -79,7 +79,7 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 		now.since = before.since // Another pod that does not work in place of one that did not.
 	}
 	p.sighting = in.Seen.look(pod.UID, now)
-	p.judge(in)
+	p.setState(in)
 	return p
 }
 
@@ -93,15 +93,15 @@ func missed(in Input, node *Node, live *appsv1.DaemonSet, refused string) plugin
 		return p
 	}
 	p.sighting = in.Seen.look(onNode(node.Name), Sighting{revision: p.revision, back: node.Back.Unix(), since: in.Now})
-	p.judge(in)
+	p.setState(in)
 	if p.state == failing && live.Status.ObservedGeneration != live.Generation {
 		p.state = pending
 	}
 	return p
 }
 
-// judge finds the state from how long it has been so.
-func (p *plugin) judge(in Input) {
+// setState sets the state by how long the sighting has been so.
+func (p *plugin) setState(in Input) {
 	lasted := in.Now.Sub(p.sighting.since)
 	minReady := seconds(in.Spec.MinReadySeconds, defaultMinReady)
 	deadline := Deadline(in.Spec)

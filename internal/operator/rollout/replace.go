@@ -73,15 +73,15 @@ func (d *decision) cure(c *class) []*plugin {
 		return nil
 	}
 	out := d.selected(c, c.having(last))
-	return out[:min(len(out), max(0, maxBroken-len(c.record.Broken)), max(1, number(d.Spec.Canary)))]
+	return out[:min(len(out), max(0, maxBroken-len(c.record.Broken)), max(1, canariesAsked(d.Spec.Canary)))]
 }
 
-// number of canaries that the spec asks for.
-func number(canary *v1alpha1.Canary) int {
-	if canary == nil || canary.Nodes == nil {
+// canariesAsked is how many canaries the spec asks for.
+func canariesAsked(spec *v1alpha1.Canary) int {
+	if spec == nil || spec.Nodes == nil {
 		return 1
 	}
-	return int(*canary.Nodes)
+	return int(*spec.Nodes)
 }
 
 // note remembers nodes on which the earlier form fails as they get the present one.

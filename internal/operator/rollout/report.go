@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 )
 
 // status returns the progress of the rollout.
@@ -118,7 +116,7 @@ func (d *decision) message(s *v1alpha1.RolloutStatus) string {
 // report or whose earlier node plugin does not work.
 func (d *decision) waitsFor(s *v1alpha1.RolloutStatus) string {
 	if len(s.Updating) > 0 {
-		return waitsFor(s.Updating)
+		return waitingFor(s.Updating)
 	}
 	var unheard, unready []string
 	for _, c := range d.classes {
@@ -138,14 +136,14 @@ func (d *decision) waitsFor(s *v1alpha1.RolloutStatus) string {
 	slices.Sort(unready)
 	switch {
 	case len(unheard) > 0:
-		return waitsFor(unheard) + " (the kubelet does not report)"
+		return waitingFor(unheard) + " (the kubelet does not report)"
 	case len(unready) > 0:
-		return waitsFor(unready) + ", where the previous node plugin does not work"
+		return waitingFor(unready) + ", where the previous node plugin does not work"
 	}
 	return ""
 }
 
-func waitsFor(nodes []string) string {
+func waitingFor(nodes []string) string {
 	const most = 3
 	if len(nodes) == 0 {
 		return ""
@@ -154,68 +152,6 @@ func waitsFor(nodes []string) string {
 		nodes = append(slices.Clone(nodes[:most]), "others")
 	}
 	return "; waiting for " + strings.Join(nodes, ", ")
-}
-
-// rests reports whether no node plugin of a class that is proven is to be replaced.
-func (c *class) rests() bool { return c.number(turn, first, atOnce) == 0 }
-
-// rests reports whether nothing is replaced in a class, nor has to prove itself.
-func (d *decision) rests(c *class) bool { return c.stage == proven && c.rests() && d.failure == nil }
-
-// seen returns what to remember until the next decision: while nothing rolls out, only since when nodes lack a pod.
-func (d *decision) seen() Sightings {
-	rest := d.every(d.rests)
-	out := Sightings{}
-	for _, c := range d.classes {
-		for i := range c.plugins {
-			if p := &c.plugins[i]; !rest || p.absent() {
-				out.take(p)
-			}
-		}
-	}
-	for _, c := range d.classes {
-		for _, p := range c.chosen {
-			out.expect(p, c.target.revision, d.Now)
-		}
-	}
-	if len(out) == 0 && rest {
-		return nil
-	}
-	return out
-}
-
-// next returns when time alone changes something.
-func (d *decision) next() time.Duration {
-	var out time.Duration
-	if d.paused() {
-		return 0
-	}
-	for _, c := range d.classes {
-		if d.rests(c) {
-			continue
-		}
-		for i := range c.plugins {
-			p := &c.plugins[i]
-			decides := c.updated(p) && c.kindOf(p) != untouched || slices.Contains([]action{holds, first}, c.action(p))
-			if decides {
-				out = recheck.Sooner(out, p.wait)
-			}
-		}
-	}
-	return out
-}
-
-// recheck returns when a node has been without a pod for too long.
-func (d *decision) recheck() time.Duration {
-	var out time.Duration
-	for _, c := range d.classes {
-		for i := range c.plugins {
-			if p := &c.plugins[i]; p.absent() {
-				out = recheck.Sooner(out, p.wait)
-			}
-		}
-	}
-	return out
 }
 
 // absent returns the nodes that have been without a pod for too long.

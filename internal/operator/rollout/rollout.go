@@ -79,8 +79,8 @@ func Rest(classes []Class) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		c.stage = proven
-		if !c.proven() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.rests() {
+		c.stage = proven // In which replacesNone asks what node plugins mean; a class of another stage does not rest.
+		if !c.proven() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.replacesNone() {
 			return false, nil
 		}
 	}

@@ -116,7 +116,7 @@ func (c *class) kindOf(p *plugin) kind {
 		return stray
 	case (c.stage == proven || c.stage == rollback) && !c.made(p):
 		return untouched
-	case !c.counts(p):
+	case !c.wasThere(p):
 		return joined
 	case slices.Contains(c.record.Broken, p.node.Name):
 		return broken
