@@ -10,16 +10,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/image-csi/image-csi-operator/internal/contract"
-	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
-	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // apply applies the driver's objects in the form that the rollout has decided, and deletes those that it no longer needs.
@@ -43,43 +39,6 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, ou
 	out.contests = contests
 	out.wait(forgotten)
 	return out, reportable(failures)
-}
-
-// classesInUse returns the classes that nodes are labelled with, and the names of those that the table does not have.
-func classesInUse(seen *snapshot, fleet fleet) (classes []nodeclass.Class, unresolved []string) {
-	policies := map[string]sets.Set[nodeclass.SELinuxPolicy]{}
-	add := func(class string, policy nodeclass.SELinuxPolicy) {
-		if policies[class] == nil {
-			policies[class] = sets.New[nodeclass.SELinuxPolicy]()
-		}
-		policies[class].Insert(policy)
-	}
-	for _, node := range fleet.nodes {
-		add(node.Current, node.Policy)
-	}
-	for kind := range fleet.settled {
-		add(kind.Class, kind.Policy)
-	}
-	delete(policies, "")
-	for name, of := range policies {
-		if class, known := seen.table.Lookup(name); known {
-			classes = append(classes, class.On(of, policyBefore(seen, name)))
-		} else {
-			unresolved = append(unresolved, name)
-		}
-	}
-	return classes, unresolved
-}
-
-// policyBefore returns whose SELinux policy a class's node plugins are made for at present.
-func policyBefore(seen *snapshot, class string) nodeclass.SELinuxPolicy {
-	for i := range seen.daemonSets {
-		containers := seen.daemonSets[i].Spec.Template.Spec.Containers
-		if seen.daemonSets[i].Labels[contract.NodeClassLabel] == class && len(containers) > 0 {
-			return security.PolicyOf(containers[0].SecurityContext)
-		}
-	}
-	return nodeclass.PolicyUnknown
 }
 
 // applyObject writes an object unless the server holds exactly the fields that the operator wants to own, with its values. It

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/contest"
 	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
@@ -115,25 +112,6 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 // record.
 func isOfOperator(object render.Object) bool {
 	return object.GetLabels()[render.ManagedByLabel] == ownership.Operator || ownership.HasApplied(object, ownership.Operator)
-}
-
-// release drops the finalizer of a driver, and the guard before the last finalizer. Afterwards the operator may be gone.
-func (r *ImageCSIDriverReconciler) release(ctx context.Context, seen *snapshot, out outcome) (outcome, error) {
-	out.released = true
-	isHeld := func(other v1alpha1.ImageCSIDriver) bool {
-		return other.Name != seen.driver.Name && controllerutil.ContainsFinalizer(&other, contract.Finalizer)
-	}
-	if controllerutil.ContainsFinalizer(out.driver, contract.Finalizer) && !slices.ContainsFunc(seen.cluster.Drivers, isHeld) {
-		if err := r.dropGuard(ctx); apierrors.IsConflict(err) {
-			return out, err // The cache lags behind.
-		} else if err != nil {
-			// Without drivers it refuses nothing, so nothing has to wait for it.
-			log.FromContext(ctx).Error(err, "The policy that guards the installation stays")
-		}
-	}
-	var err error
-	out.driver, err = r.patchFinalizers(ctx, out.driver, controllerutil.RemoveFinalizer)
-	return out, client.IgnoreNotFound(err)
 }
 
 // dropGuard deletes the guard if the operator made it.

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -164,28 +163,5 @@ func (r *ImageCSIDriverReconciler) finish(ctx context.Context, seen *snapshot, o
 func (r *ImageCSIDriverReconciler) reportGone(_ context.Context, seen *snapshot, out outcome) (outcome, error) {
 	out.removal = status.RemovalDone
 	out.lingering = status.Linger(observation(seen, out, nil), r.Clock.Now())
-	return out, nil
-}
-
-// addFinalizer has the driver stay until remove has released it.
-func (r *ImageCSIDriverReconciler) addFinalizer(ctx context.Context, _ *snapshot, out outcome) (_ outcome, err error) {
-	out.driver, err = r.patchFinalizers(ctx, out.driver, controllerutil.AddFinalizer)
-	return out, err
-}
-
-// patchFinalizers returns the driver as the server has it then.
-func (r *ImageCSIDriverReconciler) patchFinalizers(ctx context.Context, driver *v1alpha1.ImageCSIDriver,
-	change func(client.Object, string) bool) (*v1alpha1.ImageCSIDriver, error) {
-	changed := driver.DeepCopy()
-	if !change(changed, contract.Finalizer) {
-		return driver, nil
-	}
-	// A merge patch replaces the whole list. With the version, the server refuses it if the list was changed meanwhile.
-	patch := client.MergeFromWithOptions(driver, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, changed, patch, FieldOwner); err != nil {
-		return driver, fmt.Errorf("change the finalizers of ImageCSIDriver %s: %w", driver.Name, err)
-	}
-	out := driver.DeepCopy()
-	out.ObjectMeta = changed.ObjectMeta
 	return out, nil
 }
