@@ -28,7 +28,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, ou
 		answer, wait, err := r.applyObject(ctx, seen.driver.Name, object, render.Find(out.changes.live, object))
 		out.wait(wait)
 		failures = append(failures, err)
-		out.incomplete = out.incomplete || err != nil && render.NeededByPods(object)
+		out.incomplete = out.incomplete || (err != nil && render.NeededByPods(object))
 		if answer != nil {
 			out.daemonSets = append(withoutDaemonSet(out.daemonSets, answer.Name), *answer)
 		}

@@ -138,7 +138,7 @@ func (r *ImageCSIDriverReconciler) run(ctx context.Context, seen *snapshot, out 
 		var err error
 		out, err = r.runPhase(ctx, seen, out, p)
 		failures = append(failures, err)
-		if out.done || err != nil && p.needed {
+		if out.done || (err != nil && p.needed) {
 			break
 		}
 	}

@@ -46,7 +46,7 @@ func parseTracing(getenv func(string) string) (spanProtocol, error) {
 		return noSpans, nil
 	}
 	// The value may hold a password, so it is not repeated.
-	if target, err := url.Parse(endpoint); err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
+	if target, err := url.Parse(endpoint); err != nil || target.Host == "" || (target.Scheme != "http" && target.Scheme != "https") {
 		return noSpans, fmt.Errorf("$%s has to be a URL that begins with http:// or https://, such as http://collector.example:4318", variable)
 	}
 	variable, name := first(getenv, tracesProtocolEnv, protocolEnv)

@@ -42,7 +42,7 @@ func TrimCSINode(object any) (any, error) {
 // on returns the drivers that a node's kubelet has registered. The CSINode of an earlier node of the same name stays until
 // the garbage collector deletes it, and says nothing about this node.
 func (r *registration) on(n *node) sets.Set[string] {
-	if r == nil || r.owner != "" && r.owner != n.UID {
+	if r == nil || (r.owner != "" && r.owner != n.UID) {
 		return nil
 	}
 	return sets.New(r.drivers...)

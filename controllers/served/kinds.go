@@ -137,7 +137,7 @@ func (k *Kinds) learn(ctx context.Context, kind render.OptionalKind, known *know
 		if known.served, err = k.serves(ctx, kind.GroupVersion(), kind.Resource); err != nil {
 			return err
 		}
-		known.expected = known.served || known.definition.uid != "" && !late
+		known.expected = known.served || (known.definition.uid != "" && !late)
 	}
 	if !known.expected {
 		k.unwatch(ctx, kind, known)

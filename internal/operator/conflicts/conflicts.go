@@ -104,8 +104,8 @@ func checkNames(driver, other *v1alpha1.ImageCSIDriver) *Refusal {
 func (c Cluster) IsTaken(driver *v1alpha1.ImageCSIDriver, name string) bool {
 	only := driver.DeepCopy()
 	only.Spec.Aliases = []v1alpha1.DriverName{v1alpha1.DriverName(name)}
-	return c.Foreign.Has(name) || name != driver.Name &&
-		slices.ContainsFunc(c.rivals(driver), func(other v1alpha1.ImageCSIDriver) bool { return checkNames(only, &other) != nil })
+	return c.Foreign.Has(name) || (name != driver.Name &&
+		slices.ContainsFunc(c.rivals(driver), func(other v1alpha1.ImageCSIDriver) bool { return checkNames(only, &other) != nil }))
 }
 
 func taken(what, as string, other *v1alpha1.ImageCSIDriver) *Refusal {

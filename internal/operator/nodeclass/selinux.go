@@ -42,7 +42,7 @@ func PolicyOf(node *corev1.Node) SELinuxPolicy {
 // policyOf returns the policy of the nodes that a match selects, as far as the match shows it.
 func policyOf(m match) SELinuxPolicy {
 	// Also "Talos", which is less than the table asks for.
-	if strings.Contains(m.osImage, bottlerocketOS) || m.osImage != "" && strings.HasPrefix(m.osImage, strings.TrimSuffix(talosOS, " (")) {
+	if strings.Contains(m.osImage, bottlerocketOS) || (m.osImage != "" && strings.HasPrefix(m.osImage, strings.TrimSuffix(talosOS, " ("))) {
 		return PolicyOwn
 	}
 	return PolicyCommon

@@ -65,7 +65,7 @@ func supportedRuntime(node *corev1.Node) (RuntimeVersion, error) {
 func old(runtime RuntimeVersion, name, least string) error {
 	found, err := version.ParseGeneric(runtime.Version)
 	// A build without a version reports 0.0.0+unknown.
-	if err != nil || found.Major() == 0 && found.Minor() == 0 {
+	if err != nil || (found.Major() == 0 && found.Minor() == 0) {
 		return &Unknown{
 			Message: fmt.Sprintf("The node's %s does not tell its version (it says %s): it does not answer the kubelet, or is no release", name, quoted(runtime.Version)),
 			remedy:  fmt.Sprintf("If it does not answer, restart it; else use a released %s, version %s or later.", name, least),

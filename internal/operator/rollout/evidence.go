@@ -40,7 +40,7 @@ func (d *decision) promote() {
 	}
 	for _, c := range d.classes {
 		exempt := len(c.in.Nodes) == 0 || !c.good.known()
-		if !c.proven() && (!c.decided(d.Spec) || !exempt && !c.hasEvidence(d.Spec.Canary)) {
+		if !c.proven() && (!c.decided(d.Spec) || (!exempt && !c.hasEvidence(d.Spec.Canary))) {
 			return
 		}
 	}
@@ -118,7 +118,7 @@ func (c *class) provedBefore() int {
 
 // canariesWork reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
 func (c *class) canariesWork(spec *v1alpha1.Canary) bool {
-	if c.proven() || !c.good.known() && c.working() == 0 {
+	if c.proven() || (!c.good.known() && c.working() == 0) {
 		return true
 	}
 	if selector := selectorOf(spec); selector != nil {

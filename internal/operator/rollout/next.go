@@ -49,7 +49,7 @@ func (d *decision) next() time.Duration {
 		}
 		for i := range c.plugins {
 			p := &c.plugins[i]
-			decides := c.updated(p) && c.kindOf(p) != untouched || slices.Contains([]action{holds, first}, c.action(p))
+			decides := (c.updated(p) && c.kindOf(p) != untouched) || slices.Contains([]action{holds, first}, c.action(p))
 			if decides {
 				out = recheck.Sooner(out, p.wait)
 			}

@@ -60,7 +60,7 @@ func (d *decision) slots(c *class) int {
 // selected leaves out the nodes that cannot be canaries while only these are replaced.
 func (d *decision) selected(c *class, plugins []*plugin) []*plugin {
 	selector := selectorOf(d.Spec.Canary)
-	if d.canariesProved || c.stage != canary && c.stage != installing || selector == nil {
+	if d.canariesProved || (c.stage != canary && c.stage != installing) || selector == nil {
 		return plugins
 	}
 	return slices.DeleteFunc(plugins, func(p *plugin) bool { return !nodeclass.HasLabels(p.node.Labels, selector) })

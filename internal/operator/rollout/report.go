@@ -40,7 +40,7 @@ func (c *class) inQuestion(p *plugin) bool {
 }
 
 func (d *decision) phase() v1alpha1.RolloutPhase {
-	done := d.every(func(c *class) bool { return c.proven() || c.decided(d.Spec) && len(c.plugins) == 0 })
+	done := d.every(func(c *class) bool { return c.proven() || (c.decided(d.Spec) && len(c.plugins) == 0) })
 	switch {
 	case d.failure != nil && d.every((*class).rolledBack):
 		return v1alpha1.PhaseRolledBack
@@ -63,9 +63,9 @@ func (d *decision) held() bool {
 
 // rolledBack reports whether no node that reports has a node plugin of the form that failed.
 func (c *class) rolledBack() bool {
-	return !c.good.known() || c.observed() && !slices.ContainsFunc(c.plugins, func(p plugin) bool {
+	return !c.good.known() || (c.observed() && !slices.ContainsFunc(c.plugins, func(p plugin) bool {
 		return !c.updated(&p) && !p.unheard()
-	})
+	}))
 }
 
 // stopped returns why a rollback cannot go on: the first node, by class and name, on which neither form works.

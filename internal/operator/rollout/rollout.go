@@ -192,7 +192,7 @@ func (d *decision) judge() {
 // aim chooses the form that each DaemonSet has from now on.
 func (d *decision) aim() {
 	for _, c := range d.classes {
-		holds := d.failure != nil || d.paused() && c.live.revision == c.good.revision
+		holds := d.failure != nil || (d.paused() && c.live.revision == c.good.revision)
 		if c.good.known() && c.in.Live != nil && holds {
 			c.target = c.good
 		}

@@ -64,7 +64,7 @@ func (o *Observation) isLost() bool { return o.Err != nil && o.Rollout == nil &&
 // keeps reports whether the reconcile failed before it found more than the status has: the state of a rollout, or what a
 // waiting removal still waits for.
 func (o *Observation) keeps(before *metav1.Condition, now metav1.Condition) bool {
-	return before != nil && (o.isLost() || o.Err != nil && o.Removal == RemovalWaiting && before.Reason == now.Reason)
+	return before != nil && (o.isLost() || (o.Err != nil && o.Removal == RemovalWaiting && before.Reason == now.Reason))
 }
 
 // left reports whether the driver, which is being removed, has left a node already.

@@ -139,7 +139,7 @@ func names(list []string, entry string) bool {
 func reads(policy admissionv1.ValidatingAdmissionPolicySpec, field string) bool {
 	name := "spec.security." + field
 	return slices.ContainsFunc(policy.Validations, func(v admissionv1.Validation) bool { return strings.Contains(v.Expression, name) }) ||
-		len(policy.Validations) > 0 && slices.ContainsFunc(policy.Variables, func(v admissionv1.Variable) bool { return strings.Contains(v.Expression, name) })
+		(len(policy.Validations) > 0 && slices.ContainsFunc(policy.Variables, func(v admissionv1.Variable) bool { return strings.Contains(v.Expression, name) }))
 }
 
 // denies reports whether a binding has the policy for images refuse what breaks a driver's rules. An administrator may have

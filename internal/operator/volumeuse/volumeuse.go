@@ -30,7 +30,7 @@ func (v Volumes) Add(persistent *corev1.PersistentVolume) {
 // when all are unmounted.
 func (v Volumes) UsedBy(pod *corev1.Pod) bool {
 	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if pod.Spec.NodeName == "" || ended && pod.DeletionTimestamp == nil {
+	if pod.Spec.NodeName == "" || (ended && pod.DeletionTimestamp == nil) {
 		return false
 	}
 	for i := range pod.Spec.Volumes {
