@@ -83,7 +83,8 @@ func (f fleet) with(plan placement.Plan, of nodecache.Facts) fleet {
 func (f fleet) usedBy(driver *v1alpha1.ImageCSIDriver, users map[string]string) fleet {
 	f.nodes = slices.Clone(f.nodes)
 	for i := range f.nodes {
-		if at := &f.nodes[i]; ignores(driver) {
+		at := &f.nodes[i]
+		if ignores(driver) {
 			at.Ignored = users[at.Name]
 		} else {
 			at.UsedBy = users[at.Name]

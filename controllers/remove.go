@@ -108,7 +108,8 @@ func (r *ImageCSIDriverReconciler) stop(ctx context.Context, seen *snapshot, out
 	}
 	out, err := r.deleteObjects(ctx, out, daemonSets)
 	out.wait(out.lingering.Next)
-	if out.done = !stopped; err != nil || out.done {
+	out.done = !stopped
+	if err != nil || out.done {
 		return out, err
 	}
 	more, err := r.hasPlugins(ctx, seen.driver, out.lingering)

@@ -105,9 +105,13 @@ func (o *Reconciler) write(ctx context.Context, object *unstructured.Unstructure
 	var ours []metav1.Condition
 	conditions := []any{}
 	for _, condition := range live {
-		if fields, is := condition.(map[string]any); !is || fields["type"] != want.Type {
+		fields, is := condition.(map[string]any)
+		if !is || fields["type"] != want.Type {
 			conditions = append(conditions, condition)
-		} else if ours = make([]metav1.Condition, 1); runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &ours[0]) != nil {
+			continue
+		}
+		ours = make([]metav1.Condition, 1)
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &ours[0]) != nil {
 			ours = nil // It is no valid condition, and is replaced.
 		}
 	}

@@ -26,7 +26,8 @@ type History struct {
 
 // Wait returns how long to wait before contents are applied: 0 if they differ from before, or after few repairs.
 func (h History) Wait(contents string, now time.Time) time.Duration {
-	if h = h.since(contents, now); h.Repairs < patience {
+	h = h.since(contents, now)
+	if h.Repairs < patience {
 		return 0
 	}
 	pause := longestPause

@@ -80,7 +80,8 @@ func lingeringProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	out := map[string]v1alpha1.NodeProblem{}
 	silent, known := sets.New[string](), sets.New[string]()
 	for _, node := range seen.Nodes {
-		if known.Insert(node.Name); !node.Silent.IsZero() {
+		known.Insert(node.Name)
+		if !node.Silent.IsZero() {
 			silent.Insert(node.Name)
 		}
 	}

@@ -51,7 +51,8 @@ func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes
 	for _, node := range seen.Nodes {
 		began := node.Began
 		if was.Status != metav1.ConditionTrue {
-			if began = node.Joined; !began.After(was.LastTransitionTime.Time) {
+			began = node.Joined
+			if !began.After(was.LastTransitionTime.Time) {
 				continue
 			}
 		}

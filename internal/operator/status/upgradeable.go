@@ -30,7 +30,8 @@ func Upgradeable(drivers []v1alpha1.ImageCSIDriver) metav1.Condition {
 // has no counts, so that it stays the same from the change's beginning to its end.
 func unfinished(status v1alpha1.ImageCSIDriverStatus) (reason, format string) {
 	if progressing := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionProgressing); progressing != nil {
-		switch reason = progressing.Reason; reason {
+		reason = progressing.Reason
+		switch reason {
 		case ReasonRollingOut:
 			return reason, "A change of the node plugin of ImageCSIDriver %s is on its way to the nodes."
 		case ReasonRollingBack:
