@@ -21,10 +21,11 @@ const driver = "container-image.csi.k8s.io"
 //go:embed workload.yaml
 var workload string
 
-// nodes are the demo's: one of each kind.
-func nodes() []cluster.NodeConfig {
-	return []cluster.NodeConfig{{Name: "worker-1", Runtime: cluster.Containerd}, {Name: "worker-2", Runtime: cluster.CRIO}}
-}
+// The demo's nodes: one of each kind. What the first needs is built first, so that it shows an image while CRI-O is not compiled yet.
+var (
+	firstNode = cluster.NodeConfig{Name: "worker-1", Runtime: cluster.Containerd}
+	crioNode  = cluster.NodeConfig{Name: "worker-2", Runtime: cluster.CRIO}
+)
 
 func up(ctx context.Context, s steps) error {
 	if reason := cluster.CannotRunNodes(); reason != nil {
@@ -33,7 +34,7 @@ func up(ctx context.Context, s steps) error {
 	if err := programs.InstallDebian(ctx, os.Stdout, "busybox-static"); err != nil {
 		return err
 	}
-	c, binaries, err := startCluster(ctx, s, nodes())
+	c, binaries, err := startCluster(ctx, s, []cluster.NodeConfig{firstNode})
 	if err != nil {
 		return err
 	}
@@ -48,18 +49,36 @@ func up(ctx context.Context, s steps) error {
 	if err := install(ctx, s, k); err != nil {
 		return err
 	}
-	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "pod", "-n", "image-csi-system", "-l", "imagecsi.dev/driver="+driver, "--timeout=120s"); err != nil {
-		return err
-	}
-	s.say("starting a pod on each node")
+	s.say("starting a pod for each kind of node")
 	if err := k.run(ctx, workload, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=120s", "pod", "-l", "app=reader"); err != nil {
+	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=120s", "pod/reader-containerd"); err != nil {
+		return err
+	}
+	s.say("the pod on the containerd node reads a file of its image:")
+	if err := k.show(ctx, "exec", "reader-containerd", "--", "cat", "/image/hello.txt"); err != nil {
+		return err
+	}
+	if err := join(ctx, s, crioNode); err != nil {
+		return err
+	}
+	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=180s", "pod/reader-crio"); err != nil {
 		return err
 	}
 	s.say("done")
 	return showAll(ctx, k)
+}
+
+// join builds what a node more needs, and adds it to the running cluster.
+func join(ctx context.Context, s steps, node cluster.NodeConfig) error {
+	config := cluster.Config{Nodes: []cluster.NodeConfig{firstNode, node}, Progress: func(step string) { s.say("%s", step) }}
+	s.say("a second node, of CRI-O, joins")
+	if err := cluster.Prepare(ctx, os.Stdout, config); err != nil {
+		return err
+	}
+	_, err := cluster.Up(ctx, config)
+	return err
 }
 
 // startCluster builds the project and brings the cluster up, side by side. The cluster's programs are built before: what they
