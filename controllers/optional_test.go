@@ -171,7 +171,7 @@ func TestARemovalWaitsForAKindThatCannotBeListedAndNamesIt(t *testing.T) {
 	c.Expect(c.condition(driverName, "Progressing")()).To(Equal("True StoppingPlugins"))
 	c.Expect(c.exists(csiDriver(driverName))()).To(BeTrue())
 	c.faults.set(nil)
-	c.Eventually(c.condition(driverName, "Progressing"), 3*soon).Should(Equal("False Removed"))
+	c.Eventually(c.condition(driverName, "Progressing"), 6*soon).Should(Equal("False Removed"), "within the two backoffs: the list's and the operator's")
 }
 
 func TestAGroupThatSomebodyAddsToTheAlertsStaysAndCostsNoWrites(t *testing.T) {
