@@ -66,7 +66,9 @@ func (c *Cluster) up(ctx context.Context) error {
 		}
 	}
 	for _, n := range c.state.Nodes {
-		c.progress(fmt.Sprintf("starting node %s (%s)", n.Name, n.Runtime))
+		if !c.process(nodeProcess(n.Name)).Running() {
+			c.progress(fmt.Sprintf("starting node %s (%s)", n.Name, n.Runtime))
+		}
 		if err := c.startNode(ctx, n); err != nil {
 			return err
 		}
