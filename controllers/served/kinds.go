@@ -89,11 +89,14 @@ func (k *Kinds) Present(ctx context.Context) (kinds, unclear []render.OptionalKi
 }
 
 // recall returns what is known of a kind. If its definition has changed, only the watch of its objects is kept; if the
-// definition was replaced by another, nothing is.
+// definition was replaced by another, nothing is. A definition that cannot be read has not changed.
 func (k *Kinds) recall(ctx context.Context, kind render.OptionalKind) *knownKind {
-	current := k.definition(ctx, kind)
+	current, err := k.definition(ctx, kind)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Cannot read the definition of a kind", "kind", kind.Kind)
+	}
 	known, found := k.known[kind]
-	if found && known.definition == current {
+	if found && (err != nil || known.definition == current) {
 		return known
 	}
 	next := &knownKind{definition: current, since: k.clock.Now(), expected: current.uid != "" || !found}
@@ -118,16 +121,15 @@ func (k *Kinds) unwatch(ctx context.Context, kind render.OptionalKind, known *kn
 }
 
 // definition returns which definition a kind has: none if it is on its way out, because no objects can be made of that.
-func (k *Kinds) definition(ctx context.Context, kind render.OptionalKind) definition {
+func (k *Kinds) definition(ctx context.Context, kind render.OptionalKind) (definition, error) {
 	found := DefinitionMetadata()
-	err := k.definitions.Get(ctx, client.ObjectKey{Name: kind.Definition()}, found)
-	if client.IgnoreNotFound(err) != nil {
-		log.FromContext(ctx).Error(err, "Cannot read the definition of a kind", "kind", kind.Kind)
+	if err := k.definitions.Get(ctx, client.ObjectKey{Name: kind.Definition()}, found); err != nil {
+		return definition{}, client.IgnoreNotFound(err)
 	}
-	if err != nil || !found.DeletionTimestamp.IsZero() {
-		return definition{}
+	if !found.DeletionTimestamp.IsZero() {
+		return definition{}, nil
 	}
-	return definition{uid: found.UID, version: found.ResourceVersion}
+	return definition{uid: found.UID, version: found.ResourceVersion}, nil
 }
 
 // learn asks whether a kind is served and begins to watch its objects, unless that was done already.

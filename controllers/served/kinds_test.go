@@ -2,6 +2,7 @@ package served
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -62,6 +63,40 @@ func TestKindsThatCannotBeListedAreLookedAtAgainSoonHoweverLongItTakes(t *testin
 		present, unclear, pending := kinds.Present(t.Context())
 		if len(present) > 0 || len(unclear) != len(render.OptionalKinds()) || pending != step.pending {
 			t.Errorf("after %s more: %d kinds are there, %d unclear, look again after %s, want after %s", step.after, len(present), len(unclear), pending, step.pending)
+		}
+	}
+}
+
+// listed is a cache of kinds whose objects it has.
+type listed struct{ cache.Cache }
+
+func (listed) GetInformer(context.Context, client.Object, ...cache.InformerGetOption) (cache.Informer, error) {
+	return synced{}, nil
+}
+
+type synced struct{ cache.Informer }
+
+func (synced) HasSynced() bool { return true }
+
+// unreadable has definitions that cannot be read.
+type unreadable struct{ client.Reader }
+
+func (unreadable) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("the cache does not answer")
+}
+
+func TestAKindWhoseDefinitionCannotBeReadStays(t *testing.T) {
+	kinds := &Kinds{
+		watcher: watcher{
+			objects: listed{}, wake: func(cache.Cache, client.Object) error { return nil }, discovery: servingAll{},
+			clock: testclock.NewFakePassiveClock(time.Unix(1000, 0)),
+		},
+		definitions: definedAll{}, known: map[render.OptionalKind]*knownKind{},
+	}
+	for _, definitions := range []client.Reader{definedAll{}, unreadable{}} {
+		kinds.definitions = definitions
+		if present, unclear, _ := kinds.Present(t.Context()); len(present) != len(render.OptionalKinds()) || len(unclear) > 0 {
+			t.Errorf("%T: %d kinds are there, %d unclear", definitions, len(present), len(unclear))
 		}
 	}
 }
