@@ -19,7 +19,7 @@ import (
 const (
 	// firstWait is after how long to ask again for what is not known yet. The longer it takes, the longer the next wait.
 	firstWait = 100 * time.Millisecond
-	// longestWait bounds that wait: no event tells that a kind can be listed now if the driver has no object of it.
+	// longestWait bounds that wait: no event reports that a kind can be listed now if the driver has no object of it.
 	longestWait = 30 * time.Second
 )
 

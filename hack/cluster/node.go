@@ -69,7 +69,7 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	}, args...)...)
 	cmd.Env = []string{"PATH=" + nodeconfig.Path, "HOME=/root"}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // which it passes on; a kill it could not
-	cmd.WaitDelay = 4 * time.Second
+	cmd.WaitDelay = 4 * time.Second                                          // twice what it gives the command
 	if pid == 0 {
 		cmd.Err = fmt.Errorf("run %s in node %s: %w", name, n.state.Name, ErrNodeStopped)
 	}

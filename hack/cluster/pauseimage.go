@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 
@@ -68,11 +67,8 @@ func buildPause(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", "pause", ".")
-	build.Dir = work
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the pause program: %w\n%s", err, out)
+	if err := goBuild(ctx, work, ".", "pause"); err != nil {
+		return "", fmt.Errorf("build the pause program: %w", err)
 	}
 	// Two clusters may build it at once; the last rename wins and both are the same.
 	return program, os.Rename(filepath.Join(work, "pause"), program)

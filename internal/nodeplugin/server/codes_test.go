@@ -52,19 +52,16 @@ func exportedErrors(t *testing.T, dir string) (names []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, declaration := range parsed.Decls {
-			general, ok := declaration.(*ast.GenDecl)
-			if !ok || general.Tok != token.VAR {
-				continue
-			}
-			for _, spec := range general.Specs {
-				for _, name := range spec.(*ast.ValueSpec).Names {
-					if strings.HasPrefix(name.Name, "Err") && name.IsExported() {
+		ast.Inspect(parsed, func(node ast.Node) bool {
+			if spec, ok := node.(*ast.ValueSpec); ok {
+				for _, name := range spec.Names {
+					if strings.HasPrefix(name.Name, "Err") {
 						names = append(names, name.Name)
 					}
 				}
 			}
-		}
+			return true
+		})
 	}
 	slices.Sort(names)
 	return names

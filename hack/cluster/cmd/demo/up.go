@@ -34,7 +34,7 @@ func up(ctx context.Context, s steps) error {
 	if err := programs.InstallDebian(ctx, os.Stdout, "busybox-static"); err != nil {
 		return err
 	}
-	c, binaries, err := startCluster(ctx, s, []cluster.NodeConfig{firstNode})
+	c, binaries, err := startCluster(ctx, s, firstNode)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func up(ctx context.Context, s steps) error {
 	if err := k.show(ctx, "exec", "reader-containerd", "--", "cat", "/image/hello.txt"); err != nil {
 		return err
 	}
-	if err := join(ctx, s, crioNode); err != nil {
+	if err := joinCRIO(ctx, s); err != nil {
 		return err
 	}
 	if err := k.run(ctx, "", "wait", "--for=condition=Ready", "--timeout=180s", "pod/reader-crio"); err != nil {
@@ -70,10 +70,10 @@ func up(ctx context.Context, s steps) error {
 	return showAll(ctx, k)
 }
 
-// join builds what a node more needs, and adds it to the running cluster.
-func join(ctx context.Context, s steps, node cluster.NodeConfig) error {
-	config := cluster.Config{Nodes: []cluster.NodeConfig{firstNode, node}, Progress: func(step string) { s.say("%s", step) }}
+// joinCRIO builds what the second node needs besides, and adds it to the running cluster.
+func joinCRIO(ctx context.Context, s steps) error {
 	s.say("a second node, of CRI-O, joins")
+	config := configOf(s, firstNode, crioNode)
 	if err := cluster.Prepare(ctx, os.Stdout, config); err != nil {
 		return err
 	}
@@ -81,12 +81,17 @@ func join(ctx context.Context, s steps, node cluster.NodeConfig) error {
 	return err
 }
 
+// configOf is the demo's cluster with some nodes, which shows its steps.
+func configOf(s steps, nodes ...cluster.NodeConfig) cluster.Config {
+	return cluster.Config{Nodes: nodes, Progress: func(step string) { s.say("%s", step) }}
+}
+
 // startCluster builds the project and brings the cluster up, side by side. The cluster's programs are built before: what they
 // have in common with the project is then compiled already.
-func startCluster(ctx context.Context, s steps, nodes []cluster.NodeConfig) (*cluster.Cluster, project.Binaries, error) {
+func startCluster(ctx context.Context, s steps, nodes ...cluster.NodeConfig) (*cluster.Cluster, project.Binaries, error) {
 	var binaries project.Binaries
 	var c *cluster.Cluster
-	config := cluster.Config{Nodes: nodes, Progress: func(step string) { s.say("%s", step) }}
+	config := configOf(s, nodes...)
 	if err := cluster.Prepare(ctx, os.Stdout, config); err != nil {
 		return nil, binaries, err
 	}
