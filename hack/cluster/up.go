@@ -61,7 +61,7 @@ func (c *Cluster) up(ctx context.Context) error {
 		if err := c.pushPause(ctx); err != nil {
 			return err
 		}
-		if err := c.makeEnter(ctx); err != nil {
+		if err := c.linkEnter(ctx); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ echo 127.0.0.1 localhost >"$root/etc/hosts"
 export CGO_ENABLED=0
 go -C "$checkout/hack/cluster" run ./cmd/cluster build >/dev/null
 mkdir -p "$root/var/cache/image-csi-operator" "$root/usr/local/bin"
-cp -a "$built" "$built/../pause" "$root/var/cache/image-csi-operator/"
+cp -a "$built" "$built/../pause" "$built/../enter" "$root/var/cache/image-csi-operator/"
 cp -a "$checkout/hack/cluster/pins" "$root/src/hack/cluster/"
 go -C "$checkout/hack/cluster" build -trimpath -ldflags='-s -w' -o "$root/usr/local/bin/cluster" ./cmd/cluster
 cp "$checkout/hack/cluster/internal/nodeconfig/files/kubelet.yaml" "$root/src/"

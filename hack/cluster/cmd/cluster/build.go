@@ -88,6 +88,9 @@ func buildAll(ctx context.Context, progress, out io.Writer, kubernetes programs.
 	if err != nil {
 		return err
 	}
+	if err := cluster.BuildSmall(ctx); err != nil {
+		return err
+	}
 	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
 		return err
 	}
