@@ -90,6 +90,12 @@ fuzz: ## fuzz every parser of untrusted text, for FUZZTIME (20s) each
 test-faults: ## kill the node plugin at every step of its work (ten minutes; `make test` kills it at a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
+# `make test` changes the mode under volumes; tests of CRI-O nodes have their name.
+.PHONY: test-modes
+test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode Nsenter, not privileged (minutes; needs root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_CRIO_MODE=Nsenter \
+	$(GO) -C test test -count=1 -p 1 -timeout 40m -run '/^crio$$' ./node ./images ./faults ./conformance
+
 .PHONY: test-outage
 test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 15m -run Outage ./storm

@@ -6,7 +6,6 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s', 'crio', 'openshift'] || (has(self.match) && has(self.mountMode) && has(self.runtimeEndpoint))",message="a class that is not built in must set match, mountMode and runtimeEndpoint; the built-in classes are containerd, bottlerocket, talos, flatcar, cos, k3s, rke2, k0s, microk8s, crio and openshift"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s']) || self.match.runtime == 'containerd'",message="a built-in class keeps its runtime: match.runtime must be containerd here"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['crio', 'openshift']) || self.match.runtime == 'cri-o'",message="a built-in class keeps its runtime: match.runtime must be cri-o here"
-// +kubebuilder:validation:XValidation:rule="!has(self.mountMode) || self.mountMode != 'Nsenter' || !(self.name in ['crio', 'openshift'] || (has(self.match) && self.match.runtime == 'cri-o'))",message="mountMode must be Bidirectional for cri-o; Nsenter is for containerd"
 type NodeClass struct {
 	// name of the class. It becomes the value of the node label imagecsi.dev/node-class and part of the DaemonSet's
 	// name.
@@ -21,6 +20,8 @@ type NodeClass struct {
 
 	// mountMode is where the node plugin mounts. Nsenter: in the host's mount namespace, from a pod that is not
 	// privileged. Bidirectional: in its own, from a privileged pod that shares the kubelet's directory with the host.
+	// Default of the built-in classes: Nsenter for containerd, Bidirectional for cri-o. Volumes stay mounted when it
+	// changes.
 	// +optional
 	MountMode MountMode `json:"mountMode,omitempty"`
 
@@ -35,8 +36,9 @@ type NodeClass struct {
 	// +optional
 	KubeletRoot HostPath `json:"kubeletRoot,omitempty"`
 
-	// storageRoot is the directory in which the runtime keeps its images; only Bidirectional mode mounts it. Default
-	// of an added class: /var/lib/containerd for containerd, /var/lib/containers/storage for cri-o.
+	// storageRoot is the directory in which the runtime keeps its images. The node plugin sees it on cri-o nodes, and in
+	// mode Bidirectional. Default of an added class: /var/lib/containerd for containerd, /var/lib/containers/storage for
+	// cri-o.
 	// +optional
 	StorageRoot HostPath `json:"storageRoot,omitempty"`
 

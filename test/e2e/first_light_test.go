@@ -26,6 +26,7 @@ func nodes() map[string]string { return map[string]string{"containerd": "n1", "c
 // TestFirstLight walks the main job from an ImageCSIDriver to its removal.
 func TestFirstLight(t *testing.T) {
 	s := start(t)
+	var mountedByTheOther busy
 	steps := []struct {
 		name string
 		run  func(*testing.T, *suite)
@@ -44,7 +45,9 @@ func TestFirstLight(t *testing.T) {
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},
 		{"one volume serves many pods on both nodes", oneVolumeManyPods},
 		{"a running pod keeps its volume while the plugin restarts", volumeSurvivesPluginRestart},
+		{"the node plugin on CRI-O loses its privileges under running pods", func(t *testing.T, s *suite) { mountedByTheOther = crioLosesItsPrivileges(t, s) }},
 		{"node plugins get their own seccomp profile when the Security Profiles Operator comes", narrowSeccompProfile},
+		{"the node plugin on CRI-O regains its privileges under running pods", func(t *testing.T, s *suite) { crioRegainsItsPrivileges(t, s, mountedByTheOther) }},
 		{"a missing image says so in the pod's event", missingImage},
 		{"a wrong reference says so in the pod's event", wrongReference},
 		{"an image that the kubelet pulled with a pod's secret is for those who have it", pulledByTheKubelet},

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// scoped is what /proc/<pid>/status must say of the node plugin on containerd once it serves: the capabilities that
+// scoped is what /proc/<pid>/status must say of a node plugin in mode Nsenter once it serves: the capabilities that
 // it lists, less the two that it sheds after it has entered the host's mount namespace.
 func scoped() map[string]string {
 	const (
@@ -36,7 +36,11 @@ func scoped() map[string]string {
 	}
 }
 
-func containerdPodIsScoped(t *testing.T, s *suite) {
+func containerdPodIsScoped(t *testing.T, s *suite) { podIsScoped(t, s, "containerd") }
+
+// podIsScoped wants the node plugin of a class to have the privileges of mode Nsenter on every thread.
+func podIsScoped(t *testing.T, s *suite, class string) {
+	t.Helper()
 	spec := "jsonpath={.spec.template.spec.containers[0].securityContext."
 	for field, want := range map[string]string{
 		"privileged}":               "false",
@@ -44,11 +48,11 @@ func containerdPodIsScoped(t *testing.T, s *suite) {
 		"readOnlyRootFilesystem}":   "true",
 		"capabilities.drop}":        `["ALL"]`,
 	} {
-		if got := s.must(t, "-n", s.namespace, "get", "daemonset", driver+"-containerd", "-o", spec+field); got != want {
-			t.Errorf("securityContext.%s is %s, want %s", strings.TrimSuffix(field, "}"), got, want)
+		if got := s.must(t, "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", spec+field); got != want {
+			t.Errorf("%s: securityContext.%s is %s, want %s", class, strings.TrimSuffix(field, "}"), got, want)
 		}
 	}
-	for _, path := range s.threadsOf(t, nodes()["containerd"], "/node-plugin") {
+	for _, path := range s.threadsOf(t, nodes()[class], "/node-plugin") {
 		got := readStatus(t, path)
 		for key, want := range scoped() {
 			if got[key] != want {

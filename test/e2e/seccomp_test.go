@@ -12,9 +12,9 @@ import (
 )
 
 // narrowSeccompProfile plays the Security Profiles Operator, which comes after the driver: it writes the driver's profile
-// into a file on the node and says so. All steps after this one run under the profile.
+// into a file on the nodes and says so. No node plugin is privileged now, and in all steps after this one those that are not
+// run under the profile.
 func narrowSeccompProfile(t *testing.T, s *suite) {
-	const class = "containerd"
 	s.must(t, "apply", "-f", "controllers/testdata/optional_kinds.yaml")
 	s.must(t, "patch", "imagecsidriver", driver, "--type=merge", "-p", `{"spec": {"nodePlugin": {"seccompProfile": "Narrow"}}}`)
 	name := ""
@@ -27,26 +27,33 @@ func narrowSeccompProfile(t *testing.T, s *suite) {
 		return err
 	})
 	file := "operator/" + name + ".json"
-	path := filepath.Join(s.nodeRoot(t, nodes()[class]), "var/lib/kubelet/seccomp", file)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(s.must(t, "get", "seccompprofile", name, "-o", "jsonpath={.spec}")), 0o644); err != nil {
-		t.Fatal(err)
+	profile := []byte(s.must(t, "get", "seccompprofile", name, "-o", "jsonpath={.spec}"))
+	for _, node := range nodes() {
+		path := filepath.Join(s.nodeRoot(t, node), "var/lib/kubelet/seccomp", file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, profile, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.must(t, "patch", "seccompprofile", name, "--subresource=status", "--type=merge",
 		"-p", fmt.Sprintf(`{"status": {"status": "Installed", "localhostProfile": %q}}`, file))
-	s.waitFor(t, soon, file+" true", "-n", s.namespace, "get", "pods", "-l", "imagecsi.dev/driver="+driver+",imagecsi.dev/node-class="+class,
-		"-o", "jsonpath={.items[*].spec.containers[0].securityContext.seccompProfile.localhostProfile} {.items[*].status.containerStatuses[0].ready}")
-
-	containerdPodIsScoped(t, s)
-	s.apply(t, pod("narrow-reads", class, inline(knownImage, true)), pod("narrow-writes", class, inline(knownImage, false)))
-	s.waitReady(t, "narrow-reads", "narrow-writes")
-	s.run(t, "narrow-writes", "sh", "-c", "echo mine >/image/hello.txt && rm -r /image/sub")
-	for name, want := range map[string]string{"narrow-reads": strings.TrimSpace(known), "narrow-writes": "mine"} {
-		if got := s.run(t, name, "cat", "/image/hello.txt"); got != want {
-			t.Errorf("%s: /image/hello.txt holds %q, want %q", name, got, want)
+	for class := range nodes() {
+		s.waitFor(t, soon, file+" true", "-n", s.namespace, "get", "pods", "-l", "imagecsi.dev/driver="+driver+",imagecsi.dev/node-class="+class,
+			"-o", "jsonpath={.items[*].spec.containers[0].securityContext.seccompProfile.localhostProfile} {.items[*].status.containerStatuses[0].ready}")
+		podIsScoped(t, s, class)
+		s.apply(t, pod("narrow-reads-"+class, class, inline(knownImage, true)), pod("narrow-writes-"+class, class, inline(knownImage, false)))
+	}
+	pods := append(onEach("narrow-reads"), onEach("narrow-writes")...)
+	s.waitReady(t, pods...)
+	for class := range nodes() {
+		s.run(t, "narrow-writes-"+class, "sh", "-c", "echo mine >/image/hello.txt && rm -r /image/sub")
+		for name, want := range map[string]string{"narrow-reads-" + class: strings.TrimSpace(known), "narrow-writes-" + class: "mine"} {
+			if got := s.run(t, name, "cat", "/image/hello.txt"); got != want {
+				t.Errorf("%s: /image/hello.txt holds %q, want %q", name, got, want)
+			}
 		}
 	}
-	s.deletePods(t, "narrow-reads", "narrow-writes")
+	s.deletePods(t, pods...)
 }

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,12 +186,18 @@ func (s *suite) busyPods(t *testing.T) busy {
 	t.Helper()
 	b := busy{suite: s, rounds: map[string]int{}}
 	for class := range nodes() {
-		s.apply(t, busyPod("reads-"+class, class, inline(knownImage, true), "true"))
-		s.apply(t, busyPod("writes-"+class, class, inline(knownImage, false), `echo $i >/image/n && [ "$(cat /image/n)" = $i ]`))
-		b.rounds["reads-"+class], b.rounds["writes-"+class] = 0, 0
+		b.start(t, class, class)
 	}
 	b.stillWork(t)
 	return b
+}
+
+// start starts a pod that reads and one that writes on the node of a class.
+func (b busy) start(t *testing.T, name, class string) {
+	t.Helper()
+	b.apply(t, busyPod("reads-"+name, class, inline(knownImage, true), "true"))
+	b.apply(t, busyPod("writes-"+name, class, inline(knownImage, false), `echo $i >/image/n && [ "$(cat /image/n)" = $i ]`))
+	b.rounds["reads-"+name], b.rounds["writes-"+name] = 0, 0
 }
 
 func busyPod(name, class, volume, also string) string {
@@ -234,5 +242,5 @@ func (b busy) stillWork(t *testing.T) {
 
 func (b busy) end(t *testing.T) {
 	t.Helper()
-	b.must(t, "delete", "pod", "-l", "app=busy", "--wait", "--timeout=90s")
+	b.deletePods(t, slices.Collect(maps.Keys(b.rounds))...)
 }

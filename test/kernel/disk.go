@@ -42,8 +42,8 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 	if err := command(ctx, "cp", guest, filepath.Join(root, "usr/bin/guest")); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"hostmount", "volume", "pull"} {
-		err = command(ctx, "go", "-C", "..", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(root, "usr/bin", name+".test"),
+	for _, name := range []string{"hostmount", "volume", "pull", "imagestore/crio"} {
+		err = command(ctx, "go", "-C", "..", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(root, "usr/bin", filepath.Base(name)+".test"),
 			"./internal/nodeplugin/"+name)
 		if err != nil {
 			return "", err

@@ -14,16 +14,13 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
-// confined starts the node plugin by runc under its own seccomp profile on every node where it is not privileged.
+// confined starts the node plugin by runc under its own seccomp profile on every node, in the mount mode that needs no privileges.
 func confined(t *testing.T, test func(*testing.T, *nodes.Plugin)) {
 	t.Helper()
 	for _, target := range suite.Targets(t) {
-		if target.Mode != contract.ModeNsenter {
-			continue
-		}
 		t.Run(target.Name, func(t *testing.T) {
 			t.Parallel()
-			p := &nodes.Plugin{Target: target, Driver: nodes.DriverName(), Seccomp: security.Profile()}
+			p := &nodes.Plugin{Target: target.In(contract.ModeNsenter), Driver: nodes.DriverName(), Seccomp: security.Profile()}
 			p.Start(t)
 			t.Cleanup(func() { p.Stop(t, syscall.SIGTERM) })
 			test(t, p)

@@ -75,7 +75,6 @@ func TestTheRulesOfTheAPIKnowEveryBuiltInClass(t *testing.T) {
 		"complete without settings": {named(`"self\.name in \['([^\]]*)'\]`, quoted), all},
 		"of containerd":             {named(`\(self\.name in \['([^\]]*)'\]\) \|\| self\.match\.runtime == 'containerd'`, quoted), byRuntime[contract.RuntimeContainerd]},
 		"of CRI-O":                  {named(`\(self\.name in \['([^\]]*)'\]\) \|\| self\.match\.runtime == 'cri-o'`, quoted), byRuntime[contract.RuntimeCRIO]},
-		"without Nsenter":           {named(`!= 'Nsenter' \|\| !\(self\.name in \['([^\]]*)'\] `, quoted), byRuntime[contract.RuntimeCRIO]},
 		"in the field's comment":    {named(`The built-in classes are ([^.]*)\.`, spoken), all},
 		"in the message":            {named(`the built-in classes are ([^"]*)"`, spoken), all},
 	} {
@@ -364,6 +363,20 @@ func TestAnOverrideKeepsWhatItDoesNotSet(t *testing.T) {
 		"/data/kubelet", "/data/storage", "/data/run", PolicyCommon}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestACRIOClassMayMountInTheHostsNamespace(t *testing.T) {
+	table := NewTable([]v1alpha1.NodeClass{
+		{Name: OpenShift, MountMode: "Nsenter"},
+		{Name: "pool", MountMode: "Nsenter", RuntimeEndpoint: "unix:///run/crio/crio.sock",
+			Match: &v1alpha1.NodeMatch{Runtime: "cri-o", NodeLabels: map[string]v1alpha1.LabelValue{"pool": "a"}}},
+	})
+	for name, want := range map[string]v1alpha1.MountMode{OpenShift: "Nsenter", "pool": "Nsenter", CRIO: "Bidirectional"} {
+		got := table.mustLookup(t, name)
+		if got.MountMode != want || got.StorageRoot != containersStorage || got.RunRoot != containersStorageRun || got.Policy != PolicyCommon {
+			t.Errorf("class %s: %+v, want mode %s", name, got, want)
+		}
 	}
 }
 

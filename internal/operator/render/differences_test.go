@@ -24,8 +24,12 @@ type variant struct {
 func variants(t *testing.T) []variant {
 	t.Helper()
 	base, crio := class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)
-	out := []variant{{"containerd with mount mode Bidirectional",
-		class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}), base}}
+	out := []variant{
+		{"containerd with mount mode Bidirectional",
+			class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}), base},
+		{"crio with mount mode Nsenter",
+			class(t, nodeclass.CRIO, v1alpha1.NodeClass{Name: nodeclass.CRIO, MountMode: contract.ModeNsenter}), base},
+	}
 	whole := []string{nodeclass.Containerd, nodeclass.CRIO, nodeclass.Bottlerocket}
 	for _, name := range slices.Sorted(slices.Values(nodeclass.Names())) {
 		of := class(t, name)

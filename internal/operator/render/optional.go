@@ -57,7 +57,8 @@ func optional(in Input, applied []Object) []Object {
 			out = append(out, prometheusRule(in.Driver, in.Settings))
 		case SecurityContextConstraints():
 			if templates := podTemplates(applied, in.Existing); len(templates) > 0 {
-				out = append(out, securityContextConstraints(in.Driver, in.Settings, templates))
+				// A rollback makes pods of the earlier form in the same step, which has to be allowed before.
+				out = append(out, securityContextConstraints(in.Driver, in.Settings, append(templates, earlierTemplates(in.Existing)...)))
 			}
 		case SeccompProfile():
 			if wantsProfile(in) {

@@ -1,11 +1,14 @@
 package render
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
@@ -42,21 +45,41 @@ func TestObjectsOfOptionalKindsComeAndGoWithTheirKinds(t *testing.T) {
 }
 
 func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
+	bidirectional := class(t, nodeclass.OpenShift)
+	nsenter := unprivilegedOpenShift(t)
+	running := func(of nodeclass.Class) *appsv1.DaemonSet {
+		return daemonSet(minimal(), Names(minimal()), of, settings, "")
+	}
 	tests := map[string]struct {
-		class, existing string
-		privileged      bool
-		capabilities    int
+		classes       []nodeclass.Class
+		existing, was *appsv1.DaemonSet // was is what a rollback gives
+		privileged    bool
+		capabilities  int
 	}{
-		"Bidirectional":               {class: nodeclass.OpenShift, privileged: true},
-		"Nsenter":                     {class: nodeclass.Containerd, capabilities: 9},
-		"Nsenter after Bidirectional": {class: nodeclass.Containerd, existing: nodeclass.CRIO, privileged: true, capabilities: 9},
+		"Bidirectional":                 {classes: []nodeclass.Class{bidirectional}, privileged: true},
+		"Nsenter":                       {classes: []nodeclass.Class{nsenter}, capabilities: 9},
+		"Nsenter of containerd":         {classes: []nodeclass.Class{class(t, nodeclass.Containerd)}, capabilities: 9},
+		"Nsenter, as before":            {classes: []nodeclass.Class{nsenter}, existing: running(nsenter), was: running(nsenter), capabilities: 9},
+		"one class of each":             {classes: []nodeclass.Class{nsenter, class(t, nodeclass.CRIO)}, privileged: true, capabilities: 9},
+		"Nsenter after Bidirectional":   {classes: []nodeclass.Class{nsenter}, existing: running(bidirectional), privileged: true, capabilities: 9},
+		"Bidirectional after Nsenter":   {classes: []nodeclass.Class{bidirectional}, existing: running(nsenter), privileged: true, capabilities: 9},
+		"Nsenter, not proved yet":       {classes: []nodeclass.Class{nsenter}, existing: running(nsenter), was: running(bidirectional), privileged: true, capabilities: 9},
+		"Bidirectional, not proved yet": {classes: []nodeclass.Class{bidirectional}, existing: running(bidirectional), was: running(nsenter), privileged: true, capabilities: 9},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			input := Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
-				Classes: []nodeclass.Class{class(t, test.class)}}
-			if test.existing != "" {
-				input.Existing = []Object{daemonSet(minimal(), Names(minimal()), class(t, test.existing), settings, "")}
+				Classes: test.classes}
+			if test.existing != nil {
+				live := test.existing.DeepCopy()
+				if test.was != nil {
+					record, err := json.Marshal(map[string]any{"good": test.was.Spec.Template})
+					if err != nil {
+						t.Fatal(err)
+					}
+					live.Annotations = map[string]string{contract.RolloutAnnotation: string(record)}
+				}
+				input.Existing = []Object{live}
 			}
 			applied := Render(input).Apply
 			got := applied[len(applied)-1].(*unstructured.Unstructured).Object

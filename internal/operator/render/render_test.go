@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -142,47 +143,58 @@ func TestWhatTheAPIServerLacksIsLeftOutAndTold(t *testing.T) {
 // The promises that the node plugin's pods make in every class, whatever the driver's spec.
 func TestEveryPodKeepsToTheLeast(t *testing.T) {
 	for _, name := range nodeclass.Names() {
-		for _, driver := range []*v1alpha1.ImageCSIDriver{minimal(), full()} {
-			var daemonSet *appsv1.DaemonSet
-			for _, object := range Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{class(t, name)}}).Apply {
-				switch object := object.(type) {
-				case *appsv1.DaemonSet:
-					daemonSet = object
-				case *corev1.ServiceAccount:
-					if *object.AutomountServiceAccountToken {
-						t.Errorf("%s: the account's token is mounted", name)
-					}
+		for _, mode := range []v1alpha1.MountMode{contract.ModeNsenter, contract.ModeBidirectional} {
+			testLeast(t, class(t, name, v1alpha1.NodeClass{Name: name, MountMode: mode}))
+		}
+	}
+}
+
+func testLeast(t *testing.T, class nodeclass.Class) {
+	t.Helper()
+	name := fmt.Sprintf("%s in mode %s", class.Name, class.MountMode)
+	for _, driver := range []*v1alpha1.ImageCSIDriver{minimal(), full()} {
+		var daemonSet *appsv1.DaemonSet
+		for _, object := range Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{class}}).Apply {
+			switch object := object.(type) {
+			case *appsv1.DaemonSet:
+				daemonSet = object
+			case *corev1.ServiceAccount:
+				if *object.AutomountServiceAccountToken {
+					t.Errorf("%s: the account's token is mounted", name)
 				}
 			}
-			if daemonSet == nil {
-				t.Fatalf("%s has no DaemonSet", name)
+		}
+		if daemonSet == nil {
+			t.Fatalf("%s has no DaemonSet", name)
+		}
+		pod := daemonSet.Spec.Template.Spec
+		if pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken {
+			t.Errorf("%s: host namespaces or a token", name)
+		}
+		// A pod's tokens for credential providers come with each volume, by the CSIDriver's tokenRequests.
+		for _, volume := range pod.Volumes {
+			if volume.Projected == nil {
+				continue
 			}
-			pod := daemonSet.Spec.Template.Spec
-			if pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken {
-				t.Errorf("%s: host namespaces or a token", name)
-			}
-			// A pod's tokens for credential providers come with each volume, by the CSIDriver's tokenRequests.
-			for _, volume := range pod.Volumes {
-				if volume.Projected == nil {
-					continue
-				}
-				for _, source := range volume.Projected.Sources {
-					if source.ServiceAccountToken != nil {
-						t.Errorf("%s: volume %s has a token for the API server", name, volume.Name)
-					}
+			for _, source := range volume.Projected.Sources {
+				if source.ServiceAccountToken != nil {
+					t.Errorf("%s: volume %s has a token for the API server", name, volume.Name)
 				}
 			}
-			if nsenter := class(t, name).MountMode == contract.ModeNsenter; nsenter == *pod.Containers[0].SecurityContext.Privileged {
-				t.Errorf("%s: privileged is %v", name, *pod.Containers[0].SecurityContext.Privileged)
+		}
+		if nsenter := class.MountMode == contract.ModeNsenter; nsenter == *pod.Containers[0].SecurityContext.Privileged {
+			t.Errorf("%s: privileged is %v", name, *pod.Containers[0].SecurityContext.Privileged)
+		}
+		for _, mount := range pod.Containers[0].VolumeMounts {
+			bidirectional := mount.MountPropagation != nil && *mount.MountPropagation == corev1.MountPropagationBidirectional
+			if bidirectional && class.MountMode == contract.ModeNsenter {
+				t.Errorf("%s: %s is mounted Bidirectional", name, mount.MountPath)
 			}
-			for _, mount := range pod.Containers[0].VolumeMounts {
-				bidirectional := mount.MountPropagation != nil && *mount.MountPropagation == corev1.MountPropagationBidirectional
-				if bidirectional && class(t, name).MountMode == contract.ModeNsenter {
-					t.Errorf("%s: %s is mounted Bidirectional", name, mount.MountPath)
-				}
-				if strings.HasPrefix(mount.MountPath, "/var/lib/kubelet/pods") {
-					t.Errorf("%s: the pods' directory is mounted", name)
-				}
+			if strings.HasPrefix(mount.MountPath, "/var/lib/kubelet/pods") {
+				t.Errorf("%s: the pods' directory is mounted", name)
+			}
+			if class.MountMode == contract.ModeNsenter && mount.MountPath == class.KubeletRoot {
+				t.Errorf("%s: the kubelet's directory is mounted", name)
 			}
 		}
 	}

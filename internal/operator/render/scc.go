@@ -9,16 +9,29 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
 )
 
-// podTemplates are those of the DaemonSets that are applied and of those that exist: during a rollout, and on its way
-// back, pods of both are made.
+// podTemplates are those of the DaemonSets that are applied and of those that exist: during a rollout, pods of both are made.
 func podTemplates(lists ...[]Object) []corev1.PodSpec {
 	var out []corev1.PodSpec
 	for _, objects := range lists {
 		for _, object := range objects {
 			if daemonSet, is := object.(*appsv1.DaemonSet); is {
 				out = append(out, daemonSet.Spec.Template.Spec)
+			}
+		}
+	}
+	return out
+}
+
+// earlierTemplates are those to which rollouts of DaemonSets may go back.
+func earlierTemplates(objects []Object) []corev1.PodSpec {
+	var out []corev1.PodSpec
+	for _, object := range objects {
+		if daemonSet, is := object.(*appsv1.DaemonSet); is {
+			if earlier := rollout.Earlier(daemonSet); earlier != nil {
+				out = append(out, earlier.Spec)
 			}
 		}
 	}

@@ -29,6 +29,12 @@ func installed(state string) *unstructured.Unstructured {
 	return profile
 }
 
+// unprivilegedOpenShift is the class in mode Nsenter.
+func unprivilegedOpenShift(t *testing.T) nodeclass.Class {
+	t.Helper()
+	return class(t, nodeclass.OpenShift, v1alpha1.NodeClass{Name: nodeclass.OpenShift, MountMode: contract.ModeNsenter})
+}
+
 // confined is a DaemonSet whose node plugins have the profile.
 func confined(t *testing.T) Object {
 	return daemonSet(narrow(), Names(narrow()), class(t, nodeclass.Containerd), settings, file(installed("")))
@@ -57,7 +63,7 @@ func TestNodePluginsGetTheirOwnProfileOnceItIsInstalled(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.in.Driver, test.in.Names, test.in.Settings = narrow(), Names(narrow()), settings
-			test.in.Classes = []nodeclass.Class{class(t, nodeclass.Containerd), class(t, nodeclass.CRIO)}
+			test.in.Classes = []nodeclass.Class{class(t, nodeclass.Containerd), class(t, nodeclass.CRIO), unprivilegedOpenShift(t)}
 			test.want.Profile = installed("").GetName()
 			out := Render(test.in)
 			out.Seccomp.Message = ""
@@ -109,7 +115,7 @@ func TestAProfileStaysAsLongAsANodePluginMayNeedIt(t *testing.T) {
 
 func TestConstraintsAllowTheSeccompProfile(t *testing.T) {
 	in := Input{Driver: narrow(), Names: Names(narrow()), Settings: settings, Kinds: OptionalKinds(), Existing: []Object{installed("Installed")},
-		Classes: []nodeclass.Class{class(t, nodeclass.Containerd)}}
+		Classes: []nodeclass.Class{unprivilegedOpenShift(t)}}
 	for _, object := range Render(in).Apply {
 		if KindOf(object) == "SecurityContextConstraints" {
 			got := object.(*unstructured.Unstructured).Object["seccompProfiles"].([]any)

@@ -7,13 +7,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
 func TestEveryDirectoryOfCRIOsImagesIsSeenByTheNodePlugin(t *testing.T) {
+	for _, mode := range []v1alpha1.MountMode{contract.ModeBidirectional, contract.ModeNsenter} {
+		t.Run(string(mode), func(t *testing.T) { testStores(t, mode) })
+	}
+}
+
+func testStores(t *testing.T, mode v1alpha1.MountMode) {
+	t.Helper()
 	driver := minimal()
 	driver.Spec.NodeClasses = []v1alpha1.NodeClass{
-		{Name: nodeclass.CRIO, StorageRoot: "/data/root", RunRoot: "/data/run", ImageStore: "/data/images", AdditionalImageStores: []v1alpha1.HostPath{"/mnt/a", "/mnt/b"}},
+		{Name: nodeclass.CRIO, MountMode: mode, StorageRoot: "/data/root", RunRoot: "/data/run", ImageStore: "/data/images", AdditionalImageStores: []v1alpha1.HostPath{"/mnt/a", "/mnt/b"}},
 		{Name: nodeclass.Containerd, RunRoot: "/data/none", ImageStore: "/data/none", AdditionalImageStores: []v1alpha1.HostPath{"/mnt/none"}},
 	}
 	for name, want := range map[string]struct {

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -37,9 +38,13 @@ func hostDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) dir
 		})
 	}
 	if class.MountMode == contract.ModeBidirectional {
-		return append(bidirectionalDirectories(driver, class), runtime...)
+		return slices.Concat(bidirectionalDirectories(driver, class), storeDirectories(driver, class), runtime)
 	}
-	return append(nsenterDirectories(driver, class), runtime...)
+	out := nsenterDirectories(driver, class)
+	if class.Runtime == contract.RuntimeCRIO {
+		out = append(out, storeDirectories(driver, class)...)
+	}
+	return append(out, runtime...)
 }
 
 // nsenterDirectories: mounting itself needs no directory of the host, because it happens in the host's namespace.
@@ -57,12 +62,20 @@ func nsenterDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) 
 // bidirectionalDirectories: mounts made in the container reach the kubelet through its shared root directory. That they
 // do, the node plugin sees by a second mount of its own directory.
 func bidirectionalDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
-	out := directories{
+	return directories{
 		{name: "kubelet", path: class.KubeletRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationBidirectional},
 		{
 			name: "node-view", path: path.Join(class.KubeletRoot, contract.PluginsDir, driver.Name), at: contract.NodeViewPath,
 			kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
 		},
+	}
+}
+
+// storeDirectories are those of the runtime's images. Who mounts in the container has to see the layers there. CRI-O's library
+// works in the node plugin's process in either mode: it locks files and makes the pins' layers, so only the stores that CRI-O
+// itself only reads are read-only.
+func storeDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) directories {
+	out := directories{
 		{name: "storage", path: class.StorageRoot, kind: corev1.HostPathDirectory, propagation: corev1.MountPropagationHostToContainer},
 	}
 	set := storesOf(driver, class)

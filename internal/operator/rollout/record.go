@@ -54,6 +54,16 @@ func readRecord(daemonSet *appsv1.DaemonSet) (r record, known bool, err error) {
 	return r, true, nil
 }
 
+// Earlier returns the pod template to which a rollout of a DaemonSet may go back, nil if there is none. A record that cannot be
+// read has none: its rollout decides nothing.
+func Earlier(daemonSet *appsv1.DaemonSet) *corev1.PodTemplateSpec {
+	r, _, err := readRecord(daemonSet)
+	if err != nil {
+		return nil
+	}
+	return r.Good
+}
+
 // write puts a form and the record into a copy of a rendered DaemonSet.
 func (r record) write(rendered *appsv1.DaemonSet, form form) (*appsv1.DaemonSet, error) {
 	text, err := json.Marshal(r)

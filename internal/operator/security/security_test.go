@@ -18,15 +18,17 @@ func context(name string, mode v1alpha1.MountMode) *corev1.SecurityContext {
 }
 
 func TestNsenterIsNotPrivileged(t *testing.T) {
-	got := context(nodeclass.Containerd, contract.ModeNsenter)
-	if *got.Privileged || *got.AllowPrivilegeEscalation || !*got.ReadOnlyRootFilesystem {
-		t.Errorf("privileged %v, escalation %v, read-only root %v", *got.Privileged, *got.AllowPrivilegeEscalation, *got.ReadOnlyRootFilesystem)
-	}
-	if !slices.Equal(got.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(got.Capabilities.Add) != 9 {
-		t.Errorf("capabilities %+v", got.Capabilities)
-	}
-	if slices.Contains(got.Capabilities.Add, "CAP_SYS_ADMIN") {
-		t.Error("the API server refuses CAP_SYS_ADMIN in that spelling next to allowPrivilegeEscalation: false")
+	for _, name := range []string{nodeclass.Containerd, nodeclass.CRIO, nodeclass.OpenShift} {
+		got := context(name, contract.ModeNsenter)
+		if *got.Privileged || *got.AllowPrivilegeEscalation || !*got.ReadOnlyRootFilesystem {
+			t.Errorf("%s: privileged %v, escalation %v, read-only root %v", name, *got.Privileged, *got.AllowPrivilegeEscalation, *got.ReadOnlyRootFilesystem)
+		}
+		if !slices.Equal(got.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(got.Capabilities.Add) != 9 {
+			t.Errorf("%s: capabilities %+v", name, got.Capabilities)
+		}
+		if slices.Contains(got.Capabilities.Add, "CAP_SYS_ADMIN") {
+			t.Errorf("%s: the API server refuses CAP_SYS_ADMIN in that spelling next to allowPrivilegeEscalation: false", name)
+		}
 	}
 }
 

@@ -11,6 +11,12 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
+// The directories of CRI-O's image store.
+const (
+	crioRoot    = "/var/lib/containers/storage"
+	crioRunRoot = "/run/containers/storage"
+)
+
 // inContainer returns the command that runs the plugin as the kubelet would, by runc, under the plugin's seccomp profile:
 // in the DaemonSet's circumstances, but in the node's network.
 func (p *Plugin) inContainer(t testing.TB, args []string) []string {
@@ -49,6 +55,10 @@ func (p *Plugin) container(t testing.TB, args []string) specs.Spec {
 		return specs.Mount{Type: "bind", Source: source, Destination: at, Options: append([]string{"rbind"}, options...)}
 	}
 	runtime := filepath.Dir(p.Target.Node.RuntimeSocket())
+	var store []specs.Mount
+	if p.Target.Runtime == contract.RuntimeCRIO {
+		store = []specs.Mount{bind(crioRoot, crioRoot, "rslave"), bind(crioRunRoot, crioRunRoot, "rprivate")}
+	}
 	return specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: "rootfs", Readonly: true},
@@ -56,7 +66,7 @@ func (p *Plugin) container(t testing.TB, args []string) specs.Spec {
 			Args: args, Cwd: "/", NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
 		},
-		Mounts: []specs.Mount{
+		Mounts: append(store, []specs.Mount{
 			{Type: "proc", Source: "proc", Destination: "/proc"},
 			{Type: "tmpfs", Source: "tmpfs", Destination: "/dev"},
 			bind(filepath.Dir(p.Target.program), filepath.Dir(p.Target.program), "ro"),
@@ -66,7 +76,7 @@ func (p *Plugin) container(t testing.TB, args []string) specs.Spec {
 			bind("/proc/1/ns", contract.HostNamespacePath, "ro"),
 			bind(filepath.Join(KubeletRoot, contract.RegistryDir), filepath.Join(KubeletRoot, contract.RegistryDir)),
 			bind(filepath.Join(KubeletRoot, contract.PluginsDir, p.Driver), filepath.Join(KubeletRoot, contract.PluginsDir, p.Driver), "rslave"),
-		},
+		}...),
 		Linux: &specs.Linux{
 			Namespaces:        []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
 			RootfsPropagation: "rslave",

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -35,9 +36,19 @@ func newTarget(n *cluster.Node, program string) (*Target, error) {
 		Endpoint: "unix://" + n.RuntimeSocket(), program: "/opt/node-plugin", built: program,
 	}
 	if n.Runtime() == cluster.CRIO {
-		t.Runtime, t.Mode = contract.RuntimeCRIO, contract.ModeBidirectional
+		t.Runtime, t.Mode = contract.RuntimeCRIO, cmp.Or(os.Getenv(crioModeEnv), contract.ModeBidirectional)
 	}
 	return t, t.install()
+}
+
+// crioModeEnv names the mount mode in which suites run the plugin on CRI-O nodes, if it is not the class's default.
+const crioModeEnv = "IMAGECSI_CRIO_MODE"
+
+// In is the same node, on which the plugin runs in a mount mode.
+func (t *Target) In(mode string) *Target {
+	other := *t
+	other.Mode = mode
+	return &other
 }
 
 // Root is the node's root directory as seen from here.
@@ -72,11 +83,12 @@ func (t *Target) Reboot(test testing.TB) {
 	}
 }
 
-// launcher starts the program in the circumstances of its DaemonSet: on containerd in a mount namespace of its own
-// with no more capabilities than the DaemonSet lists and no way to gain any; on CRI-O in the node's.
+// launcher starts the program in the circumstances of its DaemonSet, in a mount namespace of its own: in mode Nsenter one that
+// only receives what the node mounts, with no more capabilities than the DaemonSet lists and no way to gain any; in mode
+// Bidirectional one whose mounts reach the node.
 func (t *Target) launcher() []string {
 	if t.Mode == contract.ModeBidirectional {
-		return nil
+		return []string{"unshare", "--mount", "--propagation", "unchanged"}
 	}
 	const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+chown,+fowner,+setfcap,+mknod,+fsetid"
 	return []string{

@@ -37,11 +37,13 @@ func cellsOf(module string) []cell {
 		{"unpublish", func(c cell) error { return c.inPlugin("unpublish") }},
 		{"nothing is left", nothingLeft},
 	}
+	ofStore := step{"CRI-O's image store in the node plugin's container", cell.storeInContainer}
 	switch module {
 	case "none":
 		onNode := []step{
 			{"the engine's tests on the node", func(cell) error { return suiteOnNode() }},
 			{"nothing comes early or late while the clock jumps", whileTheClockJumps},
+			ofStore,
 		}
 		return []cell{{name: "no LSM", steps: slices.Concat(onNode, volumes)}}
 	case "apparmor":
@@ -61,7 +63,7 @@ func cellsOf(module string) []cell {
 		container.name, container.pluginLabel = "SELinux container_t", "system_u:system_r:container_t:s0:c1,c2"
 		container.steps = slices.Concat(volumes, []step{enforced, {"a volume that cannot be writable is refused", upperIsRefused}})
 		trusted.name, trusted.pluginLabel = "SELinux spc_t", "system_u:system_r:spc_t:s0"
-		trusted.steps = slices.Concat(volumes, []step{enforced})
+		trusted.steps = slices.Concat(volumes, []step{enforced, ofStore})
 		return []cell{container, trusted}
 	}
 	return []cell{{name: "unknown security module " + module, steps: []step{{"boot", func(cell) error { return os.ErrInvalid }}}}}

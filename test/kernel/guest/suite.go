@@ -76,6 +76,30 @@ func (c cell) suiteInContainer() error {
 	return judge(said, err, wanted...)
 }
 
+// store is the tests of CRI-O's image store.
+const store = "/usr/bin/crio.test"
+
+// storeTests are those of them in which the node plugin finds layers and pins them, on stores that another process fills, too.
+var storeTests = []string{
+	"TestLayersAreTopmostFirst",
+	"TestAPinKeepsTheRuntimeFromRemovingTheImage",
+	"TestAnImageThatAnotherProcessAddedIsSeen",
+	"TestALostPinIsMadeAgainFromWhateverImageHasTheLayers",
+	"TestImagesAreFoundWhereverCRIOKeepsThem",
+}
+
+// storeInContainer runs them in the node plugin's container, as in mode Nsenter on a CRI-O node. What is checked there is the
+// storage library: it makes its layers in the container, and not in the node's namespace.
+func (c cell) storeInContainer() error {
+	plugin, err := c.plugin(store, "-test.v", testTimeout, "-test.run=^("+strings.Join(storeTests, "|")+")$")
+	if err != nil {
+		return err
+	}
+	plugin.env = []string{"TMPDIR=" + kubeletRoot, "CI=true", "IMAGECSI_TEST_ROLE=isolated"}
+	said, err := plugin.run()
+	return judge(said, err, storeTests...)
+}
+
 // onEveryFileSystem are the names under which tests run on each file system that has project quotas.
 func onEveryFileSystem(tests []string) (names []string) {
 	for _, test := range tests {
