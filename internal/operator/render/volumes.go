@@ -91,7 +91,10 @@ func storeDirectories(driver *v1alpha1.ImageCSIDriver, class nodeclass.Class) di
 		})
 	}
 	if class.RunRoot != "" {
-		out = append(out, hostDirectory{name: "storage-run", path: class.RunRoot, kind: corev1.HostPathDirectoryOrCreate})
+		// CRI-O mounts every pod's /dev/shm there. A copy that did not go with the pod would keep its memory.
+		out = append(out, hostDirectory{
+			name: "storage-run", path: class.RunRoot, kind: corev1.HostPathDirectoryOrCreate, propagation: corev1.MountPropagationHostToContainer,
+		})
 	}
 	return out
 }

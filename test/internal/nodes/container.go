@@ -57,7 +57,7 @@ func (p *Plugin) container(t testing.TB, args []string) specs.Spec {
 	runtime := filepath.Dir(p.Target.Node.RuntimeSocket())
 	var store []specs.Mount
 	if p.Target.Runtime == contract.RuntimeCRIO {
-		store = []specs.Mount{bind(crioRoot, crioRoot, "rslave"), bind(crioRunRoot, crioRunRoot, "rprivate")}
+		store = []specs.Mount{bind(crioRoot, crioRoot, "rslave"), bind(crioRunRoot, crioRunRoot, "rslave")}
 	}
 	return specs.Spec{
 		Version: specs.Version,
