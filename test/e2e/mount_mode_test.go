@@ -23,7 +23,7 @@ func crioLosesItsPrivileges(t *testing.T, s *suite) busy {
 	before.end(t)
 	s.sharedMemoryIsGone(t)
 	s.waitForWritableDirectories(t, node, 0)
-	for _, step := range []func(*testing.T, *suite){writableVolume, persistentVolume, mountsInsideAVolume} {
+	for _, step := range []func(*testing.T, *suite){writableVolume, mountsInsideAVolume} {
 		step(t, s)
 	}
 	return s.busyPodsOnCRIO(t, "during")
