@@ -94,7 +94,7 @@ test-faults: ## kill the node plugin at every step of its work (ten minutes; `ma
 .PHONY: test-modes
 test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode Nsenter, not privileged (minutes; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_CRIO_MODE=Nsenter \
-	$(GO) -C test test -count=1 -p 1 -timeout 40m -run '/^crio$$' ./node ./images ./faults ./conformance
+	$(GO) -C test test -count=1 -p 1 -timeout 40m -run '/^crio$$|FullDisk//^crio$$' ./node ./images ./faults ./conformance
 
 .PHONY: test-outage
 test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)

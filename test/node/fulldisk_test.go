@@ -153,6 +153,14 @@ var pullsInto = map[string]map[string]string{
 
 func TestAFullDiskOfTheRuntimeIsToldAndOverWhenThereIsRoom(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		if p.Target.Runtime == contract.RuntimeCRIO {
+			// CRI-O makes this mount private, so that the plugin would not see what is mounted in it later.
+			layers := pullsInto[contract.RuntimeCRIO]["layers"]
+			p.Stop(t, syscall.SIGTERM)
+			p.Target.Run(t, "mount", "--make-shared", layers)
+			t.Cleanup(func() { p.Target.Run(t, "mount", "--make-private", layers) })
+			p.Start(t)
+		}
 		p.Register(t)
 		p.MustPublish(t, onFullDisk) // so that what a runtime makes once has been made
 		p.Unpublish(t, onFullDisk.ID)

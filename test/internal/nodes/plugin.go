@@ -157,7 +157,7 @@ func (p *Plugin) dial(t testing.TB, path string, options ...grpc.DialOption) *gr
 	t.Helper()
 	socket := filepath.Join(p.Target.Root(), path)
 	conn, err := grpc.NewClient("unix:"+socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))...)
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: startPatience, Backoff: backoff.Config{BaseDelay: dialPause, MaxDelay: dialPause}}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
