@@ -17,6 +17,18 @@ const (
 	FallbackMemory SizeLimitFallback = "Memory"
 )
 
+// Access is what pods may do with volumes.
+// +kubebuilder:validation:Enum=ReadWrite;ReadOnly
+type Access string
+
+const (
+	// AccessReadWrite lets a pod write to its inline volume, unless the volume is read-only.
+	AccessReadWrite Access = "ReadWrite"
+
+	// AccessReadOnly refuses volumes that are not read-only.
+	AccessReadOnly Access = "ReadOnly"
+)
+
 // OtherPlatforms is what happens to images that were built for another platform than a node's.
 // +kubebuilder:validation:Enum=Refuse;Mount
 type OtherPlatforms string
@@ -37,6 +49,13 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.defaultSizeLimit) || !has(self.maxSizeLimit) || string(self.defaultSizeLimit).matches('[eE]...') || string(self.maxSizeLimit).matches('[eE]...') || !isQuantity(string(self.defaultSizeLimit)) || !isQuantity(string(self.maxSizeLimit)) || quantity(string(self.defaultSizeLimit)).compareTo(quantity(string(self.maxSizeLimit))) <= 0",message="defaultSizeLimit must not exceed maxSizeLimit"
 type Volumes struct {
+	// access controls whether pods may write to their inline volumes. ReadOnly: a volume without readOnly: true is refused, and
+	// the node plugin runs without the capabilities that only writable volumes take. Volumes that are mounted stay as they are
+	// until their pod ends or the node restarts. PersistentVolumes are always read-only.
+	// +kubebuilder:default=ReadWrite
+	// +optional
+	Access Access `json:"access,omitempty"`
+
 	// pullPolicy controls when the image of a volume is pulled, unless the volume's attributes set another policy.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 	// +kubebuilder:default=IfNotPresent

@@ -35,6 +35,7 @@ type options struct {
 	additionalStores []string
 	httpAddress      string
 	pullPolicy       string
+	access           string
 	credentialsDir   string
 	providerSocket   string
 	imageRules       string
@@ -52,6 +53,7 @@ type options struct {
 	logLevel         string
 
 	policy   contract.PullPolicy
+	pods     contract.Access // what they may do with volumes
 	verify   contract.Verification
 	fallback contract.LimitFallback
 	others   contract.OtherPlatforms
@@ -79,6 +81,7 @@ func defaults() *options {
 		httpAddress:      fmt.Sprintf(":%d", contract.HTTPPort),
 		pullPolicy:       string(contract.PullIfNotPresent),
 		verifyCached:     string(contract.NeverVerifyPreloadedImages),
+		access:           string(contract.AccessReadWrite),
 		maxParallelPulls: contract.DefaultMaxParallelPulls,
 		limitFallback:    string(contract.FallbackRefuse),
 		otherPlatforms:   string(contract.OtherPlatformsRefuse),
@@ -104,6 +107,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.additionalStores, contract.FlagAdditionalStore, nil, "cri-o: an additional image store that it reads; may be repeated (default: those that CRI-O reports and that are visible here)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
+	f.StringVar(&o.access, contract.FlagAccess, o.access, "whether pods may write to volumes that are not read-only: ReadWrite, or ReadOnly to refuse such volumes")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")
 	f.StringVar(&o.providerSocket, contract.FlagProviderSocket, "", "the socket of the container that runs the node's credential providers; empty for none")
 	f.StringVar(&o.imageRules, contract.FlagImageRules, "", "the file with the rules for images, read for every volume; while it cannot be read, no image is allowed; empty allows all images")
@@ -200,6 +204,9 @@ func (o *options) complete() error {
 	var err error
 	if o.policy, err = contract.ParsePullPolicy(o.pullPolicy); err != nil {
 		wrong(contract.FlagPullPolicy, "%v", err)
+	}
+	if o.pods, err = contract.Parse(o.access, contract.AccessReadWrite, contract.AccessReadOnly); err != nil {
+		wrong(contract.FlagAccess, "%v", err)
 	}
 	if o.maxImageBytes, err = pull.ParseMaxImageSize(o.maxImageSize); err != nil {
 		wrong(contract.FlagMaxImageSize, "%v", err)

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/confinement"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/health"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
@@ -32,6 +33,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/signaturepolicy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/singleton"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 const (
@@ -84,6 +86,11 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
+	// The mount threads are in their namespace. What follows reads what others wrote.
+	confined, err := confinement.Apply(privileges.Serving(o.pods))
+	if err != nil {
+		return nil, fmt.Errorf("confining the process: %w", err)
+	}
 	store, err := openStore(o, log) //nolint:contextcheck // the one call in it has a time limit of its own
 	if err != nil {
 		return nil, err
@@ -119,7 +126,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.registrar = registration.New(drivers, log)
 	p.registrar.OnRemoved(p.fail)
-	ready := health.Checks{p.registrar, runtime, imagerules.File(o.imageRules)}
+	ready := health.Checks{confined, p.registrar, runtime, imagerules.File(o.imageRules)}
 	if check, ok := store.(health.Check); ok { // of how the node's store is set up
 		ready = append(ready, check)
 	}
@@ -153,10 +160,6 @@ func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine,
 	}
 	if err := engine.Check(ctx, dir, seen); err != nil {
 		return nil, fmt.Errorf("testing mounts in mode %s: %w", o.mountMode, err)
-	}
-	// The threads are in their namespace. From here on nothing in this process needs to enter one.
-	if err := engine.DropCapabilities(); err != nil {
-		return nil, err
 	}
 	return engine, nil
 }
@@ -200,6 +203,7 @@ func (p *plugin) serveCSI(o *options, drivers []registration.Driver, ready healt
 		Providers:   credentials.NewProviders(o.providerSocket),
 		Images:      imagerules.File(o.imageRules),
 		Policy:      o.policy,
+		Access:      o.pods,
 		SizeLimits:  o.limits,
 		MaxVolumes:  maxVolumes,
 		Volumes:     legacyMetrics.Volumes(p.node),

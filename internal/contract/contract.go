@@ -179,6 +179,7 @@ const (
 	FlagAdditionalStore  = "additional-store"   // cri-o: an additional image store; may be repeated
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
+	FlagAccess           = "access"             // ReadWrite or ReadOnly: whether pods may write to volumes
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
 	FlagDefaultSizeLimit = "default-size-limit" // size limit of writable volumes that name none
 	FlagMaxSizeLimit     = "max-size-limit"     // the largest size limit that a volume may name

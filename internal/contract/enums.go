@@ -50,6 +50,17 @@ const (
 	FallbackMemory LimitFallback = "Memory"
 )
 
+// Access selects whether pods may write to volumes.
+type Access string
+
+const (
+	// AccessReadWrite lets a pod write to its volume, unless the volume is read-only.
+	AccessReadWrite Access = "ReadWrite"
+
+	// AccessReadOnly refuses volumes that are not read-only.
+	AccessReadOnly Access = "ReadOnly"
+)
+
 // OtherPlatforms selects what happens to images whose configuration names another platform than the node's (OCI image
 // specification, "architecture" and "os"). Runtimes choose by platform only from an index, so they do pull such images.
 type OtherPlatforms string

@@ -8,32 +8,49 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
-// scoped is what /proc/<pid>/status must say of a node plugin in mode Nsenter once it serves: the capabilities that
-// it lists, less the two that it sheds after it has entered the host's mount namespace.
-func scoped() map[string]string {
-	const (
-		chown       = 1 << 0
-		dacOverride = 1 << 1
-		fowner      = 1 << 3
-		fsetid      = 1 << 4
-		sysChroot   = 1 << 18
-		sysPtrace   = 1 << 19
-		sysAdmin    = 1 << 21
-		mknod       = 1 << 27
-		setfcap     = 1 << 31
-	)
-	kept := chown | dacOverride | fowner | fsetid | sysAdmin | mknod | setfcap
+// confined is what /proc/<pid>/status must say of every thread of a node plugin that serves: the capabilities that volumes take,
+// and its own filter of system calls, beside the runtime's if that sets one.
+func confined(filters int, bounding ...privileges.Capability) map[string]string {
+	kept := sum(privileges.Serving(contract.AccessReadWrite))
 	return map[string]string{
-		"NoNewPrivs": "1",
-		"Seccomp":    "2",
-		"CapInh":     fmt.Sprintf("%016x", 0),
-		"CapBnd":     fmt.Sprintf("%016x", kept|sysChroot|sysPtrace),
-		"CapEff":     fmt.Sprintf("%016x", kept),
-		"CapPrm":     fmt.Sprintf("%016x", kept),
-		"CapAmb":     fmt.Sprintf("%016x", 0),
+		"NoNewPrivs":      "1",
+		"Seccomp":         "2",
+		"Seccomp_filters": fmt.Sprint(filters),
+		"CapInh":          fmt.Sprintf("%016x", 0),
+		"CapBnd":          fmt.Sprintf("%016x", kept|sum(bounding)),
+		"CapEff":          fmt.Sprintf("%016x", kept),
+		"CapPrm":          fmt.Sprintf("%016x", kept),
+		"CapAmb":          fmt.Sprintf("%016x", 0),
 	}
+}
+
+func sum(capabilities []privileges.Capability) (bits uint64) {
+	for _, c := range capabilities {
+		bits |= 1 << c
+	}
+	return bits
+}
+
+func (s *suite) everyThreadIs(t *testing.T, class string, want map[string]string) {
+	t.Helper()
+	for _, path := range s.threadsOf(t, nodes()[class], contract.NodePluginBinary) {
+		got := readStatus(t, path)
+		for key, want := range want {
+			if got[key] != want {
+				t.Errorf("%s: %s is %s, want %s", path, key, got[key], want)
+			}
+		}
+	}
+}
+
+// A privileged container may do everything when it starts, and its runtime filters nothing.
+func crioPodHasConfinedItself(t *testing.T, s *suite) {
+	s.everyThreadIs(t, "crio", confined(1))
 }
 
 func containerdPodIsScoped(t *testing.T, s *suite) { podIsScoped(t, s, "containerd") }
@@ -52,14 +69,7 @@ func podIsScoped(t *testing.T, s *suite, class string) {
 			t.Errorf("%s: securityContext.%s is %s, want %s", class, strings.TrimSuffix(field, "}"), got, want)
 		}
 	}
-	for _, path := range s.threadsOf(t, nodes()[class], "/node-plugin") {
-		got := readStatus(t, path)
-		for key, want := range scoped() {
-			if got[key] != want {
-				t.Errorf("%s: %s is %s, want %s", path, key, got[key], want)
-			}
-		}
-	}
+	s.everyThreadIs(t, class, confined(2, privileges.Container(contract.AccessReadWrite)...))
 }
 
 // threadsOf finds the status files of every thread of the program that runs on a node.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 // explain wraps the error of a system call that a pod's security settings can deny with the setting to change. The
@@ -24,7 +26,7 @@ func explain(attempt string, err error, needs ...int) error {
 	for _, c := range needs {
 		if !hasCapability(c) {
 			return fmt.Errorf("%s: %w; the container lacks capability %[3]s, add %[3]s to its "+
-				"securityContext.capabilities", attempt, err, capabilityName(c))
+				"securityContext.capabilities", attempt, err, privileges.Capability(c))
 		}
 	}
 	if profile := appArmorProfile(); profile != "" {

@@ -113,16 +113,16 @@ func confine() error {
 // scenarios are what a confined process does outside the suite, because it changes the process.
 func scenarios() map[string]func() error {
 	return map[string]func() error{
-		"mounts are made on the host only":        mountOnHostOnly,
-		"capabilities are dropped for good":       dropCapabilities,
-		"a missing capability is named":           missingCapability,
-		"the check passes with propagation":       func() error { return checkWith(nil, "") },
-		"the check needs propagation":             func() error { return checkWith(withPropagation(unix.MS_PRIVATE), "HostToContainer") },
-		"the check needs the node's mount shared": func() error { return checkWith(nodesMountPrivate, "mount --make-rshared "+os.Getenv("TMPDIR")+"`") },
-		"the check needs the node's namespace":    func() error { return checkWith(strangersNamespace, "it is not the node's namespace") },
-		"the check needs another namespace":       func() error { return checkWith(ownNamespace, "this container's own mount namespace") },
-		"the check needs the node's directory":    func() error { return checkWith(anotherDirectory, "is not the node's directory") },
-		"a wrong namespace directory is told":     wrongNamespace,
+		"mounts are made on the host only":                   mountOnHostOnly,
+		"a confined process mounts, and enters no namespace": confined,
+		"a missing capability is named":                      missingCapability,
+		"the check passes with propagation":                  func() error { return checkWith(nil, "") },
+		"the check needs propagation":                        func() error { return checkWith(withPropagation(unix.MS_PRIVATE), "HostToContainer") },
+		"the check needs the node's mount shared":            func() error { return checkWith(nodesMountPrivate, "mount --make-rshared "+os.Getenv("TMPDIR")+"`") },
+		"the check needs the node's namespace":               func() error { return checkWith(strangersNamespace, "it is not the node's namespace") },
+		"the check needs another namespace":                  func() error { return checkWith(ownNamespace, "this container's own mount namespace") },
+		"the check needs the node's directory":               func() error { return checkWith(anotherDirectory, "is not the node's directory") },
+		"a wrong namespace directory is told":                wrongNamespace,
 	}
 }
 

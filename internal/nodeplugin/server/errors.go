@@ -50,6 +50,7 @@ func codeOf(err error) codes.Code {
 		err  error
 		code codes.Code
 	}{
+		{errWritable, codes.InvalidArgument},
 		{imagerules.ErrRefused, codes.PermissionDenied},
 		{imagerules.ErrUnknown, codes.Unavailable},
 		{volume.ErrInProgress, codes.Aborted},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -39,10 +40,15 @@ const (
 	errAccessMode = "AccessMode of PV can be only ReadOnlyMany or ReadOnlyOnce"
 )
 
+// errWritable refuses a writable volume of a driver whose volumes are all read-only.
+var errWritable = errors.New("the driver serves read-only volumes only (spec.volumes.access of its ImageCSIDriver is ReadOnly): set " +
+	"readOnly: true in the volume's csi section")
+
 // requests turns the kubelet's calls into validated requests. Every error is InvalidArgument.
 type requests struct {
 	kubeletRoot string
 	policy      contract.PullPolicy
+	access      contract.Access
 	limits      SizeLimits
 	shared      credentials.Directory
 	providers   *credentials.Providers
@@ -117,8 +123,16 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		SizeLimit: sizeLimit,
 		Group:     group,
 
-		Refused: q.images.Check(image),
+		Refused: q.refused(image, writable),
 	}, nil
+}
+
+// refused returns why the driver's administrator does not want such a volume; nil if there is no reason.
+func (q requests) refused(image reference.Named, writable bool) error {
+	if writable && q.access == contract.AccessReadOnly {
+		return errWritable
+	}
+	return q.images.Check(image)
 }
 
 // credentialsFound are the credentials for an image, and where they come from.

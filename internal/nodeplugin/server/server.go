@@ -38,6 +38,7 @@ type Config struct {
 	Providers   *credentials.Providers // tried after those; nil for none
 	Images      imagerules.File        // the driver's rules for images; empty allows every image
 	Policy      contract.PullPolicy    // of volumes that name none
+	Access      contract.Access        // of pods to volumes; empty stands for contract.AccessReadWrite
 	SizeLimits  SizeLimits
 	MaxVolumes  int64 // max_volumes_per_node of NodeGetInfo; 0 leaves it to Kubernetes
 	Volumes     Volumes
@@ -67,7 +68,7 @@ func New(name string, c Config) *grpc.Server {
 		nodeID:     c.NodeID,
 		maxVolumes: c.MaxVolumes,
 		volumes:    c.Volumes,
-		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, limits: c.SizeLimits, shared: c.Credentials, providers: c.Providers, images: c.Images, log: c.Logger},
+		requests:   requests{kubeletRoot: c.KubeletRoot, policy: c.Policy, access: c.Access, limits: c.SizeLimits, shared: c.Credentials, providers: c.Providers, images: c.Images, log: c.Logger},
 	})
 	return server
 }

@@ -90,6 +90,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 		option(contract.FlagStorageRoot, class.StorageRoot),
 		option(contract.FlagHTTPAddress, fmt.Sprintf(":%d", contract.HTTPPort)),
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
+		option(contract.FlagAccess, cmp.Or(volumes.Access, v1alpha1.AccessReadWrite)),
 		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, contract.DefaultMaxParallelPulls)),
 		option(contract.FlagLimitFallback, cmp.Or(volumes.SizeLimitFallback, v1alpha1.FallbackRefuse)),
 		option(contract.FlagOtherPlatforms, cmp.Or(volumes.OtherPlatforms, v1alpha1.OtherPlatformsRefuse)),

@@ -68,7 +68,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 	sidecar, sidecarVolumes := providers(driver, settings)
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
 	containers := []corev1.Container{container(driver, names, class, settings, mounts)}
-	containers[0].SecurityContext = security.Context(class, fieldOf(seccompFile))
+	containers[0].SecurityContext = security.Context(class, driver.Spec.Volumes.Access, fieldOf(seccompFile))
 	if sidecar != nil {
 		containers = append(containers, *sidecar)
 	}

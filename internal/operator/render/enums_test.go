@@ -12,6 +12,8 @@ import (
 // The node plugin gets the API's values as they are.
 func TestTheAPIsValuesAreTheNodePlugins(t *testing.T) {
 	for api, plugin := range map[string]string{
+		string(v1alpha1.AccessReadWrite):            string(contract.AccessReadWrite),
+		string(v1alpha1.AccessReadOnly):             string(contract.AccessReadOnly),
 		string(v1alpha1.FallbackRefuse):             string(contract.FallbackRefuse),
 		string(v1alpha1.FallbackMemory):             string(contract.FallbackMemory),
 		string(v1alpha1.OtherPlatformsMount):        string(contract.OtherPlatformsMount),

@@ -44,7 +44,7 @@ func full() *v1alpha1.ImageCSIDriver {
 
 			CompatibilityMetrics: v1alpha1.CompatibilityMetricsEnabled,
 		},
-		Volumes: v1alpha1.Volumes{PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),
+		Volumes: v1alpha1.Volumes{Access: v1alpha1.AccessReadOnly, PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),
 			DefaultSizeLimit: ptr.To(resource.MustParse("1Gi")), MaxSizeLimit: ptr.To(resource.MustParse("10Gi")),
 			SizeLimitFallback: v1alpha1.FallbackMemory,
 			OtherPlatforms:    v1alpha1.OtherPlatformsMount,

@@ -1,6 +1,10 @@
 package security
 
-import "strings"
+import (
+	"slices"
+
+	"github.com/image-csi/image-csi-operator/internal/privileges"
+)
 
 // States that the Security Profiles Operator gives a profile: the lowest of all nodes (its API, status.status).
 const (
@@ -22,88 +26,41 @@ type Seccomp struct {
 	File string
 }
 
-// Flags of clone(2), unshare(2) and setns(2), and address families of socket(2).
-const (
-	cloneFS    = 0x200
-	cloneNewNS = 0x20000
-	// cloneNew are all the flags that make a namespace.
-	cloneNew = 0x7e020000
-
-	afUnix  = 1
-	afInet  = 2
-	afInet6 = 10
-
-	enosys = 38
-)
+// enosys is the error of a system call that a kernel does not have.
+const enosys = 38
 
 // Profile is the seccomp profile of the node plugin in mode Nsenter: the spec of a SeccompProfile, which has the fields of
 // the OCI runtime specification (config-linux.md, "Seccomp"). What it does not list fails with EPERM. A runtime skips
-// names that the processor's architecture does not have.
+// names that the processor's architecture does not have. It is wider than the filter that the process puts on itself: it holds
+// from the container's first instruction on.
 func Profile() map[string]any {
+	rules := []any{allow(append(privileges.Unconditional(), privileges.Starting()...))}
+	for _, call := range append(privileges.Entrance(), privileges.Isolation()...) {
+		rules = append(rules, allow([]string{call.Name}, argument(call)))
+	}
 	return map[string]any{
 		"defaultAction": "SCMP_ACT_ERRNO",
-		"syscalls": []any{
-			allow(filesAndProcesses()),
-			allow(mounting()),
-			allow(starting()),
-			// A mount thread gets a working directory of its own and enters the host's mount namespace: no other.
-			allow([]any{"unshare"}, argument(0, "SCMP_CMP_EQ", cloneFS)),
-			allow([]any{"setns"}, argument(1, "SCMP_CMP_EQ", cloneNewNS)),
-			// Threads, but no namespaces. A filter cannot see the flags of clone3; ENOSYS has its callers use clone.
-			allow([]any{"clone"}, argument(0, "SCMP_CMP_MASKED_EQ", cloneNew)),
-			map[string]any{"names": []any{"clone3"}, "action": "SCMP_ACT_ERRNO", "errnoRet": int64(enosys)},
-			allow([]any{"socket"}, argument(0, "SCMP_CMP_EQ", afUnix)),
-			allow([]any{"socket"}, argument(0, "SCMP_CMP_EQ", afInet)),
-			allow([]any{"socket"}, argument(0, "SCMP_CMP_EQ", afInet6)),
-		},
+		"syscalls":      append(rules, map[string]any{"names": []any{"clone3"}, "action": "SCMP_ACT_ERRNO", "errnoRet": int64(enosys)}),
 	}
 }
 
-func allow(names []any, arguments ...any) map[string]any {
-	rule := map[string]any{"names": names, "action": "SCMP_ACT_ALLOW"}
+func allow(names []string, arguments ...any) map[string]any {
+	var listed []any
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		listed = append(listed, name)
+	}
+	rule := map[string]any{"names": listed, "action": "SCMP_ACT_ALLOW"}
 	if len(arguments) > 0 {
 		rule["args"] = arguments
 	}
 	return rule
 }
 
-// argument compares an argument of a system call. With SCMP_CMP_MASKED_EQ, none of the value's bits may be set.
-func argument(index int64, operator string, value int64) map[string]any {
-	return map[string]any{"index": index, "op": operator, "value": value}
-}
-
-// filesAndProcesses are what the Go runtime, files, sockets and threads take.
-func filesAndProcesses() []any {
-	return names(`
-accept4 access arch_prctl bind brk chdir clock_gettime clock_nanosleep close close_range connect dup dup2 dup3
-epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fallocate
-fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync flock fstat fstatfs fsync ftruncate futex getcwd getdents64
-getegid geteuid getgid getgroups getpeername getpgid getpid getppid getrandom getrlimit getrusage getsockname getsockopt
-gettid gettimeofday getuid getxattr inotify_add_watch inotify_init1 inotify_rm_watch kill lgetxattr listen lseek lstat
-madvise membarrier mincore mkdir mkdirat mlock mmap mprotect mremap munmap nanosleep newfstatat open openat openat2 pipe2 poll
-ppoll prctl pread64 prlimit64 pwrite64 read readlink readlinkat readv recvfrom recvmsg rename renameat renameat2
-restart_syscall rmdir rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield sendmsg sendto
-set_robust_list set_tid_address setitimer setrlimit setsockopt shutdown sigaltstack stat statfs statx symlink symlinkat
-sysinfo tgkill timer_create timer_delete timer_settime umask uname unlink unlinkat utimensat wait4 waitid write writev`)
-}
-
-// mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners and modes, and
-// project quotas (ioctl sets a directory's project).
-func mounting() []any {
-	return names(`
-capget capset chmod chown fsconfig fsmount fsopen ioctl lchown listmount mount mount_setattr move_mount open_tree
-open_tree_attr quotactl quotactl_fd statmount umount2`)
-}
-
-// starting is what the runtime's own code calls after it has put the filter on: the rest of the container's start.
-func starting() []any {
-	return names(`execve setgid setgroups setresgid setresuid setuid`)
-}
-
-func names(list string) []any {
-	var out []any
-	for name := range strings.FieldsSeq(list) {
-		out = append(out, name)
+// argument compares an argument of a system call. With SCMP_CMP_MASKED_EQ, its second value is what the masked bits must be: none.
+func argument(call privileges.SystemCall) map[string]any {
+	operator := "SCMP_CMP_EQ"
+	if call.Test == privileges.NoBits {
+		operator = "SCMP_CMP_MASKED_EQ"
 	}
-	return out
+	return map[string]any{"index": int64(call.Argument), "op": operator, "value": int64(call.Value)} //nolint:gosec // flags of 31 bits
 }

@@ -4,20 +4,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 // nonRoot is the user of the operator's image.
 const nonRoot = 65532
 
-// Context returns the security context of the node plugin's container in a node class. A privileged one has no seccomp
-// profile.
-func Context(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
+// Context returns the security context of the node plugin's container in a node class, for what pods may do with volumes. A
+// privileged one has no seccomp profile.
+func Context(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
 	if class.MountMode == contract.ModeBidirectional {
 		return bidirectional()
 	}
-	return nsenter(class, seccomp)
+	return nsenter(class, access, seccomp)
 }
 
 // Unprivileged returns the security context of a container that needs no privilege at all.
@@ -48,7 +50,7 @@ func bidirectional() *corev1.SecurityContext {
 	}
 }
 
-func nsenter(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
+func nsenter(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		Privileged:               ptr.To(false),
 		AllowPrivilegeEscalation: ptr.To(false),
@@ -56,7 +58,7 @@ func nsenter(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.Secu
 		ReadOnlyRootFilesystem:   ptr.To(true),
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  capabilities(),
+			Add:  capabilities(access),
 		},
 		SeccompProfile: seccomp,
 		// The runtimes' default AppArmor profiles deny every mount. Unconfined is the one value that a kubelet takes
@@ -67,15 +69,12 @@ func nsenter(class nodeclass.Class, seccomp *corev1.SeccompProfile) *corev1.Secu
 }
 
 // capabilities of the container that mounts in the host's mount namespace.
-func capabilities() []corev1.Capability {
-	return []corev1.Capability{
-		// To enter the host's mount namespace (setns(2), and proc(5) for opening the namespace link) and to mount.
-		"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE",
-		// An overlay checks every access a second time with its mounter's credentials (kernel documentation,
-		// overlayfs.rst, "Permission model"). Without these, a pod cannot read its own files in the image, or
-		// cannot copy them up when it writes.
-		"DAC_OVERRIDE", "CHOWN", "FOWNER", "SETFCAP", "MKNOD", "FSETID",
+func capabilities(access v1alpha1.Access) []corev1.Capability {
+	var out []corev1.Capability
+	for _, c := range privileges.Container(contract.Access(access)) {
+		out = append(out, corev1.Capability(c.String()))
 	}
+	return out
 }
 
 // PolicyOf returns whose SELinux policy a container of Context's is made for. A privileged one does not tell.

@@ -14,7 +14,7 @@ import (
 func context(name string, mode v1alpha1.MountMode) *corev1.SecurityContext {
 	class, _ := nodeclass.NewTable(nil).Lookup(name)
 	class.MountMode = mode
-	return Context(class, RuntimeDefault())
+	return Context(class, v1alpha1.AccessReadWrite, RuntimeDefault())
 }
 
 func TestNsenterIsNotPrivileged(t *testing.T) {
@@ -32,6 +32,14 @@ func TestNsenterIsNotPrivileged(t *testing.T) {
 	}
 }
 
+func TestAReadOnlyDriverHasFewerCapabilities(t *testing.T) {
+	class, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
+	got := Context(class, v1alpha1.AccessReadOnly, RuntimeDefault()).Capabilities.Add
+	if want := []corev1.Capability{"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "DAC_OVERRIDE", "FOWNER"}; !slices.Equal(got, want) {
+		t.Errorf("capabilities %v, want %v", got, want)
+	}
+}
+
 func TestOnlyBidirectionalIsPrivileged(t *testing.T) {
 	got := context(nodeclass.CRIO, contract.ModeBidirectional)
 	if !*got.Privileged || got.AllowPrivilegeEscalation != nil || got.Capabilities != nil {
@@ -46,7 +54,7 @@ func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
 		}
 	}
 	gpu := nodeclass.Class{Name: "gpu", MountMode: contract.ModeNsenter, Policy: nodeclass.PolicyOwn}
-	if got := Context(gpu, RuntimeDefault()); got.SELinuxOptions != nil {
+	if got := Context(gpu, "", RuntimeDefault()); got.SELinuxOptions != nil {
 		t.Errorf("an added class: SELinux options %+v", got.SELinuxOptions)
 	}
 	if got := context(nodeclass.K3s, contract.ModeNsenter); got.SELinuxOptions == nil || got.SELinuxOptions.Type != "spc_t" {
@@ -56,10 +64,10 @@ func TestSystemsWithAPolicyOfTheirOwnKeepTheirLabel(t *testing.T) {
 
 func TestAContainerTellsWhosePolicyItIsMadeFor(t *testing.T) {
 	for _, policy := range []nodeclass.SELinuxPolicy{nodeclass.PolicyOwn, nodeclass.PolicyCommon} {
-		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeNsenter, Policy: policy}, RuntimeDefault())); got != policy {
+		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeNsenter, Policy: policy}, "", RuntimeDefault())); got != policy {
 			t.Errorf("%q, want %q", got, policy)
 		}
-		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeBidirectional, Policy: policy}, nil)); got != nodeclass.PolicyUnknown {
+		if got := PolicyOf(Context(nodeclass.Class{MountMode: contract.ModeBidirectional, Policy: policy}, "", nil)); got != nodeclass.PolicyUnknown {
 			t.Errorf("a privileged one: %q", got)
 		}
 	}

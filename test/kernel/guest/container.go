@@ -41,7 +41,7 @@ func pluginContainer(args ...string) (container, error) {
 	if !ok {
 		return container{}, errors.New("there is no node class for containerd")
 	}
-	given := security.Context(class, security.RuntimeDefault())
+	given := security.Context(class, "", security.RuntimeDefault())
 	var capabilities []string
 	for _, c := range given.Capabilities.Add {
 		capabilities = append(capabilities, "CAP_"+string(c))

@@ -11,7 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/confinement"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 const driver = "kernel.test"
@@ -66,7 +68,7 @@ func nodePlugin(args []string) error {
 	return fmt.Errorf("the node plugin cannot %s", args[0])
 }
 
-// openEngine starts as the node plugin starts: the engine, its test of itself, and fewer capabilities.
+// openEngine starts as the node plugin starts: the engine, its test of itself, and its confinement.
 func openEngine(ctx context.Context) (*hostmount.Engine, error) {
 	engine, err := hostmount.Open(ctx, hostmount.Config{NamespaceDir: contract.HostNamespacePath, Root: kubeletRoot})
 	if err != nil {
@@ -75,7 +77,7 @@ func openEngine(ctx context.Context) (*hostmount.Engine, error) {
 	if err := engine.Check(ctx, pluginDir, pluginDir); err != nil {
 		return nil, err
 	}
-	if err := engine.DropCapabilities(); err != nil {
+	if _, err := confinement.Apply(privileges.Serving(contract.AccessReadWrite)); err != nil {
 		return nil, err
 	}
 	return engine, noThreadHas(unix.CAP_SYS_PTRACE, unix.CAP_SYS_CHROOT)

@@ -1,0 +1,5 @@
+//go:build race
+
+package confinement
+
+const race = true
