@@ -36,6 +36,7 @@ func TestFirstLight(t *testing.T) {
 		{"an empty driver recovers, labels the nodes, registers on both and stays so when a legacy driver ends", legacyDriverIsReplaced},
 		{"the containerd pod has exactly the privileges it lists", containerdPodIsScoped},
 		{"the CRI-O pod has confined itself", crioPodHasConfinedItself},
+		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
 		{"pods on both nodes read known bytes", podsRead},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
