@@ -86,16 +86,17 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	if err != nil {
 		return nil, err
 	}
-	// The mount threads are in their namespace. What follows reads what others wrote.
-	confined, err := confinement.Apply(privileges.Serving(o.pods))
-	if err != nil {
-		return nil, fmt.Errorf("confining the process: %w", err)
-	}
 	store, err := openStore(o, log) //nolint:contextcheck // the one call in it has a time limit of its own
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, store.Close)
+	// The mount threads are in their namespace, and CRI-O's storage library has found out what the kernel's overlays can do.
+	// What follows serves others.
+	confined, err := confinement.Apply(privileges.Serving(o.pods))
+	if err != nil {
+		return nil, fmt.Errorf("confining the process: %w", err)
+	}
 	runtime, err := pull.Dial(o.runtimeEndpoint)
 	if err != nil {
 		return nil, err

@@ -119,8 +119,23 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", setup.GraphRoot, err)
 	}
+	if err := recordFeatures(s); err != nil {
+		return nil, fmt.Errorf("opening CRI-O's image store in %s: %w", setup.GraphRoot, err)
+	}
 	return &Store{storage: s, driver: config.Driver, others: config.OtherPlatforms, logger: config.Logger, calls: make(chan struct{}, maxCalls),
 		setup: setup, endpoint: config.Endpoint}, nil
+}
+
+// recordFeatures has the library find out, before anything else, all that it may need to know about the kernel's overlays. It
+// tries mounts and namespaces for that and records the answers in the run root, where CRI-O reads and believes them. A later
+// answer might be wrong, because the process confines itself.
+func recordFeatures(s storage.Store) error {
+	driver, err := s.GraphDriver()
+	if err != nil {
+		return err
+	}
+	driver.SupportsShifting(nil, nil)
+	return nil
 }
 
 // Close drops the handle. The store is CRI-O's, so it is never shut down; pins and everything else stay.
