@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +43,6 @@ func filtersOf(tid int) (filters [][]unix.SockFilter, err error) {
 		}
 		filters = append(filters, filter)
 	}
-	slices.Reverse(filters) // the kernel gives the newest first
 	return filters, nil
 }
 
