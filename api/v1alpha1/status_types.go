@@ -127,6 +127,11 @@ type NodeClassStatus struct {
 	// +listType=atomic
 	// +optional
 	RuntimeVersions []string `json:"runtimeVersions,omitempty"`
+
+	// confinement is what the node plugins of the class may do: by their DaemonSet, and because the process confines itself.
+	// A node plugin that is less confined does not serve, so that its node is not ready.
+	// +optional
+	Confinement *Confinement `json:"confinement,omitempty"`
 }
 
 // RolloutStatus is the progress of the latest change of the node plugin.

@@ -3,12 +3,15 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
@@ -48,9 +51,32 @@ func (s *suite) everyThreadIs(t *testing.T, class string, want map[string]string
 	}
 }
 
+// statusTells compares what the driver's status says of a class with the kernel's word.
+func (s *suite) statusTells(t *testing.T, class string, container v1alpha1.ContainerPrivilege, profiles ...string) {
+	t.Helper()
+	var got v1alpha1.Confinement
+	text := s.must(t, "get", "imagecsidriver", driver, "-o", `jsonpath={.status.nodeClasses[?(@.name=="`+class+`")].confinement}`)
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatalf("confinement of class %s in the driver's status is %q: %v", class, text, err)
+	}
+	kept := map[string]bool{}
+	for _, c := range privileges.Serving(contract.AccessReadWrite) {
+		kept[c.String()] = true
+	}
+	for _, name := range got.Capabilities {
+		if !kept[name] {
+			t.Errorf("the status says that the process keeps %s", name)
+		}
+	}
+	if len(got.Capabilities) != len(kept) || got.Container != container || !slices.Equal(got.SeccompProfiles, profiles) {
+		t.Errorf("confinement of class %s in the driver's status is %s", class, text)
+	}
+}
+
 // A privileged container may do everything when it starts, and its runtime filters nothing.
 func crioPodHasConfinedItself(t *testing.T, s *suite) {
 	s.everyThreadIs(t, "crio", confined(1))
+	s.statusTells(t, "crio", v1alpha1.ContainerPrivileged, "Process")
 }
 
 func containerdPodIsScoped(t *testing.T, s *suite) { podIsScoped(t, s, "containerd") }
@@ -70,6 +96,11 @@ func podIsScoped(t *testing.T, s *suite, class string) {
 		}
 	}
 	s.everyThreadIs(t, class, confined(2, privileges.Container(contract.AccessReadWrite)...))
+	profile := "RuntimeDefault"
+	if file := s.must(t, "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", spec+"seccompProfile.localhostProfile}"); file != "" {
+		profile = "Localhost/" + file
+	}
+	s.statusTells(t, class, v1alpha1.ContainerUnprivileged, "Process", profile)
 }
 
 // threadsOf finds the status files of every thread of the program that runs on a node.

@@ -4,11 +4,15 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // classes returns the status of every node class that has nodes or a DaemonSet, sorted by name.
@@ -26,6 +30,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		status := get(daemonSet.Labels[contract.NodeClassLabel])
 		status.DaemonSet = daemonSet.Name
 		status.Revision = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
+		status.Confinement = confinement(seen, status.Name, daemonSet)
 		status.Updated = updated(seen, status.Name, status.Revision)
 	}
 	versions := map[string]sets.Set[string]{}
@@ -58,6 +63,25 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.NodeClassStatus) int { return strings.Compare(a.Name, b.Name) })
 	return first(out, v1alpha1.MaxClassStatuses)
+}
+
+// confinement describes what a DaemonSet's node plugins may do; nil if it has none.
+func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1alpha1.Confinement {
+	class, _ := seen.Table.Lookup(name)
+	for _, container := range daemonSet.Spec.Template.Spec.Containers {
+		if container.Name == render.ContainerName {
+			return security.Describe(class, accessOf(container), container.SecurityContext)
+		}
+	}
+	return nil
+}
+
+// accessOf returns what a node plugin lets pods do with volumes. While a change rolls out, that is not what the driver asks for.
+func accessOf(container corev1.Container) v1alpha1.Access {
+	if slices.Contains(container.Args, "--"+contract.FlagAccess+"="+string(v1alpha1.AccessReadOnly)) {
+		return v1alpha1.AccessReadOnly
+	}
+	return v1alpha1.AccessReadWrite
 }
 
 // updated counts the nodes that have a node plugin of a class in its present form.

@@ -1,0 +1,71 @@
+package security
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
+)
+
+// processFilter is the name of the filter that the process puts on itself.
+const processFilter = "Process"
+
+// Describe returns what the node plugins of a class may do, by the security context of their container, as it is in the cluster,
+// and by what the process does to itself. Access is what they let pods do with volumes.
+func Describe(class nodeclass.Class, access v1alpha1.Access, context *corev1.SecurityContext) *v1alpha1.Confinement {
+	if context == nil {
+		context = &corev1.SecurityContext{}
+	}
+	out := &v1alpha1.Confinement{Container: v1alpha1.ContainerUnprivileged, Capabilities: keptBy(access), SeccompProfiles: []string{processFilter}}
+	if ptr.Deref(context.Privileged, false) {
+		out.Container = v1alpha1.ContainerPrivileged
+		out.Tighter = append(out.Tighter, fmt.Sprintf("mountMode: %s for class %s in spec.nodeClasses runs the node plugin in a container that is not privileged",
+			contract.ModeNsenter, class.Name))
+	} else {
+		describeProfiles(out, context)
+	}
+	if access != v1alpha1.AccessReadOnly {
+		out.Tighter = append(out.Tighter, "spec.volumes.access: ReadOnly, if no pod has to write to its volume, takes the capabilities of writable volumes away")
+	}
+	return out
+}
+
+// describeProfiles adds the profiles of a container that is not privileged. Container runtimes ignore those of others.
+func describeProfiles(out *v1alpha1.Confinement, context *corev1.SecurityContext) {
+	profile := context.SeccompProfile
+	if profile != nil {
+		out.SeccompProfiles = append(out.SeccompProfiles, profileName(string(profile.Type), profile.LocalhostProfile))
+	}
+	if profile == nil || profile.Type != corev1.SeccompProfileTypeLocalhost {
+		out.Tighter = append(out.Tighter, "spec.nodePlugin.seccompProfile: Narrow, with the Security Profiles Operator, also filters the system calls of the container's start")
+	}
+	if profile := context.AppArmorProfile; profile != nil {
+		out.AppArmorProfile = profileName(string(profile.Type), profile.LocalhostProfile)
+	}
+	if context.SELinuxOptions != nil {
+		out.SELinuxType = context.SELinuxOptions.Type
+	}
+}
+
+// keptBy returns the names of the capabilities that the process keeps.
+func keptBy(access v1alpha1.Access) []string {
+	var names []string
+	for _, c := range privileges.Serving(contract.Access(access)) {
+		names = append(names, c.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func profileName(kind string, localhost *string) string {
+	if localhost == nil {
+		return kind
+	}
+	return kind + "/" + *localhost
+}
