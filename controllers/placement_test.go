@@ -55,7 +55,10 @@ func TestRegistrationMakesAvailable(t *testing.T) {
 	class.Revision = ""
 	c.Expect(class).To(Equal(v1alpha1.NodeClassStatus{
 		Name: "containerd", MountMode: "Nsenter", DaemonSet: driverName + "-containerd", Nodes: 1, Ready: 1, Updated: 1,
-		RuntimeVersions: []string{"containerd://2.1.4"}}))
+		RuntimeVersions: []string{"containerd://2.1.4"}, Confinement: &v1alpha1.Confinement{
+			Container: v1alpha1.ContainerUnprivileged, Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP", "SYS_ADMIN"},
+			SeccompProfiles: []string{"Process", "RuntimeDefault"}, AppArmorProfile: "Unconfined", SELinuxType: "spc_t",
+			Tighter: class.Confinement.Tighter}}))
 }
 
 func TestANodeThatJoinsHasItsTimeBeforeTheDriverIsUnavailable(t *testing.T) {

@@ -60,7 +60,7 @@ func (c *Confinement) holds(thread status) error {
 		return fmt.Errorf("NoNewPrivs is %q", thread["NoNewPrivs"])
 	}
 	if thread["Seccomp"] != "2" { // SECCOMP_MODE_FILTER
-		return fmt.Errorf("Seccomp is %q", thread["Seccomp"]) //nolint:staticcheck // the line's own name
+		return fmt.Errorf("Seccomp is %q", thread["Seccomp"])
 	}
 	if thread.filters() < c.filters {
 		return fmt.Errorf("%s is %d and should be %d", filtersKey, thread.filters(), c.filters)
@@ -72,7 +72,7 @@ func (c *Confinement) holds(thread status) error {
 type status map[string]string
 
 func readStatus(file string) (status, error) {
-	content, err := os.ReadFile(file) //nolint:gosec // the process's own
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("looking at how the process is confined: %w", err)
 	}

@@ -2,6 +2,7 @@ package confinement
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -68,8 +69,8 @@ func confined() error {
 		return err
 	}
 	// A thread that stood before, and one that starts now, are alike.
-	wrong := []error{c.Ready(nil), held(func() error { return refused(code, namespace) })}
-	wrong = append(wrong, onNewThread(func() error { return refused(code, namespace) }), serves(), c.Ready(nil))
+	wrong := []error{c.Ready(context.Background()), held(func() error { return refused(code, namespace) })}
+	wrong = append(wrong, onNewThread(func() error { return refused(code, namespace) }), serves(), c.Ready(context.Background()))
 	return errors.Join(wrong...)
 }
 

@@ -25,7 +25,7 @@ func policy(pid int) (seccomp.Policy, error) {
 		}
 	}
 	// The Go runtime interrupts its own threads.
-	toItself := privileges.SystemCall{Name: "tgkill", Argument: 0, Test: privileges.Equal, Value: uint64(pid)} //nolint:gosec // positive
+	toItself := privileges.SystemCall{Name: "tgkill", Argument: 0, Test: privileges.Equal, Value: uint64(pid)}
 	for _, call := range append(privileges.Conditional(), toItself) {
 		if _, has := machine.SyscallNames[call.Name]; has {
 			allowed.NamesWithCondtions = append(allowed.NamesWithCondtions, seccomp.NameWithConditions{Name: call.Name, Conditions: conditions(call)})
@@ -40,7 +40,7 @@ func conditions(call privileges.SystemCall) []seccomp.Condition {
 	if call.Test == privileges.NoBits {
 		operation = seccomp.BitsNotSet
 	}
-	return []seccomp.Condition{{Argument: uint32(call.Argument), Operation: operation, Value: call.Value}} //nolint:gosec // 0 to 5
+	return []seccomp.Condition{{Argument: uint32(call.Argument), Operation: operation, Value: call.Value}}
 }
 
 // install puts the filter of the process with an ID on every thread, and no_new_privs with it (seccomp(2),

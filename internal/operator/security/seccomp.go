@@ -62,5 +62,5 @@ func argument(call privileges.SystemCall) map[string]any {
 	if call.Test == privileges.NoBits {
 		operator = "SCMP_CMP_MASKED_EQ"
 	}
-	return map[string]any{"index": int64(call.Argument), "op": operator, "value": int64(call.Value)} //nolint:gosec // flags of 31 bits
+	return map[string]any{"index": int64(call.Argument), "op": operator, "value": int64(call.Value)}
 }
