@@ -22,7 +22,7 @@ func (c *Confinement) dropCapabilities() error {
 		}
 	}
 	for i := range sets {
-		kept := uint32(c.kept >> (32 * i)) //nolint:gosec // the kernel's sets are two words of 32 bits
+		kept := uint32(c.kept >> (32 * i))
 		sets[i].Permitted &= kept
 		sets[i].Effective &= kept
 		sets[i].Inheritable = 0

@@ -50,20 +50,20 @@ func (c *Confinement) holds(thread status) error {
 	for _, name := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
 		bits, err := strconv.ParseUint(thread[name], 16, 64)
 		if err != nil {
-			return fmt.Errorf("%s is %q", name, thread[name])
+			return fmt.Errorf("its %s is %q", name, thread[name])
 		}
 		if more := bits &^ c.kept; more != 0 {
-			return fmt.Errorf("%s is %016x, of which %016x should be gone", name, bits, more)
+			return fmt.Errorf("its %s is %016x, of which %016x should be gone", name, bits, more)
 		}
 	}
 	if thread["NoNewPrivs"] != "1" {
-		return fmt.Errorf("NoNewPrivs is %q", thread["NoNewPrivs"])
+		return fmt.Errorf("its NoNewPrivs is %q", thread["NoNewPrivs"])
 	}
 	if thread["Seccomp"] != "2" { // SECCOMP_MODE_FILTER
-		return fmt.Errorf("Seccomp is %q", thread["Seccomp"])
+		return fmt.Errorf("its Seccomp is %q", thread["Seccomp"])
 	}
 	if thread.filters() < c.filters {
-		return fmt.Errorf("%s is %d and should be %d", filtersKey, thread.filters(), c.filters)
+		return fmt.Errorf("its %s is %d and should be %d", filtersKey, thread.filters(), c.filters)
 	}
 	return nil
 }
