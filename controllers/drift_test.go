@@ -102,6 +102,43 @@ func TestFieldsOfOtherOwnersSurvive(t *testing.T) {
 	c.Expect(daemonSet.Spec.Template.Annotations).To(HaveKey("kubectl.kubernetes.io/restartedAt"))
 }
 
+// profileLabel is the level of a CSIDriver's inline volumes on OpenShift.
+const profileLabel = "security.openshift.io/csi-ephemeral-volume-profile"
+
+func TestTheLevelThatAnAdministratorGivesACSIDriverStays(t *testing.T) {
+	c := newCluster(t)
+	legacy := c.foreignDriver(contract.LegacyEarlierDriverName, false)
+	c.Expect(c.Patch(c.ctx, legacy, mergePatch(`{"metadata": {"labels": {"`+profileLabel+`": "privileged"}}}`))).To(Succeed())
+	c.start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.Aliases = []v1alpha1.DriverName{contract.LegacyEarlierDriverName}
+	})
+	level := func(name string) func() string {
+		return func() string {
+			found := csiDriver(name)
+			c.exists(found)()
+			return found.Labels[profileLabel]
+		}
+	}
+	c.Eventually(c.ownerOf(legacy.Name), soon).Should(Equal(driverName))
+	c.Eventually(level(driverName), soon).Should(Equal("restricted"))
+	set := func(value string) {
+		c.Expect(c.Patch(c.ctx, csiDriver(driverName), mergePatch(`{"metadata": {"labels": {"`+profileLabel+`": `+value+`}}}`), client.FieldOwner("kubectl-label"))).To(Succeed())
+	}
+	set(`"privileged"`)
+	c.Consistently(level(driverName), quiet).Should(Equal("privileged"))
+	c.Expect(c.Patch(c.ctx, csiDriver(driverName), mergePatch(`{"spec": {"podInfoOnMount": false}}`))).To(Succeed())
+	c.Eventually(func() bool {
+		found := csiDriver(driverName)
+		return c.exists(found)() && *found.Spec.PodInfoOnMount
+	}, soon).Should(BeTrue())
+	c.Expect(level(driverName)()).To(Equal("privileged"))
+	c.Expect(level(legacy.Name)()).To(Equal("privileged"), "also of an object that was taken over")
+	set("null")
+	c.Eventually(level(driverName), soon).Should(Equal("restricted"))
+}
+
 func TestASettingThatIsTakenBackGoes(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")

@@ -175,7 +175,7 @@ func (c *cluster) applyTheirs(of owned, options ...client.PatchOption) error {
 
 // ownedLeaves are the fields of an object that the operator owns by the server's record, without what identifies the
 // items of lists: to change that is to take one item away and to add another. What a rollout remembers is left out, too:
-// it is nowhere else.
+// it is nowhere else. So is the level of a CSIDriver for inline volumes, which is left to who sets it.
 func ownedLeaves(g Gomega, object *unstructured.Unstructured) []fieldpath.Path {
 	var out []fieldpath.Path
 	for _, entry := range object.GetManagedFields() {
@@ -186,7 +186,7 @@ func ownedLeaves(g Gomega, object *unstructured.Unstructured) []fieldpath.Path {
 		g.Expect(owned.FromJSON(entry.FieldsV1.GetRawReader())).To(Succeed())
 		owned.Leaves().Iterate(func(path fieldpath.Path) {
 			last := path[len(path)-1]
-			if last.FieldName == nil || *last.FieldName != contract.RolloutAnnotation && (len(path) < 2 || !isKey(path[len(path)-2], *last.FieldName)) {
+			if last.FieldName == nil || *last.FieldName != contract.RolloutAnnotation && *last.FieldName != profileLabel && (len(path) < 2 || !isKey(path[len(path)-2], *last.FieldName)) {
 				out = append(out, path.Copy())
 			}
 		})

@@ -37,7 +37,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *snapsh
 	classes, unresolved := classesInUse(seen, out.fleet)
 	output := render.Render(render.Input{
 		Driver: out.driver, Names: seen.names, Classes: classes, Unresolved: unresolved, Kinds: seen.kinds, Unclear: seen.unclear,
-		Existing: seen.objects, Settings: r.Settings, Lacking: r.fields.Lacks(ctx),
+		Existing: seen.objects, CSIDrivers: seen.csiDrivers, Settings: r.Settings, Lacking: r.fields.Lacks(ctx),
 	})
 	out.seccomp, out.costs = output.Seccomp, output.Costs
 	out.wait(seen.kindsPending)

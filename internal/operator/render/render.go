@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -45,6 +46,8 @@ type Input struct {
 	Lacking Lacking
 	// Existing are the driver's objects in the cluster.
 	Existing []Object
+	// CSIDrivers are the cluster's, also those that are not the driver's yet.
+	CSIDrivers []storagev1.CSIDriver
 	// Settings are the operator's.
 	Settings Settings
 }
@@ -66,7 +69,7 @@ type Output struct {
 func Render(in Input) Output {
 	apply := make([]Object, 0, len(in.Classes)+len(in.Names)+2)
 	for _, name := range in.Names {
-		apply = append(apply, csiDriver(in.Driver, name, in.Lacking))
+		apply = append(apply, csiDriver(in.Driver, name, in.CSIDrivers, in.Lacking))
 	}
 	apply = append(apply, serviceAccount(in.Driver, in.Settings), imageRules(in.Driver, in.Settings))
 	classes := slices.Clone(in.Classes)
