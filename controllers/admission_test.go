@@ -38,7 +38,15 @@ func admissionPolicies(admin *rest.Config, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{"operator_nodes.yaml", "operator_objects.yaml", "driver_escalation.yaml", "volume_images.yaml", "volume_attributes.yaml"} {
+	text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
+	if err != nil {
+		return err
+	}
+	var list struct{ Resources []string }
+	if err := yaml.UnmarshalStrict(text, &list); err != nil {
+		return err
+	}
+	for _, file := range list.Resources {
 		if err := createAll(c, filepath.Join(dir, file)); err != nil {
 			return err
 		}
@@ -122,10 +130,11 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 func TestTheOperatorMayChangeOnlyItsOwnClusterWideObjects(t *testing.T) {
 	c := newCluster(t)
 	c.installKinds()
+	c.Expect(c.create("mine.example.com", "spec: {}")).To(Succeed())
 	me := c.asOperator()
 	kinds := map[string]schema.GroupVersionKind{
 		`{"spec": {"requiresRepublish": true}}`:         storagev1.SchemeGroupVersion.WithKind("CSIDriver"),
-		`{"allowHostPID": true}`:                        render.SecurityContextConstraints().GroupVersionKind,
+		`{"priority": 9}`:                               render.SecurityContextConstraints().GroupVersionKind,
 		`{"spec": {"defaultAction": "SCMP_ACT_ALLOW"}}`: render.SeccompProfile().GroupVersionKind,
 	}
 	object := func(gvk schema.GroupVersionKind, name string) *unstructured.Unstructured {
@@ -158,7 +167,7 @@ func TestTheOperatorMayChangeOnlyItsOwnClusterWideObjects(t *testing.T) {
 		c.Expect(me.Patch(c.ctx, handed.DeepCopy(), mergePatch(edit))).To(Succeed())
 
 		mine := object(gvk, "mine.example.com")
-		mine.SetLabels(map[string]string{"imagecsi.dev/driver": "x"})
+		mine.SetLabels(map[string]string{"imagecsi.dev/driver": "mine.example.com"})
 		apply := func() error {
 			return me.Apply(c.ctx, client.ApplyConfigurationFromUnstructured(mine.DeepCopy()), controllers.FieldOwner, client.ForceOwnership)
 		}
@@ -222,13 +231,15 @@ func TestRaisingADriversRightsWantsEscalate(t *testing.T) {
 		return who.Patch(c.ctx, object, mergePatch(text), options...)
 	}
 	raising := map[string]string{
-		`{"spec": {"nodePlugin": {"image": "example.com/evil:1"}}}`:                                   "to set spec.nodePlugin.image",
-		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:           "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:                "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                      "to set mountMode",
-		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`:       "to set mountMode",
-		`{"spec": {"credentials": {"providers": {"configPath": "/etc/p.yaml", "binDir": "/opt/p"}}}}`: "to set spec.credentials.providers",
-		`{"spec": {"credentials": {"secrets": [{"name": "registry"}]}}}`:                              "to add to spec.credentials.secrets",
+		`{"spec": {"nodePlugin": {"image": "example.com/evil:1"}}}`:                                            "to set spec.nodePlugin.image",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Bidirectional"}]}}`:                    "to set spec.nodeClasses",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "kubeletRoot": "/etc/x"}]}}`:                         "to set spec.nodeClasses",
+		`{"spec": {"nodeClasses": [{"name": "crio", "storageRoot": "/etc/x"}]}}`:                               "to set spec.nodeClasses",
+		`{"spec": {"nodeClasses": [{"name": "crio", "runtimeEndpoint": "unix:///run/x/y.z"}]}}`:                "to set spec.nodeClasses",
+		`{"spec": {"nodeClasses": [{"name": "crio", "imageStore": "/etc/x"}]}}`:                                "to set spec.nodeClasses",
+		`{"spec": {"nodeClasses": [{"name": "crio", "match": {"runtime": "cri-o", "osImageContains": "x"}}]}}`: "to set spec.nodeClasses",
+		`{"spec": {"credentials": {"providers": {"configPath": "/etc/p.yaml", "binDir": "/opt/p"}}}}`:          "to set spec.credentials.providers",
+		`{"spec": {"credentials": {"secrets": [{"name": "registry"}]}}}`:                                       "to add to spec.credentials.secrets",
 	}
 	for text, words := range raising {
 		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
@@ -255,6 +266,9 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		c.Expect(yaml.Unmarshal([]byte("apiVersion: storage.imagecsi.dev/v1alpha1\nkind: ImageCSIDriver\nmetadata: {name: new.example.com}\nspec: "+spec), object)).To(Succeed())
 		return who.Create(c.ctx, object, client.DryRunAll)
 	}
+	// While there is no driver whose rules these could be looser than.
+	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
+	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
 	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, credentials: {verification: AlwaysVerify},
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
@@ -280,9 +294,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
 		c.Eventually(func() error { return patch(master, text, client.DryRunAll) }, soon).Should(Succeed(), text)
 	}
-	c.refuses(verification, func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
-	c.refuses(aliases, func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
-	c.Expect(create(editor, "{aliases: [csi-image.warm-metal.tech], security: {allowedImages: [registry.example/], imagePinning: Optional}, "+
+	c.Expect(create(editor, "{aliases: [csi-image.warm-metal.tech], security: {allowedImages: [registry.example/team/], imagePinning: Digest}, "+
 		"nodePlugin: {seccompProfile: RuntimeDefault}, credentials: {verification: AlwaysVerify}}")).To(Succeed(), "a new driver has nothing to loosen")
 	for _, text := range []string{
 		`{"spec": {"aliases": ["csi-image.warm-metal.tech", "one.example.com"]}}`,
@@ -299,6 +311,61 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	})
 	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"seccompProfile": "Narrow"}, "credentials": {"verification": "AlwaysVerify"},
 		"security": {"imagePinning": "Digest", "allowedImages": ["registry.example/"]}}}`)).To(Succeed(), "to narrow")
+}
+
+// Users choose the driver of their volumes, so a second one must not be the way around the first one's rules.
+func TestADriverWithLooserRulesThanAnotherWantsEscalate(t *testing.T) {
+	c := newCluster(t)
+	editor, master := c.editor("creator", false), c.editor("creating-master", true)
+	create := func(who client.Client, spec string) func() error {
+		object := &unstructured.Unstructured{}
+		c.Expect(yaml.Unmarshal([]byte("apiVersion: storage.imagecsi.dev/v1alpha1\nkind: ImageCSIDriver\nmetadata: {name: new.example.com}\nspec: "+spec), object)).To(Succeed())
+		return func() error { return who.Create(c.ctx, object.DeepCopy(), client.DryRunAll) }
+	}
+	c.Expect(create(editor, "{}")()).To(Succeed(), "without another driver there are no rules to go around")
+	c.Expect(c.create("free.example.com", "spec: {}")).To(Succeed())
+	c.Expect(c.create("held.example.com", "spec: {credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/]}}")).To(Succeed())
+	for spec, words := range map[string]string{
+		"{}": "looser spec.security.allowedImages, spec.security.imagePinning, spec.credentials.verification than ImageCSIDriver held.example.com has",
+		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest}}":                                     "looser spec.security.allowedImages than",
+		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/]}}": "looser spec.security.allowedImages than",
+		"{credentials: {verification: AlwaysVerify}, security: {allowedImages: [registry.example/team/]}}":                  "looser spec.security.imagePinning than",
+		"{security: {imagePinning: Digest, allowedImages: [registry.example/team/]}}":                                       "looser spec.credentials.verification than",
+	} {
+		c.refuses(words, create(editor, spec))
+		c.Eventually(create(master, spec), soon).Should(Succeed(), spec)
+	}
+	c.Expect(create(editor, "{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/app]}}")()).To(Succeed())
+}
+
+// A node that the administrator has left out must not draw a node plugin, which may have the driver's secrets, to itself.
+func TestAKubeletMayNotLabelItsNodeForNodePlugins(t *testing.T) {
+	c := newCluster(t)
+	kubelet := c.as("system:node:mine", "system:nodes", "system:authenticated")
+	c.grant("plays-kubelets", "system:node:mine", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes", "nodes/status"}, Verbs: []string{"create", "patch"}})
+	node := func(labels map[string]string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "mine", Labels: labels}}
+	}
+	const words = "a kubelet may not change labels under imagecsi.dev/"
+	c.refuses(words, func() error {
+		return kubelet.Create(c.ctx, node(map[string]string{"imagecsi.dev/node-class": "containerd"}), client.DryRunAll)
+	})
+	c.Expect(kubelet.Create(c.ctx, node(map[string]string{"imagecsi.dev/exclude": "true", "pool": "a"}))).To(Succeed(), "it may leave itself out")
+	patch := func(text string) error { return kubelet.Patch(c.ctx, node(nil), mergePatch(text)) }
+	status := func(text string) error { return kubelet.Status().Patch(c.ctx, node(nil), mergePatch(text)) }
+	for _, text := range []string{
+		`{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev/exclude": "false"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev/exclude": null}}}`,
+	} {
+		c.Expect(patch(text)).To(MatchError(ContainSubstring(words)), text)
+		c.Expect(status(text)).To(MatchError(ContainSubstring(words)), text)
+	}
+	c.Expect(patch(`{"metadata": {"labels": {"pool": "b"}}}`)).To(Succeed())
+	c.Expect(status(`{"status": {"capacity": {"cpu": "9"}}}`)).To(Succeed())
+	administrator := `{"metadata": {"labels": {"imagecsi.dev/exclude": null, "imagecsi.dev/node-class": "crio"}}}`
+	c.Expect(c.Patch(c.ctx, node(nil), mergePatch(administrator))).To(Succeed(), "the administrator is held, too")
+	c.Expect(patch(`{"metadata": {"labels": {"pool": "c"}}}`)).To(Succeed(), "what is there stays")
 }
 
 // podWith has an inline volume for each image, of a driver.

@@ -24,7 +24,8 @@ func operatorIdentity(admin *rest.Config, rbac string) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+	own := metav1.ObjectMeta{Name: namespace, Annotations: map[string]string{"imagecsi.dev/node-plugin-image": ownImage}}
+	if err := c.Create(context.Background(), &corev1.Namespace{ObjectMeta: own}); err != nil {
 		return nil, err
 	}
 	for _, file := range []string{"service_account.yaml", "role.yaml", "role_binding.yaml"} {

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -33,6 +34,9 @@ const recheckVolumes = 30 * time.Second
 // catchUp is when to look again after a conflict. What was read was older than what the server holds, usually because the
 // cache had not seen the operator's own last write yet. That is not an error, and is not reported.
 const catchUp = 100 * time.Millisecond
+
+// ownPolicies is how the names of those policies in config/admission start that hold the operator.
+const ownPolicies = "image-csi-operator-"
 
 // catchUpTries is how many conflicts in a row are attributed to that. More have another cause, and are reported.
 const catchUpTries = 20
@@ -139,7 +143,13 @@ func (r *ImageCSIDriverReconciler) again(driver string, planned time.Duration, e
 	return ctrl.Result{}, err
 }
 
-// lags reports whether an error is a conflict which may come from a cache that lags behind.
+// lags reports whether an error may come from a cache that lags behind: it is a conflict, or a refusal by a policy with the
+// driver as its parameter, which the API server reads from a cache of its own.
 func (r *ImageCSIDriverReconciler) lags(driver string, err error) bool {
-	return apierrors.IsConflict(err) && r.conflicts[driver] < catchUpTries
+	return (apierrors.IsConflict(err) || isRefusedByPolicy(err)) && r.conflicts[driver] < catchUpTries
+}
+
+// isRefusedByPolicy reports whether an error is that of a policy of the installation about what the operator does.
+func isRefusedByPolicy(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+ownPolicies)
 }

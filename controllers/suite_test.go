@@ -170,7 +170,7 @@ func (c *cluster) operate() (stop func()) {
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("image-csi-operator"),
 		Clock:  clock.RealClock{},
 		Tracer: c.tracer, RecheckPeriod: cmp.Or(c.recheck, time.Second),
-		Settings: render.Settings{Namespace: namespace, NodePluginImage: "example.com/node-plugin:v1"},
+		Settings: render.Settings{Namespace: namespace, NodePluginImage: ownImage},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
 	kube, err := kubernetes.NewForConfig(rough)

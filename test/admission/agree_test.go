@@ -42,13 +42,27 @@ func load(t testing.TB, file string) policy {
 	if err := yaml.Unmarshal([]byte(strings.Split(string(text), "\n---\n")[0]), &object); err != nil {
 		t.Fatal(err)
 	}
+	compile := compiler(t, file)
+	var out policy
+	for _, v := range object.Spec.Variables {
+		out.variables = append(out.variables, variable{v.Name, compile(v.Expression)})
+	}
+	for _, v := range object.Spec.Validations {
+		out.validations = append(out.validations, compile(v.Expression))
+	}
+	return out
+}
+
+// compiler returns what compiles the expressions of a file.
+func compiler(t testing.TB, file string) func(expression string) cel.Program {
+	t.Helper()
 	// What Kubernetes' own environment has of it (k8s.io/apiserver/pkg/cel/environment).
-	env, err := cel.NewEnv(cel.OptionalTypes(), ext.Strings(ext.StringsVersion(2)), cel.Variable("object", cel.DynType),
+	env, err := cel.NewEnv(cel.OptionalTypes(), ext.Strings(ext.StringsVersion(2)), cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType),
 		cel.Variable("params", cel.DynType), cel.Variable("variables", cel.MapType(cel.StringType, cel.DynType)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	compile := func(expression string) cel.Program {
+	return func(expression string) cel.Program {
 		ast, issues := env.Compile(expression)
 		if issues.Err() != nil {
 			t.Fatalf("%s: %s: %v", file, expression, issues.Err())
@@ -59,14 +73,6 @@ func load(t testing.TB, file string) policy {
 		}
 		return program
 	}
-	var out policy
-	for _, v := range object.Spec.Variables {
-		out.variables = append(out.variables, variable{v.Name, compile(v.Expression)})
-	}
-	for _, v := range object.Spec.Validations {
-		out.validations = append(out.validations, compile(v.Expression))
-	}
-	return out
 }
 
 // admits reports whether every validation of an object passes.

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
@@ -100,8 +104,12 @@ func bystanders() map[string]client.Object {
 		"pod with another's volume": plain("default", corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets-store.csi.k8s.io"}}}),
 		"hostPath volume":           volume(corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}),
 		"another's volume":          volume(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com", VolumeHandle: "v"}}),
-		"node":                      &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
-		"namespace":                 &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
+		"DaemonSet": &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "bystander"}, Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Spec: plain("default").Spec}}},
+		"CSIDriver": &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "bystander.example.com"}},
+		"node":      &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
+		"namespace": &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bystander"}},
 	}
 }
 
@@ -110,8 +118,12 @@ func bystanders() map[string]client.Object {
 // about a minute.
 func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 	_, c := server(t)
-	for _, file := range []string{"operator_nodes", "operator_objects", "driver_escalation", "volume_images", "volume_attributes"} {
-		create(t, c, read(t, policies, file+".yaml"))
+	var list struct{ Resources []string }
+	if err := yaml.Unmarshal(read(t, policies, "kustomization.yaml"), &list); err != nil || len(list.Resources) == 0 {
+		t.Fatal(len(list.Resources), "policies:", err)
+	}
+	for _, file := range list.Resources {
+		create(t, c, read(t, policies, file))
 	}
 	try := func(when string, during time.Duration) {
 		t.Helper()
@@ -208,5 +220,22 @@ func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
 	})
 	if err := patch(operator, `{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}}}`); err != nil {
 		t.Error(err)
+	}
+
+	// The image that node plugins may have is the operator's own, wherever both come from.
+	held := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driver}}
+	poll.Until(t, "a driver can be created", takesEffect, func() error { return c.Create(t.Context(), untyped(t, held)) })
+	class, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
+	var deployment appsv1.Deployment
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "elsewhere", Name: "image-csi-operator"}, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	own := deployment.Spec.Template.Spec.Containers[0].Image
+	poll.Until(t, "the operator may create node plugins", takesEffect, func() error {
+		return operator.Create(t.Context(), daemonSet(t, held, class, "elsewhere", own), client.DryRunAll)
+	})
+	err = operator.Create(t.Context(), daemonSet(t, held, class, "elsewhere", "evil.example/x"), client.DryRunAll)
+	if err == nil || !strings.Contains(err.Error(), "the operator may run no ") {
+		t.Error("another image:", err)
 	}
 }

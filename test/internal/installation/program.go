@@ -32,7 +32,7 @@ func (s *Server) Launch(ctx context.Context, program string, arguments ...string
 	if err := listener.Close(); err != nil {
 		return nil, err
 	}
-	p.command = exec.CommandContext(ctx, program, append([]string{"--namespace", Namespace, "--node-plugin-image", "example.com/plugin:v1",
+	p.command = exec.CommandContext(ctx, program, append([]string{"--namespace", Namespace, "--node-plugin-image", nodePluginImage,
 		"--metrics-bind-address", p.Address, "--health-probe-bind-address", "0", "--kubeconfig", s.Kubeconfig}, arguments...)...)
 	p.command.Stderr = &p.Log
 	if err := p.command.Start(); err != nil {

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -19,6 +22,9 @@ import (
 
 // Namespace is the installation's.
 const Namespace = "image-csi-system"
+
+// nodePluginImage is the node plugins', with which the operator's program is started.
+const nodePluginImage = "example.com/plugin:v1"
 
 // operator is the identity that the installation gives the operator.
 const operator = "system:serviceaccount:" + Namespace + ":image-csi-operator"
@@ -99,6 +105,11 @@ func (s *Server) install(ctx context.Context, root string) error {
 	if _, stderr, err := kubectl.Run("apply", "-k", filepath.Join(root, "config", "default")); err != nil {
 		text, _ := io.ReadAll(stderr)
 		return fmt.Errorf("kubectl apply -k config/default: %w: %s", err, text)
+	}
+	own := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
+	annotation := `{"metadata": {"annotations": {"imagecsi.dev/node-plugin-image": "` + nodePluginImage + `"}}}`
+	if err := s.Patch(ctx, own, client.RawPatch(types.MergePatchType, []byte(annotation))); err != nil {
+		return err
 	}
 	deployment := &appsv1.Deployment{}
 	deployment.Namespace, deployment.Name = Namespace, "image-csi-operator"
