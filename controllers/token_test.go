@@ -218,6 +218,7 @@ func TestTheOperatorMayWriteEveryDaemonSetThatItRenders(t *testing.T) {
 		nodeClasses: [{name: containerd, kubeletRoot: /data/kubelet, mountMode: Bidirectional, storageRoot: /data/containerd},
 		{name: crio, runRoot: /data/run, imageStore: /data/images, additionalImageStores: [/mnt/a, /mnt/b]},
 		{name: gpu, mountMode: Nsenter, runtimeEndpoint: "unix:///run/mine/c.sock", match: {runtime: containerd}},
+		{name: openshift, mountMode: Nsenter},
 		{name: red, mountMode: Bidirectional, runtimeEndpoint: "unix:///run/red/c.sock", match: {runtime: cri-o}}]}`
 	long := strings.Repeat("a", 48) + ".example.com" // whose names are cut
 	for name, spec := range map[string]string{"plain.example.com": "spec: {}", "custom.example.com": custom, long: "spec: {}"} {

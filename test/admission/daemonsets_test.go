@@ -20,15 +20,17 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
-// values evaluates some variables of a policy, and those before them. A policy's later ones may call functions of
+// valuesOf compiles a variable of a policy, and those before it, for evaluation. A policy's later ones may call functions of
 // Kubernetes' own.
-func values(t *testing.T, file, name string, in map[string]any, want ...string) map[string]any {
+func valuesOf(t *testing.T, file, name, last string) func(in map[string]any) map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(policies, file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, document := range strings.Split(string(text), "\n---\n") {
+	compile := compiler(t, file)
+	var compiled []variable
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
 		var object admissionv1.ValidatingAdmissionPolicy
 		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
 			t.Fatal(err)
@@ -36,21 +38,26 @@ func values(t *testing.T, file, name string, in map[string]any, want ...string) 
 		if object.Name != name || object.Kind != "ValidatingAdmissionPolicy" {
 			continue
 		}
-		compile, out := compiler(t, file), map[string]any{}
-		in["variables"] = out
-		for _, v := range object.Spec.Variables {
-			value, _, err := compile(v.Expression).Eval(in)
-			if err != nil {
-				t.Fatalf("%s, variable %s: %v", name, v.Name, err)
-			}
-			out[v.Name] = value
-			if want = slices.DeleteFunc(want, func(name string) bool { return name == v.Name }); len(want) == 0 {
-				return out
-			}
+		at := slices.IndexFunc(object.Spec.Variables, func(v admissionv1.Variable) bool { return v.Name == last })
+		for _, v := range object.Spec.Variables[:at+1] {
+			compiled = append(compiled, variable{v.Name, compile(v.Expression)})
 		}
 	}
-	t.Fatalf("%s has no policy %s with %v", file, name, want)
-	return nil
+	if len(compiled) == 0 {
+		t.Fatalf("%s has no policy %s with variable %s", file, name, last)
+	}
+	return func(in map[string]any) map[string]any {
+		out := map[string]any{}
+		in["variables"] = out
+		for _, v := range compiled {
+			value, _, err := v.program.Eval(in)
+			if err != nil {
+				t.Fatalf("%s, variable %s: %v", name, v.name, err)
+			}
+			out[v.name] = value
+		}
+		return out
+	}
 }
 
 // list returns a variable's texts, sorted.
@@ -92,7 +99,19 @@ func TestThePolicyForDaemonSetsKnowsTheDirectoriesOfEveryClass(t *testing.T) {
 		{Name: "shared", MountMode: contract.ModeBidirectional, RuntimeEndpoint: "unix:///run/mine/c.sock", Match: &v1alpha1.NodeMatch{Runtime: contract.RuntimeContainerd}},
 		{Name: "red", MountMode: contract.ModeBidirectional, RuntimeEndpoint: "unix:///run/red/c.sock", KubeletRoot: "/k", Match: &v1alpha1.NodeMatch{Runtime: contract.RuntimeCRIO}},
 	}
-	for _, driver := range []v1alpha1.ImageCSIDriver{plain, custom} {
+	values := valuesOf(t, "operator_daemonsets.yaml", "image-csi-operator-node-plugins", "directories")
+	drivers := []v1alpha1.ImageCSIDriver{plain, custom}
+	for _, mode := range []v1alpha1.MountMode{contract.ModeNsenter, contract.ModeBidirectional} {
+		other := plain
+		other.Spec.NodeClasses = []v1alpha1.NodeClass{
+			{Name: "pool", MountMode: mode, RuntimeEndpoint: "unix:///run/crio/crio.sock", Match: &v1alpha1.NodeMatch{Runtime: contract.RuntimeCRIO}},
+		}
+		for _, name := range nodeclass.Names() {
+			other.Spec.NodeClasses = append(other.Spec.NodeClasses, v1alpha1.NodeClass{Name: name, MountMode: mode})
+		}
+		drivers = append(drivers, other)
+	}
+	for _, driver := range drivers {
 		names := nodeclass.Names()
 		for _, class := range driver.Spec.NodeClasses {
 			if !slices.Contains(names, class.Name) {
@@ -102,8 +121,7 @@ func TestThePolicyForDaemonSetsKnowsTheDirectoriesOfEveryClass(t *testing.T) {
 		for _, name := range names {
 			class, _ := nodeclass.NewTable(driver.Spec.NodeClasses).Lookup(name)
 			plugin := daemonSet(t, &driver, class, "image-csi-system", "example.com/x")
-			got := values(t, "operator_daemonsets.yaml", "image-csi-operator-node-plugins",
-				map[string]any{"object": fields(t, plugin), "oldObject": nil, "params": fields(t, driver)}, "mode", "directories")
+			got := values(map[string]any{"object": fields(t, plugin), "oldObject": nil, "params": fields(t, driver)})
 			var want []string
 			for _, volume := range plugin.Spec.Template.Spec.Volumes {
 				if volume.HostPath != nil {
@@ -124,7 +142,7 @@ func TestThePolicyForDaemonSetsKnowsTheDirectoriesOfEveryClass(t *testing.T) {
 func TestThePolicyForDaemonSetsKnowsTheCapabilities(t *testing.T) {
 	class, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
 	plugin := daemonSet(t, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driver}}, class, "image-csi-system", "example.com/x")
-	got := values(t, "operator_daemonsets.yaml", "image-csi-operator-daemonsets", map[string]any{"object": fields(t, plugin), "oldObject": nil}, "capabilities")
+	got := valuesOf(t, "operator_daemonsets.yaml", "image-csi-operator-daemonsets", "capabilities")(map[string]any{"object": fields(t, plugin), "oldObject": nil})
 	var want []string
 	for _, capability := range security.Context(class, security.RuntimeDefault()).Capabilities.Add {
 		want = append(want, string(capability))
