@@ -269,7 +269,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	// While there is no driver whose rules these could be looser than.
 	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
 	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
-	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, credentials: {verification: AlwaysVerify},
+	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, volumes: {access: ReadOnly}, credentials: {verification: AlwaysVerify},
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
 		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
@@ -280,6 +280,8 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"aliases": ["one.example.com", "ebs.csi.aws.com"]}}`:                                      aliases,
 		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                     seccomp,
 		`{"spec": {"nodePlugin": null}}`:                                                                     seccomp,
+		`{"spec": {"volumes": {"access": "ReadWrite"}}}`:                                                     "to change spec.volumes.access from ReadOnly",
+		`{"spec": {"volumes": null}}`:                                                                        "to change spec.volumes.access from ReadOnly",
 		`{"spec": {"security": {"allowedImages": null}}}`:                                                    images,
 		`{"spec": {"security": {"allowedImages": []}}}`:                                                      images,
 		`{"spec": {"security": {"allowedImages": ["registry.example/"]}}}`:                                   images,
@@ -309,7 +311,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	c.refuses(verification, func() error {
 		return patch(editor, `{"spec": {"credentials": {"verification": "NeverVerify"}}}`, client.DryRunAll)
 	})
-	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"seccompProfile": "Narrow"}, "credentials": {"verification": "AlwaysVerify"},
+	c.Expect(patch(editor, `{"spec": {"nodePlugin": {"seccompProfile": "Narrow"}, "volumes": {"access": "ReadOnly"}, "credentials": {"verification": "AlwaysVerify"},
 		"security": {"imagePinning": "Digest", "allowedImages": ["registry.example/"]}}}`)).To(Succeed(), "to narrow")
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
-	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
 // valuesOf compiles a variable of a policy, and those before it, for evaluation. A policy's later ones may call functions of
@@ -144,7 +143,7 @@ func TestThePolicyForDaemonSetsKnowsTheCapabilities(t *testing.T) {
 	plugin := daemonSet(t, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driver}}, class, "image-csi-system", "example.com/x")
 	got := valuesOf(t, "operator_daemonsets.yaml", "image-csi-operator-daemonsets", "capabilities")(map[string]any{"object": fields(t, plugin), "oldObject": nil})
 	var want []string
-	for _, capability := range security.Context(class, security.RuntimeDefault()).Capabilities.Add {
+	for _, capability := range plugin.Spec.Template.Spec.Containers[0].SecurityContext.Capabilities.Add {
 		want = append(want, string(capability))
 	}
 	slices.Sort(want)
