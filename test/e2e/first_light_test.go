@@ -39,6 +39,7 @@ func TestFirstLight(t *testing.T) {
 		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
 		{"pods on both nodes read known bytes", podsRead},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
+		{"set-uid files and devices of a read-only volume have no effect with config/mutation", flagsReachPods},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
 		{"a pod ends whatever was mounted inside its volume", mountsInsideAVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},

@@ -154,6 +154,10 @@ func install(ctx context.Context, s steps, k kubectl) error {
 	if err := k.run(ctx, "", "apply", "--server-side", "-k", "config/default"); err != nil {
 		return err
 	}
+	s.say("having read-only volumes keep nosuid and nodev in pods: kubectl apply -k config/mutation")
+	if err := k.run(ctx, "", "apply", "--server-side", "-k", "config/mutation"); err != nil {
+		return err
+	}
 	if err := k.run(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"); err != nil {
 		return err
 	}
