@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
@@ -85,11 +86,18 @@ func config(p *nodes.Plugin) sanity.TestConfig {
 	c := sanity.NewTestConfig()
 	c.Address = "unix://" + here(filepath.Join(nodes.KubeletRoot, contract.PluginsDir, p.Driver, contract.SocketName))
 	c.DialOptions = append(c.DialOptions, grpc.WithUnaryInterceptor(author))
-	c.TargetPath = filepath.Join(pod, "volumes")
+	c.TargetPath = filepath.Join(pod, "volumes/kubernetes.io~csi")
 	c.CreateTargetDir = func(path string) (string, error) { return path, os.MkdirAll(here(path), 0o750) }
-	c.RemoveTargetPath = func(path string) error { return os.Remove(here(path)) }
+	c.RemoveTargetPath = func(path string) error {
+		// The directories of volumes are the kubelet's, and have to be empty by now.
+		volumes, err := os.ReadDir(here(path))
+		for _, volume := range volumes {
+			err = errors.Join(err, os.Remove(here(filepath.Join(path, volume.Name()))))
+		}
+		return errors.Join(err, os.Remove(here(path)))
+	}
 	c.CheckPath = func(path string) (sanity.PathKind, error) {
-		switch info, err := os.Lstat(here(path)); {
+		switch info, err := os.Lstat(here(targetOf(path))); {
 		case errors.Is(err, fs.ErrNotExist):
 			return sanity.PathIsNotFound, nil
 		case err != nil:
@@ -104,9 +112,39 @@ func config(p *nodes.Plugin) sanity.TestConfig {
 	return c
 }
 
+// targetOf is the target of a volume, whose directory the suite takes for its target.
+func targetOf(volume string) string { return filepath.Join(volume, "mount") }
+
+// kubelet names targets as a kubelet does, in what the suite sends.
+func kubelet(request any) any {
+	switch request := request.(type) {
+	case *csi.NodePublishVolumeRequest:
+		if request.GetTargetPath() != "" {
+			request = proto.CloneOf(request)
+			request.TargetPath = targetOf(request.GetTargetPath())
+		}
+		return request
+	case *csi.NodeUnpublishVolumeRequest:
+		if request.GetTargetPath() != "" {
+			request = proto.CloneOf(request)
+			request.TargetPath = targetOf(request.GetTargetPath())
+		}
+		return request
+	case *csi.NodeGetVolumeStatsRequest:
+		if request.GetVolumePath() != "" {
+			request = proto.CloneOf(request)
+			request.VolumePath = targetOf(request.GetVolumePath())
+		}
+		return request
+	default:
+		return request
+	}
+}
+
 // author stands in for the people who write volumes into pods: the suite publishes only what a controller has made, and
 // the node plugin has none.
 func author(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	request = kubelet(request)
 	switch reply := reply.(type) {
 	case *csi.ControllerGetCapabilitiesResponse, *csi.DeleteVolumeResponse:
 		return nil

@@ -23,6 +23,9 @@ import (
 // long is a string longer than any field has to be.
 var long = strings.Repeat("x", 1<<20)
 
+// inPod is where a pod has a volume.
+const inPod = "volumes/kubernetes.io~csi/v/mount"
+
 // hostileTargets are paths at which nothing may be mounted or unmounted.
 func hostileTargets() []string {
 	const pods = nodes.KubeletRoot + "/pods"
@@ -31,7 +34,11 @@ func hostileTargets() []string {
 		pods + "/hostile/../../../../etc/hostile", pods + "//hostile/mount", pods + "/hostile/.", pods + "/hostile\x00/mount",
 		pods + "/hostile\n/mount", nodes.KubeletRoot + "-not/pods/hostile/mount", nodes.KubeletRoot + "/plugins/hostile/mount",
 		nodes.KubeletRoot + "/plugins_registry/hostile", pods + "/" + long, pods + strings.Repeat("/hostile", 600),
+		nodes.KubeletRoot + "/hostile", pods + "/hostile", pods + "/hostile/mount", pods + "/hostile/volumes/kubernetes.io~empty-dir/v/mount",
+		pods + "/hostile/volumes/kubernetes.io~csi/mount", pods + "/hostile/volumes/kubernetes.io~csi/v/mount/sub",
+		pods + "/hostile/volume-subpaths/v/c/0",
 		pods + "/link/mount", pods + "/link-in-place-of-the-target", pods + "/file/mount",
+		pods + "/link/" + inPod, pods + "/linked/" + inPod, pods + "/file/" + inPod,
 	}
 }
 
@@ -67,17 +74,19 @@ func prepareHostileTargets(t *testing.T, p *nodes.Plugin) (outside string) {
 	pods := filepath.Join(p.Target.Root(), nodes.KubeletRoot, "pods")
 	outside = filepath.Join(p.Target.Root(), "opt/outside")
 	inNode := "/opt/outside"
-	links := []string{filepath.Join(pods, "link"), filepath.Join(pods, "link-in-place-of-the-target")}
+	linked := filepath.Join(pods, "linked")
+	links := []string{filepath.Join(pods, "link"), filepath.Join(pods, "link-in-place-of-the-target"), filepath.Join(linked, inPod)}
 	file := filepath.Join(pods, "file")
 	t.Cleanup(func() {
-		for _, path := range append(links, file, outside) {
+		for _, path := range append(links, file, outside, linked) {
 			if err := os.RemoveAll(path); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	err := errors.Join(os.MkdirAll(outside, 0o755), os.WriteFile(filepath.Join(outside, "kept"), []byte("kept"), 0o600),
-		os.Symlink(inNode, links[0]), os.Symlink(inNode, links[1]), os.WriteFile(file, nil, 0o600))
+		os.Symlink(inNode, links[0]), os.Symlink(inNode, links[1]), os.MkdirAll(filepath.Dir(links[2]), 0o755), os.Symlink(inNode, links[2]),
+		os.WriteFile(file, nil, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

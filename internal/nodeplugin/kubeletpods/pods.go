@@ -39,6 +39,16 @@ const csiVolumes = "volumes/kubernetes.io~csi"
 // the volume.
 func (d Dir) VolumesOf(uid string) string { return filepath.Join(string(d), uid, csiVolumes) }
 
+// TargetOf returns the target of a CSI volume of a pod: getTargetPath in
+// https://github.com/kubernetes/kubernetes/blob/v1.36.4/pkg/volume/csi/csi_mounter.go.
+func (d Dir) TargetOf(uid, name string) string { return filepath.Join(d.VolumesOf(uid), name, "mount") }
+
+// IsTarget reports whether a path is the target of a CSI volume of a pod.
+func (d Dir) IsTarget(path string) bool {
+	uid, ok := d.PodOf(path)
+	return ok && path == d.TargetOf(uid, filepath.Base(filepath.Dir(path)))
+}
+
 // InlineVolumeID is the volume ID that the kubelet gives an inline volume: makeVolumeHandle in
 // https://github.com/kubernetes/kubernetes/blob/v1.36.4/pkg/volume/csi/csi_mounter.go.
 func InlineVolumeID(uid, name string) string {
@@ -48,13 +58,9 @@ func InlineVolumeID(uid, name string) string {
 
 // InlineVolumeAt returns the volume ID that an inline volume has at a target; empty if the kubelet publishes none there.
 func (d Dir) InlineVolumeAt(target string) (volumeID string) {
-	uid, ok := d.PodOf(target)
-	if !ok {
+	if !d.IsTarget(target) {
 		return ""
 	}
-	name := filepath.Base(filepath.Dir(target))
-	if target != filepath.Join(d.VolumesOf(uid), name, "mount") {
-		return ""
-	}
-	return InlineVolumeID(uid, name)
+	uid, _ := d.PodOf(target)
+	return InlineVolumeID(uid, filepath.Base(filepath.Dir(target)))
 }

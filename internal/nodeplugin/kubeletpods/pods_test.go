@@ -40,6 +40,37 @@ func TestAPodIsGoneOnlyWhereThatIsCertain(t *testing.T) {
 	}
 }
 
+func TestATargetIsWhereTheKubeletHasACSIVolume(t *testing.T) {
+	pods := Beneath(root)
+	for path, want := range map[string]bool{
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/v/mount":            true,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/pv.example.1/mount": true,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/v":                  false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/mount":              false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/v/mount/x":          false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/v/w/mount":          false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/v/mounts":           false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi//mount":             false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~csi/../mount":           false,
+		root + "/pods/0d1e-1/volumes/kubernetes.io~empty-dir/v/mount":      false,
+		root + "/pods/0d1e-1/volume-subpaths/v/c/0":                        false,
+		root + "/pods/0d1e-1/mount":                                        false,
+		root + "/pods/../volumes/kubernetes.io~csi/v/mount":                false,
+		root + "/pods//volumes/kubernetes.io~csi/v/mount":                  false,
+		root + "/plugins/kubernetes.io/csi/pv/v/globalmount":               false,
+		root + "/x": false,
+		"/etc":      false,
+		"":          false,
+	} {
+		if pods.IsTarget(path) != want {
+			t.Errorf("%s: %v", path, !want)
+		}
+	}
+	if got, want := pods.TargetOf("0d1e-1", "v"), root+"/pods/0d1e-1/volumes/kubernetes.io~csi/v/mount"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // The ID was computed with sha256sum(1).
 func TestAnInlineVolumeHasItsIDAtItsOwnTargetOnly(t *testing.T) {
 	const id = "csi-df80ee375f04d8422f3a9eedf2df0d79859a5f14f9a7573c974565db8302ff44"

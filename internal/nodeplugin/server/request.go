@@ -20,6 +20,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/credentials"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/kubeletpods"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words"
 )
@@ -63,6 +64,10 @@ func invalid(format string, args ...any) error {
 func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, error) {
 	if err := q.place(r.GetVolumeId(), r.GetTargetPath()); err != nil {
 		return volume.Request{}, err
+	}
+	if pods := kubeletpods.Beneath(q.kubeletRoot); !pods.IsTarget(r.GetTargetPath()) {
+		return volume.Request{}, invalid("the target path %q is not where a kubelet has a CSI volume of a pod, which is %s",
+			words.Shorten(r.GetTargetPath(), 256), pods.TargetOf("<pod UID>", "<volume>"))
 	}
 	attributes := r.GetVolumeContext()
 	if size := sizeOf(attributes); size > maxAttributes {
@@ -194,7 +199,7 @@ func (q requests) place(volumeID, target string) error {
 }
 
 // target accepts only a plain path beneath the kubelet's root, outside the directories that hold the sockets and the data of
-// drivers.
+// drivers. Nothing is published at most of these, but what earlier releases published there can be unpublished.
 func (q requests) target(path string) error {
 	switch {
 	case path == "":

@@ -142,6 +142,11 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		{"target is the root", target(kubeletRoot), "not beneath"},
 		{"target among plugins", target(kubeletRoot + "/plugins/x/csi.sock"), "directory of plugins"},
 		{"target among registrations", target(kubeletRoot + "/plugins_registry"), "directory of plugins"},
+		{"target beside the pods", target(kubeletRoot + "/x"), "is not where a kubelet has a CSI volume of a pod, which is " + kubeletRoot + "/pods/<pod UID>/volumes/kubernetes.io~csi/<volume>/mount"},
+		{"target is a pod's directory", target(kubeletRoot + "/pods/0d1e"), "CSI volume of a pod"},
+		{"target in a volume of another kind", target(kubeletRoot + "/pods/0d1e/volumes/kubernetes.io~empty-dir/v/mount"), "CSI volume of a pod"},
+		{"target in a volume", target(somewhere + "/sub"), "CSI volume of a pod"},
+		{"target is a sub path", target(kubeletRoot + "/pods/0d1e/volume-subpaths/v/c/0"), "CSI volume of a pod"},
 		{"no capability", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.VolumeCapability = nil }), "capability is missing"},
 		{"block volume", but(inline(), func(r *csi.NodePublishVolumeRequest) {
 			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
