@@ -2,7 +2,8 @@ package v1alpha1
 
 // Security restricts which images may be volumes. Node plugins refuse to mount others. A change takes effect after about a
 // minute, which the kubelets need to bring it to the nodes. Mounted volumes stay. With the policies of config/admission,
-// pods and PersistentVolumes that name other images are refused when they are created, too.
+// pods and PersistentVolumes that name other images are refused when they are created, too; what an image holds is known
+// at the node only.
 type Security struct {
 	// allowedImages lists the repositories whose images may be volumes, in full: registry.example.com/team/tools is one
 	// repository, registry.example.com/team/ with a slash at the end is all beneath that path. Default: every image.
@@ -16,6 +17,15 @@ type Security struct {
 	// +kubebuilder:default=Optional
 	// +optional
 	ImagePinning ImagePinning `json:"imagePinning,omitempty"`
+
+	// refusedContent lists kinds of files that an image must not hold to be a volume, because they can give a process more
+	// rights than its pod has. SetIDFiles: programs that run as their owner or group. FileCapabilities: programs that run with
+	// capabilities. DeviceNodes: devices of the node. Node plugins look once through the files of each image, as its volumes
+	// show them, before they mount the first one. Default: none is refused.
+	// +kubebuilder:validation:MaxItems=3
+	// +listType=set
+	// +optional
+	RefusedContent []ImageContent `json:"refusedContent,omitempty"`
 }
 
 // AllowedImage is a repository, or a path of repositories with a slash at its end, with its registry's host.
@@ -34,4 +44,18 @@ const (
 	PinningOptional ImagePinning = "Optional"
 	// PinningDigest takes digests only.
 	PinningDigest ImagePinning = "Digest"
+)
+
+// ImageContent is a kind of file that can give a process more rights than its pod has.
+// +kubebuilder:validation:Enum=SetIDFiles;FileCapabilities;DeviceNodes
+type ImageContent string
+
+// The kinds of files.
+const (
+	// SetIDFiles are regular files with the set-user-ID or the set-group-ID bit.
+	SetIDFiles ImageContent = "SetIDFiles"
+	// FileCapabilities are regular files with capabilities.
+	FileCapabilities ImageContent = "FileCapabilities"
+	// DeviceNodes are character and block devices.
+	DeviceNodes ImageContent = "DeviceNodes"
 )

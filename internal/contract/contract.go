@@ -100,6 +100,8 @@ type ImageRules struct {
 	AllowedImages []string `json:"allowedImages,omitempty"`
 	// ImagePinning is PinningOptional or PinningDigest; empty stands for the former.
 	ImagePinning ImagePinning `json:"imagePinning,omitempty"`
+	// RefusedContent are the kinds of files that an image must not hold.
+	RefusedContent []ImageContent `json:"refusedContent,omitempty"`
 }
 
 // Paths inside the node plugin's container. Everything else is mounted at the host's own path, so that a path

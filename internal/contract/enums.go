@@ -84,6 +84,20 @@ const (
 	PinningDigest ImagePinning = "Digest"
 )
 
+// ImageContent is a kind of file that a driver's administrator may refuse in images: one that gives a process rights.
+type ImageContent string
+
+const (
+	// ContentSetIDFiles are regular files with the set-user-ID or the set-group-ID bit (execve(2)).
+	ContentSetIDFiles ImageContent = "SetIDFiles"
+
+	// ContentFileCapabilities are regular files with capabilities (capabilities(7), "File capabilities").
+	ContentFileCapabilities ImageContent = "FileCapabilities"
+
+	// ContentDeviceNodes are character and block devices (mknod(2)).
+	ContentDeviceNodes ImageContent = "DeviceNodes"
+)
+
 // Parse reads one of some values. Its error names them, and what it got, shortened.
 func Parse[E ~string](text string, values ...E) (E, error) {
 	names := make([]string, 0, len(values))

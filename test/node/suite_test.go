@@ -14,7 +14,7 @@ var suite = nodes.Suite{
 	Name:    "node-tests",
 	Nodes:   nodes.EveryRuntime(),
 	Layers:  []int{1, 2, 10, 60, 100},
-	Prepare: []func(context.Context, *cluster.Cluster) error{pushOwned, pushPrivate, pushTooLarge},
+	Prepare: []func(context.Context, *cluster.Cluster) error{pushOwned, pushPrivate, pushTooLarge, pushHeld},
 }
 
 func TestMain(m *testing.M) {

@@ -16,6 +16,7 @@ type Engine struct {
 	kernel        quotaCalls
 	quotaByDevice bool       // tests set it to do as on a kernel without quotactl_fd(2)
 	projects      sync.Mutex // held from the choice of a free project ID until it is in use
+	placing       sync.Mutex // held while an overlay to be looked at has a place, on kernels that need one
 
 	mounting pool // the mount threads
 	// One thread each, because a file system that hangs must not keep others from being mounted.

@@ -141,6 +141,16 @@ func (e *Engine) mountOverlay(o Overlay, rel string) error {
 
 // attach makes the mount, by the newest interface that the kernel has for it.
 func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
+	return e.withLayers(o, func(o Overlay, options options) error {
+		if e.appendLayers && options.fitFsconfig() {
+			return attachDetached(o, options, target)
+		}
+		return attachClassic(o, options, root, rel, target)
+	})
+}
+
+// withLayers checks an overlay's layers, and shows them as directories for as long as it takes to mount them.
+func (e *Engine) withLayers(o Overlay, mount func(Overlay, options) error) error {
 	form := formOf(o.Form)
 	if err := e.plain.check(form, o.Layers); err != nil {
 		return err
@@ -151,13 +161,7 @@ func (e *Engine) attach(o Overlay, root int, rel string, target int) error {
 	}
 	defer release()
 	o.Layers = dirs
-	options := e.options(o)
-	if e.appendLayers && options.fitFsconfig() {
-		err = attachDetached(o, options, target)
-	} else {
-		err = attachClassic(o, options, root, rel, target)
-	}
-	return form.refused(err)
+	return form.refused(mount(o, e.options(o)))
 }
 
 // accept reports whether a mount that was found at the target is the one asked for.

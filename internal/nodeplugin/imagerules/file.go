@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/distribution/reference"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // ErrUnknown means that the rules cannot be read, so that no image is known to be allowed.
@@ -17,13 +19,14 @@ var ErrUnknown = errors.New("the driver's rules for images cannot be read")
 // volume. The empty path allows every image.
 type File string
 
-// Check returns nil if an image may be a volume. Other errors wrap ErrRefused or ErrUnknown.
-func (f File) Check(image reference.Named) error {
+// Check returns no error if an image may be a volume by its name, and what its tree must not hold. Errors wrap ErrRefused or
+// ErrUnknown.
+func (f File) Check(image reference.Named) (refusedContent []contract.ImageContent, err error) {
 	rules, err := f.read()
 	if err != nil {
-		return fmt.Errorf("image %s may not be a volume while %w", image, err)
+		return nil, fmt.Errorf("image %s may not be a volume while %w", image, err)
 	}
-	return rules.Check(image)
+	return rules.content, rules.Check(image)
 }
 
 // Ready returns nil if the rules can be read.

@@ -24,6 +24,7 @@ var ErrRefused = errors.New("the driver's rules do not allow it")
 type Rules struct {
 	allowed []string
 	pinned  bool
+	content []contract.ImageContent
 }
 
 // Parse reads rules in the form of contract.ImageRules. An unknown field may be a rule that it cannot enforce,
@@ -49,7 +50,13 @@ func Parse(text []byte) (Rules, error) {
 	default:
 		return Rules{}, fmt.Errorf("unknown image pinning %.80q", file.ImagePinning)
 	}
-	return Rules{allowed: file.AllowedImages, pinned: file.ImagePinning == contract.PinningDigest}, nil
+	for _, kind := range file.RefusedContent {
+		_, err := contract.Parse(string(kind), contract.ContentSetIDFiles, contract.ContentFileCapabilities, contract.ContentDeviceNodes)
+		if err != nil {
+			return Rules{}, fmt.Errorf("unknown content: %w", err)
+		}
+	}
+	return Rules{allowed: file.AllowedImages, pinned: file.ImagePinning == contract.PinningDigest, content: file.RefusedContent}, nil
 }
 
 // Check returns nil if an image, by its normalised name, may be a volume, else a sentence for the pod's owner that wraps

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,17 +66,17 @@ func TestImagesAreHeldToTheRules(t *testing.T) {
 	for _, entry := range table(t) {
 		file := write(t, path, entry.Rules)
 		for _, image := range entry.Allowed {
-			if err := file.Check(named(t, image)); err != nil {
+			if _, err := file.Check(named(t, image)); err != nil {
 				t.Errorf("%+v: %v", entry.Rules, err)
 			}
 		}
 		for _, image := range entry.Refused {
-			if err := file.Check(named(t, image)); !errors.Is(err, ErrRefused) {
+			if _, err := file.Check(named(t, image)); !errors.Is(err, ErrRefused) {
 				t.Errorf("%+v: %s: %v", entry.Rules, image, err)
 			}
 		}
 	}
-	if err := File("").Check(named(t, "busybox")); err != nil {
+	if _, err := File("").Check(named(t, "busybox")); err != nil {
 		t.Error("without a file:", err)
 	}
 }
@@ -83,12 +84,24 @@ func TestImagesAreHeldToTheRules(t *testing.T) {
 func TestAChangeOfTheRulesCountsFromTheNextImageOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.json")
 	file := write(t, path, contract.ImageRules{})
-	if err := file.Check(named(t, "busybox")); err != nil {
+	if _, err := file.Check(named(t, "busybox")); err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, contract.ImageRules{AllowedImages: []string{"registry.example/"}})
-	if err := file.Check(named(t, "busybox")); !errors.Is(err, ErrRefused) {
+	if _, err := file.Check(named(t, "busybox")); !errors.Is(err, ErrRefused) {
 		t.Error(err)
+	}
+}
+
+func TestTheContentThatIsRefusedComesWithTheAnswer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	want := []contract.ImageContent{contract.ContentDeviceNodes, contract.ContentSetIDFiles, contract.ContentFileCapabilities}
+	got, err := write(t, path, contract.ImageRules{RefusedContent: want}).Check(named(t, "busybox"))
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q (%v), want %q", got, err, want)
+	}
+	if got, err := write(t, path, contract.ImageRules{}).Check(named(t, "busybox")); err != nil || len(got) != 0 {
+		t.Errorf("without a rule: %q (%v)", got, err)
 	}
 }
 
@@ -105,12 +118,14 @@ func TestRulesThatCannotBeReadAllowNothing(t *testing.T) {
 		"a pinning of later": `{"imagePinning": "Signature"}`,
 		"a list of another":  `{"allowedImages": "docker.io/"}`,
 		"an empty name":      `{"allowedImages": [""]}`,
+		"a kind of later":    `{"refusedContent": ["SetIDFiles", "Sockets"]}`,
+		"a kind of no name":  `{"refusedContent": [""]}`,
 		"too large":          `{"allowedImages": ["` + strings.Repeat("a", maxBytes) + `"]}`,
 		"deep":               strings.Repeat("[", maxBytes/2),
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, path, text)
-			if err := file.Check(named(t, "busybox")); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRefused) {
+			if _, err := file.Check(named(t, "busybox")); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrRefused) {
 				t.Error("check:", err)
 			}
 			if err := file.Ready(t.Context()); !errors.Is(err, ErrUnknown) {
@@ -119,7 +134,7 @@ func TestRulesThatCannotBeReadAllowNothing(t *testing.T) {
 		})
 	}
 	for _, file := range []File{File(filepath.Join(dir, "missing")), File(dir)} {
-		if err := file.Check(named(t, "busybox")); !errors.Is(err, ErrUnknown) {
+		if _, err := file.Check(named(t, "busybox")); !errors.Is(err, ErrUnknown) {
 			t.Error(file, err)
 		}
 	}
@@ -133,7 +148,7 @@ func TestARefusalFitsAnEventWithItsAdvice(t *testing.T) {
 	for range 64 {
 		rules.AllowedImages = append(rules.AllowedImages, "registry.example/"+strings.Repeat("a", 238))
 	}
-	err := write(t, filepath.Join(t.TempDir(), "rules.json"), rules).Check(named(t, "evil.example/"+strings.Repeat("b", 240)))
+	_, err := write(t, filepath.Join(t.TempDir(), "rules.json"), rules).Check(named(t, "evil.example/"+strings.Repeat("b", 240)))
 	if err == nil || len(err.Error()) > 900 || !strings.Contains(err.Error(), "ask the administrator") || !strings.HasSuffix(err.Error(), " and 63 more") {
 		t.Error(err)
 	}

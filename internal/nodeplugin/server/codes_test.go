@@ -24,7 +24,7 @@ func TestEveryErrorHasACode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"hostmount", "imagestore", "volume", "legacy", "imagerules"} {
+	for _, name := range []string{"hostmount", "imagestore", "volume", "legacy", "imagerules", "content"} {
 		errors := exportedErrors(t, filepath.Join("..", name))
 		if len(errors) == 0 {
 			t.Errorf("package %s has no exported errors any more: take it out here", name)

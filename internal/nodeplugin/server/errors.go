@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/content"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -53,6 +54,8 @@ func codeOf(err error) codes.Code {
 		{errWritable, codes.InvalidArgument},
 		{imagerules.ErrRefused, codes.PermissionDenied},
 		{imagerules.ErrUnknown, codes.Unavailable},
+		{content.ErrRefused, codes.FailedPrecondition},
+		{content.ErrUnreadable, codes.Unavailable},
 		{volume.ErrInProgress, codes.Aborted},
 		{volume.ErrOtherAccess, codes.AlreadyExists},
 		{volume.ErrImageChanged, codes.FailedPrecondition},

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,9 +13,33 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/content"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagerules"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 )
+
+// What an image must not hold goes to where its tree is known, and the answer is no lack of access.
+func TestTheContentThatTheDriverRefusesIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	if err := os.WriteFile(path, []byte(`{"refusedContent": ["DeviceNodes"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn, _ := serve(t, Config{Images: imagerules.File(path), Volumes: volumes{
+		publish: func(_ context.Context, r volume.Request) error {
+			if r.Refused != nil || !slices.Equal(r.RefusedContent, []contract.ImageContent{contract.ContentDeviceNodes}) {
+				t.Errorf("%v, %q", r.Refused, r.RefusedContent)
+			}
+			return fmt.Errorf("image may not be a volume: it holds a device node, and %w", content.ErrRefused)
+		},
+	}})
+	for _, request := range []*csi.NodePublishVolumeRequest{inline("image", "busybox"), persistent("busybox", many), inline("image", "busybox", "secret", "s")} {
+		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), request)
+		if status.Code(err) != codes.FailedPrecondition || strings.Contains(err.Error(), "nodePublishSecretRef") {
+			t.Error(err)
+		}
+	}
+}
 
 // The driver's rules apply to every kind of volume, by the image that is mounted and not by how it is spelled.
 func TestImagesThatTheDriverDoesNotAllowAreRefused(t *testing.T) {

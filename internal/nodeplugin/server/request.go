@@ -112,6 +112,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 			return volume.Request{}, err
 		}
 	}
+	refusedContent, refused := q.refused(image, writable)
 	return volume.Request{
 		VolumeID: r.GetVolumeId(),
 		Target:   r.GetTargetPath(),
@@ -128,14 +129,16 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		SizeLimit: sizeLimit,
 		Group:     group,
 
-		Refused: q.refused(image, writable),
+		Refused:        refused,
+		RefusedContent: refusedContent,
 	}, nil
 }
 
-// refused returns why the driver's administrator does not want such a volume; nil if there is no reason.
-func (q requests) refused(image reference.Named, writable bool) error {
+// refused returns what an image must not hold, and why the driver's administrator does not want such a volume; nil if there is no
+// reason.
+func (q requests) refused(image reference.Named, writable bool) (content []contract.ImageContent, err error) {
 	if writable && q.access == contract.AccessReadOnly {
-		return errWritable
+		return nil, errWritable
 	}
 	return q.images.Check(image)
 }

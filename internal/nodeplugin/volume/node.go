@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/content"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
@@ -57,6 +58,7 @@ const (
 // Mounter mounts, and looks, where the kubelet does; *hostmount.Engine is one.
 type Mounter interface {
 	MountOverlay(ctx context.Context, o hostmount.Overlay) error
+	OpenOverlay(ctx context.Context, o hostmount.Overlay) (*os.File, error)
 	Unmount(ctx context.Context, target string) error
 	MoveDir(ctx context.Context, target, to string) error
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
@@ -108,7 +110,9 @@ type Request struct {
 	SizeLimit int64   // bytes that a writable volume may hold; 0 is no limit
 	Group     *uint32 // the pod's fsGroup, the group of a new writable volume's root directory; nil is none
 
-	Refused error // why the image may not be a volume, nil if it may; a volume that is published already stays
+	// What the driver's rules refuse. A volume that is published already stays.
+	Refused        error                   // why the image may not be a volume, nil if it may
+	RefusedContent []contract.ImageContent // what its tree must not hold
 }
 
 // Node publishes image volumes on this node.
@@ -120,6 +124,7 @@ type Node struct {
 	log      *slog.Logger
 	source   string // what the source string of our overlays starts with
 	emptyDir string
+	lookDir  string // where trees are looked at, on kernels that need a place for it
 	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
 	pods     kubeletpods.Dir
@@ -136,6 +141,7 @@ type Node struct {
 	findings     findings
 	counter      counter
 	sizes        sizes
+	content      *content.Inspector
 
 	targets  keylock.Lock // held by one call for a target
 	creating keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
@@ -160,6 +166,7 @@ func New(c Config) (*Node, error) {
 		legacy:        c.Legacy,
 		source:        Source(c.Driver),
 		emptyDir:      filepath.Join(base, "empty"),
+		lookDir:       filepath.Join(base, "look"),
 		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, "volumes")},
 		pods:          kubeletpods.Beneath(c.KubeletRoot),
@@ -170,6 +177,7 @@ func New(c Config) (*Node, error) {
 		drafts:        grace.Idle{},
 		idlePins:      grace.Idle{},
 		counter:       newCounter(),
+		content:       content.New(c.Logger),
 		wake:          make(chan struct{}, 1),
 		aside:         make(chan struct{}, 1),
 	}

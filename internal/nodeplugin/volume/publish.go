@@ -41,13 +41,17 @@ func (n *Node) Publish(ctx context.Context, r Request) error {
 	return failure
 }
 
-// show brings a volume's image to the node, pins its tree, prepares the mount and mounts. The tree stays locked meanwhile.
+// show brings a volume's image to the node, pins its tree, looks through it if the driver's rules want that, prepares the mount and
+// mounts. The tree stays locked meanwhile.
 func (n *Node) show(ctx context.Context, r Request) error {
 	tree, unlock, err := n.bringAndPin(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := n.inspect(ctx, r, tree); err != nil {
+		return err
+	}
 	overlay, made, err := n.prepare(ctx, r, tree)
 	if err != nil {
 		return err

@@ -21,6 +21,9 @@ func imageRules(driver *v1alpha1.ImageCSIDriver, settings Settings) *corev1.Conf
 	for _, image := range driver.Spec.Security.AllowedImages {
 		rules.AllowedImages = append(rules.AllowedImages, string(image))
 	}
+	for _, kind := range driver.Spec.Security.RefusedContent {
+		rules.RefusedContent = append(rules.RefusedContent, contract.ImageContent(kind))
+	}
 	text, err := json.Marshal(rules)
 	if err != nil {
 		text = nil // Strings can always be written; a node plugin refuses what is empty.

@@ -38,6 +38,10 @@ func TestAChangeOfTheRulesForImagesReplacesNoNodePlugin(t *testing.T) {
 	if text := some.Data[contract.ImageRulesKey]; text != `{"allowedImages":["docker.io/","registry.example/a"],"imagePinning":"Digest"}` {
 		t.Errorf("with rules: %q", text)
 	}
+	content, _ := objects(v1alpha1.Security{RefusedContent: []v1alpha1.ImageContent{v1alpha1.DeviceNodes, v1alpha1.SetIDFiles}})
+	if text := content.Data[contract.ImageRulesKey]; text != `{"refusedContent":["DeviceNodes","SetIDFiles"]}` {
+		t.Errorf("with rules for content: %q", text)
+	}
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("the DaemonSet changes (-before +after):\n%s", diff)
 	}

@@ -49,6 +49,24 @@ func (w *World) MountOverlay(_ context.Context, o hostmount.Overlay) error {
 	})
 }
 
+// OpenOverlay opens the directory that a test has for a tree. Like a mount, it needs a pin.
+func (w *World) OpenOverlay(_ context.Context, o hostmount.Overlay) (root *os.File, err error) {
+	if w.OnOpen != nil {
+		w.OnOpen()
+	}
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	err = w.Act("open", func() error {
+		tree := strings.TrimPrefix(o.Source, "imagecsi:"+Driver+"@")
+		if !w.HasPin[tree] {
+			w.Broken = append(w.Broken, "looked at "+tree+" without a pin")
+		}
+		root, err = os.Open(w.Trees[tree])
+		return err
+	})
+	return root, err
+}
+
 // Unmount also removes the directory, which is there if a test made it.
 func (w *World) Unmount(_ context.Context, target string) error {
 	w.Mu.Lock()

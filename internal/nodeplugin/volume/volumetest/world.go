@@ -31,11 +31,13 @@ type World struct {
 
 	OnUnpin   func()   // runs after Unpin had its effect, before it returns
 	OnEnsure  func()   // runs in Ensure
+	OnOpen    func()   // runs first in OpenOverlay
 	OnList    func()   // runs once, when the next List has its names
 	OnUnlimit func()   // runs first in Unlimit, which is the first act of a removal
 	Held      bool     // as the last Ensure was given it
 	Shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	Broken    []string
+	Trees     map[string]string           // directories with what trees hold, by the tree's ID
 	NoTree    map[string]bool             // sources of overlays that show no tree, so they need no pin
 	Lost      map[string]bool             // trees whose layers the runtime does not hold any more
 	Gone      map[string]bool             // targets whose layers were removed
@@ -53,6 +55,7 @@ func New() *World {
 		HasPin:   map[string]bool{},
 		Tags:     map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		Faults:   map[string]int{},
+		Trees:    map[string]string{},
 		NoTree:   map[string]bool{},
 		Lost:     map[string]bool{},
 		Gone:     map[string]bool{},
