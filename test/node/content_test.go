@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -59,7 +58,7 @@ func pushHeld(ctx context.Context, c *cluster.Cluster) error {
 	return push("nothing-shown", lower, upper)
 }
 
-// The largest image of the suite has a hundred layers, and looking through it takes milliseconds. (5 s for each node)
+// The log has what each look took, that at a hundred layers among them. (5 s for each node)
 func TestWhatTheDriverRefusesInImagesIsNotMounted(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		path := filepath.Join("/run", p.Driver+"-content.json")
@@ -88,11 +87,12 @@ func TestWhatTheDriverRefusesInImagesIsNotMounted(t *testing.T) {
 		}
 		p.MustPublish(t, nodes.Volume{ID: "nothing-shown", Image: heldImage("nothing-shown"), Inline: true, ReadOnly: true})
 		p.Unpublish(t, "nothing-shown")
-		for when := range 2 {
-			began := time.Now()
-			p.MustPublish(t, nodes.Volume{ID: "large", Image: nodes.Numbered(100), Inline: true, ReadOnly: true})
-			t.Logf("publish %d of an image with 100 layers took %s", when+1, time.Since(began).Round(time.Millisecond))
-			p.Unpublish(t, "large")
+		p.MustPublish(t, nodes.Volume{ID: "large", Image: nodes.Numbered(100), Inline: true, ReadOnly: true})
+		p.Unpublish(t, "large")
+		for line := range strings.Lines(p.Said()) {
+			if strings.Contains(line, "looked through") {
+				t.Log(strings.TrimSpace(line))
+			}
 		}
 
 		others := map[contract.ImageContent]contract.ImageContent{contract.ContentSetIDFiles: contract.ContentDeviceNodes,
@@ -132,8 +132,7 @@ func refusedContent(t *testing.T, p *nodes.Plugin, kind contract.ImageContent, v
 // Under the filter of system calls that the node plugin lists, it looks through images as well.
 func TestUnderItsOwnSeccompProfileAPluginLooksThroughImages(t *testing.T) {
 	confined(t, func(t *testing.T, p *nodes.Plugin) {
-		path := filepath.Join("/run", p.Driver+"-content.json")
-		t.Cleanup(func() { _ = os.Remove(filepath.Join(p.Target.Root(), path)) })
+		path := filepath.Join(nodes.KubeletRoot, contract.PluginsDir, p.Driver, "content.json") // which its container sees
 		setRules(t, p, path, contract.ImageRules{RefusedContent: []contract.ImageContent{contract.ContentFileCapabilities}})
 		p.Stop(t, syscall.SIGTERM)
 		p.Flags = append(p.Flags, "--"+contract.FlagImageRules+"="+path)
