@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,14 @@ import (
 // The main thread must never enter the host's mount namespace, because /proc/self shows its view.
 func init() { runtime.LockOSThread() }
 
+// gcPercent is the growth of the heap between two collections, in percent of what is in use. An idle node plugin uses three
+// megabytes, so a collection costs less than a mount, and half of Go's default keeps it some megabytes smaller on every node.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {

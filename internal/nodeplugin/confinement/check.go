@@ -68,7 +68,7 @@ func (c *Confinement) holds(thread status) error {
 	return nil
 }
 
-// status is what a thread may do: the lines of its status file by their keys.
+// status is what a thread may do: lines of its status file by their keys.
 type status map[string]string
 
 func readStatus(file string) (status, error) {
@@ -78,7 +78,9 @@ func readStatus(file string) (status, error) {
 	}
 	out := status{}
 	for line := range strings.Lines(string(content)) {
-		if key, value, found := strings.Cut(line, ":"); found {
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs", "Seccomp", filtersKey:
 			out[key] = strings.TrimSpace(value)
 		}
 	}
