@@ -101,17 +101,33 @@ func connected(socket string) error {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
 }
 
-// What somebody can do who has taken over a node plugin: nothing of what its filter refuses, and what docs/security.md says.
+// column is a kind of thread, and what docs/security.md says that somebody can do who has taken it over.
+type column struct {
+	name, class, socket string
+	mounts              bool   // a mount thread, in the node's mount namespace
+	may                 string // of powers, in their order
+}
+
 func whoTakesOverANodePluginGetsNoMore(t *testing.T, s *suite) {
-	for _, column := range []struct {
-		name, class, socket string
-		mounts              bool   // a mount thread, in the node's mount namespace
-		may                 string // of powers, in their order
-	}{
-		{"containerd, serving", "containerd", "/run/containerd/containerd.sock", false, "no no no yes"},
-		{"containerd, mounting", "containerd", "/run/containerd/containerd.sock", true, "yes yes yes yes"},
-		{"CRI-O", "crio", "/run/crio/crio.sock", false, "no yes yes yes"},
-	} {
+	const containerd = "/run/containerd/containerd.sock"
+	s.attack(t,
+		column{"containerd, serving", "containerd", containerd, false, "no no no yes"},
+		column{"containerd, mounting", "containerd", containerd, true, "yes yes yes yes"},
+		column{"CRI-O, Bidirectional", "crio", crioSocket, false, "no yes yes yes"})
+}
+
+const crioSocket = "/run/crio/crio.sock"
+
+// whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore is the same of CRI-O nodes in mode Nsenter.
+func whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore(t *testing.T, s *suite) {
+	s.attack(t,
+		column{"CRI-O, Nsenter, serving", "crio", crioSocket, false, "no no no yes"},
+		column{"CRI-O, Nsenter, mounting", "crio", crioSocket, true, "yes yes yes yes"})
+}
+
+// attack tries every escape on a thread like each column's.
+func (s *suite) attack(t *testing.T, columns ...column) {
+	for _, column := range columns {
 		t.Run(column.name, func(t *testing.T) {
 			thread := s.threadOf(t, column.class, column.mounts)
 			var wrong, may []string

@@ -19,6 +19,7 @@ func crioLosesItsPrivileges(t *testing.T, s *suite) busy {
 	before := s.busyPodsOnCRIO(t, "before")
 	s.setMountMode(t, `[{"name": "crio", "mountMode": "Nsenter"}]`, "Nsenter", "false")
 	podIsScoped(t, s, "crio")
+	whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore(t, s)
 	before.stillWork(t)
 	before.end(t)
 	s.sharedMemoryIsGone(t)
