@@ -270,6 +270,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
 	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
 	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, volumes: {access: ReadOnly}, credentials: {verification: AlwaysVerify},
+		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}],
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
 		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
@@ -281,6 +282,8 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                     seccomp,
 		`{"spec": {"nodePlugin": null}}`:                                                                     seccomp,
 		`{"spec": {"volumes": {"access": "ReadWrite"}}}`:                                                     "to change spec.volumes.access from ReadOnly",
+		`{"spec": {"nodeClasses": null}}`:                                                                    "to remove mountMode Nsenter of a CRI-O class",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Nsenter"}]}}`:                        "to remove mountMode Nsenter of a CRI-O class",
 		`{"spec": {"volumes": null}}`:                                                                        "to change spec.volumes.access from ReadOnly",
 		`{"spec": {"security": {"allowedImages": null}}}`:                                                    images,
 		`{"spec": {"security": {"allowedImages": []}}}`:                                                      images,
@@ -303,6 +306,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/deep/", "registry.example/team/app", "docker.io/library/busybox"]}}}`,
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/app"]}}}`,
 		`{"spec": {"aliases": null}}`,
+		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}]}}`,
 		`{"spec": {"nodePlugin": {"logLevel": "Debug"}}}`,
 	} {
 		c.Expect(patch(editor, text)).To(Succeed(), text)
@@ -326,18 +330,19 @@ func TestADriverWithLooserRulesThanAnotherWantsEscalate(t *testing.T) {
 	}
 	c.Expect(create(editor, "{}")()).To(Succeed(), "without another driver there are no rules to go around")
 	c.Expect(c.create("free.example.com", "spec: {}")).To(Succeed())
-	c.Expect(c.create("held.example.com", "spec: {credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/]}}")).To(Succeed())
+	c.Expect(c.create("held.example.com", "spec: {credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/], refusedContent: [DeviceNodes]}}")).To(Succeed())
 	for spec, words := range map[string]string{
-		"{}": "looser spec.security.allowedImages, spec.security.imagePinning, spec.credentials.verification than ImageCSIDriver held.example.com has",
-		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest}}":                                     "looser spec.security.allowedImages than",
-		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/]}}": "looser spec.security.allowedImages than",
-		"{credentials: {verification: AlwaysVerify}, security: {allowedImages: [registry.example/team/]}}":                  "looser spec.security.imagePinning than",
-		"{security: {imagePinning: Digest, allowedImages: [registry.example/team/]}}":                                       "looser spec.credentials.verification than",
+		"{}": "looser spec.security.allowedImages, spec.security.imagePinning, spec.security.refusedContent, spec.credentials.verification than ImageCSIDriver held.example.com has",
+		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, refusedContent: [DeviceNodes]}}":                                         "looser spec.security.allowedImages than",
+		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/], refusedContent: [DeviceNodes]}}":     "looser spec.security.allowedImages than",
+		"{credentials: {verification: AlwaysVerify}, security: {allowedImages: [registry.example/team/], refusedContent: [DeviceNodes]}}":                      "looser spec.security.imagePinning than",
+		"{security: {imagePinning: Digest, allowedImages: [registry.example/team/], refusedContent: [DeviceNodes]}}":                                           "looser spec.credentials.verification than",
+		"{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/], refusedContent: [SetIDFiles]}}": "looser spec.security.refusedContent than",
 	} {
 		c.refuses(words, create(editor, spec))
 		c.Eventually(create(master, spec), soon).Should(Succeed(), spec)
 	}
-	c.Expect(create(editor, "{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/app]}}")()).To(Succeed())
+	c.Expect(create(editor, "{credentials: {verification: AlwaysVerify}, security: {imagePinning: Digest, allowedImages: [registry.example/team/app], refusedContent: [DeviceNodes, SetIDFiles]}}")()).To(Succeed())
 }
 
 // A node that the administrator has left out must not draw a node plugin, which may have the driver's secrets, to itself.

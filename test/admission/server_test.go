@@ -223,7 +223,8 @@ func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
 	}
 
 	// The image that node plugins may have is the operator's own, wherever both come from.
-	held := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: driver}}
+	held := &v1alpha1.ImageCSIDriver{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ImageCSIDriver"},
+		ObjectMeta: metav1.ObjectMeta{Name: driver}}
 	poll.Until(t, "a driver can be created", takesEffect, func() error { return c.Create(t.Context(), untyped(t, held)) })
 	class, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
 	var deployment appsv1.Deployment
@@ -232,9 +233,9 @@ func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
 	}
 	own := deployment.Spec.Template.Spec.Containers[0].Image
 	poll.Until(t, "the operator may create node plugins", takesEffect, func() error {
-		return operator.Create(t.Context(), daemonSet(t, held, class, "elsewhere", own), client.DryRunAll)
+		return operator.Create(t.Context(), untyped(t, daemonSet(t, held, class, "elsewhere", own)), client.DryRunAll)
 	})
-	err = operator.Create(t.Context(), daemonSet(t, held, class, "elsewhere", "evil.example/x"), client.DryRunAll)
+	err = operator.Create(t.Context(), untyped(t, daemonSet(t, held, class, "elsewhere", "evil.example/x")), client.DryRunAll)
 	if err == nil || !strings.Contains(err.Error(), "the operator may run no ") {
 		t.Error("another image:", err)
 	}
