@@ -26,22 +26,29 @@ import (
 const confinedEnv = "IMAGECSI_TEST_CONFINED"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(confinedEnv) == "" {
+	run := map[string]func() error{"tries": confined, "hides": hidden}[os.Getenv(confinedEnv)]
+	if run == nil {
 		os.Exit(m.Run())
 	}
-	if err := confined(); err != nil {
+	if err := run(); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
-func TestAConfinedProcessServesAndCannotDoMore(t *testing.T) {
+func TestAConfinedProcessServesAndCannotDoMore(t *testing.T) { confine(t, "tries") }
+
+func TestAConfinedProcessHidesItsMemory(t *testing.T) { confine(t, "hides") }
+
+// confine runs the test binary as a process that confines itself.
+func confine(t *testing.T, what string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), self)
-	command.Env = append(os.Environ(), confinedEnv+"=1", "GOTRACEBACK=single")
+	command.Env = append(os.Environ(), confinedEnv+"="+what, "GOTRACEBACK=single")
 	output, err := command.CombinedOutput()
 	if bytes.Contains(output, []byte("CGO_ENABLED=0")) && race {
 		t.Skip("the race detector needs cgo")
@@ -49,6 +56,29 @@ func TestAConfinedProcessServesAndCannotDoMore(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v: %s", err, output)
 	}
+}
+
+// hidden returns an error unless the kernel keeps the process's memory from others. It tells by the owner of its files in /proc,
+// who is root then, whoever the process is (proc_pid(5)).
+func hidden() error {
+	const nobody = 65534
+	if err := unix.Setuid(nobody); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil { // which a change of the user takes away
+		return err
+	}
+	var file unix.Stat_t
+	if err := unix.Stat("/proc/self/mem", &file); err != nil || file.Uid != nobody {
+		return fmt.Errorf("before: owned by %d (%v)", file.Uid, err)
+	}
+	if _, err := Apply(nil); err != nil {
+		return err
+	}
+	if err := unix.Stat("/proc/self/mem", &file); err != nil || file.Uid != 0 {
+		return fmt.Errorf("a confined process's memory is owned by %d (%v)", file.Uid, err)
+	}
+	return nil
 }
 
 // confined returns everything that does not hold of a process that has confined itself.
