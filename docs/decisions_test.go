@@ -13,9 +13,15 @@ func TestTheIndexHasEveryDecisionOnceByItsTitle(t *testing.T) {
 		t.Fatal("no decisions", err)
 	}
 	index := page(t, "decisions/README.md")
+	numbers := map[string]string{}
 	for _, file := range files {
+		number := filepath.Base(file)[:4]
+		if other, taken := numbers[number]; taken {
+			t.Errorf("%s and %s have one number", other, file)
+		}
+		numbers[number] = file
 		title, _, _ := strings.Cut(page(t, file), "\n")
-		if !regexp.MustCompile(`^# ` + filepath.Base(file)[:4] + `: `).MatchString(title) {
+		if !regexp.MustCompile(`^# ` + number + `: `).MatchString(title) {
 			t.Errorf("%s has the title %q, which does not begin with its number", file, title)
 		}
 		entry := "* [" + strings.TrimPrefix(title, "# ") + "](" + filepath.Base(file) + ")\n"
