@@ -18,21 +18,30 @@ func policy(pid int) (seccomp.Policy, error) {
 	if err != nil {
 		return seccomp.Policy{}, fmt.Errorf("finding the processor's system calls: %w", err)
 	}
-	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow}
-	for _, name := range privileges.Unconditional() {
-		if _, has := machine.SyscallNames[name]; has {
-			allowed.Names = append(allowed.Names, name)
-		}
-	}
+	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow, Names: namesOn(machine, privileges.Unconditional())}
 	// The Go runtime interrupts its own threads.
 	toItself := privileges.SystemCall{Name: "tgkill", Argument: 0, Test: privileges.Equal, Value: uint64(pid)}
 	for _, call := range append(privileges.Conditional(), toItself) {
-		if _, has := machine.SyscallNames[call.Name]; has {
-			allowed.NamesWithCondtions = append(allowed.NamesWithCondtions, seccomp.NameWithConditions{Name: call.Name, Conditions: conditions(call)})
+		for _, name := range namesOn(machine, []string{call.Name}) {
+			allowed.NamesWithCondtions = append(allowed.NamesWithCondtions, seccomp.NameWithConditions{Name: name, Conditions: conditions(call)})
 		}
 	}
 	absent := seccomp.SyscallGroup{Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: []string{"clone3"}}
 	return seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{allowed, absent}}, nil
+}
+
+// namesOn returns the names of system calls on a processor, without those that it does not have.
+func namesOn(machine *arch.Info, names []string) []string {
+	var out []string
+	for _, name := range names {
+		if _, has := machine.SyscallNames[name]; !has && name == "newfstatat" {
+			name = "fstatat" // as the library calls it on arm64
+		}
+		if _, has := machine.SyscallNames[name]; has {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func conditions(call privileges.SystemCall) []seccomp.Condition {
