@@ -70,17 +70,24 @@ func hidden() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil { // which a change of the user takes away
 		return err
 	}
-	var file unix.Stat_t
-	if err := unix.Stat("/proc/self/mem", &file); err != nil || file.Uid != nobody {
-		return fmt.Errorf("before: owned by %d (%v)", file.Uid, err)
+	before, err := ownerOfMemory()
+	if err != nil {
+		return err
 	}
 	if _, err := Apply(nil); err != nil {
 		return err
 	}
-	if err := unix.Stat("/proc/self/mem", &file); err != nil || file.Uid != 0 {
-		return fmt.Errorf("a confined process's memory is owned by %d (%v)", file.Uid, err)
+	after, err := ownerOfMemory()
+	if err == nil && (before != nobody || after != 0) {
+		err = fmt.Errorf("the process's memory is owned by %d, and by %d once it is confined", before, after)
 	}
-	return nil
+	return err
+}
+
+func ownerOfMemory() (uint32, error) {
+	var file unix.Stat_t
+	err := unix.Stat("/proc/self/mem", &file)
+	return file.Uid, err
 }
 
 // confined returns everything that does not hold of a process that has confined itself.
