@@ -40,8 +40,8 @@ func TestThePageNamesTestsThatAreThere(t *testing.T) {
 			}
 		}
 	}
-	if parts != 9 {
-		t.Errorf("%d parts of the node plugin's behaviour, want 9", parts)
+	if parts != 10 {
+		t.Errorf("%d parts of the node plugin's behaviour, want 10", parts)
 	}
 }
 
