@@ -50,7 +50,11 @@ func TestNamespacesShareNoPullWhereTheRuntimeTellsThemApart(t *testing.T) {
 		eventually(t, func() bool {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			return namespaced == (len(p.flights) == 2) && asked.Load() == int32(len(p.flights))
+			askers := 0
+			for _, f := range p.flights {
+				askers += f.askers
+			}
+			return askers == 2 && asked.Load() == int32(len(p.flights))
 		})
 		close(release)
 		for range 2 {

@@ -200,12 +200,15 @@ func TestParallelPullsAreLimited(t *testing.T) {
 }
 
 func TestAPullInTheQueueSaysSo(t *testing.T) {
+	pulling := make(chan struct{}, 2)
 	cri := &fakeCRI{onPull: func(ctx context.Context, _ string, _ *runtimeapi.AuthConfig) error {
+		pulling <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}}
 	p := newPuller(t, cri, Config{MaxParallel: 1})
 	_ = p.Ensure(within(t, 100*time.Millisecond), Request{Image: image})
+	<-pulling // it has the turn
 	err := p.Ensure(within(t, 100*time.Millisecond), Request{Image: "r.example/other:1"})
 	if kindOf(t, err) != StillPulling || !strings.Contains(err.Error(), "waiting for other pulls") {
 		t.Errorf("got %v", err)
