@@ -40,7 +40,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	})
 	earlier := s.earlierRelease(t)
-	s.installRelease(t, earlier, previousTag)
+	s.goBack(t, earlier)
 	s.driverWith(t, "")
 	s.waitForRelease(t, previousTag)
 	busy := s.busyPods(t)
@@ -65,9 +65,7 @@ func TestUpgrade(t *testing.T) {
 	s.driverWith(t, "")
 	s.waitForRollout(t, "Complete")
 
-	// As the manual says: its policies do not know the earlier release's image.
-	s.must(t, "delete", "-k", filepath.Join(s.root, "config/admission"))
-	s.installRelease(t, earlier, previousTag)
+	s.goBack(t, earlier)
 	s.waitForRelease(t, previousTag)
 	busy.stillWork(t)
 	s.newPodsWork(t)
@@ -127,6 +125,13 @@ func (s *suite) installRelease(t *testing.T, sources, tag string) {
 	s.must(t, "apply", "--server-side", "--force-conflicts", "-k", filepath.Join(sources, "config/default"))
 	s.waitFor(t, soon, imageName+tag, "-n", s.namespace, "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
 	s.must(t, "-n", s.namespace, "rollout", "status", "deployment", "--timeout=120s")
+}
+
+// goBack installs the earlier release in place of this one as the manual says: this one's policies do not know what it writes.
+func (s *suite) goBack(t *testing.T, earlier string) {
+	t.Helper()
+	s.must(t, "delete", "-k", filepath.Join(s.root, "config/admission"))
+	s.installRelease(t, earlier, previousTag)
 }
 
 // waitForRelease waits until every node has a release's node plugin and the change is complete.
