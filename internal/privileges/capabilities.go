@@ -37,6 +37,15 @@ func (c Capability) String() string {
 	}
 }
 
+// Bits returns capabilities as the kernel's sets have them, each at its number (capabilities(7)).
+func Bits(capabilities []Capability) uint64 {
+	var bits uint64
+	for _, c := range capabilities {
+		bits |= 1 << c
+	}
+	return bits
+}
+
 // Container returns the capabilities of the container that mounts in the host's mount namespace: those with which its threads
 // enter it (setns(2), and proc(5) for opening the namespace's link), and those that it keeps.
 func Container(access contract.Access) []Capability {

@@ -69,7 +69,7 @@ func Isolation() []SystemCall {
 // Starting returns the system calls that are made on the way to serving besides, with any arguments: by the container runtime
 // after it has put a filter on, by the process before it confines itself, and by the act of doing so.
 func Starting() []string {
-	return list(`
+	return strings.Fields(`
 capset execve ioctl kill mmap mprotect prctl prlimit64 seccomp setgid setgroups setresgid setresuid setrlimit setuid
 tgkill wait4 waitid`)
 }
@@ -86,7 +86,7 @@ func Entrance() []SystemCall {
 // filesAndThreads are what the Go runtime, files and sockets take. A filter is read from the top, so what is called most comes
 // first. An architecture does not have all of them.
 func filesAndThreads() []string {
-	return list(`
+	return strings.Fields(`
 futex epoll_pwait read write nanosleep openat close newfstatat getpid
 accept4 access arch_prctl bind brk chdir clock_gettime clock_nanosleep close_range connect dup dup2 dup3
 epoll_create1 epoll_ctl epoll_pwait2 epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fallocate
@@ -103,9 +103,7 @@ sysinfo timer_create timer_delete timer_settime umask uname unlink unlinkat utim
 // mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners and modes, and
 // project quotas.
 func mounting() []string {
-	return list(`
+	return strings.Fields(`
 capget chmod chown fsconfig fsmount fsopen lchown listmount mount mount_setattr move_mount open_tree
 open_tree_attr quotactl quotactl_fd statmount umount2`)
 }
-
-func list(names string) []string { return strings.Fields(names) }

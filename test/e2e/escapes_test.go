@@ -101,7 +101,7 @@ func connected(socket string) error {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
 }
 
-// column is a kind of thread, and what docs/security.md says that somebody can do who has taken it over.
+// column is a kind of thread, and what somebody who has taken it over can do by docs/security.md.
 type column struct {
 	name, class, socket string
 	mounts              bool   // a mount thread, in the node's mount namespace

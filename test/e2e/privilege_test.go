@@ -19,24 +19,17 @@ import (
 // confined is what /proc/<pid>/status must say of every thread of a node plugin that serves: the capabilities that volumes take,
 // and its own filter of system calls, beside the runtime's if that sets one.
 func confined(filters int, bounding ...privileges.Capability) map[string]string {
-	kept := sum(privileges.Serving(contract.AccessReadWrite))
+	kept := privileges.Bits(privileges.Serving(contract.AccessReadWrite))
 	return map[string]string{
 		"NoNewPrivs":      "1",
 		"Seccomp":         "2",
 		"Seccomp_filters": fmt.Sprint(filters),
 		"CapInh":          fmt.Sprintf("%016x", 0),
-		"CapBnd":          fmt.Sprintf("%016x", kept|sum(bounding)),
+		"CapBnd":          fmt.Sprintf("%016x", kept|privileges.Bits(bounding)),
 		"CapEff":          fmt.Sprintf("%016x", kept),
 		"CapPrm":          fmt.Sprintf("%016x", kept),
 		"CapAmb":          fmt.Sprintf("%016x", 0),
 	}
-}
-
-func sum(capabilities []privileges.Capability) (bits uint64) {
-	for _, c := range capabilities {
-		bits |= 1 << c
-	}
-	return bits
 }
 
 func (s *suite) everyThreadIs(t *testing.T, class string, want map[string]string) {
@@ -65,7 +58,7 @@ func (s *suite) statusTells(t *testing.T, class string, container v1alpha1.Conta
 	}
 	for _, name := range got.Capabilities {
 		if !kept[name] {
-			t.Errorf("the status says that the process keeps %s", name)
+			t.Errorf("the status has %s, which the process does not keep", name)
 		}
 	}
 	if len(got.Capabilities) != len(kept) || got.Container != container || !slices.Equal(got.SeccompProfiles, profiles) {

@@ -30,10 +30,7 @@ func TestAReadOnlyDriverHasFewerCapabilitiesAndTakesNoVolumeFromAPod(t *testing.
 		p.Start(t)
 		p.Register(t)
 
-		var kept uint64
-		for _, c := range privileges.Serving(contract.AccessReadOnly) {
-			kept |= 1 << c
-		}
+		kept := privileges.Bits(privileges.Serving(contract.AccessReadOnly))
 		for _, thread := range threadsOf(t, p) {
 			if text := nodes.Read(t, thread, "status"); !strings.Contains(text, fmt.Sprintf("CapEff:\t%016x\n", kept)) {
 				t.Errorf("%s has not the capabilities of read-only volumes: %s", thread, text)

@@ -24,7 +24,7 @@ type Confinement struct {
 // What the container's own profiles forbid stays forbidden. Call it when the threads that enter a namespace are there. Apply
 // fails if any of it is not in force afterwards, and in a program built with cgo, where the Go runtime cannot reach all threads.
 func Apply(keep []privileges.Capability) (*Confinement, error) {
-	c := &Confinement{kept: set(keep)}
+	c := &Confinement{kept: privileges.Bits(keep)}
 	if err := c.dropCapabilities(); err != nil {
 		return nil, fmt.Errorf("dropping capabilities: %w", err)
 	}
@@ -36,13 +36,4 @@ func Apply(keep []privileges.Capability) (*Confinement, error) {
 		return nil, err
 	}
 	return c, c.check()
-}
-
-// set returns capabilities as the kernel's set of bits.
-func set(capabilities []privileges.Capability) uint64 {
-	var bits uint64
-	for _, c := range capabilities {
-		bits |= 1 << c
-	}
-	return bits
 }

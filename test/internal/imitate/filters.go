@@ -1,7 +1,6 @@
 package imitate
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -53,5 +52,3 @@ func ptrace(request, tid int, address uintptr, data unsafe.Pointer) (uintptr, er
 	}
 	return n, nil
 }
-
-func contains(text []byte, line string) bool { return bytes.Contains(text, []byte(line)) }

@@ -1,6 +1,7 @@
 package imitate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -17,10 +18,10 @@ import (
 // The caller has to be root on the machine. The thread ends with attempt, which must start no goroutine and leave nothing behind.
 func Thread(tid int, attempt func()) error {
 	model, err := look(tid)
+	defer model.close()
 	if err != nil {
 		return fmt.Errorf("looking at thread %d: %w", tid, err)
 	}
-	defer model.close()
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: no other code may run on this thread
@@ -71,7 +72,7 @@ func look(tid int) (*model, error) {
 	if err != nil {
 		return m, err
 	}
-	m.noNewPrivs = contains(status, "NoNewPrivs:\t1\n")
+	m.noNewPrivs = bytes.Contains(status, []byte("NoNewPrivs:\t1\n"))
 	m.filters, err = filtersOf(tid)
 	return m, err
 }
