@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,24 +104,4 @@ func openRootOf(dir int) (*os.File, error) {
 
 // detach takes what is mounted at rel away from there, and removes the directory. Files that are open keep the mount, and are
 // the caller's own.
-func detach(root int, rel string) error {
-	dir, name := path.Split(rel)
-	parent, err := openDir(root, path.Clean(dir))
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer closeFD(parent)
-	if err := unix.Fchdir(parent); err != nil {
-		return fmt.Errorf("changing to the parent of %s: %w", rel, err)
-	}
-	for err == nil {
-		err = unix.Unmount(name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	}
-	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return explain("umount2", err, unix.CAP_SYS_ADMIN)
-	}
-	return removeDir(parent, name)
-}
+func detach(root int, rel string) error { return unmountWith(root, rel, unix.MNT_DETACH, removeDir) }

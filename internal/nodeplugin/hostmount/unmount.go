@@ -82,6 +82,11 @@ func (e *Engine) unmountBeneath(rel string, then func(parent int, name string) e
 // unmountAll unmounts everything stacked at rel, and then calls then on the directory. It names the target by its parent,
 // because a descriptor of the target itself would keep it busy.
 func unmountAll(root int, rel string, then func(parent int, name string) error) error {
+	return unmountWith(root, rel, 0, then)
+}
+
+// unmountWith is unmountAll with flags of umount2(2), beside UMOUNT_NOFOLLOW.
+func unmountWith(root int, rel string, flags int, then func(parent int, name string) error) error {
 	dir, name := path.Split(rel)
 	parent, err := openDir(root, path.Clean(dir))
 	if errors.Is(err, unix.ENOENT) {
@@ -95,7 +100,7 @@ func unmountAll(root int, rel string, then func(parent int, name string) error) 
 		return fmt.Errorf("changing to the target's parent: %w", err)
 	}
 	for err == nil {
-		err = unix.Unmount(name, unix.UMOUNT_NOFOLLOW)
+		err = unix.Unmount(name, flags|unix.UMOUNT_NOFOLLOW)
 	}
 	switch {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
