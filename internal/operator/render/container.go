@@ -3,6 +3,7 @@ package render
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -125,6 +126,15 @@ func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 		args = append(args, option(contract.FlagProviderSocket, contract.ProviderSocket))
 	}
 	return args
+}
+
+// AccessOf returns what a node plugin's container lets pods do with volumes. While a change rolls out, that is not what the driver
+// asks for.
+func AccessOf(container corev1.Container) v1alpha1.Access {
+	if slices.Contains(container.Args, option(contract.FlagAccess, v1alpha1.AccessReadOnly)) {
+		return v1alpha1.AccessReadOnly
+	}
+	return v1alpha1.AccessReadWrite
 }
 
 func option(name string, value any) string { return fmt.Sprintf("--%s=%v", name, value) }

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -70,18 +69,10 @@ func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1
 	class, _ := seen.Table.Lookup(name)
 	for _, container := range daemonSet.Spec.Template.Spec.Containers {
 		if container.Name == render.ContainerName {
-			return security.Describe(class, accessOf(container), container.SecurityContext)
+			return security.Describe(class, render.AccessOf(container), container.SecurityContext)
 		}
 	}
 	return nil
-}
-
-// accessOf returns what a node plugin lets pods do with volumes. While a change rolls out, that is not what the driver asks for.
-func accessOf(container corev1.Container) v1alpha1.Access {
-	if slices.Contains(container.Args, "--"+contract.FlagAccess+"="+string(v1alpha1.AccessReadOnly)) {
-		return v1alpha1.AccessReadOnly
-	}
-	return v1alpha1.AccessReadWrite
 }
 
 // updated counts the nodes that have a node plugin of a class in its present form.
