@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words/wordstest"
 )
 
 func TestWordsOfTheRuntimesAreUnderstood(t *testing.T) {
@@ -190,31 +191,13 @@ func TestErrorsAreShortAndHideSignedURLs(t *testing.T) {
 }
 
 // A registry's answer is as long as the registry likes, and a tenant may run one.
-// fastest returns the shortest of some runs, which other work on the machine has held up least.
-func fastest(run func()) time.Duration {
-	var least time.Duration
-	for range 3 {
-		began := time.Now()
-		run()
-		if took := time.Since(began); least == 0 || took < least {
-			least = took
-		}
-	}
-	return least
-}
-
 func TestTheCostOfAnErrorIsBounded(t *testing.T) {
-	const mebi = 1 << 20
 	for _, part := range []string{"a", "1.1.1.1:", "https://", "sha256:"} {
-		said := func(bytes int) error {
-			return status.Error(codes.Unknown, "unexpected status: 401 Unauthorized - Server message: "+strings.Repeat(part, bytes/len(part))+": connection refused")
-		}
-		short, long := said(32<<10), said(8*mebi)
 		var failed *Error
-		// 256 times the text; its cost grows by what is copied of it. Without a bound, it would grow as the text does.
-		if one, many := fastest(func() { _ = classify(t.Context(), "r.example/app:1", short) }), fastest(func() { failed = classify(t.Context(), "r.example/app:1", long) }); many > 50*max(one, time.Millisecond) {
-			t.Errorf("%q, 8 MiB of it: %s, and 32 KiB: %s", part, many, one)
-		}
+		wordstest.CostIsBounded(t, part, func(filling string) func() {
+			said := status.Error(codes.Unknown, "unexpected status: 401 Unauthorized - Server message: "+filling+": connection refused")
+			return func() { failed = classify(t.Context(), "r.example/app:1", said) }
+		})
 		if failed.Kind != Denied || !strings.Contains(failed.Error(), "connection refused") {
 			t.Errorf("%s: %.200s", failed.Kind, failed.Error())
 		}

@@ -3,8 +3,9 @@ package words
 import (
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
+
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/words/wordstest"
 )
 
 func TestOneFaultIsToldInTheSameWordsEveryTime(t *testing.T) {
@@ -127,32 +128,15 @@ func TestTheMiddleOfALongTextIsTakenOut(t *testing.T) {
 	}
 }
 
-// fastest returns the shortest of some runs, which other work on the machine has held up least.
-func fastest(run func()) time.Duration {
-	var least time.Duration
-	for range 3 {
-		began := time.Now()
-		run()
-		if took := time.Since(began); least == 0 || took < least {
-			least = took
-		}
-	}
-	return least
-}
-
 // A registry's error may be of any length, and a runtime repeats all of it.
 func TestTheCostOfATextIsBounded(t *testing.T) {
 	const mebi = 1 << 20
 	for _, part := range []string{"a", "1.1.1.1:", "/tmp/", "request id", "[:"} {
-		said := func(bytes int) string {
-			return "what was attempted: " + strings.Repeat(part, bytes/len(part)) + ": the cause"
-		}
-		short, long := said(32<<10), said(8*mebi)
 		var got string
-		// 256 times the text; its cost grows by what is copied of it. Without a bound, it would grow as the text does.
-		if one, many := fastest(func() { Steady(short) }), fastest(func() { got = Steady(long) }); many > 50*max(one, time.Millisecond) {
-			t.Errorf("%q, 8 MiB of it: %s, and 32 KiB: %s", part, many, one)
-		}
+		wordstest.CostIsBounded(t, part, func(filling string) func() {
+			text := "what was attempted: " + filling + ": the cause"
+			return func() { got = Steady(text) }
+		})
 		if len(got) > mebi || !strings.HasPrefix(got, "what was attempted: ") || !strings.HasSuffix(got, ": the cause") {
 			t.Errorf("%q: %d bytes, %.40q", part, len(got), got)
 		}
