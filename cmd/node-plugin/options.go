@@ -50,13 +50,15 @@ type options struct {
 	releaseAfter     time.Duration
 	orphanAfter      time.Duration
 	legacyMetrics    bool
+	confinement      string
 	logLevel         string
 
-	policy   contract.PullPolicy
-	pods     contract.Access // what they may do with volumes
-	verify   contract.Verification
-	fallback contract.LimitFallback
-	others   contract.OtherPlatforms
+	container contract.Confinement // what the process should run under
+	policy    contract.PullPolicy
+	pods      contract.Access // what they may do with volumes
+	verify    contract.Verification
+	fallback  contract.LimitFallback
+	others    contract.OtherPlatforms
 
 	maxImageBytes int64
 	level         slog.Level
@@ -122,6 +124,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.DurationVar(&o.releaseAfter, contract.FlagReleaseAfter, o.releaseAfter, "how long an image that no volume uses is kept from garbage collection")
 	f.DurationVar(&o.orphanAfter, contract.FlagOrphanAfter, o.orphanAfter, "how long the data of a writable volume is kept once its pod's directory is gone")
 	f.BoolVar(&o.legacyMetrics, contract.FlagWarmMetalMetrics, false, "serve the four warm_metal_* metrics of the legacy driver as well")
+	f.StringVar(&o.confinement, contract.FlagConfinement, "", "what the container should run under, as the operator writes it; with less, the node plugin does not serve (default: nothing)")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
 
@@ -222,6 +225,9 @@ func (o *options) complete() error {
 	}
 	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {
 		wrong(contract.FlagDefaultSizeLimit+" and --"+contract.FlagMaxSizeLimit, "%v", err)
+	}
+	if o.container, err = contract.ParseConfinement(o.confinement); err != nil {
+		wrong(contract.FlagConfinement, "%v", err)
 	}
 	switch o.logLevel {
 	case "error", "info", "debug":

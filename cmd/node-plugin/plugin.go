@@ -72,6 +72,10 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 			p.stop()
 		}
 	}()
+	container := confinement.InContainer(o.container, privileges.Container(o.pods))
+	if err := container.Ready(ctx); err != nil {
+		return nil, err
+	}
 	observed := metrics.New()
 	if err := p.serveHTTP(o, &p.ready, observed); err != nil {
 		return nil, err
@@ -127,7 +131,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.registrar = registration.New(drivers, log)
 	p.registrar.OnRemoved(p.fail)
-	ready := health.Checks{confined, p.registrar, runtime, imagerules.File(o.imageRules)}
+	ready := health.Checks{p.ending(container), p.ending(confined), p.registrar, runtime, imagerules.File(o.imageRules)}
 	if check, ok := store.(health.Check); ok { // of how the node's store is set up
 		ready = append(ready, check)
 	}
@@ -265,6 +269,17 @@ func (p *plugin) fail(err error) {
 	case p.failed <- err:
 	default:
 	}
+}
+
+// ending returns a check that ends the process when it finds less confinement than there should be.
+func (p *plugin) ending(check health.Check) health.Check {
+	return health.CheckFunc(func(ctx context.Context) error {
+		err := check.Ready(ctx)
+		if less := (*confinement.Less)(nil); errors.As(err, &less) {
+			p.fail(err)
+		}
+		return err
+	})
 }
 
 // run sweeps until ctx ends or a server fails, then stops everything.

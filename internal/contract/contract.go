@@ -196,6 +196,7 @@ const (
 	FlagVerify           = "verify-cached"      // NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify
 	FlagImageRules       = "image-rules"        // the file with the rules for images
 	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the legacy driver as well
+	FlagConfinement      = "confinement"        // what the container is meant to run under
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 

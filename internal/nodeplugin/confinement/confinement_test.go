@@ -28,7 +28,7 @@ import (
 const confinedEnv = "IMAGECSI_TEST_CONFINED"
 
 func TestMain(m *testing.M) {
-	run := map[string]func() error{"tries": confined, "hides": hidden}[os.Getenv(confinedEnv)]
+	run := map[string]func() error{"tries": confined, "hides": hidden, "container": contained}[os.Getenv(confinedEnv)]
 	if run == nil {
 		os.Exit(m.Run())
 	}
@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 func TestAConfinedProcessServesAndCannotDoMore(t *testing.T) { confine(t, "tries") }
 
 func TestAConfinedProcessHidesItsMemory(t *testing.T) { confine(t, "hides") }
+
+func TestAProcessKnowsWhatItsContainerLacks(t *testing.T) { confine(t, "container") }
 
 // confine runs the test binary as a process that confines itself.
 func confine(t *testing.T, what string) {

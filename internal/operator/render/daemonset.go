@@ -69,6 +69,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
 	containers := []corev1.Container{container(driver, names, class, settings, mounts)}
 	containers[0].SecurityContext = security.Context(class, driver.Spec.Volumes.Access, fieldOf(seccompFile))
+	containers[0].Args = append(containers[0].Args, option(contract.FlagConfinement, security.Told(containers[0].SecurityContext)))
 	if sidecar != nil {
 		containers = append(containers, *sidecar)
 	}
