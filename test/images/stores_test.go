@@ -15,7 +15,8 @@ import (
 const crioConf = "etc/crio/crio.conf"
 
 // CRI-O keeps its images in a store of their own, then in an additional one beside its root, and what is true until a reboot in
-// another directory. Their volumes are made, pinned and taken away like any other's. (35 s, for three restarts of CRI-O)
+// another directory. Their volumes are made, pinned and taken away like any other's. (35 s, for three restarts of CRI-O, which mounts
+// what very many layers make by a process for each layer when it starts: the images that have them go first.)
 func TestImagesAreShownWhereverCRIOKeepsThem(t *testing.T) {
 	for _, target := range suite.Targets(t) {
 		if target.Runtime == contract.RuntimeCRIO {
@@ -26,6 +27,10 @@ func TestImagesAreShownWhereverCRIOKeepsThem(t *testing.T) {
 
 func testStores(t *testing.T, p *nodes.Plugin) {
 	const apart, usualRun, otherRun = "/var/lib/containers/apart", "/run/containers/storage", "/run/containers/other"
+	p.Target.RemoveImage(t, reference("too many layers"))
+	for _, layers := range layerCounts {
+		p.Target.RemoveImage(t, nodes.Numbered(layers))
+	}
 	file := filepath.Join(p.Target.Root(), crioConf)
 	before, err := os.ReadFile(file)
 	must(t, err)

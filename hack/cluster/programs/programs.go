@@ -41,8 +41,8 @@ func Kubernetes(release string) (Set, error) {
 	if !known {
 		return Set{}, fmt.Errorf("no Kubernetes %q is pinned here: choose 1.37 or 1.36", release)
 	}
-	packages := map[string]string{}
-	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+	packages := map[string]string{"kubectl": "./kubectl"}
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {
 		packages[name] = "."
 	}
 	return Set{

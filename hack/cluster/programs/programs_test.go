@@ -36,6 +36,27 @@ func TestDirChangesWithTheBuild(t *testing.T) {
 	}
 }
 
+func TestKeyHashesEveryProgramBesideThePins(t *testing.T) {
+	root, err := checkout.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins := filepath.Join(root, "hack", "cluster", "pins", "kubernetes-1.37")
+	var hashed bytes.Buffer
+	if err := hashSources(&hashed, filepath.Base(pins)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go.mod", "go.sum", "main.go", "kubectl/main.go"} {
+		content, err := os.ReadFile(filepath.Join(pins, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(hashed.Bytes(), content) {
+			t.Errorf("a change of %s would not build the programs again", name)
+		}
+	}
+}
+
 func TestKubernetesReportsItsVersion(t *testing.T) {
 	c, err := Kubernetes("1.37")
 	if err != nil {

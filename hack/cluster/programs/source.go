@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -44,16 +46,22 @@ func (s Set) key() (string, error) {
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
-func hashSources(hash interface{ Write([]byte) (int, error) }, pin string) error {
+// hashSources hashes the pins and the programs that stand beside them.
+func hashSources(hash io.Writer, pin string) error {
 	pins, err := pinsDir()
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		content, err := os.ReadFile(filepath.Join(pins, pin, name))
-		if os.IsNotExist(err) && name == "main.go" {
-			continue
+	names := []string{"go.mod", "go.sum"}
+	for _, pattern := range []string{"*.go", "*/*.go"} {
+		programs, err := fs.Glob(os.DirFS(filepath.Join(pins, pin)), pattern)
+		if err != nil {
+			return err
 		}
+		names = append(names, programs...)
+	}
+	for _, name := range names {
+		content, err := os.ReadFile(filepath.Join(pins, pin, name))
 		if err != nil {
 			return fmt.Errorf("read the pins of %s: %w", pin, err)
 		}

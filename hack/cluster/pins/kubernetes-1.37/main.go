@@ -1,5 +1,5 @@
-// Command kubernetes holds etcd and every Kubernetes program of a cluster in one binary; the name it is called by
-// chooses the program. One link instead of eight keeps the build short and the cache small.
+// Command kubernetes holds etcd and every Kubernetes program that a cluster's nodes run in one binary; the name it is called
+// by chooses the program. One link instead of seven keeps the build short and the cache small.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -36,7 +35,6 @@ func main() {
 		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 		"kube-proxy":              proxy.NewProxyCommand,
-		"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	}
 	command, known := commands[name]
 	if !known {
