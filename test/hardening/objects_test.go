@@ -34,7 +34,10 @@ func drivers() map[string]v1alpha1.ImageCSIDriverSpec {
 		"full": {
 			Aliases: []v1alpha1.DriverName{contract.LegacyEarlierDriverName},
 			NodePlugin: v1alpha1.NodePlugin{
-				Resources:            &v1alpha1.Resources{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
+				Resources: &v1alpha1.Resources{
+					Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+					Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
+				},
 				CompatibilityMetrics: v1alpha1.CompatibilityMetricsEnabled,
 			},
 			Credentials: v1alpha1.Credentials{
