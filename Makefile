@@ -96,6 +96,16 @@ fuzz: ## fuzz every parser of untrusted text with FUZZTIME inputs (3000x) each
 test-faults: ## kill the node plugin at every step of its work (ten minutes; `make test` kills it at a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
+# `make test` has all of it but the kernels. The scans are verbose, because one says what it does not judge.
+.PHONY: test-hardening
+test-hardening: ## scan what is installed, try to get out of running node plugins, and test-kernels (half an hour; needs root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
+	$(GO) -C test test -count=1 -v ./hardening && \
+	$(GO) test -count=1 ./internal/privileges ./internal/operator/security ./internal/nodeplugin/confinement && \
+	$(GO) -C test test -count=1 -timeout 40m -run 'Hostile|Seccomp|ReadOnlyDriver|BelievesOfTheKernel' ./node && \
+	$(GO) -C test test -count=1 -timeout 40m -run TestFirstLight ./e2e
+	@$(MAKE) --no-print-directory test-kernels
+
 # `make test` changes the mode under volumes; tests of CRI-O nodes have their name.
 .PHONY: test-modes
 test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode Nsenter, not privileged (minutes; needs root)
