@@ -16,7 +16,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/tools/bundle test
+MODULES := . hack/cluster hack/image hack/tools/bundle test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -65,6 +65,7 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) test -count=1 -timeout 40m $(OTHERS) && \
 	$(GO) -C hack/cluster test -count=1 ./... && \
+	$(GO) -C hack/image test -count=1 ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS)))(/|$$)')
 
@@ -152,7 +153,23 @@ test-kernels: ## test the mount engine on Linux 5.10 to the newest, with AppArmo
 
 .PHONY: build
 build: ## build the programs into OUT (bin)
-	$(GO) build -trimpath -tags=$(TAGS) -ldflags="-s -w -X main.version=$(VERSION)" -o $(OUT)/ ./cmd/...
+	$(GO) build -trimpath -buildvcs=false -tags=$(TAGS) -ldflags="-s -w -X main.version=v$(VERSION)" -o $(OUT)/ ./cmd/...
+
+# What the release's manifests call the image: the repository into which release-push puts it.
+REPOSITORY ?= ghcr.io/image-csi/image-csi-operator
+
+.PHONY: release
+release: ## make a release in dist: the image for amd64 and arm64, inventories, install.yaml and the OLM bundle, which name REPOSITORY
+	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY)
+
+.PHONY: release-push
+release-push: ## push the image of the release in dist to REPOSITORY
+	@$(GO) -C hack/image run . push -dir $(CURDIR)/dist -repository $(REPOSITORY)
+
+# Not a part of CI, where hack/image's own tests make a release of small programs.
+.PHONY: test-release
+test-release: ## make a release from two clones, which must give the same bytes, and start its arm64 programs under emulation
+	@hack/image/test-release.sh
 
 .PHONY: generate
 generate: ## write all generated files: deep copies, CRD, RBAC, bundle

@@ -85,12 +85,17 @@ func Layer(files ...File) (v1.Layer, error) {
 // New is an image for this machine's architecture whose process is described by config and whose layers are given
 // from the bottom up.
 func New(config v1.Config, layers ...v1.Layer) (v1.Image, error) {
+	return NewFor(runtime.GOARCH, config, layers...)
+}
+
+// NewFor is New for another architecture, e.g. arm64.
+func NewFor(architecture string, config v1.Config, layers ...v1.Layer) (v1.Image, error) {
 	file, err := empty.Image.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.OS, file.Architecture = "linux", architecture
 	file.Config = config
 	image, err := mutate.ConfigFile(empty.Image, file)
 	if err != nil {

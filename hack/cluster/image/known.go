@@ -8,23 +8,33 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Operator is the project's image as its Dockerfile lays it out: its programs at the root, no shell, no root user.
+// OperatorConfig is how the project's image is run, as in its Dockerfile: the manager by default, no root user.
+func OperatorConfig() v1.Config {
+	return v1.Config{Entrypoint: []string{"/manager"}, User: "65532:65532", WorkingDir: "/"}
+}
+
+// Operator is the project's image: its programs at the root, no shell. Releases have certificates and terms beside them.
 func Operator(manager, nodePlugin, credentialProvider string) (v1.Image, error) {
 	var layers []v1.Layer
 	for _, program := range []struct{ source, target string }{
 		{manager, "/manager"}, {nodePlugin, "/node-plugin"}, {credentialProvider, "/credential-provider"},
 	} {
-		file, err := Program(program.source, program.target)
-		if err != nil {
-			return nil, err
-		}
-		layer, err := Layer(file)
+		layer, err := ProgramLayer(program.source, program.target)
 		if err != nil {
 			return nil, err
 		}
 		layers = append(layers, layer)
 	}
-	return New(v1.Config{Entrypoint: []string{"/manager"}, User: "65532:65532", WorkingDir: "/"}, layers...)
+	return New(OperatorConfig(), layers...)
+}
+
+// ProgramLayer is the layer of one program (see Program).
+func ProgramLayer(source, target string) (v1.Layer, error) {
+	file, err := Program(source, target)
+	if err != nil {
+		return nil, err
+	}
+	return Layer(file)
 }
 
 // Busybox is a shell with the usual tools, from this machine's static busybox (Debian's busybox-static).

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// builds are the programs of every architecture, in a directory of each one's name.
+type builds struct{ dir string }
+
+func (b builds) remove() { _ = os.RemoveAll(b.dir) }
+
+// program is the path of a program.
+func (b builds) program(architecture, name string) string {
+	return filepath.Join(b.dir, architecture, name)
+}
+
+// compile builds what the Makefile's target does, for every architecture.
+func compile(ctx context.Context, r release) (builds, error) {
+	dir, err := os.MkdirTemp("", "image-csi-release-")
+	if err != nil {
+		return builds{}, fmt.Errorf("make a directory for programs: %w", err)
+	}
+	b := builds{dir}
+	for _, architecture := range architectures {
+		command := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", r.root, "build",
+			"OUT="+filepath.Join(dir, architecture), "VERSION="+r.version, "GOOS=linux", "GOARCH="+architecture)
+		command.Stdout, command.Stderr = os.Stderr, os.Stderr
+		if err := command.Run(); err != nil {
+			b.remove()
+			return builds{}, fmt.Errorf("build the programs for %s: %w", architecture, err)
+		}
+	}
+	return b, nil
+}

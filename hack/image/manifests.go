@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// imageName is what config/manager calls the image before kustomize gives it its name.
+const imageName = "image-csi-operator"
+
+// writeManifests writes install.yaml, which is config/default, and the OLM bundle, both with the image by its digest.
+func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
+	work, err := os.MkdirTemp("", "image-csi-manifests-")
+	if err != nil {
+		return fmt.Errorf("make a directory for manifests: %w", err)
+	}
+	defer os.RemoveAll(work)
+	if err := os.CopyFS(filepath.Join(work, "config"), os.DirFS(filepath.Join(r.root, "config"))); err != nil {
+		return fmt.Errorf("copy config: %w", err)
+	}
+	if err := setImage(filepath.Join(work, "config", "manager", "kustomization.yaml"), r.repository, digest); err != nil {
+		return err
+	}
+	install, err := kustomize(ctx, r.root, filepath.Join(work, "config", "default"))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "install.yaml"), install, 0o644); err != nil {
+		return err
+	}
+	source, err := kustomize(ctx, r.root, filepath.Join(work, "config", "manifests"))
+	if err != nil {
+		return err
+	}
+	manifests := filepath.Join(work, "manifests.yaml")
+	if err := os.WriteFile(manifests, source, 0o644); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"-root", work, "-manifests", manifests}, {"-root", work, "-validate"}} {
+		command := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
+		command.Dir = filepath.Join(r.root, "hack", "tools", "bundle")
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("make the OLM bundle: %w\n%s", err, out)
+		}
+	}
+	if err := os.CopyFS(filepath.Join(dir, "bundle"), os.DirFS(filepath.Join(work, "bundle"))); err != nil {
+		return fmt.Errorf("copy the bundle: %w", err)
+	}
+	return nil
+}
+
+// setImage has a kustomization name the image by its digest.
+func setImage(file, repository string, digest v1.Hash) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var kustomization map[string]any
+	if err := yaml.Unmarshal(text, &kustomization); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	images, _ := kustomization["images"].([]any)
+	if len(images) != 1 || images[0].(map[string]any)["name"] != imageName {
+		return fmt.Errorf("%s does not set one image, %s: %v", file, imageName, images)
+	}
+	kustomization["images"] = []any{map[string]any{"name": imageName, "newName": repository, "digest": digest.String()}}
+	if text, err = yaml.Marshal(kustomization); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
+// kustomize builds a directory by the kustomize that hack/tools pins.
+func kustomize(ctx context.Context, root, dir string) ([]byte, error) {
+	pins, err := filepath.Abs(filepath.Join(root, "hack", "tools", "generate", "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	command := exec.CommandContext(ctx, "go", "tool", "-modfile="+pins, "kustomize", "build", dir)
+	command.Dir = root
+	var out, said bytes.Buffer
+	command.Stdout, command.Stderr = &out, &said
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("kustomize build %s: %w: %s", dir, err, said.String())
+	}
+	return out.Bytes(), nil
+}

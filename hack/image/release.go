@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// architectures are those that a release is for, by Go's names and OCI's, which are the same here.
+var architectures = []string{"amd64", "arm64"}
+
+// programs are the image's, each at its root.
+var programs = []string{"manager", "node-plugin", "credential-provider"}
+
+// release is what is made, from where and into which directory.
+type release struct {
+	root, dir           string
+	version, repository string
+}
+
+var (
+	versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+
+	// A port is a registry's, and a tag would follow the last slash.
+	repositoryForm = regexp.MustCompile(`^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+$`)
+)
+
+func (r release) check() error {
+	if !versionForm.MatchString(r.version) {
+		return fmt.Errorf("%q is no version: give -version as in 1.2.3", r.version)
+	}
+	if !repositoryForm.MatchString(r.repository) {
+		return fmt.Errorf("%q is no repository: give -repository as in registry.example/image-csi/image-csi-operator, without tag or digest", r.repository)
+	}
+	return nil
+}
+
+// tag is the image's, and how programs say their version.
+func (r release) tag() string { return "v" + r.version }
+
+// makeRelease fills the release's directory, which is replaced as a whole when all is made.
+func makeRelease(ctx context.Context, r release) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	parent := filepath.Dir(filepath.Clean(r.dir))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp(parent, ".release-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the release: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	if err := os.Chmod(scratch, 0o755); err != nil {
+		return err
+	}
+	digest, err := r.fill(ctx, scratch)
+	if err != nil {
+		return err
+	}
+	if err := replace(scratch, r.dir); err != nil {
+		return err
+	}
+	fmt.Printf("%s@%s\n", r.repository, digest)
+	return nil
+}
+
+func (r release) fill(ctx context.Context, dir string) (v1.Hash, error) {
+	builds, err := compile(ctx, r)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer builds.remove()
+	digest, err := writeLayout(ctx, r, builds, dir)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	if err := writeManifests(ctx, r, digest, dir); err != nil {
+		return v1.Hash{}, err
+	}
+	return digest, writeSums(dir)
+}
+
+// marker is what only a release's directory has, so nothing else is replaced by one.
+const marker = "SHA256SUMS"
+
+func replace(made, dir string) error {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
+			return fmt.Errorf("%s is no release and not empty: remove it, or choose another directory", dir)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the earlier release: %w", err)
+	}
+	return os.Rename(made, dir)
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+const testRepository = "registry.example/image-csi/image-csi-operator"
+
+// sources are those of three small programs, which stand for the project's own: building these for two architectures takes minutes.
+// Everything else that a release is made from is the checkout's.
+func sources(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	write := func(file, text string) {
+		t.Helper()
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, file)), 0o755))
+		must(t, os.WriteFile(filepath.Join(root, file), []byte(text), 0o644))
+	}
+	write("go.mod", "module example.com/operator\n\ngo 1.26.0\n")
+	write("LICENSE", "the terms")
+	write("Makefile", "build:\n\tgo build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=v$(VERSION)' -o $(OUT)/ ./cmd/...\n")
+	for _, program := range programs {
+		write("cmd/"+program+"/main.go", "package main\n\nvar version string\n\nfunc main() { println(\""+program+"\", version) }\n")
+	}
+	checkout, err := filepath.Abs("../..")
+	must(t, err)
+	must(t, os.CopyFS(filepath.Join(root, "config"), os.DirFS(filepath.Join(checkout, "config"))))
+	must(t, os.MkdirAll(filepath.Join(root, "hack"), 0o755))
+	must(t, os.Symlink(filepath.Join(checkout, "hack", "tools"), filepath.Join(root, "hack", "tools")))
+	return root
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func indexOf(t *testing.T, dir string) (v1.ImageIndex, v1.Hash) {
+	t.Helper()
+	whole, err := layout.ImageIndexFromPath(filepath.Join(dir, layoutDir))
+	must(t, err)
+	list, err := whole.IndexManifest()
+	must(t, err)
+	for _, descriptor := range list.Manifests {
+		if descriptor.Annotations[refName] == "v1.2.3" {
+			index, err := whole.ImageIndex(descriptor.Digest)
+			must(t, err)
+			return index, descriptor.Digest
+		}
+	}
+	t.Fatalf("no image is named v1.2.3: %v", list.Manifests)
+	return nil, v1.Hash{}
+}
+
+// (8 s, when the standard library has been built for both architectures)
+func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dist")
+	must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository}))
+	index, digest := indexOf(t, dir)
+
+	t.Run("again from elsewhere, in its place", func(t *testing.T) {
+		before := read(t, dir, marker)
+		must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository}))
+		if _, other := indexOf(t, dir); other != digest {
+			t.Errorf("the digest is %s, and was %s", other, digest)
+		}
+		if after := read(t, dir, marker); after != before {
+			t.Errorf("sums differ:\n%s\n%s", before, after)
+		}
+	})
+	t.Run("sums", func(t *testing.T) {
+		command := exec.Command("sha256sum", "--check", "--quiet", "--strict", marker)
+		command.Dir = dir
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	t.Run("every architecture", func(t *testing.T) { checkArchitectures(t, index) })
+	t.Run("manifests name the digest", func(t *testing.T) {
+		want := testRepository + "@" + digest.String()
+		for file, times := range map[string]int{"install.yaml": 3, "bundle/manifests/image-csi-operator.clusterserviceversion.yaml": 3} {
+			text := read(t, dir, file)
+			if got := strings.Count(text, want); got < times {
+				t.Errorf("%s names %s %d times, want %d or more", file, want, got, times)
+			}
+			if strings.Contains(text, ":v0.") || strings.Contains(text, "ghcr.io") {
+				t.Errorf("%s names another image, too", file)
+			}
+		}
+	})
+	t.Run("pushed", func(t *testing.T) { checkPush(t, dir, digest) })
+}
+
+func read(t *testing.T, dir, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, file))
+	must(t, err)
+	return string(text)
+}
+
+func checkArchitectures(t *testing.T, index v1.ImageIndex) {
+	t.Helper()
+	list, err := index.IndexManifest()
+	must(t, err)
+	var found []string
+	for _, descriptor := range list.Manifests {
+		found = append(found, descriptor.Platform.String())
+		image, err := index.Image(descriptor.Digest)
+		must(t, err)
+		config, err := image.ConfigFile()
+		must(t, err)
+		if config.Architecture != descriptor.Platform.Architecture || config.Config.User != "65532:65532" || config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" {
+			t.Errorf("the image for %s says %s, user %s, labels %v", descriptor.Platform, config.Architecture, config.Config.User, config.Config.Labels)
+		}
+		if len(config.RootFS.DiffIDs) != 1+len(programs) {
+			t.Errorf("the image for %s has %d layers", descriptor.Platform, len(config.RootFS.DiffIDs))
+		}
+	}
+	if got := strings.Join(found, " "); got != "linux/amd64 linux/arm64" {
+		t.Errorf("the index is for %s", got)
+	}
+}
+
+func checkPush(t *testing.T, dir string, digest v1.Hash) {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true)))
+	defer server.Close()
+	repository := strings.TrimPrefix(server.URL, "http://") + "/image-csi/image-csi-operator"
+	for range 2 { // again is no error
+		must(t, push(t.Context(), dir, repository, true))
+	}
+	tag, err := name.NewTag(repository+":v1.2.3", name.Insecure)
+	must(t, err)
+	index, err := remote.Index(tag)
+	must(t, err)
+	if got, err := index.Digest(); err != nil || got != digest {
+		t.Errorf("the tag names %s (%v), want %s", got, err, digest)
+	}
+	list, err := index.IndexManifest()
+	must(t, err)
+	for _, descriptor := range list.Manifests {
+		about, err := remote.Referrers(tag.Digest(descriptor.Digest.String()))
+		must(t, err)
+		referring, err := about.IndexManifest()
+		must(t, err)
+		if len(referring.Manifests) != 1 || referring.Manifests[0].ArtifactType != string(inventoryType) {
+			t.Fatalf("to the image for %s refer %v, want its inventory", descriptor.Platform, referring.Manifests)
+		}
+		image, err := remote.Image(tag.Digest(referring.Manifests[0].Digest.String()))
+		must(t, err)
+		layers, err := image.Layers()
+		must(t, err)
+		content, err := layers[0].Compressed()
+		must(t, err)
+		var document struct {
+			BOMFormat  string
+			Components []struct{ Name string }
+		}
+		must(t, json.NewDecoder(content).Decode(&document))
+		if document.BOMFormat != "CycloneDX" || len(document.Components) != 1 || document.Components[0].Name != "stdlib" {
+			t.Errorf("the inventory of %s is %+v", descriptor.Platform, document)
+		}
+	}
+}
+
+func TestWhatIsNoReleaseIsNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644))
+	if err := replace(t.TempDir(), dir); err == nil || !strings.Contains(err.Error(), "is no release and not empty") {
+		t.Errorf("error = %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "mine")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFormsOfVersionAndRepository(t *testing.T) {
+	for _, bad := range []release{
+		{version: "v1.2.3", repository: testRepository}, {version: "1.2", repository: testRepository}, {version: "", repository: testRepository},
+		{version: "1.2.3", repository: testRepository + ":v1"}, {version: "1.2.3", repository: testRepository + "@sha256:0"},
+		{version: "1.2.3", repository: "image-csi-operator"}, {version: "1.2.3"}, {version: "1.2.3", repository: "https://registry.example/a"},
+	} {
+		if err := bad.check(); err == nil {
+			t.Errorf("version %q and repository %q are accepted", bad.version, bad.repository)
+		}
+	}
+	for _, good := range []release{{version: "1.2.3", repository: testRepository}, {version: "1.2.3-rc.1", repository: "127.0.0.1:5000/a/b_c"}} {
+		if err := good.check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAModuleWithoutTermsIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := termsIn(dir); err == nil {
+		t.Error("a module without terms is accepted")
+	}
+	for _, name := range []string{"LICENSE.md", "license_test.go", "NOTICE", "README.md", "COPYING"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+	}
+	files, err := termsIn(dir)
+	must(t, err)
+	if got, want := strings.Join(files, " "), dir+"/COPYING "+dir+"/LICENSE.md "+dir+"/NOTICE"; got != want {
+		t.Errorf("terms are in %s, want %s", got, want)
+	}
+	if _, err := notices(t.Context(), "../..", []debug.Module{{Path: "example.com/unknown", Version: "v1.0.0"}}); err == nil {
+		t.Error("a module that the checkout does not have is accepted")
+	}
+}
+
+func TestCertificatesAreManyAndReadable(t *testing.T) {
+	text, err := certificates()
+	must(t, err)
+	count := 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		count++
+	}
+	if count < 100 || count != bytes.Count(text, []byte("BEGIN CERTIFICATE")) {
+		t.Errorf("%d root certificates", count)
+	}
+}
