@@ -40,9 +40,9 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 	$(GO) vet ./...
 	$(GO) test $(UNITS)
 
-# Tests whose nodes are namespaces of this machine, one package at a time; most of their time is waiting. -count=1: Go's test cache
-# sees neither the kernel nor the programs that a test starts.
-NODE_TESTS := node images faults conformance e2e
+# Tests whose nodes are namespaces of this machine, the longest first, two packages at a time; most of their time is waiting. -count=1:
+# Go's test cache sees neither the kernel nor the programs that a test starts.
+NODE_TESTS := e2e node images faults conformance
 
 # Further targets, which run beside the tests on nodes, before the other half.
 BESIDE ?=
@@ -54,7 +54,7 @@ test: ## run every test, on a real API server, containerd, CRI-O and a real clus
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
-	$(GO) -C test test -count=1 -p 1 -timeout 40m $(NODE_TESTS:%=./%/...)
+	$(GO) -C test test -count=1 -p 2 -timeout 40m $(NODE_TESTS:%=./%/...)
 
 # Of this module: all, or what test-race leaves out where it runs beside it, and the packages whose tests see more without cgo.
 WITHOUT_CGO := ./internal/nodeplugin/confinement ./internal/nodeplugin/hostmount
