@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -37,8 +40,11 @@ type scored struct {
 	} `json:"checks"`
 }
 
-// allOK is kube-score's best grade.
-const allOK = 10
+// Grades of kube-score, the worst and the best.
+const (
+	critical = 1
+	allOK    = 10
+)
 
 // score has the pinned kube-score judge objects, among them those that belong together, such as pods and their NetworkPolicies.
 func score(t *testing.T, objects []*unstructured.Unstructured) []scored {
@@ -82,7 +88,7 @@ func TestKubeScore(t *testing.T) {
 		}
 	}
 	var subjects []string
-	found := findings{}
+	found, criticals := findings{}, map[string]int{}
 	pods := 0
 	for _, object := range score(t, objects) {
 		subject := object.Meta.Name
@@ -106,10 +112,26 @@ func TestKubeScore(t *testing.T) {
 				}
 				found.add(finding, subject)
 			}
+			if check.Grade == critical {
+				criticals[subject] += len(check.Comments)
+			}
 		}
 	}
 	if pods != len(plugins) {
 		t.Fatalf("kube-score judged %d DaemonSets of %d", pods, len(plugins))
 	}
 	hold(t, "kube-score.yaml", subjects, found)
+
+	page, err := os.ReadFile(filepath.Join(root, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for row, subject := range map[string]string{
+		"containerd; CRI-O in mode `Nsenter`": "containerd/Nsenter/minimal", "CRI-O in mode `Bidirectional`": "crio/Bidirectional/minimal",
+	} {
+		figure := regexp.MustCompile(`(?m)^\| this one, ` + regexp.QuoteMeta(row) + ` \|.*\| \*\*(\d+)\*\* \|$`).FindSubmatch(page)
+		if figure == nil || string(figure[1]) != strconv.Itoa(criticals[subject]) {
+			t.Errorf("docs/security.md has another figure of kube-score for %s than %d: %q", row, criticals[subject], figure)
+		}
+	}
 }
