@@ -270,7 +270,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
 	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
 	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, volumes: {access: ReadOnly}, credentials: {verification: AlwaysVerify},
-		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}],
+		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}, {name: k3s, confinement: {seLinuxOptions: {type: own_t}}}],
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
 		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
@@ -278,22 +278,24 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	const aliases, seccomp, images, pinning, verification = "to add to spec.aliases", "seccompProfile from Narrow", "to widen spec.security.allowedImages",
 		"imagePinning from Digest", "to loosen spec.credentials.verification"
 	loose := map[string]string{
-		`{"spec": {"aliases": ["one.example.com", "ebs.csi.aws.com"]}}`:                                      aliases,
-		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                     seccomp,
-		`{"spec": {"nodePlugin": null}}`:                                                                     seccomp,
-		`{"spec": {"volumes": {"access": "ReadWrite"}}}`:                                                     "to change spec.volumes.access from ReadOnly",
-		`{"spec": {"nodeClasses": null}}`:                                                                    "to remove mountMode Nsenter of a CRI-O class",
-		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Nsenter"}]}}`:                        "to remove mountMode Nsenter of a CRI-O class",
-		`{"spec": {"volumes": null}}`:                                                                        "to change spec.volumes.access from ReadOnly",
-		`{"spec": {"security": {"allowedImages": null}}}`:                                                    images,
-		`{"spec": {"security": {"allowedImages": []}}}`:                                                      images,
-		`{"spec": {"security": {"allowedImages": ["registry.example/"]}}}`:                                   images,
-		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox", "registry.example/teams"]}}}`: images,
-		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox/more"]}}}`:                      images,
-		`{"spec": {"security": {"imagePinning": "Optional"}}}`:                                               pinning,
-		`{"spec": {"security": {"imagePinning": null}}}`:                                                     pinning,
-		`{"spec": {"credentials": {"verification": "NeverVerifyPreloadedImages"}}}`:                          verification,
-		`{"spec": {"credentials": null}}`:                                                                    verification,
+		`{"spec": {"aliases": ["one.example.com", "ebs.csi.aws.com"]}}`:                                                      aliases,
+		`{"spec": {"nodePlugin": {"seccompProfile": "RuntimeDefault"}}}`:                                                     seccomp,
+		`{"spec": {"nodePlugin": null}}`:                                                                                     seccomp,
+		`{"spec": {"volumes": {"access": "ReadWrite"}}}`:                                                                     "to change spec.volumes.access from ReadOnly",
+		`{"spec": {"nodeClasses": null}}`:                                                                                    "to remove mountMode Nsenter of a CRI-O class",
+		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}]}}`:                                              "to remove the confinement of a class",
+		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Nsenter"}]}}`:                                        "to remove mountMode Nsenter of a CRI-O class",
+		`{"spec": {"nodePlugin": {"seccompProfile": "Narrow", "confinement": {"appArmorProfile": {"type": "Unconfined"}}}}}`: "to change spec.nodePlugin.confinement",
+		`{"spec": {"volumes": null}}`:                                                                                        "to change spec.volumes.access from ReadOnly",
+		`{"spec": {"security": {"allowedImages": null}}}`:                                                                    images,
+		`{"spec": {"security": {"allowedImages": []}}}`:                                                                      images,
+		`{"spec": {"security": {"allowedImages": ["registry.example/"]}}}`:                                                   images,
+		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox", "registry.example/teams"]}}}`:                 images,
+		`{"spec": {"security": {"allowedImages": ["docker.io/library/busybox/more"]}}}`:                                      images,
+		`{"spec": {"security": {"imagePinning": "Optional"}}}`:                                                               pinning,
+		`{"spec": {"security": {"imagePinning": null}}}`:                                                                     pinning,
+		`{"spec": {"credentials": {"verification": "NeverVerifyPreloadedImages"}}}`:                                          verification,
+		`{"spec": {"credentials": null}}`:                                                                                    verification,
 	}
 	for text, words := range loose {
 		c.refuses(words, func() error { return patch(editor, text, client.DryRunAll) })
@@ -306,7 +308,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/deep/", "registry.example/team/app", "docker.io/library/busybox"]}}}`,
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/app"]}}}`,
 		`{"spec": {"aliases": null}}`,
-		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}]}}`,
+		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}, {"name": "k3s", "confinement": {"seLinuxOptions": {"type": "own_t"}}}]}}`,
 		`{"spec": {"nodePlugin": {"logLevel": "Debug"}}}`,
 	} {
 		c.Expect(patch(editor, text)).To(Succeed(), text)

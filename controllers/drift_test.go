@@ -83,6 +83,48 @@ func TestAContestedFieldIsPutBackEverMoreSlowlyAndNamesWhoChangesIt(t *testing.T
 	c.Expect(c.writes.Load() - before).To(BeNumerically("<", 6))
 }
 
+// What is flipped of a DaemonSet's confinement shows, whether or not it is the operator's to put it back.
+func TestADaemonSetThatConfinesLessShowsInTheStatus(t *testing.T) {
+	c := newCluster(t).start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	daemonSet := c.daemonSet("containerd")
+	c.Eventually(c.exists(daemonSet), soon).Should(BeTrue())
+	looser := func() []string {
+		if classes := c.statusOf(driverName).NodeClasses; len(classes) == 1 && classes[0].Confinement != nil {
+			return classes[0].Confinement.Looser
+		}
+		return []string{"no confinement"}
+	}
+	message := func() string {
+		if found := meta.FindStatusCondition(c.statusOf(driverName).Conditions, v1alpha1.ConditionDegraded); found != nil {
+			return found.Reason + " " + found.Message
+		}
+		return ""
+	}
+	c.Eventually(looser, soon).Should(BeEmpty())
+
+	// The operator does not set it, and so does not take it back.
+	c.change(daemonSet, func() { daemonSet.Spec.Template.Spec.HostPID = true })
+	c.Eventually(message, soon).Should(And(HavePrefix("LessConfined"), ContainSubstring("hostPID: true"), ContainSubstring(daemonSet.Name)))
+	c.Expect(looser()).To(Equal([]string{"hostPID: true"}))
+	c.change(daemonSet, func() { daemonSet.Spec.Template.Spec.HostPID = false })
+	c.Eventually(looser, soon).Should(BeEmpty())
+	c.Eventually(message, soon).ShouldNot(HavePrefix("LessConfined"))
+
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.ManagementState = v1alpha1.Unmanaged })
+	c.change(daemonSet, func() {
+		context := daemonSet.Spec.Template.Spec.Containers[0].SecurityContext
+		context.SeccompProfile.Type = corev1.SeccompProfileTypeUnconfined
+		context.Capabilities.Add = append(context.Capabilities.Add, "NET_RAW")
+	})
+	c.Eventually(looser, soon).Should(Equal([]string{"securityContext.capabilities.add: NET_RAW", "securityContext.seccompProfile: Unconfined instead of RuntimeDefault"}))
+	c.Eventually(message, soon).Should(HavePrefix("LessConfined"))
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) { d.Spec.ManagementState = v1alpha1.Managed })
+	c.Eventually(looser, soon).Should(BeEmpty(), "the operator puts it back")
+	c.Eventually(message, soon).ShouldNot(HavePrefix("LessConfined"))
+}
+
 func TestFieldsOfOtherOwnersSurvive(t *testing.T) {
 	c := newCluster(t).start()
 	c.node("one", "containerd://2.1.4")

@@ -104,6 +104,7 @@ const (
 	otherImage      = "the operator may run no "
 	otherDirectory  = "no directory of the node but those of the class"
 	notPrivileged   = "privileged node plugins in classes of mode Bidirectional only"
+	otherProfile    = "no profile or SELinux label but those that spec.nodePlugin.confinement"
 	otherSecret     = "no secrets but those of spec.credentials.secrets"
 )
 
@@ -192,6 +193,21 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 		{"a record of the whole node", otherDirectory, func(d *appsv1.DaemonSet) {
 			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"volumes":[{"name":"runtime","hostPath":{"path":"/","type":""}}]}}}`}
 		}},
+		{"another AppArmor profile", otherProfile, ofContainer(func(c *corev1.Container) {
+			c.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr.To("evil")}
+		})},
+		{"two AppArmor profiles in one", securityContext + "|" + otherProfile, ofContainer(func(c *corev1.Container) {
+			c.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr.To(`x"},"appArmorProfile":{"type":"Unconfined"}`)}
+		})},
+		{"another SELinux type", otherProfile, ofContainer(func(c *corev1.Container) { c.SecurityContext.SELinuxOptions.Type = "unconfined_t" })},
+		{"another SELinux level", otherProfile, ofContainer(func(c *corev1.Container) { c.SecurityContext.SELinuxOptions.Level = "s0:c0.c1023" })},
+		{"another SELinux role", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.SELinuxOptions.Role = "unconfined_r" })},
+		{"another seccomp profile", otherProfile, ofContainer(func(c *corev1.Container) {
+			c.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr.To("evil.json")}
+		})},
+		{"a record of another SELinux type", otherProfile, func(d *appsv1.DaemonSet) {
+			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"containers":[{"securityContext":{"seLinuxOptions":{"type":"unconfined_t","level":"s0"}}}]}}}`}
+		}},
 		{"a record of all privileges", notPrivileged, func(d *appsv1.DaemonSet) {
 			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"containers":[{"securityContext":{"privileged":true}}]}}}`}
 		}},
@@ -216,12 +232,13 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 func TestTheOperatorMayWriteEveryDaemonSetThatItRenders(t *testing.T) {
 	c := newCluster(t)
 	me := c.asOperator()
-	const custom = `spec: {nodePlugin: {image: "mirror.example/plugin:v9"}, credentials: {secrets: [{name: one}, {name: two}],
+	const custom = `spec: {nodePlugin: {image: "mirror.example/plugin:v9", confinement: {seccompProfile: {type: Localhost, localhostProfile: a/b.json},
+		appArmorProfile: {type: Localhost, localhostProfile: ours}, seLinuxOptions: {type: own_t, level: "s0:c1,c2"}}}, credentials: {secrets: [{name: one}, {name: two}],
 		providers: {configPath: /data/providers.yaml, binDir: /data/providers}},
 		nodeClasses: [{name: containerd, kubeletRoot: /data/kubelet, mountMode: Bidirectional, storageRoot: /data/containerd},
 		{name: crio, runRoot: /data/run, imageStore: /data/images, additionalImageStores: [/mnt/a, /mnt/b]},
 		{name: gpu, mountMode: Nsenter, runtimeEndpoint: "unix:///run/mine/c.sock", match: {runtime: containerd}},
-		{name: openshift, mountMode: Nsenter},
+		{name: openshift, mountMode: Nsenter, confinement: {appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: other_t}, seccompProfile: {type: RuntimeDefault}}},
 		{name: red, mountMode: Bidirectional, runtimeEndpoint: "unix:///run/red/c.sock", match: {runtime: cri-o}}]}`
 	long := strings.Repeat("a", 48) + ".example.com" // whose names are cut
 	for name, spec := range map[string]string{"plain.example.com": "spec: {}", "custom.example.com": custom, long: "spec: {}"} {

@@ -63,6 +63,7 @@ func TestValidation(t *testing.T) {
 	const (
 		pathRule     = "a host path must be absolute, without '..', '//' or a trailing slash"
 		endpointRule = "runtimeEndpoint must be unix:// and the absolute path of a socket inside a directory"
+		relativePath = "localhostProfile must be a relative path"
 		incomplete   = "a class that is not built in must set match, mountMode and runtimeEndpoint"
 		nameRule     = "a CSI driver name must consist of lower-case letters, digits, '-' and '.'"
 		allowedRule  = "an allowed image must be a repository with its registry's host"
@@ -75,6 +76,7 @@ func TestValidation(t *testing.T) {
 		resourceRule = "a resource must be cpu, memory, ephemeral-storage, hugepages-SIZE, or an extended resource"
 	)
 	class := func(text string) string { return "spec: {nodeClasses: [" + text + "]}" }
+	confined := func(text string) string { return "spec: {nodePlugin: {confinement: {" + text + "}}}" }
 	terms := func(text string) string {
 		return "spec: {nodePlugin: {nodeSelectorTerms: [{matchExpressions: [" + text + "]}]}}"
 	}
@@ -230,6 +232,25 @@ func TestValidation(t *testing.T) {
 		"Nsenter for crio":                {text: class("{name: crio, mountMode: Nsenter}, {name: openshift, mountMode: Nsenter}")},
 		"another mount mode":              {text: class("{name: crio, mountMode: Shared}"), refused: "Unsupported value"},
 		"Bidirectional for containerd":    {text: class("{name: containerd, mountMode: Bidirectional}")},
+		"profiles of a node":              {text: confined("seccompProfile: {type: Localhost, localhostProfile: a/b.json}, appArmorProfile: {type: Localhost, localhostProfile: ours}, seLinuxOptions: {type: own_t, level: 's0-s0:c0.c1023'}")},
+		"profiles without names":          {text: confined("seccompProfile: {type: RuntimeDefault}, appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: spc_t}")},
+		"seccomp profile without a file":  {text: confined("seccompProfile: {type: Localhost}"), refused: "localhostProfile must be set with type Localhost, and with no other type"},
+		"AppArmor profile without a name": {text: confined("appArmorProfile: {type: Localhost}"), refused: "localhostProfile must be set with type Localhost, and with no other type"},
+		"a file of the runtime":           {text: confined("seccompProfile: {type: RuntimeDefault, localhostProfile: a}"), refused: "localhostProfile must be set with type Localhost, and with no other type"},
+		"seccomp Unconfined":              {text: confined("seccompProfile: {type: Unconfined}"), refused: "Unsupported value"},
+		"AppArmor RuntimeDefault":         {text: confined("appArmorProfile: {type: RuntimeDefault}"), refused: "Unsupported value"},
+		"seccomp profile elsewhere":       {text: confined("seccompProfile: {type: Localhost, localhostProfile: ../a}"), refused: relativePath},
+		"seccomp profile absolute":        {text: confined("seccompProfile: {type: Localhost, localhostProfile: /a}"), refused: relativePath},
+		"AppArmor profile unconfined":     {text: confined("appArmorProfile: {type: Localhost, localhostProfile: unconfined}"), refused: "must be the name of an AppArmor profile"},
+		"two AppArmor profiles":           {text: confined("appArmorProfile: {type: Localhost, localhostProfile: a//&b}"), refused: "must be the name of an AppArmor profile"},
+		"SELinux level without a type":    {text: confined("seLinuxOptions: {level: s0}"), refused: "Required value"},
+		"SELinux type with a level":       {text: confined("seLinuxOptions: {type: 'own_t:s0'}"), refused: "type must be an SELinux type"},
+		"SELinux level without sense":     {text: confined("seLinuxOptions: {type: own_t, level: 's0;c1'}"), refused: "level must be an SELinux level"},
+		"two seccomp profiles":            {text: "spec: {nodePlugin: {seccompProfile: Narrow, confinement: {seccompProfile: {type: RuntimeDefault}}}}", refused: "are two seccomp profiles for one container"},
+		"Narrow with another choice":      {text: "spec: {nodePlugin: {seccompProfile: Narrow, confinement: {appArmorProfile: {type: Unconfined}}}}"},
+		"profiles of a class":             {text: class("{name: crio, mountMode: Nsenter, confinement: {appArmorProfile: {type: Unconfined}}}, {name: k3s, confinement: {seLinuxOptions: {type: own_t}}}")},
+		"profiles of a privileged class":  {text: class("{name: crio, confinement: {}}"), refused: "confinement needs mountMode Nsenter"},
+		"profiles of mode Bidirectional":  {text: class("{name: k3s, mountMode: Bidirectional, confinement: {}}"), refused: "confinement needs mountMode Nsenter"},
 		"class twice":                     {text: class("{name: k3s}, {name: k3s}"), refused: "Duplicate value"},
 		"misspelt built-in class":         {text: class("{name: k3, kubeletRoot: /data/kubelet}"), refused: incomplete},
 		"added class":                     {text: class("{name: mine, match: {runtime: containerd}, mountMode: Nsenter, runtimeEndpoint: unix:///run/mine/c.sock}")},

@@ -33,6 +33,14 @@ type Confinement struct {
 	// +optional
 	SELinuxType string `json:"seLinuxType,omitempty"`
 
+	// looser are fields of the DaemonSet that others have changed, so that it confines its node plugins less than the operator
+	// asks. Fields that the operator sets itself it puts back, unless spec.managementState is Unmanaged.
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=320
+	// +listType=atomic
+	// +optional
+	Looser []string `json:"looser,omitempty"`
+
 	// tighter are changes that would confine the node plugins more, and what they take.
 	// +kubebuilder:validation:MaxItems=4
 	// +kubebuilder:validation:items:MaxLength=512

@@ -6,6 +6,7 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s', 'crio', 'openshift'] || (has(self.match) && has(self.mountMode) && has(self.runtimeEndpoint))",message="a class that is not built in must set match, mountMode and runtimeEndpoint; the built-in classes are containerd, bottlerocket, talos, flatcar, cos, k3s, rke2, k0s, microk8s, crio and openshift"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['containerd', 'bottlerocket', 'talos', 'flatcar', 'cos', 'k3s', 'rke2', 'k0s', 'microk8s']) || self.match.runtime == 'containerd'",message="a built-in class keeps its runtime: match.runtime must be containerd here"
 // +kubebuilder:validation:XValidation:rule="!has(self.match) || !(self.name in ['crio', 'openshift']) || self.match.runtime == 'cri-o'",message="a built-in class keeps its runtime: match.runtime must be cri-o here"
+// +kubebuilder:validation:XValidation:rule="!has(self.confinement) || (has(self.mountMode) ? self.mountMode == 'Nsenter' : !(self.name in ['crio', 'openshift']))",message="confinement needs mountMode Nsenter: container runtimes give the privileged container of mode Bidirectional no profile"
 type NodeClass struct {
 	// name of the class. It becomes the value of the node label imagecsi.dev/node-class and part of the DaemonSet's
 	// name.
@@ -58,6 +59,11 @@ type NodeClass struct {
 	// +listType=set
 	// +optional
 	AdditionalImageStores []HostPath `json:"additionalImageStores,omitempty"`
+
+	// confinement of the node plugin's container in this class. Each of its fields takes precedence over the same one of
+	// spec.nodePlugin.confinement.
+	// +optional
+	Confinement *ContainerConfinement `json:"confinement,omitempty"`
 }
 
 // NodeMatch selects the nodes that belong to a class: those for which everything that is set holds.

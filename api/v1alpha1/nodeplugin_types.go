@@ -5,6 +5,8 @@ import (
 )
 
 // NodePlugin configures the pods that serve the driver on the nodes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.seccompProfile) || self.seccompProfile != 'Narrow' || !has(self.confinement) || !has(self.confinement.seccompProfile)",message="seccompProfile: Narrow and confinement.seccompProfile are two seccomp profiles for one container; remove one of them"
 type NodePlugin struct {
 	// image is the node plugin's container image. Default: the image that this release of the operator was tested
 	// with, which is the operator's own.
@@ -72,6 +74,11 @@ type NodePlugin struct {
 	// +kubebuilder:default=RuntimeDefault
 	// +optional
 	SeccompProfile SeccompProfile `json:"seccompProfile,omitempty"`
+
+	// confinement of the node plugin's container where it is not privileged (node classes that mount in mode Nsenter). What a node
+	// class sets itself takes precedence.
+	// +optional
+	Confinement *ContainerConfinement `json:"confinement,omitempty"`
 
 	// logLevel is how much the node plugin logs: Error, Info, or Debug for every call it serves.
 	// +kubebuilder:default=Info

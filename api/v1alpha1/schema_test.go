@@ -134,6 +134,7 @@ func TestTheStatusBoundsAreThoseOfTheSchema(t *testing.T) {
 		"rollout messages": {*sentence.MaxLength, MaxProblemMessage},
 		"node classes":     {*classes.MaxItems, MaxClassStatuses},
 		"runtime versions": {*versions.MaxItems, MaxRuntimeVersions},
+		"looser fields":    {*classes.Items.Schema.Properties["confinement"].Properties["looser"].MaxItems, MaxLooserFields},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: the schema says %d, the constant %d", what, pair[0], pair[1])

@@ -298,6 +298,7 @@ const (
 	MaxProblemMessage  = 512
 	MaxClassStatuses   = 32
 	MaxRuntimeVersions = 8
+	MaxLooserFields    = 8
 	MaxUpdatingNodes   = 10
 	MaxIgnoredPods     = 20
 

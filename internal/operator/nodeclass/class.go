@@ -26,6 +26,8 @@ type Class struct {
 	RunRoot string
 	// Policy is whose SELinux policy the nodes have.
 	Policy SELinuxPolicy
+	// Confinement is what an administrator has chosen of what confines the node plugin's container.
+	Confinement v1alpha1.ContainerConfinement
 }
 
 // RuntimeDir is the directory of the runtime's socket. Mounting the directory, not the socket, lets the node plugin

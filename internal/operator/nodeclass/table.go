@@ -123,5 +123,8 @@ func change(class Class, in v1alpha1.NodeClass) Class {
 	if in.RunRoot != "" && class.Runtime == contract.RuntimeCRIO {
 		class.RunRoot = string(in.RunRoot)
 	}
+	if in.Confinement != nil {
+		class.Confinement = *in.Confinement
+	}
 	return class
 }

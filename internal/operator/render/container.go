@@ -137,6 +137,20 @@ func AccessOf(container corev1.Container) v1alpha1.Access {
 	return v1alpha1.AccessReadWrite
 }
 
+// ToldOf returns what a node plugin is told of its container's confinement, and whether it is told: those of earlier releases are not.
+func ToldOf(container corev1.Container) (told contract.Confinement, is bool) {
+	for _, arg := range container.Args {
+		text, found := strings.CutPrefix(arg, option(contract.FlagConfinement, ""))
+		if !found {
+			continue
+		}
+		if told, err := contract.ParseConfinement(text); err == nil {
+			return told, true
+		}
+	}
+	return contract.Confinement{}, false
+}
+
 func option(name string, value any) string { return fmt.Sprintf("--%s=%v", name, value) }
 
 func resources(set *v1alpha1.Resources) corev1.ResourceRequirements {

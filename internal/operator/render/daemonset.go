@@ -68,6 +68,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 	sidecar, sidecarVolumes := providers(driver, settings)
 	volumes, mounts = append(volumes, sidecarVolumes...), append(mounts, providerSocket(driver)...)
 	containers := []corev1.Container{container(driver, names, class, settings, mounts)}
+	class.Confinement = confinement(plugin.Confinement, class.Confinement)
 	containers[0].SecurityContext = security.Context(class, driver.Spec.Volumes.Access, fieldOf(seccompFile))
 	containers[0].Args = append(containers[0].Args, option(contract.FlagConfinement, security.Told(containers[0].SecurityContext)))
 	if sidecar != nil {
@@ -89,6 +90,18 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 		ImagePullSecrets: pullSecrets(plugin),
 		Containers:       containers,
 		Volumes:          volumes,
+	}
+}
+
+// confinement returns what a class chooses, and for the rest what the driver chooses for all classes.
+func confinement(driver *v1alpha1.ContainerConfinement, class v1alpha1.ContainerConfinement) v1alpha1.ContainerConfinement {
+	if driver == nil {
+		return class
+	}
+	return v1alpha1.ContainerConfinement{
+		SeccompProfile:  cmp.Or(class.SeccompProfile, driver.SeccompProfile),
+		AppArmorProfile: cmp.Or(class.AppArmorProfile, driver.AppArmorProfile),
+		SELinuxOptions:  cmp.Or(class.SELinuxOptions, driver.SELinuxOptions),
 	}
 }
 

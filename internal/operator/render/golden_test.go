@@ -43,6 +43,11 @@ func full() *v1alpha1.ImageCSIDriver {
 			LogLevel:          v1alpha1.LogDebug,
 
 			CompatibilityMetrics: v1alpha1.CompatibilityMetricsEnabled,
+			Confinement: &v1alpha1.ContainerConfinement{
+				SeccompProfile:  &v1alpha1.ContainerSeccompProfile{Type: v1alpha1.SeccompProfileLocalhost, LocalhostProfile: "team/node-plugin.json"},
+				AppArmorProfile: &v1alpha1.ContainerAppArmorProfile{Type: v1alpha1.AppArmorProfileLocalhost, LocalhostProfile: "team-node-plugin"},
+				SELinuxOptions:  &v1alpha1.ContainerSELinuxOptions{Type: "team_t", Level: "s0:c1,c2"},
+			},
 		},
 		Volumes: v1alpha1.Volumes{Access: v1alpha1.AccessReadOnly, PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),
 			DefaultSizeLimit: ptr.To(resource.MustParse("1Gi")), MaxSizeLimit: ptr.To(resource.MustParse("10Gi")),

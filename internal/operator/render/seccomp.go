@@ -58,7 +58,9 @@ func seccomp(in Input) security.Seccomp {
 // wantsProfile reports whether any node plugin should have the profile.
 func wantsProfile(in Input) bool {
 	return in.Driver.Spec.NodePlugin.SeccompProfile == v1alpha1.SeccompNarrow &&
-		slices.ContainsFunc(in.Classes, func(class nodeclass.Class) bool { return class.MountMode == contract.ModeNsenter })
+		slices.ContainsFunc(in.Classes, func(class nodeclass.Class) bool {
+			return class.MountMode == contract.ModeNsenter && class.Confinement.SeccompProfile == nil
+		})
 }
 
 // profileState returns a profile's state by the Security Profiles Operator, which is the lowest of all nodes, and why.

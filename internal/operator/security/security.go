@@ -1,6 +1,8 @@
 package security
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
@@ -13,8 +15,11 @@ import (
 // nonRoot is the user of the operator's image.
 const nonRoot = 65532
 
-// Context returns the security context of the node plugin's container in a node class, for what pods may do with volumes. A
-// privileged one has no seccomp profile.
+// seLinuxLevel is the level of containers on nodes with SELinux, without categories.
+const seLinuxLevel = "s0"
+
+// Context returns the security context of the node plugin's container in a node class, for what pods may do with volumes. The
+// seccomp profile is for a class that chooses none; a privileged container has none.
 func Context(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.SeccompProfile) *corev1.SecurityContext {
 	if class.MountMode == contract.ModeBidirectional {
 		return bidirectional()
@@ -60,10 +65,8 @@ func nsenter(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.Secc
 			Drop: []corev1.Capability{"ALL"},
 			Add:  capabilities(access),
 		},
-		SeccompProfile: seccomp,
-		// The runtimes' default AppArmor profiles deny every mount. Unconfined is the one value that a kubelet takes
-		// on hosts with and without AppArmor.
-		AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		SeccompProfile:  seccompOf(class, seccomp),
+		AppArmorProfile: appArmor(class),
 		SELinuxOptions:  seLinux(class),
 	}
 }
@@ -88,10 +91,38 @@ func PolicyOf(context *corev1.SecurityContext) nodeclass.SELinuxPolicy {
 	return nodeclass.PolicyCommon
 }
 
+func seccompOf(class nodeclass.Class, otherwise *corev1.SeccompProfile) *corev1.SeccompProfile {
+	chosen := class.Confinement.SeccompProfile
+	if chosen == nil {
+		return otherwise
+	}
+	return &corev1.SeccompProfile{Type: corev1.SeccompProfileType(chosen.Type), LocalhostProfile: nonEmpty(chosen.LocalhostProfile)}
+}
+
+// appArmor returns the profile of the container. The runtimes' default profiles deny every mount. Unconfined is the one value
+// that a kubelet takes on hosts with and without AppArmor.
+func appArmor(class nodeclass.Class) *corev1.AppArmorProfile {
+	chosen := class.Confinement.AppArmorProfile
+	if chosen == nil {
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+	}
+	return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileType(chosen.Type), LocalhostProfile: nonEmpty(chosen.LocalhostProfile)}
+}
+
+func nonEmpty(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
 // seLinux returns the label of the container. On an operating system with a policy of its own, the runtime's choice stays.
 func seLinux(class nodeclass.Class) *corev1.SELinuxOptions {
+	if chosen := class.Confinement.SELinuxOptions; chosen != nil {
+		return &corev1.SELinuxOptions{Type: chosen.Type, Level: cmp.Or(chosen.Level, seLinuxLevel)}
+	}
 	if class.Policy == nodeclass.PolicyOwn {
 		return nil
 	}
-	return &corev1.SELinuxOptions{Type: "spc_t", Level: "s0"}
+	return &corev1.SELinuxOptions{Type: contract.SELinuxUnconfined, Level: seLinuxLevel}
 }

@@ -69,7 +69,9 @@ func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1
 	class, _ := seen.Table.Lookup(name)
 	for _, container := range daemonSet.Spec.Template.Spec.Containers {
 		if container.Name == render.ContainerName {
-			return security.Describe(class, render.AccessOf(container), container.SecurityContext)
+			out := security.Describe(class, render.AccessOf(container), container.SecurityContext)
+			out.Looser = looser(daemonSet)
+			return out
 		}
 	}
 	return nil

@@ -140,6 +140,9 @@ func degraded(seen Observation, problems []v1alpha1.NodeProblem) metav1.Conditio
 	if len(seen.Contests) > 0 {
 		return contestedFields(seen.Contests)
 	}
+	if loosened, is := lessConfined(seen); is {
+		return loosened
+	}
 	if seen.Rollout != nil && seen.Rollout.Failure != nil {
 		failure := seen.Rollout.Failure
 		if seen.Stopped != "" {

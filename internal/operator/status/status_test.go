@@ -3,6 +3,7 @@ package status
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/render"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
@@ -391,6 +394,43 @@ func TestALongTextIsCutBetweenCharacters(t *testing.T) {
 	for _, text := range []string{"short", strings.Repeat("a", 1000)} {
 		if got := Shorten(text, 1000); got != text {
 			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestADaemonSetThatConfinesLessThanItTellsIsDegraded(t *testing.T) {
+	containerd, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
+	driver := &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "a.example"}}
+	output := render.Render(render.Input{Driver: driver, Names: []string{driver.Name}, Classes: []nodeclass.Class{containerd}})
+	at := slices.IndexFunc(output.Apply, func(o render.Object) bool { _, is := o.(*appsv1.DaemonSet); return is })
+	daemonSet := output.Apply[at].(*appsv1.DaemonSet)
+	for name, test := range map[string]struct {
+		edit func(*corev1.PodSpec)
+		want string // nothing: it is as expected
+	}{
+		"as rendered": {func(*corev1.PodSpec) {}, ""},
+		"another program's container": {func(p *corev1.PodSpec) {
+			p.Containers = append(p.Containers, corev1.Container{Name: "theirs"})
+		}, ""},
+		"privileged": {func(p *corev1.PodSpec) { p.Containers[0].SecurityContext.Privileged = ptr.To(true) }, "securityContext.privileged: true"},
+		"a long name": {func(p *corev1.PodSpec) {
+			p.Containers[0].SecurityContext.SeccompProfile.LocalhostProfile = ptr.To(strings.Repeat("x", 4096))
+		}, "xxx…"},
+		"of an earlier release": {func(p *corev1.PodSpec) {
+			p.Containers[0].Args, p.Containers[0].SecurityContext.Privileged = nil, ptr.To(true)
+		}, ""},
+	} {
+		live := daemonSet.DeepCopy()
+		test.edit(&live.Spec.Template.Spec)
+		got := Of(v1alpha1.ImageCSIDriverStatus{}, Observation{Driver: driver, Table: nodeclass.NewTable(nil), DaemonSets: []appsv1.DaemonSet{*live}}, metav1.Now())
+		degraded, looser := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionDegraded), got.NodeClasses[0].Confinement.Looser
+		if is := degraded.Reason == ReasonLessConfined; is != (test.want != "") || is != (len(looser) > 0) || !strings.Contains(degraded.Message, test.want) {
+			t.Errorf("%s: %s %s, %q", name, degraded.Reason, degraded.Message, looser)
+		}
+		for _, field := range looser {
+			if len(field) > 320 {
+				t.Errorf("%s: %d bytes", name, len(field))
+			}
 		}
 	}
 }
