@@ -44,6 +44,8 @@ func cellsOf(module string) []cell {
 			{"the engine's tests on the node", func(cell) error { return suiteOnNode() }},
 			{"nothing comes early or late while the clock jumps", whileTheClockJumps},
 			ofStore,
+			knows("seLinuxType=own_t", ""), // which is asked for on nodes with and without
+			knows("appArmor=RuntimeDefault", "AppArmor is not enabled on this node"),
 		}
 		return []cell{{name: "no LSM", steps: slices.Concat(onNode, volumes)}}
 	case "apparmor":
@@ -52,18 +54,25 @@ func cellsOf(module string) []cell {
 				{"the denial is explained", func(c cell) error {
 					return c.inPlugin("denied", `the AppArmor profile "`+defaultProfile+`" denies it`, "set the container's appArmorProfile to Unconfined")
 				}},
+				knows("appArmor=RuntimeDefault", ""),
+				knows("appArmor=Localhost/"+defaultProfile, ""),
+				knows("appArmor=Localhost/other", `its AppArmor profile is "`+defaultProfile+` (enforce)"`),
 				{"nothing is left", nothingLeft},
 			}},
-			{name: "AppArmor unconfined", podAppArmor: defaultProfile, steps: volumes},
+			{name: "AppArmor unconfined", podAppArmor: defaultProfile, steps: append(volumes,
+				knows("appArmor=Unconfined", ""), knows("appArmor=RuntimeDefault", `its AppArmor profile is "unconfined"`))},
 		}
 	case "selinux":
 		pod := cell{podLabel: "system_u:system_r:container_t:s0:c7,c8", podFiles: "system_u:object_r:data_t:s0:c7,c8"}
 		enforced := step{"a pod's files are closed to others", categoriesHold}
 		container, trusted := pod, pod
 		container.name, container.pluginLabel = "SELinux container_t", "system_u:system_r:container_t:s0:c1,c2"
-		container.steps = slices.Concat(volumes, []step{enforced, {"a volume that cannot be writable is refused", upperIsRefused}})
+		container.steps = slices.Concat(volumes, []step{enforced, {"a volume that cannot be writable is refused", upperIsRefused},
+			knows("seLinuxType=container_t;seLinuxLevel=s0:c1,c2", ""), knows("seLinuxType=own_t", "its type should be own_t"),
+			knows("seLinuxType=container_t;seLinuxLevel=s0", "its level should be s0")})
 		trusted.name, trusted.pluginLabel = "SELinux spc_t", "system_u:system_r:spc_t:s0"
-		trusted.steps = slices.Concat(volumes, []step{enforced, ofStore})
+		trusted.steps = slices.Concat(volumes, []step{enforced, ofStore,
+			knows("seLinuxType=spc_t;seLinuxLevel=s0", ""), knows("seLinuxType=container_t", "its type should be container_t")})
 		return []cell{container, trusted}
 	}
 	return []cell{{name: "unknown security module " + module, steps: []step{{"boot", func(cell) error { return os.ErrInvalid }}}}}

@@ -49,8 +49,11 @@ func volumes() []hostmount.Overlay {
 func nodePlugin(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), containerPatience)
 	defer cancel()
-	if args[0] == "denied" {
+	switch args[0] {
+	case "denied":
 		return denied(ctx, args[1:])
+	case "told":
+		return told(ctx, args[1], args[2])
 	}
 	engine, err := openEngine(ctx)
 	if err != nil {
