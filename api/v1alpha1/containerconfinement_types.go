@@ -47,7 +47,7 @@ type ContainerAppArmorProfile struct {
 	// The node plugin does not start on a node without it, or without AppArmor.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9/][A-Za-z0-9._/@+-]*$') && self != 'unconfined'",message="localhostProfile must be the name of an AppArmor profile, of letters, digits and '._/@+-', as in image-csi-node-plugin"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9/][A-Za-z0-9._/@+-]*$') && self != 'unconfined'",message="localhostProfile must be the name of an AppArmor profile, of letters, digits and '._/@+-', as in team-node-plugin"
 	// +optional
 	LocalhostProfile string `json:"localhostProfile,omitempty"`
 }
