@@ -58,7 +58,7 @@ func Loosened(context *corev1.SecurityContext, told contract.Confinement, access
 	label, asked := seLinuxLabel(has), seLinuxLabel(told)
 	isUnconfined := told.SELinuxType == "" || told.SELinuxType == contract.SELinuxUnconfined
 	// Without a type, the container runtime chooses one, which is tighter than the unconfined one.
-	loose(label != asked && !(isUnconfined && has.SELinuxType == ""), "seLinuxOptions: %s instead of %s", label, asked)
+	loose(label != asked && (!isUnconfined || has.SELinuxType != ""), "seLinuxOptions: %s instead of %s", label, asked)
 	return out
 }
 
