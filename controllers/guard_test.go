@@ -26,14 +26,16 @@ import (
 // installation is what "kubectl delete -k config/default" deletes, but for the policies.
 func installation() []client.Object {
 	const name = "image-csi-operator"
-	here, anywhere := metav1.ObjectMeta{Namespace: namespace, Name: name}, metav1.ObjectMeta{Name: name}
+	own, anywhere := metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}, metav1.ObjectMeta{Name: name}
+	plugins := metav1.ObjectMeta{Namespace: namespace, Name: name}
 	definition := &unstructured.Unstructured{}
 	definition.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
 	definition.SetName("imagecsidrivers.storage.imagecsi.dev")
 	return []client.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, definition,
-		&corev1.ServiceAccount{ObjectMeta: here}, &appsv1.Deployment{ObjectMeta: here},
-		&rbacv1.Role{ObjectMeta: here}, &rbacv1.RoleBinding{ObjectMeta: here},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}},
+		&corev1.ServiceAccount{ObjectMeta: own}, &appsv1.Deployment{ObjectMeta: own},
+		&rbacv1.Role{ObjectMeta: plugins}, &rbacv1.RoleBinding{ObjectMeta: plugins},
 		&rbacv1.ClusterRole{ObjectMeta: anywhere}, &rbacv1.ClusterRoleBinding{ObjectMeta: anywhere},
 	}
 }
@@ -93,13 +95,14 @@ func (c *cluster) deletes(who client.Client, object client.Object) func() error 
 func TestTheInstallationIsNotDeletedBeforeItsDrivers(t *testing.T) {
 	c := newCluster(t)
 	labelled := map[string]string{"app.kubernetes.io/name": "image-csi-operator"}
-	own := c.deployment(namespace, "image-csi-operator", nil)
-	byHelm := c.deployment(namespace, "release-manager", labelled)
+	own := c.deployment(operatorNamespace, "image-csi-operator", nil)
+	byHelm := c.deployment(operatorNamespace, "release-manager", labelled)
 	others := []client.Object{
 		c.deployment("default", "image-csi-operator", nil),
-		c.deployment(namespace, "somebodys", nil),
-		c.deployment(namespace, "by-olm", map[string]string{"app.kubernetes.io/name": "image-csi-operator", "olm.owner": "image-csi-operator.v0.1.0"}),
-		c.deployment(namespace, "by-olm-v1", map[string]string{"app.kubernetes.io/name": "image-csi-operator", "olm.operatorframework.io/owner-name": "x"}),
+		c.deployment(namespace, "image-csi-operator", nil), // of an earlier installation, which had one namespace
+		c.deployment(operatorNamespace, "somebodys", nil),
+		c.deployment(operatorNamespace, "by-olm", map[string]string{"app.kubernetes.io/name": "image-csi-operator", "olm.owner": "image-csi-operator.v0.1.0"}),
+		c.deployment(operatorNamespace, "by-olm-v1", map[string]string{"app.kubernetes.io/name": "image-csi-operator", "olm.operatorframework.io/owner-name": "x"}),
 	}
 	viewer := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "viewer-of-ours", Labels: map[string]string{
 		"app.kubernetes.io/name": "image-csi-operator", "rbac.authorization.k8s.io/aggregate-to-view": "true"}}}
@@ -113,7 +116,7 @@ func TestTheInstallationIsNotDeletedBeforeItsDrivers(t *testing.T) {
 		c.refuses(guardWords, c.deletes(c, object))
 	}
 	c.refuses(guardWords, func() error {
-		return c.DeleteAllOf(c.ctx, &appsv1.Deployment{}, client.InNamespace(namespace), client.DryRunAll)
+		return c.DeleteAllOf(c.ctx, &appsv1.Deployment{}, client.InNamespace(operatorNamespace), client.DryRunAll)
 	})
 
 	const controllers = "system:serviceaccount:kube-system:"
@@ -143,7 +146,7 @@ func TestTheInstallationIsNotDeletedBeforeItsDrivers(t *testing.T) {
 // is deleted with its definition and leaves nothing. So a guard that an operator left behind when it died refuses nothing.
 func TestTheGuardHoldsOnlyForDriversThatTheOperatorHasToRemove(t *testing.T) {
 	c := newCluster(t)
-	policy, binding := render.Guard(render.Settings{Namespace: "elsewhere"})
+	policy, binding := render.Guard(render.Settings{Namespace: "elsewhere", OperatorNamespace: "elsewhere"})
 	c.driver(driverName)
 	c.driver("held.example.com")
 	hold := func(finalizers string) {
@@ -260,7 +263,7 @@ func TestADriverDoesWithoutAGuardThatCannotBeWritten(t *testing.T) {
 
 func TestAPolicyOfSomebodyElsesIsLeftAlone(t *testing.T) {
 	c := newCluster(t)
-	theirs, _ := render.Guard(render.Settings{Namespace: "elsewhere"})
+	theirs, _ := render.Guard(render.Settings{Namespace: "elsewhere", OperatorNamespace: "elsewhere"})
 	theirs.Labels = nil
 	c.Expect(c.Create(c.ctx, theirs)).To(Succeed())
 	c.start()

@@ -24,9 +24,11 @@ func operatorIdentity(admin *rest.Config, rbac string) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := metav1.ObjectMeta{Name: namespace, Annotations: map[string]string{"imagecsi.dev/node-plugin-image": ownImage}}
-	if err := c.Create(context.Background(), &corev1.Namespace{ObjectMeta: own}); err != nil {
-		return nil, err
+	for _, object := range []metav1.ObjectMeta{{Name: operatorNamespace}, {Name: namespace, Annotations: map[string]string{
+		"imagecsi.dev/node-plugin-image": ownImage, "imagecsi.dev/operator-namespace": operatorNamespace}}} {
+		if err := c.Create(context.Background(), &corev1.Namespace{ObjectMeta: object}); err != nil {
+			return nil, err
+		}
 	}
 	for _, file := range []string{"service_account.yaml", "role.yaml", "role_binding.yaml"} {
 		if err := createAll(c, filepath.Join(rbac, file)); err != nil {
@@ -34,7 +36,7 @@ func operatorIdentity(admin *rest.Config, rbac string) (*rest.Config, error) {
 		}
 	}
 	identity := rest.CopyConfig(admin)
-	identity.Impersonate.UserName = "system:serviceaccount:" + namespace + ":image-csi-operator"
+	identity.Impersonate.UserName = "system:serviceaccount:" + operatorNamespace + ":image-csi-operator"
 	return identity, nil
 }
 

@@ -23,7 +23,7 @@ const release = "image-csi-operator.v0.1.0"
 func operatorConditionOf(name string) *unstructured.Unstructured {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(schema.GroupVersionKind{Group: "operators.coreos.com", Version: "v2", Kind: "OperatorCondition"})
-	object.SetNamespace(namespace)
+	object.SetNamespace(operatorNamespace)
 	object.SetName(name)
 	return object
 }
@@ -31,11 +31,11 @@ func operatorConditionOf(name string) *unstructured.Unstructured {
 // olm plays OLM: it has its kind, and grants the operator get, update and patch of the one object that it made for it.
 func (c *cluster) olm() {
 	c.Helper()
-	meta := metav1.ObjectMeta{Namespace: namespace, Name: release}
+	meta := metav1.ObjectMeta{Namespace: operatorNamespace, Name: release}
 	role := &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"operators.coreos.com"},
 		Resources: []string{"operatorconditions"}, ResourceNames: []string{release}, Verbs: []string{"get", "update", "patch"}}}}
 	binding := &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: release},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "image-csi-operator", Namespace: namespace}}}
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "image-csi-operator", Namespace: operatorNamespace}}}
 	definition := &unstructured.Unstructured{}
 	definition.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	definition.SetName("operatorconditions.operators.coreos.com")

@@ -41,8 +41,8 @@ func (t *rightsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// everywhere is the scope of a ClusterRole; a Role's is its namespace. A request in the operator's own namespace never needs
-// a ClusterRole, so a right that only such requests use belongs into the Role.
+// everywhere is the scope of a ClusterRole; a Role's is its namespace. A request in the node plugins' namespace never needs a
+// ClusterRole, so a right that only such requests use belongs into the Role.
 const everywhere = "everywhere"
 
 // rightOf reads a request as the API server does (Kubernetes documentation, "Determine the request verb").

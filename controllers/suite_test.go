@@ -42,7 +42,11 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
 )
 
-const namespace = "image-csi-system"
+// The namespaces of an installation: the node plugins' and the operator's.
+const (
+	namespace         = "image-csi-system"
+	operatorNamespace = "image-csi-operator"
+)
 
 // leaseName is what operators that lead hold.
 const leaseName = "image-csi-operator"
@@ -170,7 +174,7 @@ func (c *cluster) operate() (stop func()) {
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("image-csi-operator"),
 		Clock:  clock.RealClock{},
 		Tracer: c.tracer, RecheckPeriod: cmp.Or(c.recheck, time.Second),
-		Settings: render.Settings{Namespace: namespace, NodePluginImage: ownImage},
+		Settings: render.Settings{Namespace: namespace, OperatorNamespace: operatorNamespace, NodePluginImage: ownImage},
 	}
 	c.Expect(reconciler.SetupWithManager(mgr)).To(Succeed())
 	kube, err := kubernetes.NewForConfig(rough)
@@ -179,7 +183,7 @@ func (c *cluster) operate() (stop func()) {
 	c.Expect(provisioning.SetupWithManager(mgr)).To(Succeed())
 	if c.operatorCondition != "" {
 		condition := &operatorcondition.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
-			Object: types.NamespacedName{Namespace: namespace, Name: c.operatorCondition}}
+			Object: types.NamespacedName{Namespace: operatorNamespace, Name: c.operatorCondition}}
 		c.Expect(condition.SetupWithManager(mgr)).To(Succeed())
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -26,7 +26,7 @@ import (
 // What somebody could do who has stolen the operator's token. Each try is made with the rights of config/rbac, against
 // the policies of config/admission, and beside each stands what the operator itself writes.
 
-// ownImage is what the annotation of the operator's namespace allows.
+// ownImage is what the annotation of the node plugins' namespace allows.
 const ownImage = "example.com/node-plugin:v1"
 
 // rendered returns the DaemonSet of a driver for a class, with its revision, as a first rollout writes it.
@@ -228,6 +228,28 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 	c.Expect(c.tries(me, elsewhere)()).To(MatchError(ContainSubstring("is forbidden: User")))
 }
 
+// The namespace of the node plugins names that of the operator. An account of the operator's name elsewhere is held, whatever rights
+// somebody gave it.
+func TestOnlyTheOperatorOfANamespaceMayWriteNodePluginsThere(t *testing.T) {
+	c := newCluster(t)
+	me := c.asOperator()
+	c.Expect(c.create(driverName, "spec: {}")).To(Succeed())
+	plugin := c.rendered(driverName, nodeclass.Containerd)
+	c.Eventually(c.tries(me, plugin), soon).Should(Succeed())
+	const stranger = "system:serviceaccount:tenant:image-csi-operator"
+	writes := rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"daemonsets"}, Verbs: []string{"create"}}
+	c.grant("strangers-node-plugins", stranger, writes)
+	c.refuses("namespace "+namespace+" is for the node plugins of system:serviceaccount:"+operatorNamespace+":image-csi-operator, and not of "+stranger+
+		": kubectl annotate --overwrite namespace "+namespace+" imagecsi.dev/operator-namespace=tenant", c.tries(c.as(stranger), plugin))
+
+	// Without the annotation the operator is in the namespace of its node plugins.
+	c.grant("operators-node-plugins", operator.Impersonate.UserName, writes)
+	c.namespace("plugins")
+	elsewhere := plugin.DeepCopy()
+	elsewhere.Namespace = "plugins"
+	c.refuses("namespace plugins is for the node plugins of system:serviceaccount:plugins:image-csi-operator", c.tries(me, elsewhere))
+}
+
 // What the operator renders, for all that a driver may ask for.
 func TestTheOperatorMayWriteEveryDaemonSetThatItRenders(t *testing.T) {
 	c := newCluster(t)
@@ -338,7 +360,7 @@ func TestTheOperatorMayWriteWhatADaemonSetHadBefore(t *testing.T) {
 		To(MatchError(ContainSubstring(noHost)))
 }
 
-func TestTheOperatorMayChangeNoObjectOfOthersInItsNamespace(t *testing.T) {
+func TestTheOperatorMayChangeNoObjectOfOthersInTheNodePluginsNamespace(t *testing.T) {
 	c := newCluster(t)
 	me := c.asOperator()
 	c.Expect(c.create(driverName, "spec: {}")).To(Succeed())
@@ -347,8 +369,8 @@ func TestTheOperatorMayChangeNoObjectOfOthersInItsNamespace(t *testing.T) {
 	privileged(theirs)
 	theirs.Spec.Template.Spec.HostPID = true
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "theirs"}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "image-csi-operator"}}
-	for _, object := range []client.Object{theirs, config} {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "theirs"}}
+	for _, object := range []client.Object{theirs, config, account} {
 		c.Expect(c.Create(c.ctx, object)).To(Succeed())
 		c.Cleanup(func() { c.Expect(c.Delete(context.Background(), object)).To(Succeed()) })
 	}
@@ -474,6 +496,12 @@ func TestTheOperatorMayGrantConstraintsToNodePluginsOnly(t *testing.T) {
 	const accounts, host = "to the service accounts of node plugins only", "none of the host's namespaces and ports"
 	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:tenant:default"}}))
 	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:" + namespace + ":image-csi-operator"}}))
+	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:" + namespace + ":a-node-plugin", "system:serviceaccount:tenant:a-node-plugin"}}))
+	c.refuses(accounts, constraints(map[string]any{"users": []any{"admin"}}))
+	for _, elsewhere := range []string{"tenant", operatorNamespace} {
+		c.refuses("in the namespace of its node plugins only", constraints(map[string]any{"users": []any{"system:serviceaccount:" + elsewhere + ":a-node-plugin"}}))
+	}
+	c.Expect(constraints(map[string]any{"users": []any{}})()).To(Succeed())
 	c.refuses(accounts, constraints(map[string]any{"groups": []any{"system:authenticated"}}))
 	for _, field := range []string{"allowHostPID", "allowHostIPC", "allowHostNetwork", "allowHostPorts"} {
 		c.refuses(host, constraints(map[string]any{field: true}))
@@ -485,7 +513,7 @@ func TestTheOperatorHasNoRightToWhatAThiefWouldWant(t *testing.T) {
 	c := newCluster(t)
 	allowed := func(verb, group, resource, subresource, in, name string) bool {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: operator.Impersonate.UserName, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+			User: operator.Impersonate.UserName, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: in, Name: name}}}
 		c.Expect(c.Create(c.ctx, review)).To(Succeed())
 		return review.Status.Allowed
@@ -505,6 +533,15 @@ func TestTheOperatorHasNoRightToWhatAThiefWouldWant(t *testing.T) {
 		{"create", "", "pods", "binding", namespace, ""},
 		{"create", "", "pods", "eviction", "default", ""},
 		{"create", "", "serviceaccounts", "token", namespace, "image-csi-operator"},
+		{"create", "", "serviceaccounts", "token", operatorNamespace, "image-csi-operator"},
+		{"get list watch create update patch delete use", "", "secrets", "", operatorNamespace, ""},
+		{"create update patch delete", "", "pods", "", operatorNamespace, ""},
+		{"create update patch delete", "", "serviceaccounts", "", operatorNamespace, ""},
+		{"create update patch delete", "", "configmaps", "", operatorNamespace, ""},
+		{"create update patch delete", apps, "daemonsets", "", operatorNamespace, ""},
+		{"create update patch delete", apps, "deployments", "", operatorNamespace, ""},
+		{"create update patch delete", rbac, "rolebindings", "", operatorNamespace, ""},
+		{"create update patch delete", "", "namespaces", "", "", operatorNamespace},
 		{"create", "", "serviceaccounts", "token", "kube-system", "default"},
 		{"create patch delete", "", "serviceaccounts", "", "default", ""},
 		{"create patch delete", "", "configmaps", "", "kube-system", ""},

@@ -2,7 +2,7 @@ package v1alpha1
 
 // Credentials are for every volume of the driver.
 type Credentials struct {
-	// secrets names secrets, in the operator's namespace, of type kubernetes.io/dockerconfigjson or
+	// secrets names secrets, in the node plugins' namespace, of type kubernetes.io/dockerconfigjson or
 	// kubernetes.io/dockercfg. The node plugins try those that match an image's registry, the longest path first,
 	// after the credentials in the volume's own nodePublishSecretRef. Everyone who may create pods can use every
 	// image that these secrets open. A secret may be missing. A change takes effect within about a minute, without a

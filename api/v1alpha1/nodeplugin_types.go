@@ -22,7 +22,7 @@ type NodePlugin struct {
 	// +optional
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// imagePullSecrets names secrets, in the operator's namespace, with which the node plugin's image is pulled.
+	// imagePullSecrets names secrets, in the node plugins' namespace, with which the node plugin's image is pulled.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=name

@@ -106,7 +106,7 @@ type LabelKey string
 // +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="a label value must consist of letters, digits, '-', '_' and '.', and must start and end with a letter or digit"
 type LabelValue string
 
-// SecretName names a secret in the operator's namespace.
+// SecretName names a secret in the node plugins' namespace.
 type SecretName struct {
 	// name of the secret.
 	// +kubebuilder:validation:MinLength=1

@@ -99,7 +99,7 @@ type NodeClassStatus struct {
 	// +optional
 	MountMode MountMode `json:"mountMode,omitempty"`
 
-	// daemonSet is the name of the class's DaemonSet in the operator's namespace.
+	// daemonSet is the name of the class's DaemonSet in the node plugins' namespace.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	DaemonSet string `json:"daemonSet,omitempty"`

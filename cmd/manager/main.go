@@ -54,7 +54,8 @@ func main() {
 		os.Exit(2)
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})))
-	ctrl.Log.Info("The operator starts", "version", version, "namespace", options.settings.Namespace, "nodePluginImage", options.settings.NodePluginImage)
+	ctrl.Log.Info("The operator starts", "version", version, "namespace", options.settings.OperatorNamespace,
+		"nodePluginNamespace", options.settings.Namespace, "nodePluginImage", options.settings.NodePluginImage)
 	if err := run(ctrl.SetupSignalHandler(), config, options); err != nil {
 		ctrl.Log.Error(err, "The operator ends")
 		os.Exit(1)
@@ -74,14 +75,15 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 	defer flush()
 	objects := cached.Options(options.settings.Namespace)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		MapperProvider:                cached.Mapper(scheme, objects),
-		Cache:                         objects,
-		Controller:                    controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
-		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
-		HealthProbeBindAddress:        options.healthAddress,
-		LeaderElection:                options.leaderElect,
-		LeaderElectionID:              "image-csi-operator",
+		Scheme:                 scheme,
+		MapperProvider:         cached.Mapper(scheme, objects),
+		Cache:                  objects,
+		Controller:             controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
+		Metrics:                metricsserver.Options{BindAddress: options.metricsAddress},
+		HealthProbeBindAddress: options.healthAddress,
+		LeaderElection:         options.leaderElect,
+		LeaderElectionID:       "image-csi-operator",
+		// Beside what it protects: so two operators of the same node plugins exclude each other, wherever they run.
 		LeaderElectionNamespace:       options.settings.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 	})
@@ -120,7 +122,7 @@ func wire(mgr ctrl.Manager, options options, tracers trace.TracerProvider) error
 	}
 	if options.condition != "" {
 		condition := &operatorcondition.Reconciler{Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Clock: clock.RealClock{},
-			Object: types.NamespacedName{Namespace: options.settings.Namespace, Name: options.condition}}
+			Object: types.NamespacedName{Namespace: options.settings.OperatorNamespace, Name: options.condition}}
 		if err := condition.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the controller of OperatorCondition %s: %w", condition.Object, err)
 		}

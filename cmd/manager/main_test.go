@@ -11,9 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -23,8 +21,9 @@ import (
 )
 
 const (
-	namespace = "image-csi-system"
-	soon      = 20 * time.Second
+	namespace         = "image-csi-system"
+	operatorNamespace = "image-csi-operator"
+	soon              = 20 * time.Second
 )
 
 // The whole installation as a user applies it, but for the manager's pod: that runs in this process, as the service
@@ -46,7 +45,11 @@ func TestTheInstallationRuns(t *testing.T) {
 	cluster, err := client.New(admin, client.Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 
-	t.Run("the manager's pod is restricted", func(t *testing.T) { restricted(t, cluster) })
+	t.Run("Pod Security admits the pods where they run", func(t *testing.T) { podSecurity(t, cluster) })
+	var deployment appsv1.Deployment
+	g.Expect(cluster.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "image-csi-operator"}, &deployment)).To(Succeed())
+	g.Expect(deployment.Spec.Template.Spec.Containers[0].Env).To(ContainElements(
+		HaveField("Name", "RELATED_IMAGE_NODE_PLUGIN"), And(HaveField("Name", "NODE_PLUGIN_NAMESPACE"), HaveField("Value", namespace))))
 
 	collector, endpoint := startCollector(t, spansOverHTTP)
 	t.Setenv(endpointEnv, endpoint)
@@ -55,7 +58,7 @@ func TestTheInstallationRuns(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- run(ctx, asOperator(admin), options{
-			settings:       render.Settings{Namespace: namespace, NodePluginImage: "example.com/plugin:v1"},
+			settings:       render.Settings{Namespace: namespace, OperatorNamespace: operatorNamespace, NodePluginImage: "example.com/plugin:v1"},
 			metricsAddress: "127.0.0.1:18080", healthAddress: "127.0.0.1:18081", leaderElect: true,
 			spans: spansOverHTTP,
 		})
@@ -97,7 +100,7 @@ func apply(t *testing.T, environment *envtest.Environment, args ...string) {
 
 func asOperator(admin *rest.Config) *rest.Config {
 	config := rest.CopyConfig(admin)
-	config.Impersonate.UserName = "system:serviceaccount:" + namespace + ":image-csi-operator"
+	config.Impersonate.UserName = "system:serviceaccount:" + operatorNamespace + ":image-csi-operator"
 	return config
 }
 
@@ -109,22 +112,6 @@ func get(address string) func() (int, error) {
 		}
 		return answer.StatusCode, answer.Body.Close()
 	}
-}
-
-// restricted creates the manager's pod, as a dry run, where Pod Security admits only the strictest level.
-func restricted(t *testing.T, cluster client.Client) {
-	g := NewWithT(t)
-	var deployment appsv1.Deployment
-	g.Expect(cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "image-csi-operator"}, &deployment)).To(Succeed())
-	strict := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "strict", Labels: map[string]string{
-		"pod-security.kubernetes.io/enforce": "restricted"}}}
-	g.Expect(cluster.Create(t.Context(), strict)).To(Succeed())
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "manager"}, Spec: deployment.Spec.Template.Spec}
-	g.Expect(cluster.Create(t.Context(), pod, client.DryRunAll)).To(Succeed())
-	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "manager"}, Spec: deployment.Spec.Template.Spec}
-	pod.Spec.Containers[0].SecurityContext = nil
-	g.Expect(cluster.Create(t.Context(), pod, client.DryRunAll)).NotTo(Succeed(), "the namespace takes everything, so the test shows nothing")
-	g.Expect(fmt.Sprint(deployment.Spec.Template.Spec.Containers[0].Env)).To(ContainSubstring("RELATED_IMAGE_NODE_PLUGIN"))
 }
 
 // traced wants a driver's reconcile among what comes.

@@ -11,10 +11,11 @@ import (
 
 // Environment variables that the operator's Deployment sets.
 const (
-	namespaceEnv    = "POD_NAMESPACE"
-	imageEnv        = "NODE_PLUGIN_IMAGE"
-	relatedImageEnv = "RELATED_IMAGE_NODE_PLUGIN" // what OLM sets, by digest
-	conditionEnv    = "OPERATOR_CONDITION_NAME"   // what OLM sets besides
+	ownNamespaceEnv    = "POD_NAMESPACE"
+	pluginNamespaceEnv = "NODE_PLUGIN_NAMESPACE"
+	imageEnv           = "NODE_PLUGIN_IMAGE"
+	relatedImageEnv    = "RELATED_IMAGE_NODE_PLUGIN" // what OLM sets, by digest
+	conditionEnv       = "OPERATOR_CONDITION_NAME"   // what OLM sets besides
 )
 
 type options struct {
@@ -30,8 +31,8 @@ type options struct {
 // parse reads the command line; the environment gives the defaults.
 func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (options, error) {
 	o := options{condition: getenv(conditionEnv)}
-	flags.StringVar(&o.settings.Namespace, "namespace", getenv(namespaceEnv),
-		"namespace in which the node plugins run; default: $"+namespaceEnv)
+	flags.StringVar(&o.settings.Namespace, "namespace", cmp.Or(getenv(pluginNamespaceEnv), getenv(ownNamespaceEnv)),
+		"namespace in which the node plugins run; default: $"+pluginNamespaceEnv+" or $"+ownNamespaceEnv)
 	flags.StringVar(&o.settings.NodePluginImage, "node-plugin-image", cmp.Or(getenv(imageEnv), getenv(relatedImageEnv)),
 		"node plugin image of drivers that set none; default: $"+imageEnv+" or $"+relatedImageEnv)
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the metrics, or 0 for none")
@@ -42,8 +43,9 @@ func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (opti
 		return o, err
 	}
 	if o.settings.Namespace == "" {
-		return o, errors.New("no namespace for the node plugins: set --namespace or $" + namespaceEnv)
+		return o, errors.New("no namespace for the node plugins: set --namespace, $" + pluginNamespaceEnv + " or $" + ownNamespaceEnv)
 	}
+	o.settings.OperatorNamespace = cmp.Or(getenv(ownNamespaceEnv), o.settings.Namespace)
 	if o.settings.NodePluginImage == "" {
 		return o, errors.New("no node plugin image: set --node-plugin-image, $" + imageEnv + " or $" + relatedImageEnv)
 	}

@@ -17,14 +17,18 @@ func TestParse(t *testing.T) {
 		condition string
 		wantErr   string
 	}{
-		"environment": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
-		"OLM": {env: map[string]string{namespaceEnv: "ns", relatedImageEnv: "b", conditionEnv: "operator.v1"},
-			want: render.Settings{Namespace: "ns", NodePluginImage: "b"}, condition: "operator.v1"},
-		"both images": {env: map[string]string{namespaceEnv: "ns", imageEnv: "a", relatedImageEnv: "b"}, want: render.Settings{Namespace: "ns", NodePluginImage: "a"}},
-		"flags win": {args: []string{"--namespace=other", "--node-plugin-image=c"}, env: map[string]string{namespaceEnv: "ns", imageEnv: "a"},
-			want: render.Settings{Namespace: "other", NodePluginImage: "c"}},
+		"environment": {env: map[string]string{ownNamespaceEnv: "own", pluginNamespaceEnv: "ns", imageEnv: "a"},
+			want: render.Settings{Namespace: "ns", OperatorNamespace: "own", NodePluginImage: "a"}},
+		"OLM": {env: map[string]string{ownNamespaceEnv: "ns", relatedImageEnv: "b", conditionEnv: "operator.v1"},
+			want: render.Settings{Namespace: "ns", OperatorNamespace: "ns", NodePluginImage: "b"}, condition: "operator.v1"},
+		"both images": {env: map[string]string{ownNamespaceEnv: "ns", imageEnv: "a", relatedImageEnv: "b"},
+			want: render.Settings{Namespace: "ns", OperatorNamespace: "ns", NodePluginImage: "a"}},
+		"flags win": {args: []string{"--namespace=other", "--node-plugin-image=c"}, env: map[string]string{ownNamespaceEnv: "own", pluginNamespaceEnv: "ns", imageEnv: "a"},
+			want: render.Settings{Namespace: "other", OperatorNamespace: "own", NodePluginImage: "c"}},
+		"outside a cluster": {args: []string{"--namespace=ns", "--node-plugin-image=c"},
+			want: render.Settings{Namespace: "ns", OperatorNamespace: "ns", NodePluginImage: "c"}},
 		"no namespace": {env: map[string]string{imageEnv: "a"}, wantErr: "--namespace"},
-		"no image":     {env: map[string]string{namespaceEnv: "ns"}, wantErr: "--node-plugin-image"},
+		"no image":     {env: map[string]string{ownNamespaceEnv: "ns"}, wantErr: "--node-plugin-image"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -167,19 +167,20 @@ func kubectl(t *testing.T) string {
 	return path
 }
 
-// elsewhere is a kustomization that moves config/default into namespace elsewhere.
+// elsewhere is a kustomization that moves config/default, with operator and node plugins in one namespace, into namespace elsewhere.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	root, err := filepath.Abs("../../config/default")
+	root, err := filepath.Abs("../../config")
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := filepath.Rel(dir, root)
+	config, err := filepath.Rel(dir, root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+base+"]\n"), 0o600); err != nil {
+	text := "namespace: elsewhere\nresources: [" + config + "/default]\ncomponents: [" + config + "/single-namespace]\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -232,6 +233,12 @@ func TestPoliciesHoldTheOperatorInWhateverNamespaceItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := deployment.Spec.Template.Spec.Containers[0].Image
+	for _, spec := range []corev1.PodSpec{deployment.Spec.Template.Spec, daemonSet(t, held, class, "elsewhere", own).Spec.Template.Spec} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "tried"}, Spec: spec}
+		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+			t.Error(err)
+		}
+	}
 	poll.Until(t, "the operator may create node plugins", takesEffect, func() error {
 		return operator.Create(t.Context(), untyped(t, daemonSet(t, held, class, "elsewhere", own)), client.DryRunAll)
 	})

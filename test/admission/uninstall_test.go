@@ -56,7 +56,7 @@ func TestAnUninstallIsRefusedAtEveryTryUntilTheDriverIsGone(t *testing.T) {
 	}
 	dir := elsewhere(t)
 	must("apply", "--server-side", "-k", dir)
-	policy, binding := render.Guard(render.Settings{Namespace: "elsewhere"})
+	policy, binding := render.Guard(render.Settings{Namespace: "elsewhere", OperatorNamespace: "elsewhere"})
 	for _, object := range []client.Object{policy, binding} {
 		if err := c.Create(t.Context(), untyped(t, object)); err != nil {
 			t.Fatal(err)

@@ -17,12 +17,15 @@ import (
 
 const clusterName = "e2e"
 
+// operatorNamespace is that of the operator's Deployment.
+const operatorNamespace = "image-csi-operator"
+
 // suite is a two-node cluster with the operator installed.
 type suite struct {
 	cluster   *cluster.Cluster
 	programs  string // the directory of kubectl
 	root      string // the checkout
-	namespace string
+	namespace string // the node plugins'
 }
 
 func TestMain(m *testing.M) {
@@ -126,7 +129,7 @@ func (s *suite) install(t *testing.T) error {
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-k", "config/default"},
 		{"wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"},
-		{"-n", s.namespace, "wait", "--for=condition=Available", "--timeout=120s", "deployment", "--all"},
+		{"-n", operatorNamespace, "wait", "--for=condition=Available", "--timeout=120s", "deployment", "--all"},
 	} {
 		if _, err := s.kubectl(t.Context(), "", args...); err != nil {
 			return err
@@ -145,7 +148,7 @@ func (s *suite) dump(t *testing.T) {
 		{"get", "nodes,csinodes,csidrivers", "--show-labels"},
 		{"get", "daemonsets,pods", "-A", "-o", "wide"},
 		{"get", "events", "-A", "--field-selector", "type=Warning", "--sort-by=.lastTimestamp"},
-		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=30", "-l", "app.kubernetes.io/name=image-csi-operator"},
+		{"-n", operatorNamespace, "logs", "--all-containers", "--prefix", "--tail=30", "-l", "app.kubernetes.io/name=image-csi-operator"},
 		{"-n", s.namespace, "logs", "--all-containers", "--prefix", "--tail=20", "-l", "imagecsi.dev/driver"},
 	} {
 		out, err := s.kubectl(ctx, "", args...)

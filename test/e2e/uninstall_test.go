@@ -11,7 +11,7 @@ import (
 // uninstallTooEarly deletes what was installed while there is a driver, twice, because the first try takes away what nothing
 // can guard: policies. It takes about ten seconds.
 func uninstallTooEarly(t *testing.T, s *suite) {
-	operator := []string{"-n", s.namespace, "get", "pods", "-l", "app.kubernetes.io/component=manager", "-o", "jsonpath={.items[*].metadata.uid}"}
+	operator := []string{"-n", operatorNamespace, "get", "pods", "-l", "app.kubernetes.io/component=manager", "-o", "jsonpath={.items[*].metadata.uid}"}
 	before := s.must(t, operator...)
 	for range 2 {
 		_, err := s.kubectl(t.Context(), "", "delete", "-k", "config/default", "--timeout=60s")
@@ -65,9 +65,10 @@ func uninstall(t *testing.T, s *suite) {
 // installation is what the operator cannot do without, as arguments of kubectl get.
 func installation(namespace string) [][]string {
 	return [][]string{
-		{"namespace", namespace},
+		{"namespace", namespace, operatorNamespace},
 		{"customresourcedefinition", "imagecsidrivers.storage.imagecsi.dev"},
 		{"clusterrole,clusterrolebinding", "image-csi-operator"},
-		{"-n", namespace, "deployment,serviceaccount,role,rolebinding", "image-csi-operator"},
+		{"-n", operatorNamespace, "deployment,serviceaccount", "image-csi-operator"},
+		{"-n", namespace, "role,rolebinding", "image-csi-operator"},
 	}
 }

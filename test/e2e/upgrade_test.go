@@ -18,7 +18,8 @@ import (
 
 const (
 	// previous is the release to upgrade from: a commit, and the tag under which the test's registry has its image. There
-	// is no release yet; the commit is one that deploys node plugins as the first release does.
+	// is no release yet; the commit is one that deploys node plugins as the first release does. Its operator runs in the node
+	// plugins' namespace.
 	previous    = "abccb21977fb30db79f9e6ae25fe854a6a852991"
 	previousTag = "previous"
 	currentTag  = project.Tag
@@ -28,6 +29,10 @@ const (
 
 	// rolledOut is for a change that reaches both nodes, or fails and is rolled back.
 	rolledOut = 4 * time.Minute
+
+	// leads is for an operator whose predecessor does not release the lease. It expires after 15 s, and the pod may have to be
+	// started first.
+	leads = time.Minute
 )
 
 // TestUpgrade replaces the operator, and with it the node plugins, by those of another release, and back, and once the node
@@ -45,7 +50,8 @@ func TestUpgrade(t *testing.T) {
 	s.waitForRelease(t, previousTag)
 	busy := s.busyPods(t)
 
-	s.installRelease(t, s.root, currentTag)
+	s.installRelease(t, s.root, currentTag, operatorNamespace)
+	s.operatorMoves(t)
 	s.waitForRelease(t, currentTag)
 	busy.stillWork(t)
 	s.newPodsWork(t)
@@ -119,19 +125,43 @@ func (s *suite) earlierRelease(t *testing.T) string {
 	return sources
 }
 
-// installRelease applies the manifests in a release's sources, as an administrator does who upgrades or rolls back.
-func (s *suite) installRelease(t *testing.T, sources, tag string) {
+// installRelease applies the manifests in a release's sources, whose operator runs in a namespace, as an administrator does who
+// upgrades or rolls back.
+func (s *suite) installRelease(t *testing.T, sources, tag, namespace string) {
 	t.Helper()
 	s.must(t, "apply", "--server-side", "--force-conflicts", "-k", filepath.Join(sources, "config/default"))
-	s.waitFor(t, soon, imageName+tag, "-n", s.namespace, "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
-	s.must(t, "-n", s.namespace, "rollout", "status", "deployment", "--timeout=120s")
+	s.waitFor(t, soon, imageName+tag, "-n", namespace, "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
+	s.must(t, "-n", namespace, "rollout", "status", "deployment", "--timeout=120s")
 }
 
-// goBack installs the earlier release in place of this one as the manual says: this one's policies do not know what it writes.
+// operatorMoves deletes the operator that an upgrade left in the node plugins' namespace, as the manual says, when the new one leads.
+// Both run until then, and the old one has lost its rights.
+func (s *suite) operatorMoves(t *testing.T) {
+	t.Helper()
+	pod := s.must(t, "-n", operatorNamespace, "get", "pods", "-l", "app.kubernetes.io/component=manager", "-o", "jsonpath={.items[*].metadata.name}")
+	if old := s.must(t, "-n", s.namespace, "get", "deployment", "image-csi-operator", "-o", "jsonpath={.spec.replicas}"); old != "1" {
+		t.Errorf("the earlier release's operator has %q replicas, so the test does not show that two get along", old)
+	}
+	poll.Until(t, "the operator that moved leads", leads, func() error {
+		holder := s.must(t, "-n", s.namespace, "get", "lease", "image-csi-operator", "-o", "jsonpath={.spec.holderIdentity}")
+		if !strings.HasPrefix(holder, pod+"_") {
+			return fmt.Errorf("%q holds the lease, and not %s", holder, pod)
+		}
+		return nil
+	})
+	poll.Until(t, "the operator that was left behind is not guarded any more", soon, func() error {
+		_, err := s.kubectl(t.Context(), "", "-n", s.namespace, "delete", "--ignore-not-found", "deployment,serviceaccount", "image-csi-operator")
+		return err
+	})
+}
+
+// goBack installs the earlier release in place of this one as the manual says: this one's policies do not know what it writes, and
+// its operator is in another namespace.
 func (s *suite) goBack(t *testing.T, earlier string) {
 	t.Helper()
+	s.must(t, "-n", operatorNamespace, "scale", "deployment", "image-csi-operator", "--replicas=0")
 	s.must(t, "delete", "-k", filepath.Join(s.root, "config/admission"))
-	s.installRelease(t, earlier, previousTag)
+	s.installRelease(t, earlier, previousTag, s.namespace)
 }
 
 // waitForRelease waits until every node has a release's node plugin and the change is complete.

@@ -22,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-var settings = Settings{Namespace: "image-csi-system", NodePluginImage: "example.com/node-plugin:v1"}
+var settings = Settings{Namespace: "image-csi-system", OperatorNamespace: "image-csi-operator", NodePluginImage: "example.com/node-plugin:v1"}
 
 func minimal() *v1alpha1.ImageCSIDriver {
 	return &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: contract.DefaultDriverName}}

@@ -40,7 +40,7 @@ func Guard(settings Settings) (*admissionv1.ValidatingAdmissionPolicy, *admissio
 					deletions("rbac.authorization.k8s.io", "clusterroles", "clusterrolebindings", "roles", "rolebindings"),
 				},
 			},
-			MatchConditions: guarded(settings.Namespace),
+			MatchConditions: guarded(settings),
 			Validations: []admissionv1.Validation{{
 				Expression: fmt.Sprintf("!('%s' in params.metadata.?finalizers.orValue([]))", contract.Finalizer),
 				MessageExpression: "'first run \"kubectl delete imagecsidrivers --all\", which ends when no pod uses their volumes, and then this command again: " +
@@ -76,7 +76,10 @@ func deletions(group string, resources ...string) admissionv1.NamedRuleWithOpera
 //   - deletions by Kubernetes' own controllers, because they follow from a deletion that was checked;
 //   - what OLM has made (v0 and v1), except for the definition: an upgrade replaces it;
 //   - roles that are aggregated into those of users, which the operator does not need.
-func guarded(namespace string) []admissionv1.MatchCondition {
+//
+// The operator's Deployment and service account are in its own namespace, its role in that of the node plugins. What an operator
+// that had one namespace for both left in that of the node plugins can be deleted.
+func guarded(settings Settings) []admissionv1.MatchCondition {
 	return []admissionv1.MatchCondition{
 		{Name: "not-by-kubernetes", Expression: "!(request.userInfo.username in ['system:kube-controller-manager', " +
 			"'system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector'])"},
@@ -84,9 +87,9 @@ func guarded(namespace string) []admissionv1.MatchCondition {
 		{Name: "not-for-people", Expression: "!oldObject.metadata.?labels.orValue({}).exists(label, label.startsWith('rbac.authorization.k8s.io/aggregate-to-'))"},
 		{Name: "of-the-operator", Expression: fmt.Sprintf(
 			"request.resource.resource == 'customresourcedefinitions' ? oldObject.metadata.name == '%s' : "+
-				"request.resource.resource == 'namespaces' ? oldObject.metadata.name == '%s' : "+
-				"oldObject.metadata.?namespace.orValue('%[2]s') in ['', '%[2]s'] && "+
-				"(oldObject.metadata.name == '%[3]s' || oldObject.metadata.?labels[?'%[4]s'].orValue('') == '%[3]s')",
-			definition, namespace, partOf, nameLabel)},
+				"request.resource.resource == 'namespaces' ? oldObject.metadata.name in ['%s', '%s'] : "+
+				"oldObject.metadata.?namespace.orValue('') in (request.resource.resource in ['deployments', 'serviceaccounts'] ? ['%[2]s'] : ['', '%[3]s']) && "+
+				"(oldObject.metadata.name == '%[4]s' || oldObject.metadata.?labels[?'%[5]s'].orValue('') == '%[4]s')",
+			definition, settings.OperatorNamespace, settings.Namespace, partOf, nameLabel)},
 	}
 }

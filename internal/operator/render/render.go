@@ -23,6 +23,8 @@ type Object interface {
 type Settings struct {
 	// Namespace in which the node plugins run.
 	Namespace string
+	// OperatorNamespace is the one in which the operator runs. It may be the same.
+	OperatorNamespace string
 	// NodePluginImage is used when a driver sets no image.
 	NodePluginImage string
 }

@@ -20,14 +20,17 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 )
 
-// Namespace is the installation's.
+// Namespace is that of the node plugins, and of the operator's lease.
 const Namespace = "image-csi-system"
+
+// operatorNamespace is that of the operator's Deployment and service account.
+const operatorNamespace = "image-csi-operator"
 
 // nodePluginImage is the node plugins', with which the operator's program is started.
 const nodePluginImage = "example.com/plugin:v1"
 
 // operator is the identity that the installation gives the operator.
-const operator = "system:serviceaccount:" + Namespace + ":image-csi-operator"
+const operator = "system:serviceaccount:" + operatorNamespace + ":image-csi-operator"
 
 // Server is an API server with the operator's installation.
 type Server struct {
@@ -106,18 +109,18 @@ func (s *Server) install(ctx context.Context, root string) error {
 		text, _ := io.ReadAll(stderr)
 		return fmt.Errorf("kubectl apply -k config/default: %w: %s", err, text)
 	}
-	own := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
+	plugins := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
 	annotation := `{"metadata": {"annotations": {"imagecsi.dev/node-plugin-image": "` + nodePluginImage + `"}}}`
-	if err := s.Patch(ctx, own, client.RawPatch(types.MergePatchType, []byte(annotation))); err != nil {
+	if err := s.Patch(ctx, plugins, client.RawPatch(types.MergePatchType, []byte(annotation))); err != nil {
 		return err
 	}
 	deployment := &appsv1.Deployment{}
-	deployment.Namespace, deployment.Name = Namespace, "image-csi-operator"
+	deployment.Namespace, deployment.Name = operatorNamespace, "image-csi-operator"
 	if err := s.Delete(ctx, deployment); err != nil {
 		return err
 	}
 	identity, err := s.environment.AddUser(envtest.User{Name: operator,
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + Namespace}}, nil)
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace}}, nil)
 	if err != nil {
 		return err
 	}
