@@ -1,10 +1,12 @@
 package controllers_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,11 +16,15 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
 // usedRights collects what the operator asks of the API server in all tests.
@@ -163,6 +169,34 @@ func TestTheOperatorMayLead(t *testing.T) {
 	c.Eventually(c.condition(driverName, "Available"), soon).Should(Equal("False NoEligibleNodes"))
 	stop()
 	c.Expect(holder()).To(BeEmpty(), "the next operator has to wait")
+}
+
+// So are the rights to ask who reads the metrics (cmd/manager), and whether he may.
+func TestTheOperatorMayAskWhoReadsItsMetrics(t *testing.T) {
+	c := newCluster(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	c.Expect(err).NotTo(HaveOccurred())
+	address := free.Addr().String()
+	c.Expect(free.Close()).To(Succeed())
+	c.metrics = metricsserver.Options{BindAddress: address, FilterProvider: filters.WithAuthenticationAndAuthorization}
+	c.start()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "reader"}}
+	c.Expect(c.Create(c.ctx, account)).To(Succeed())
+	c.Cleanup(func() { c.Expect(c.Delete(context.Background(), account)).To(Succeed()) })
+	token := &authenticationv1.TokenRequest{}
+	c.Expect(c.SubResource("token").Create(c.ctx, account, token)).To(Succeed())
+	c.Eventually(func() (int, error) {
+		request, err := http.NewRequestWithContext(c.ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+		if err != nil {
+			return 0, err
+		}
+		request.Header.Set("Authorization", "Bearer "+token.Status.Token)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, err
+		}
+		return answer.StatusCode, answer.Body.Close()
+	}, soon).Should(Equal(http.StatusForbidden), "both were asked: an operator without the rights answers otherwise")
 }
 
 func TestARightIsUsedInItsScopeAndGroup(t *testing.T) {

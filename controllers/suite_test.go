@@ -119,6 +119,8 @@ type cluster struct {
 	recheck time.Duration
 	// leads has the operator take part in leader election.
 	leads bool
+	// metrics is how the operator serves its metrics; without an address it does not.
+	metrics metricsserver.Options
 	// faults are between the operator and the API server.
 	faults *faultInjector
 }
@@ -155,11 +157,13 @@ func (c *cluster) operate() (stop func()) {
 	c.Helper()
 	rough := rest.CopyConfig(operator)
 	rough.Wrap(c.faults.over)
+	served := c.metrics
+	served.BindAddress = cmp.Or(served.BindAddress, "0")
 	mgr, err := ctrl.NewManager(rough, ctrl.Options{
 		Scheme:         c.Scheme(),
 		Cache:          cached.Options(namespace),
 		LeaderElection: c.leads, LeaderElectionID: leaseName, LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
-		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Metrics:    served,
 		Controller: config.Controller{SkipNameValidation: ptr.To(true), ReconciliationTimeout: longestReconcile},
 		NewClient: func(cfg *rest.Config, options client.Options) (client.Client, error) {
 			plain, err := client.NewWithWatch(cfg, options)

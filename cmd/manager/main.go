@@ -22,7 +22,6 @@ import (
 	controllerconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
@@ -79,7 +78,7 @@ func run(ctx context.Context, config *rest.Config, options options) error {
 		MapperProvider:         cached.Mapper(scheme, objects),
 		Cache:                  objects,
 		Controller:             controllerconfig.Controller{ReconciliationTimeout: longestReconcile},
-		Metrics:                metricsserver.Options{BindAddress: options.metricsAddress},
+		Metrics:                metricsOptions(options),
 		HealthProbeBindAddress: options.healthAddress,
 		LeaderElection:         options.leaderElect,
 		LeaderElectionID:       "image-csi-operator",

@@ -54,16 +54,17 @@ func TestTheInstallationRuns(t *testing.T) {
 	collector, endpoint := startCollector(t, spansOverHTTP)
 	t.Setenv(endpointEnv, endpoint)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+	asked := &reviews{}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, asOperator(admin), options{
+		done <- run(ctx, counting(asOperator(admin), asked), options{
 			settings:       render.Settings{Namespace: namespace, OperatorNamespace: operatorNamespace, NodePluginImage: "example.com/plugin:v1"},
-			metricsAddress: "127.0.0.1:18080", healthAddress: "127.0.0.1:18081", leaderElect: true,
+			metricsAddress: metricsAddress, metricsSecure: true, healthAddress: "127.0.0.1:18081", leaderElect: true,
 			spans: spansOverHTTP,
 		})
 	}()
-	for _, address := range []string{"127.0.0.1:18080/metrics", "127.0.0.1:18081/healthz", "127.0.0.1:18081/readyz"} {
+	for _, address := range []string{"127.0.0.1:18081/healthz", "127.0.0.1:18081/readyz"} {
 		g.Eventually(get(address), soon).Should(Equal(http.StatusOK), address)
 	}
 	apply(t, environment, "-f", "../../config/samples/storage_v1alpha1_imagecsidriver_full.yaml", "--dry-run=server")
@@ -72,6 +73,8 @@ func TestTheInstallationRuns(t *testing.T) {
 		return cluster.Get(ctx, client.ObjectKey{Name: contract.DefaultDriverName}, &storagev1.CSIDriver{})
 	}, soon).Should(Succeed())
 	t.Run("every phase of a reconcile has a span", func(t *testing.T) { traced(t, collector) })
+
+	t.Run("who may read the metrics reads them", func(t *testing.T) { guarded(t, cluster, asked) })
 
 	stop()
 	g.Eventually(done, soon).Should(Receive(BeNil()))

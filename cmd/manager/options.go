@@ -19,13 +19,15 @@ const (
 )
 
 type options struct {
-	settings       render.Settings
-	condition      string // the OperatorCondition that OLM made for this operator; empty without OLM
-	metricsAddress string
-	healthAddress  string
-	leaderElect    bool
-	logLevel       slog.Level
-	spans          spanProtocol
+	settings        render.Settings
+	condition       string // the OperatorCondition that OLM made for this operator; empty without OLM
+	metricsAddress  string
+	metricsSecure   bool
+	metricsCertPath string
+	healthAddress   string
+	leaderElect     bool
+	logLevel        slog.Level
+	spans           spanProtocol
 }
 
 // parse reads the command line; the environment gives the defaults.
@@ -35,7 +37,11 @@ func parse(flags *flag.FlagSet, args []string, getenv func(string) string) (opti
 		"namespace in which the node plugins run; default: $"+pluginNamespaceEnv+" or $"+ownNamespaceEnv)
 	flags.StringVar(&o.settings.NodePluginImage, "node-plugin-image", cmp.Or(getenv(imageEnv), getenv(relatedImageEnv)),
 		"node plugin image of drivers that set none; default: $"+imageEnv+" or $"+relatedImageEnv)
-	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the metrics, or 0 for none")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics, or 0 for none")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true,
+		"serve the metrics by HTTPS, and only to those whom Kubernetes lets get the path /metrics; false: by HTTP, to everybody")
+	flags.StringVar(&o.metricsCertPath, "metrics-cert-path", "",
+		"directory with tls.crt and tls.key, with which the metrics are served; without them the operator makes a certificate")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work, the others wait")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "error, warn, info or debug")

@@ -41,6 +41,9 @@ func TestParse(t *testing.T) {
 				}
 				return
 			}
+			if got.metricsAddress != ":8443" || !got.metricsSecure {
+				t.Errorf("the metrics are served at %s to everybody", got.metricsAddress)
+			}
 			if err != nil || got.settings != test.want || got.condition != test.condition {
 				t.Errorf("got %+v, %q, %v; want %+v, %q", got.settings, got.condition, err, test.want, test.condition)
 			}

@@ -14,6 +14,15 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
 
+// metricsPorts has the ports at which the pods of each policy serve metrics.
+var metricsPorts = map[string]int32{"manager.yaml": 8443, "node_plugins.yaml": 8080}
+
+// ofOneNamespace reports whether peers are those of one namespace, by the label that only the API server sets.
+func ofOneNamespace(peers []networkingv1.NetworkPolicyPeer) bool {
+	return len(peers) == 1 && peers[0].IPBlock == nil && peers[0].NamespaceSelector != nil &&
+		peers[0].NamespaceSelector.MatchLabels[corev1.LabelMetadataName] != ""
+}
+
 // A selector that selects nothing, or a port that nobody listens on, would do nothing, or cut the operator off, without a word.
 func TestNetworkPoliciesSelectThePodsAndTheirPorts(t *testing.T) {
 	var deployment appsv1.Deployment
@@ -37,13 +46,22 @@ func TestNetworkPoliciesSelectThePodsAndTheirPorts(t *testing.T) {
 		if selector.Empty() || !selector.Matches(labels.Set(pods.Labels)) {
 			t.Errorf("%s selects %s, and the pods have %v", file, selector, pods.Labels)
 		}
-		open := map[int]bool{}
-		for _, port := range policy.Spec.Ingress[0].Ports {
-			open[port.Port.IntValue()] = true
+		open, limited := map[int]bool{}, map[int]bool{}
+		for _, rule := range policy.Spec.Ingress {
+			for _, port := range rule.Ports {
+				open[port.Port.IntValue()] = true
+				limited[port.Port.IntValue()] = ofOneNamespace(rule.From)
+			}
 		}
 		listening := map[int]bool{}
 		for _, port := range pods.Spec.Containers[0].Ports {
 			listening[int(port.ContainerPort)] = true
+			if port.ContainerPort == metricsPorts[file] && !limited[int(port.ContainerPort)] {
+				t.Errorf("%s: everybody reaches the metrics at port %d", file, port.ContainerPort)
+			}
+		}
+		if !listening[int(metricsPorts[file])] {
+			t.Errorf("%s: nothing listens at the port of the metrics, %d", file, metricsPorts[file])
 		}
 		for port := range listening {
 			if !open[port] {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/operator-framework/api/pkg/manifests"
@@ -39,6 +40,27 @@ func TestTheConsoleKnowsEveryField(t *testing.T) {
 				t.Errorf("status.%s is not described", d.Path)
 			}
 		}
+	}
+}
+
+// OLM installs an operator in one namespace, and so the node plugins with it.
+func TestTheBundleIsForOneNamespace(t *testing.T) {
+	bundle, err := manifests.GetBundleFromDir(bundleDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployments := bundle.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs
+	if len(deployments) != 1 {
+		t.Fatalf("%d Deployments", len(deployments))
+	}
+	for _, variable := range deployments[0].Spec.Template.Spec.Containers[0].Env {
+		if variable.Name == "NODE_PLUGIN_NAMESPACE" {
+			t.Errorf("the node plugins are to run in %s, of which OLM knows nothing", variable.Value)
+		}
+	}
+	template := bundle.CSV.Annotations["operatorframework.io/suggested-namespace-template"]
+	if !strings.Contains(template, `"pod-security.kubernetes.io/enforce":"privileged"`) {
+		t.Errorf("node plugins are not admitted in the suggested namespace: %s", template)
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Server) Launch(ctx context.Context, program string, arguments ...string
 		return nil, err
 	}
 	p.command = exec.CommandContext(ctx, program, append([]string{"--namespace", Namespace, "--node-plugin-image", nodePluginImage,
-		"--metrics-bind-address", p.Address, "--health-probe-bind-address", "0", "--kubeconfig", s.Kubeconfig}, arguments...)...)
+		"--metrics-bind-address", p.Address, "--metrics-secure=false", "--health-probe-bind-address", "0", "--kubeconfig", s.Kubeconfig}, arguments...)...)
 	p.command.Env = append(os.Environ(), "POD_NAMESPACE="+operatorNamespace)
 	p.command.Stderr = &p.Log
 	if err := p.command.Start(); err != nil {
