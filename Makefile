@@ -16,7 +16,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/image hack/tools/bundle test
+MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -44,12 +44,12 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 # Go's test cache sees neither the kernel nor the programs that a test starts.
 NODE_TESTS := e2e node images faults conformance
 
-# Further targets, which run beside the tests on nodes, before the other half.
+# Further targets, which run beside the tests on nodes, after the other half, whose tests mostly wait, too.
 BESIDE ?=
 
 .PHONY: test
 test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
-	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes $(BESIDE) test-others
+	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes test-others $(BESIDE)
 
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
@@ -67,6 +67,7 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	$(GO) -C hack/cluster test -count=1 ./... && \
 	$(GO) -C hack/image test -count=1 ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 ./... && \
+	$(GO) -C hack/tools/chart test -count=1 ./... && \
 	$(GO) -C test test -count=1 -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS)))(/|$$)')
 
 RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
@@ -159,7 +160,7 @@ build: ## build the programs into OUT (bin)
 REPOSITORY ?= ghcr.io/image-csi/image-csi-operator
 
 .PHONY: release
-release: ## make a release in dist: the image for amd64 and arm64, inventories, install.yaml and the OLM bundle, which name REPOSITORY
+release: ## make a release in dist: the image for amd64 and arm64, inventories, and install.yaml, Helm chart and OLM bundle, which name REPOSITORY
 	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY)
 
 .PHONY: release-push
@@ -172,7 +173,7 @@ test-release: ## make a release from two clones, which must give the same bytes,
 	@hack/image/test-release.sh
 
 .PHONY: generate
-generate: ## write all generated files: deep copies, CRD, RBAC, bundle
+generate: ## write all generated files: deep copies, CRD, RBAC, bundle, chart
 	$(MAKE) -C hack/tools generate
 
 .PHONY: verify
@@ -182,6 +183,10 @@ verify: ## fail if a generated file, go.mod or the formatting is not up to date
 .PHONY: lint
 lint: ## run go vet and golangci-lint on every module
 	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
+
+.PHONY: chart
+chart: ## write the Helm chart from config/
+	$(MAKE) -C hack/tools chart
 
 .PHONY: bundle
 bundle: ## write the OLM bundle from config/ and validate it

@@ -15,7 +15,7 @@ import (
 // imageName is what config/manager calls the image before kustomize gives it its name.
 const imageName = "image-csi-operator"
 
-// writeManifests writes install.yaml, which is config/default, and the OLM bundle, both with the image by its digest.
+// writeManifests writes install.yaml, which is config/default, the Helm chart and the OLM bundle, all with the image by its digest.
 func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
 	work, err := os.MkdirTemp("", "image-csi-manifests-")
 	if err != nil {
@@ -35,6 +35,35 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 	if err := os.WriteFile(filepath.Join(dir, "install.yaml"), install, 0o644); err != nil {
 		return err
 	}
+	if err := r.chart(ctx, work, dir); err != nil {
+		return fmt.Errorf("make the Helm chart: %w", err)
+	}
+	return r.bundle(ctx, work, dir)
+}
+
+// chart writes the Helm chart, packaged.
+func (r release) chart(ctx context.Context, work, dir string) error {
+	made := filepath.Join(work, "chart", imageName)
+	args := []string{"-dir", made, "-version", r.version}
+	for _, part := range []string{"default", "mutation", "network", "monitoring"} {
+		text, err := kustomize(ctx, r.root, filepath.Join(work, "config", part))
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(work, part+".yaml")
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return err
+		}
+		args = append(args, "-"+part, file)
+	}
+	if err := tool(ctx, r.root, "chart", args...); err != nil {
+		return err
+	}
+	return archive(filepath.Dir(made), filepath.Join(dir, imageName+"-"+r.version+".tgz"))
+}
+
+// bundle writes the OLM bundle.
+func (r release) bundle(ctx context.Context, work, dir string) error {
 	source, err := kustomize(ctx, r.root, filepath.Join(work, "config", "manifests"))
 	if err != nil {
 		return err
@@ -44,14 +73,22 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 		return err
 	}
 	for _, args := range [][]string{{"-root", work, "-manifests", manifests}, {"-root", work, "-validate"}} {
-		command := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
-		command.Dir = filepath.Join(r.root, "hack", "tools", "bundle")
-		if out, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("make the OLM bundle: %w\n%s", err, out)
+		if err := tool(ctx, r.root, "bundle", args...); err != nil {
+			return fmt.Errorf("make the OLM bundle: %w", err)
 		}
 	}
 	if err := os.CopyFS(filepath.Join(dir, "bundle"), os.DirFS(filepath.Join(work, "bundle"))); err != nil {
 		return fmt.Errorf("copy the bundle: %w", err)
+	}
+	return nil
+}
+
+// tool runs a program of hack/tools.
+func tool(ctx context.Context, root, name string, args ...string) error {
+	command := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
+	command.Dir = filepath.Join(root, "hack", "tools", name)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("hack/tools/%s: %w\n%s", name, err, out)
 	}
 	return nil
 }

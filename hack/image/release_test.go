@@ -105,6 +105,16 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the chart names the digest", func(t *testing.T) {
+		command := exec.Command("tar", "--extract", "--to-stdout", "--file", filepath.Join(dir, "image-csi-operator-1.2.3.tgz"), "image-csi-operator/values.yaml")
+		values, err := command.Output()
+		must(t, err)
+		for _, want := range []string{"repository: " + testRepository + "\n", "tag: v1.2.3\n", "digest: " + digest.String() + "\n"} {
+			if !strings.Contains(string(values), want) {
+				t.Errorf("its values lack %q", want)
+			}
+		}
+	})
 	t.Run("pushed", func(t *testing.T) { checkPush(t, dir, digest) })
 }
 
