@@ -152,7 +152,7 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 		})},
 		{"the default capabilities", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.Capabilities.Drop = nil })},
 		{"new privileges", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.AllowPrivilegeEscalation = nil })},
-		{"no seccomp profile", securityContext, ofContainer(func(c *corev1.Container) {
+		{"no seccomp profile", securityContext + "|" + otherProfile, ofContainer(func(c *corev1.Container) {
 			c.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
 		})},
 		{"a writable root", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.ReadOnlyRootFilesystem = nil })},
@@ -244,7 +244,7 @@ func TestOnlyTheOperatorOfANamespaceMayWriteNodePluginsThere(t *testing.T) {
 
 	// Without the annotation the operator is in the namespace of its node plugins.
 	c.grant("operators-node-plugins", operator.Impersonate.UserName, writes)
-	c.namespace("plugins")
+	c.Expect(c.Patch(c.ctx, c.namespace("plugins"), mergePatch(`{"metadata":{"annotations":{"imagecsi.dev/node-plugin-image":"`+ownImage+`"}}}`))).To(Succeed())
 	elsewhere := plugin.DeepCopy()
 	elsewhere.Namespace = "plugins"
 	c.refuses("namespace plugins is for the node plugins of system:serviceaccount:plugins:image-csi-operator", c.tries(me, elsewhere))
