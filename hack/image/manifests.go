@@ -44,19 +44,7 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 // chart writes the Helm chart, packaged.
 func (r release) chart(ctx context.Context, work, dir string) error {
 	made := filepath.Join(work, "chart", imageName)
-	args := []string{"-dir", made, "-version", r.version}
-	for _, part := range []string{"default", "mutation", "network", "monitoring"} {
-		text, err := kustomize(ctx, r.root, filepath.Join(work, "config", part))
-		if err != nil {
-			return err
-		}
-		file := filepath.Join(work, part+".yaml")
-		if err := os.WriteFile(file, text, 0o644); err != nil {
-			return err
-		}
-		args = append(args, "-"+part, file)
-	}
-	if err := tool(ctx, r.root, "chart", args...); err != nil {
+	if err := tool(ctx, r.root, "chart", "-config", filepath.Join(work, "config"), "-dir", made, "-version", r.version); err != nil {
 		return err
 	}
 	return archive(filepath.Dir(made), filepath.Join(dir, imageName+"-"+r.version+".tgz"))

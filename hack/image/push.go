@@ -16,8 +16,8 @@ import (
 // push copies the image of a release into a repository, with its inventories: by digest first, and the tag last, so that a tag never
 // names half an image. Credentials are those of "docker login".
 func push(ctx context.Context, dir, repository string, plain bool) error {
-	if !repositoryForm.MatchString(repository) {
-		return fmt.Errorf("%q is no repository: give -repository as in registry.example/image-csi/image-csi-operator, without tag or digest", repository)
+	if err := checkRepository(repository); err != nil {
+		return err
 	}
 	var options []name.Option
 	if plain {

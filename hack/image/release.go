@@ -33,8 +33,12 @@ func (r release) check() error {
 	if !versionForm.MatchString(r.version) {
 		return fmt.Errorf("%q is no version: give -version as in 1.2.3", r.version)
 	}
-	if !repositoryForm.MatchString(r.repository) {
-		return fmt.Errorf("%q is no repository: give -repository as in registry.example/image-csi/image-csi-operator, without tag or digest", r.repository)
+	return checkRepository(r.repository)
+}
+
+func checkRepository(repository string) error {
+	if !repositoryForm.MatchString(repository) {
+		return fmt.Errorf("%q is no repository: give -repository as in registry.example/image-csi/image-csi-operator, without tag or digest", repository)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -59,13 +58,9 @@ func built(t *testing.T, names ...string) objects {
 		if !slices.Contains(names, part.name) {
 			continue
 		}
-		command := exec.CommandContext(t.Context(), "go", "tool", "-modfile=hack/tools/generate/go.mod", "kustomize", "build", part.directory)
-		command.Dir = root
-		var said bytes.Buffer
-		command.Stderr = &said
-		out, err := command.Output()
+		out, err := kustomize(filepath.Join(root, "config", part.name))
 		if err != nil {
-			t.Fatalf("kustomize build %s: %v: %s", part.directory, err, said.String())
+			t.Fatal(err)
 		}
 		maps.Copy(all, decode(t, out))
 	}

@@ -22,7 +22,7 @@ func (c *chart) templates() (map[string][]byte, error) {
 			if err := documents.Decode(&document); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
-				return nil, fmt.Errorf("read the build of %s: %w", part.directory, err)
+				return nil, fmt.Errorf("read the build of config/%s: %w", part.name, err)
 			}
 			kind, name := textAt(document.Content[0], "kind"), textAt(document.Content[0], "metadata", "name")
 			if kind == "Namespace" && name == ownName {

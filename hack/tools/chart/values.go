@@ -2,16 +2,15 @@ package main
 
 // part is a kustomize build that the chart has, as a whole or not at all.
 type part struct {
-	name      string
-	directory string // of the build, in the checkout
-	value     string // switches it on; a part without one is always there
+	name  string // of its directory in config/
+	value string // switches it on; a part without one is always there
 }
 
 var parts = []part{
-	{name: "default", directory: "config/default"},
-	{name: "mutation", directory: "config/mutation", value: "mutation.enabled"},
-	{name: "network", directory: "config/network", value: "networkPolicies.enabled"},
-	{name: "monitoring", directory: "config/monitoring", value: "monitoring.enabled"},
+	{name: "default"},
+	{name: "mutation", value: "mutation.enabled"},
+	{name: "network", value: "networkPolicies.enabled"},
+	{name: "monitoring", value: "monitoring.enabled"},
 }
 
 // switches are the values that switch on all objects of a kind, beside those of parts.
