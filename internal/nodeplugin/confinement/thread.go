@@ -21,7 +21,7 @@ const (
 // filtersKey is the line with the number of a thread's filters, from Linux 5.9 on.
 const filtersKey = "Seccomp_filters"
 
-// Less is the error of a process with a thread that is less confined than it should be. An error of another type says that this
+// Less is the error of a process with a thread that is less confined than it should be. An error of another type means that this
 // could not be found out.
 type Less struct {
 	// Thread is the directory of the thread in /proc, and What what it lacks.
