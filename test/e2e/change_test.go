@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,19 +16,44 @@ import (
 // alias is the driver's second name.
 const alias = "csi-image.warm-metal.tech"
 
-// changedDriver has a second name, a secret, a number of volumes, and a place for limits that its nodes cannot enforce.
+// providersDir holds the nodes' credential providers. It outlives a node's power cut.
+const providersDir = "/var/lib/kubelet/credential-providers"
+
+// changedDriver has a second name, a secret, credential providers, a number of volumes, and a place for limits that its nodes cannot
+// enforce.
 const changedDriver = `
 apiVersion: storage.imagecsi.dev/v1alpha1
 kind: ImageCSIDriver
 metadata: {name: ` + driver + `}
 spec:
   aliases: [` + alias + `]
-  credentials: {secrets: [{name: registry}]}
+  credentials: {secrets: [{name: registry}], providers: {configPath: ` + providersDir + `/config.yaml, binDir: ` + providersDir + `/bin}}
   volumes: {maxVolumesPerNode: 123, sizeLimitFallback: Memory}
 `
 
-// driverIsChanged gives the driver a second name, a secret and a number of volumes, and waits until both nodes know.
+// installProvider gives a node a credential provider, which is asked for no image.
+func (s *suite) installProvider(t *testing.T, node string) {
+	t.Helper()
+	program, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const config = "{apiVersion: kubelet.config.k8s.io/v1, kind: CredentialProviderConfig, providers: [{name: \"true\", matchImages: [none.example], " +
+		"defaultCacheDuration: 0s, apiVersion: credentialprovider.kubelet.k8s.io/v1}]}"
+	dir := filepath.Join(s.nodeRoot(t, node), providersDir)
+	err = errors.Join(os.MkdirAll(filepath.Join(dir, "bin"), 0o755), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o644),
+		os.WriteFile(filepath.Join(dir, "bin/true"), program, 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// driverIsChanged gives the driver a second name, a secret, credential providers and a number of volumes, and waits until both nodes
+// know.
 func driverIsChanged(t *testing.T, s *suite) {
+	for _, node := range nodes() {
+		s.installProvider(t, node)
+	}
 	s.apply(t, changedDriver)
 	for class, node := range nodes() {
 		for _, name := range []string{driver, alias} {

@@ -12,75 +12,46 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/escapes"
 	"github.com/image-csi/image-csi-operator/test/internal/imitate"
 )
 
-// An escape is what somebody may try who has taken over a thread of a node plugin. It returns the kernel's answer; nil is success.
-type escape struct {
+// A power is what a thread may have. Its use returns the kernel's answer.
+type power struct {
 	name string
-	try  func() error
-}
-
-// refusedToAll are system calls that the filter of the process refuses to every thread. The arguments are wrong: a call that gets
-// past the filter fails otherwise than with EPERM.
-func refusedToAll() []escape {
-	call := func(name string, number uintptr, arguments ...uintptr) escape {
-		var a [6]uintptr
-		copy(a[:], arguments)
-		return escape{name, func() error {
-			if _, _, errno := unix.RawSyscall6(number, a[0], a[1], a[2], a[3], a[4], a[5]); errno != 0 {
-				return errno
-			}
-			return nil
-		}}
-	}
-	none := ^uintptr(0)
-	return []escape{
-		call("run a program", unix.SYS_EXECVE),
-		call("run a program by a descriptor", unix.SYS_EXECVEAT, none),
-		call("enter a namespace", unix.SYS_SETNS, none, unix.CLONE_NEWNS),
-		call("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_SIGHAND),
-		call("make a user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER|unix.CLONE_SIGHAND),
-		call("load a program into the kernel", unix.SYS_BPF, none),
-		call("trace a process", unix.SYS_PTRACE, none),
-		call("read a process's memory", unix.SYS_PROCESS_VM_READV, 0, 0, 0, 0, 0, 1),
-		call("write a process's memory", unix.SYS_PROCESS_VM_WRITEV, 0, 0, 0, 0, 0, 1),
-		call("signal a process", unix.SYS_KILL, 1, none),
-		call("take a process's file", unix.SYS_PIDFD_GETFD, none),
-		call("watch the processor", unix.SYS_PERF_EVENT_OPEN),
-		call("use a keyring", unix.SYS_KEYCTL, none),
-		call("load a module", unix.SYS_FINIT_MODULE, none),
-		call("start another kernel", unix.SYS_KEXEC_LOAD, 0, none),
-		call("open a file by its handle", unix.SYS_OPEN_BY_HANDLE_AT, none),
-		call("make a device", unix.SYS_MKNODAT, none, 0, unix.S_IFCHR),
-		call("change the root directory", unix.SYS_CHROOT),
-		call("use io_uring", unix.SYS_IO_URING_SETUP),
-		call("handle page faults", unix.SYS_USERFAULTFD, none),
-		call("make a file of memory", unix.SYS_MEMFD_CREATE, 0, none),
-		call("set the clock", unix.SYS_SETTIMEOFDAY, 1, 1),
-		call("make memory executable", unix.SYS_MPROTECT, 1, 4096, unix.PROT_EXEC),
-		call("map executable memory", unix.SYS_MMAP, 1, 0, unix.PROT_EXEC),
-		call("open a socket for packets", unix.SYS_SOCKET, unix.AF_PACKET, none),
-		call("open a socket of the kernel", unix.SYS_SOCKET, unix.AF_NETLINK, none),
-		call("open a socket to the hypervisor", unix.SYS_SOCKET, unix.AF_VSOCK, none),
-	}
+	use  func() error
 }
 
 // powers are what some threads can do. What docs/security.md says of a node plugin that is taken over is held to this list.
-func powers(runtimeSocket string) []escape {
-	return []escape{
-		{"write to the node's /etc", func() error {
-			const name = "/etc/imagecsi-escape"
-			fd, err := unix.Open(name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
-			if err != nil {
+func powers(runtimeSocket string) []power {
+	return []power{
+		{"write to the node's /etc", func() error { return made("/etc/imagecsi-escape") }},
+		{"make a directory of the kubelet's and mount over it", func() error {
+			const name = "/var/lib/kubelet/imagecsi-escape"
+			if err := unix.Mkdir(name, 0o700); err != nil {
 				return err
 			}
-			return errors.Join(unix.Close(fd), unix.Unlink(name))
+			err := unix.Mount("escape", name, "tmpfs", 0, "")
+			if err == nil {
+				err = unix.Unmount(name, 0)
+			}
+			return errors.Join(err, unix.Rmdir(name))
 		}},
 		{"read the kubelet's directories of pods", func() error { return opened("/var/lib/kubelet/pods", unix.O_DIRECTORY) }},
 		{"write the node's settings in /proc/sys", func() error { return opened("/proc/sys/kernel/core_pattern", unix.O_WRONLY) }},
+		{"read the memory of the first process", func() error { return opened("/proc/1/mem", unix.O_RDONLY) }},
+		// By a socket there, it could answer under another driver's name.
+		{"make a file where the kubelet looks for plugins", func() error { return made("/var/lib/kubelet/plugins_registry/imagecsi-escape") }},
 		{"reach the container runtime", func() error { return connected(runtimeSocket) }},
 	}
+}
+
+func made(name string) error {
+	fd, err := unix.Open(name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Close(fd), unix.Unlink(name))
 }
 
 func opened(name string, flags int) error {
@@ -111,9 +82,9 @@ type column struct {
 func whoTakesOverANodePluginGetsNoMore(t *testing.T, s *suite) {
 	const containerd = "/run/containerd/containerd.sock"
 	s.attack(t,
-		column{"containerd, serving", "containerd", containerd, false, "no no no yes"},
-		column{"containerd, mounting", "containerd", containerd, true, "yes yes yes yes"},
-		column{"CRI-O, Bidirectional", "crio", crioSocket, false, "no yes yes yes"})
+		column{"containerd, serving", "containerd", containerd, false, "no no no no no yes yes"},
+		column{"containerd, mounting", "containerd", containerd, true, "yes yes yes yes no yes yes"},
+		column{"CRI-O, Bidirectional", "crio", crioSocket, false, "no yes yes yes no yes yes"})
 }
 
 const crioSocket = "/run/crio/crio.sock"
@@ -121,8 +92,8 @@ const crioSocket = "/run/crio/crio.sock"
 // whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore is the same of CRI-O nodes in mode Nsenter.
 func whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore(t *testing.T, s *suite) {
 	s.attack(t,
-		column{"CRI-O, Nsenter, serving", "crio", crioSocket, false, "no no no yes"},
-		column{"CRI-O, Nsenter, mounting", "crio", crioSocket, true, "yes yes yes yes"})
+		column{"CRI-O, Nsenter, serving", "crio", crioSocket, false, "no no no no no yes yes"},
+		column{"CRI-O, Nsenter, mounting", "crio", crioSocket, true, "yes yes yes yes no yes yes"})
 }
 
 // attack tries every escape on a thread like each column's.
@@ -132,16 +103,16 @@ func (s *suite) attack(t *testing.T, columns ...column) {
 			thread := s.threadOf(t, column.class, column.mounts)
 			var wrong, may []string
 			err := imitate.Thread(thread, func() {
-				for _, e := range powers(column.socket) {
+				for _, p := range powers(column.socket) {
 					answer := "yes"
-					if e.try() != nil {
+					if p.use() != nil {
 						answer = "no"
 					}
 					may = append(may, answer)
 				}
-				for _, e := range refusedToAll() {
-					if err := e.try(); !errors.Is(err, unix.EPERM) {
-						wrong = append(wrong, fmt.Sprintf("to %s: %v", e.name, err))
+				for _, e := range escapes.RefusedToAll() {
+					if err := e.Try(); !errors.Is(err, unix.EPERM) {
+						wrong = append(wrong, fmt.Sprintf("to %s: %v", e.Name, err))
 					}
 				}
 			})

@@ -29,12 +29,23 @@ func confined(filters int, bounding ...privileges.Capability) map[string]string 
 		"CapEff":          fmt.Sprintf("%016x", kept),
 		"CapPrm":          fmt.Sprintf("%016x", kept),
 		"CapAmb":          fmt.Sprintf("%016x", 0),
+		"Uid":             "0\t0\t0\t0",
 	}
 }
 
-func (s *suite) everyThreadIs(t *testing.T, class string, want map[string]string) {
+// powerless is what it must say of programs that need nothing of their node: the operator, and what runs credential providers.
+func powerless() map[string]string {
+	const user = "65532\t65532\t65532\t65532"
+	want := map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1", "Uid": user, "Gid": user}
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+		want[set] = fmt.Sprintf("%016x", 0)
+	}
+	return want
+}
+
+func (s *suite) everyThreadIs(t *testing.T, node, program string, want map[string]string) {
 	t.Helper()
-	for _, path := range s.threadsOf(t, nodes()[class], contract.NodePluginBinary) {
+	for _, path := range s.threadsOf(t, node, program) {
 		got := readStatus(t, path)
 		for key, want := range want {
 			if got[key] != want {
@@ -68,8 +79,20 @@ func (s *suite) statusTells(t *testing.T, class string, container v1alpha1.Conta
 
 // A privileged container may do everything when it starts, and its runtime filters nothing.
 func crioPodHasConfinedItself(t *testing.T, s *suite) {
-	s.everyThreadIs(t, "crio", confined(1))
+	s.everyThreadIs(t, nodes()["crio"], contract.NodePluginBinary, confined(1))
 	s.statusTells(t, "crio", v1alpha1.ContainerPrivileged, "Process")
+}
+
+func operatorIsPowerless(t *testing.T, s *suite) {
+	for _, node := range strings.Fields(s.must(t, "-n", operatorNamespace, "get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}")) {
+		s.everyThreadIs(t, node, "/manager", powerless())
+	}
+}
+
+func credentialProvidersArePowerless(t *testing.T, s *suite) {
+	for _, node := range nodes() {
+		s.everyThreadIs(t, node, contract.CredentialProviderBinary, powerless())
+	}
 }
 
 func containerdPodIsScoped(t *testing.T, s *suite) { podIsScoped(t, s, "containerd") }
@@ -88,7 +111,7 @@ func podIsScoped(t *testing.T, s *suite, class string) {
 			t.Errorf("%s: securityContext.%s is %s, want %s", class, strings.TrimSuffix(field, "}"), got, want)
 		}
 	}
-	s.everyThreadIs(t, class, confined(2, privileges.Container(contract.AccessReadWrite)...))
+	s.everyThreadIs(t, nodes()[class], contract.NodePluginBinary, confined(2, privileges.Container(contract.AccessReadWrite)...))
 	profile := "RuntimeDefault"
 	if file := s.must(t, "-n", s.namespace, "get", "daemonset", driver+"-"+class, "-o", spec+"seccompProfile.localhostProfile}"); file != "" {
 		profile = "Localhost/" + file
