@@ -1,16 +1,22 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
+	"github.com/image-csi/image-csi-operator/test/internal/escapes"
+	"github.com/image-csi/image-csi-operator/test/internal/imitate"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -38,6 +44,7 @@ func TestUnderItsOwnSeccompProfileAPluginServesEveryKindOfVolume(t *testing.T) {
 		if !strings.Contains(status, "Seccomp:\t2\n") || !strings.Contains(status, "Seccomp_filters:\t2\n") {
 			t.Errorf("the plugin has not both filters, the container's and its own: %s", status)
 		}
+		forbiddenCallsAreRefused(t, p)
 		for _, layers := range []int{1, 2, 60} {
 			volumes := []nodes.Volume{
 				{ID: fmt.Sprintf("ro-%d", layers), Inline: true, ReadOnly: true}, {ID: fmt.Sprintf("pv-%d", layers), ReadOnly: true},
@@ -75,6 +82,28 @@ func TestUnderItsOwnSeccompProfileAPluginServesEveryKindOfVolume(t *testing.T) {
 			t.Errorf("mounts are left: %q", left)
 		}
 	})
+}
+
+// forbiddenCallsAreRefused tries them on threads like each of the plugin's.
+func forbiddenCallsAreRefused(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	for _, thread := range threadsOf(t, p) {
+		tid, err := strconv.Atoi(filepath.Base(thread))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wrong []string
+		err = imitate.Thread(tid, func() {
+			for _, e := range escapes.RefusedToAll() {
+				if err := e.Try(); !errors.Is(err, unix.EPERM) {
+					wrong = append(wrong, fmt.Sprintf("to %s: %v", e.Name, err))
+				}
+			}
+		})
+		if err != nil || len(wrong) > 0 {
+			t.Errorf("%s: %q, %v", thread, wrong, err)
+		}
+	}
 }
 
 // The answer to a volume with a size limit is the node's, and the profile must not change it.
