@@ -9,10 +9,14 @@ import (
 	"github.com/containerd/containerd/v2/contrib/apparmor"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // defaultProfile is the name that containerd gives its default AppArmor profile.
 const defaultProfile = "cri-containerd.apparmor.d"
+
+// ownProfile is the node plugin's AppArmor profile, as administrators get it.
+const ownProfile = "../config/apparmor/imagecsi-node-plugin"
 
 // makeDisk makes the root file system of all machines: a node with an OCI runtime, and the containers' root directory
 // with the engine's tests and the programs that make file systems.
@@ -56,7 +60,9 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 	err = shell(ctx, root, "rm -rf usr/share/doc usr/share/man usr/share/locale && for dir in bin sbin lib lib64 usr etc; do "+
 		"test ! -e $dir || cp -a $dir srv/rootfs/; done && cp "+filepath.Join(runc, "runc")+" usr/bin/runc && "+
 		// At the same path for the tests and for the engine, which sees the node's files.
-		"cp -r "+testdata+" . && cp -r "+testdata+" srv/rootfs/")
+		"cp -r "+testdata+" . && cp -r "+testdata+" srv/rootfs/ && "+
+		// The one program that its AppArmor profile lets the node plugin run.
+		"cp usr/bin/guest srv/rootfs"+contract.NodePluginBinary)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +79,8 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 	return disk, command(ctx, "mkfs.ext4", "-q", "-d", root, disk)
 }
 
-// compilePolicies writes the SELinux policy and containerd's default AppArmor profile in the form that kernels load.
+// compilePolicies writes the SELinux policy, containerd's default AppArmor profile and the node plugin's own in the form that kernels
+// load.
 func compilePolicies(ctx context.Context, work, to string) error {
 	tools := filepath.Join(work, "tools")
 	archives, err := fetch(ctx, "packages", "secilc", "apparmor")
@@ -103,6 +110,11 @@ func compilePolicies(ctx context.Context, work, to string) error {
 		return err
 	}
 	etc := filepath.Join(tools, "etc/apparmor.d")
-	return tool("sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache", "--base", etc, "--features-file", filepath.Join(etc, "abi/3.0"),
-		"--ofile", filepath.Join(to, "apparmor.profile"), source)
+	for _, source := range []string{source, ownProfile} {
+		if err := tool("sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache", "--base", etc, "--features-file", filepath.Join(etc, "abi/3.0"),
+			"--ofile", filepath.Join(to, filepath.Base(source)+".apparmor"), source); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // cell is a way in which a security module confines the node plugin, on the kernel that runs.
@@ -16,6 +19,7 @@ type cell struct {
 	steps []step
 
 	pluginLabel, pluginAppArmor string
+	pluginProgram               string // empty: program
 	podLabel, podFiles          string
 	podAppArmor                 string
 }
@@ -33,7 +37,7 @@ func cellsOf(module string) []cell {
 		{"mounts are read-only, nosuid and nodev", attributes},
 		{"a pod's user reads and runs what is its own", func(c cell) error { return c.inPod(readOnlyVolume, user, "read") }},
 		{"an image of one layer", func(c cell) error { return c.inPod(oneLayerVolume, user, "read-only-one-layer") }},
-		{"a pod changes a writable volume", func(c cell) error { return c.inPod(writableVolume, 0, "write") }},
+		{writableStep, func(c cell) error { return c.inPod(writableVolume, 0, "write") }},
 		{"unpublish", func(c cell) error { return c.inPlugin("unpublish") }},
 		{"nothing is left", nothingLeft},
 	}
@@ -59,8 +63,11 @@ func cellsOf(module string) []cell {
 				knows("appArmor=Localhost/other", `its AppArmor profile is "`+defaultProfile+` (enforce)"`),
 				{"nothing is left", nothingLeft},
 			}},
-			{name: "AppArmor unconfined", podAppArmor: defaultProfile, steps: append(volumes,
-				knows("appArmor=Unconfined", ""), knows("appArmor=RuntimeDefault", `its AppArmor profile is "unconfined"`))},
+			{name: "AppArmor, the node plugin's own profile", pluginAppArmor: ownProfile, pluginProgram: contract.NodePluginBinary,
+				podAppArmor: defaultProfile, steps: underOwnProfile(volumes[1:])}, // the engine's tests run programs
+			{name: "AppArmor unconfined", podAppArmor: defaultProfile, steps: slices.Concat(volumes, []step{
+				knows("appArmor=Unconfined", ""), knows("appArmor=RuntimeDefault", `its AppArmor profile is "unconfined"`),
+				{"a thread that mounts reaches what it should not", func(c cell) error { return c.inPlugin("reaches", answerAllowed) }}})},
 		}
 	case "selinux":
 		pod := cell{podLabel: "system_u:system_r:container_t:s0:c7,c8", podFiles: "system_u:object_r:data_t:s0:c7,c8"}
@@ -112,7 +119,7 @@ func (c cell) plugin(args ...string) (container, error) {
 }
 
 func (c cell) inPlugin(args ...string) error {
-	plugin, err := c.plugin(append([]string{program, roleNode}, args...)...)
+	plugin, err := c.plugin(append([]string{cmp.Or(c.pluginProgram, program), roleNode}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -170,7 +177,7 @@ func nothingLeft(cell) error {
 			return fmt.Errorf("%s is still there: %w", v.Target, err)
 		}
 	}
-	return os.RemoveAll(pluginDir + "/writable")
+	return os.RemoveAll(writableDir)
 }
 
 // categoriesHold shows that SELinux is enforcing: a pod may not read files with another pod's categories.

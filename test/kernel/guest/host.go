@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ func prepareNode() error {
 		os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""), // as systemd does
 		os.MkdirAll(kubeletRoot+"/plugins/"+driver, 0o750),
+		os.MkdirAll(overMounted, 0o755), os.MkdirAll(filepath.Dir(token), 0o755), os.WriteFile(token, []byte("x"), 0o600),
 	)
 	if err != nil {
 		return err

@@ -21,6 +21,9 @@ const driver = "kernel.test"
 // pluginDir is the node plugin's own directory, at the same path on the node and in its container.
 const pluginDir = kubeletRoot + "/plugins/" + driver
 
+// writableDir holds the data of the writable volume, where the node plugin would have it.
+const writableDir = pluginDir + "/volumes/writable"
+
 // The volumes that are published.
 const (
 	readOnlyVolume = "read-only"
@@ -37,7 +40,7 @@ func volumes() []hostmount.Overlay {
 	all := []hostmount.Overlay{
 		{Target: target(readOnlyVolume), Layers: layers()},
 		{Target: target(oneLayerVolume), Layers: layers()[imageLayers-1:]},
-		{Target: target(writableVolume), Layers: layers(), Upper: pluginDir + "/writable/upper", Work: pluginDir + "/writable/work"},
+		{Target: target(writableVolume), Layers: layers(), Upper: writableDir + "/upper", Work: writableDir + "/work"},
 	}
 	for i := range all {
 		all[i].Source, all[i].Empty = "imagecsi:"+driver, pluginDir+"/empty"
@@ -54,6 +57,8 @@ func nodePlugin(args []string) error {
 		return denied(ctx, args[1:])
 	case "told":
 		return told(ctx, args[1], args[2])
+	case "reaches":
+		return reaches(args[1])
 	}
 	engine, err := openEngine(ctx)
 	if err != nil {
@@ -65,6 +70,10 @@ func nodePlugin(args []string) error {
 		return publish(ctx, engine)
 	case "unpublish":
 		return unpublish(ctx, engine)
+	case "publish-memory":
+		return publishMemory(ctx, engine)
+	case "unpublish-memory":
+		return engine.Unmount(ctx, target(memoryVolume))
 	case "upper-in-snapshots":
 		return upperInSnapshots(ctx, engine)
 	}
@@ -114,8 +123,8 @@ func noThreadHas(capabilities ...int) error {
 
 // publish mounts every volume twice; the second time finds the first.
 func publish(ctx context.Context, engine *hostmount.Engine) error {
-	for _, dir := range []string{"empty", "writable/upper", "writable/work"} {
-		if err := os.MkdirAll(filepath.Join(pluginDir, dir), 0o755); err != nil {
+	for _, dir := range []string{pluginDir + "/empty", writableDir + "/upper", writableDir + "/work"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}

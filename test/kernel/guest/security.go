@@ -13,12 +13,15 @@ import (
 
 // Files of the disk that the machine's owner made.
 const (
-	selinuxPolicy   = "/etc/imagecsi/selinux.policy"
-	appArmorProfile = "/etc/imagecsi/apparmor.profile"
+	selinuxPolicy    = "/etc/imagecsi/selinux.policy"
+	appArmorProfiles = "/etc/imagecsi/*.apparmor"
 )
 
-// defaultProfile is the name of containerd's default AppArmor profile, which the disk holds compiled.
-const defaultProfile = "cri-containerd.apparmor.d"
+// Names of the AppArmor profiles that the disk holds compiled: containerd's default one, and the node plugin's own.
+const (
+	defaultProfile = "cri-containerd.apparmor.d"
+	ownProfile     = "imagecsi-node-plugin"
+)
 
 // labels of the disk's files, the deepest directory last.
 var labels = []struct{ path, label string }{
@@ -82,15 +85,21 @@ func enforceSELinux() error {
 }
 
 func startAppArmor() error {
-	profile, err := os.ReadFile(appArmorProfile)
-	if err != nil {
-		return err
-	}
 	if err := mountNew("securityfs", "/sys/kernel/security", "securityfs"); err != nil {
 		return err
 	}
-	if err := writeAtOnce("/sys/kernel/security/apparmor/.replace", profile); err != nil {
-		return fmt.Errorf("loading the AppArmor profile: %w", err)
+	files, err := filepath.Glob(appArmorProfiles)
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("there are no AppArmor profiles: %w", err)
+	}
+	for _, file := range files {
+		profile, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := writeAtOnce("/sys/kernel/security/apparmor/.replace", profile); err != nil {
+			return fmt.Errorf("loading the AppArmor profile %s: %w", file, err)
+		}
 	}
 	return nil
 }
