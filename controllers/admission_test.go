@@ -270,7 +270,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
 	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
 	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, volumes: {access: ReadOnly}, credentials: {verification: AlwaysVerify},
-		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}, {name: k3s, confinement: {seLinuxOptions: {type: own_t}}}],
+		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}, {name: k3s, confinement: {seLinuxOptions: {type: own_t}, dropCapabilities: [MKNOD]}}],
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())
 	patch := func(who client.Client, text string, options ...client.PatchOption) error {
 		return who.Patch(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}}, mergePatch(text), options...)
@@ -286,6 +286,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}]}}`:                                              "to remove the confinement of a class",
 		`{"spec": {"nodeClasses": [{"name": "containerd", "mountMode": "Nsenter"}]}}`:                                        "to remove mountMode Nsenter of a CRI-O class",
 		`{"spec": {"nodePlugin": {"seccompProfile": "Narrow", "confinement": {"appArmorProfile": {"type": "Unconfined"}}}}}`: "to change spec.nodePlugin.confinement",
+		`{"spec": {"nodePlugin": {"seccompProfile": "Narrow", "confinement": {"dropCapabilities": []}}}}`:                    "to change spec.nodePlugin.confinement",
 		`{"spec": {"volumes": null}}`:                                                                                        "to change spec.volumes.access from ReadOnly",
 		`{"spec": {"security": {"allowedImages": null}}}`:                                                                    images,
 		`{"spec": {"security": {"allowedImages": []}}}`:                                                                      images,
@@ -308,7 +309,7 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/deep/", "registry.example/team/app", "docker.io/library/busybox"]}}}`,
 		`{"spec": {"security": {"allowedImages": ["registry.example/team/app"]}}}`,
 		`{"spec": {"aliases": null}}`,
-		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}, {"name": "k3s", "confinement": {"seLinuxOptions": {"type": "own_t"}}}]}}`,
+		`{"spec": {"nodeClasses": [{"name": "crio", "mountMode": "Nsenter"}, {"name": "k3s", "confinement": {"seLinuxOptions": {"type": "own_t"}, "dropCapabilities": ["MKNOD"]}}]}}`,
 		`{"spec": {"nodePlugin": {"logLevel": "Debug"}}}`,
 	} {
 		c.Expect(patch(editor, text)).To(Succeed(), text)

@@ -104,14 +104,14 @@ const (
 	otherImage      = "the operator may run no "
 	otherDirectory  = "no directory of the node but those of the class"
 	notPrivileged   = "privileged node plugins in classes of mode Bidirectional only"
-	otherProfile    = "no profile or SELinux label but those that spec.nodePlugin.confinement"
+	otherProfile    = "no profile, SELinux label or capability but those that spec.nodePlugin.confinement"
 	otherSecret     = "no secrets but those of spec.credentials.secrets"
 )
 
 func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 	c := newCluster(t)
 	me := c.asOperator()
-	c.Expect(c.create(driverName, "spec: {}")).To(Succeed())
+	c.Expect(c.create(driverName, "spec: {nodePlugin: {confinement: {dropCapabilities: [MKNOD], volumeSELinuxOptions: {type: files_t}}}}")).To(Succeed())
 	plugin := c.rendered(driverName, nodeclass.Containerd)
 	c.Eventually(c.tries(me, plugin), soon).Should(Succeed())
 	for _, test := range []struct {
@@ -150,6 +150,17 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 		{"another capability", securityContext, ofContainer(func(c *corev1.Container) {
 			c.SecurityContext.Capabilities.Add = append(c.SecurityContext.Capabilities.Add, "SYS_MODULE")
 		})},
+		{"a capability that the driver drops", otherProfile, ofContainer(func(c *corev1.Container) {
+			c.SecurityContext.Capabilities.Add = append(c.SecurityContext.Capabilities.Add, "MKNOD")
+		})},
+		{"another label of volumes", otherProfile, ofContainer(func(c *corev1.Container) {
+			at := len(c.Args) - 1
+			c.Args[at] = strings.Replace(c.Args[at], "volumeType=files_t", "volumeType=etc_t", 1)
+		})},
+		{"another category of volumes", otherProfile, ofContainer(func(c *corev1.Container) { c.Args[len(c.Args)-1] += ":c0.c1023" })},
+		{"a record of a capability that the driver drops", otherProfile, func(d *appsv1.DaemonSet) {
+			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"containers":[{"securityContext":{"capabilities":{"add":["SYS_ADMIN","MKNOD"],"drop":["ALL"]}}}]}}}`}
+		}},
 		{"the default capabilities", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.Capabilities.Drop = nil })},
 		{"new privileges", securityContext, ofContainer(func(c *corev1.Container) { c.SecurityContext.AllowPrivilegeEscalation = nil })},
 		{"no seccomp profile", securityContext + "|" + otherProfile, ofContainer(func(c *corev1.Container) {
@@ -255,12 +266,14 @@ func TestTheOperatorMayWriteEveryDaemonSetThatItRenders(t *testing.T) {
 	c := newCluster(t)
 	me := c.asOperator()
 	const custom = `spec: {nodePlugin: {image: "mirror.example/plugin:v9", confinement: {seccompProfile: {type: Localhost, localhostProfile: a/b.json},
-		appArmorProfile: {type: Localhost, localhostProfile: ours}, seLinuxOptions: {type: own_t, level: "s0:c1,c2"}}}, credentials: {secrets: [{name: one}, {name: two}],
+		appArmorProfile: {type: Localhost, localhostProfile: ours}, seLinuxOptions: {type: own_t, level: "s0:c1,c2"},
+		dropCapabilities: [SETFCAP], volumeSELinuxOptions: {type: files_t}}}, credentials: {secrets: [{name: one}, {name: two}],
 		providers: {configPath: /data/providers.yaml, binDir: /data/providers}},
 		nodeClasses: [{name: containerd, kubeletRoot: /data/kubelet, mountMode: Bidirectional, storageRoot: /data/containerd},
 		{name: crio, runRoot: /data/run, imageStore: /data/images, additionalImageStores: [/mnt/a, /mnt/b]},
 		{name: gpu, mountMode: Nsenter, runtimeEndpoint: "unix:///run/mine/c.sock", match: {runtime: containerd}},
-		{name: openshift, mountMode: Nsenter, confinement: {appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: other_t}, seccompProfile: {type: RuntimeDefault}}},
+		{name: openshift, mountMode: Nsenter, confinement: {appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: other_t}, seccompProfile: {type: RuntimeDefault},
+		dropCapabilities: [], volumeSELinuxOptions: {type: others_t, level: "s0:c1"}}},
 		{name: red, mountMode: Bidirectional, runtimeEndpoint: "unix:///run/red/c.sock", match: {runtime: cri-o}}]}`
 	long := strings.Repeat("a", 48) + ".example.com" // whose names are cut
 	for name, spec := range map[string]string{"plain.example.com": "spec: {}", "custom.example.com": custom, long: "spec: {}"} {

@@ -33,6 +33,11 @@ type Confinement struct {
 	// +optional
 	SELinuxType string `json:"seLinuxType,omitempty"`
 
+	// volumeSELinuxType is the type of the files of volumes, on nodes with SELinux.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	VolumeSELinuxType string `json:"volumeSELinuxType,omitempty"`
+
 	// looser are fields of the DaemonSet that others have changed, so that it confines its node plugins less than the operator
 	// asks. Fields that the operator sets itself it puts back, unless spec.managementState is Unmanaged.
 	// +kubebuilder:validation:MaxItems=8

@@ -16,6 +16,42 @@ type ContainerConfinement struct {
 	// (Bottlerocket, Talos): the container runtime's choice.
 	// +optional
 	SELinuxOptions *ContainerSELinuxOptions `json:"seLinuxOptions,omitempty"`
+
+	// dropCapabilities are capabilities that the node plugin does without, and with it what pods may do with writable volumes. Without
+	// MKNOD, pods can make no device nodes there and change none of the image's; without SETFCAP, the same of files with capabilities;
+	// without FSETID, files lose their set-group-ID bit where their owner is not in the group. Default: none. A class with an empty list
+	// drops none.
+	// +kubebuilder:validation:MaxItems=3
+	// +listType=set
+	// +optional
+	DropCapabilities []DroppableCapability `json:"dropCapabilities,omitempty"`
+
+	// volumeSELinuxOptions are parts of the label that the files of volumes show on nodes with SELinux. Default: type container_file_t
+	// and level s0, which every container may read.
+	// +optional
+	VolumeSELinuxOptions *VolumeSELinuxOptions `json:"volumeSELinuxOptions,omitempty"`
+}
+
+// DroppableCapability is a capability that a node plugin can do without.
+// +kubebuilder:validation:Enum=FSETID;MKNOD;SETFCAP
+type DroppableCapability string
+
+// VolumeSELinuxOptions are parts of the label of files.
+type VolumeSELinuxOptions struct {
+	// type of the files, as in container_ro_file_t. It has to be in the policy of every node of the class, and the node plugin and the
+	// pods have to be let use files of it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][A-Za-z0-9_.-]*$')",message="type must be an SELinux type, as in container_ro_file_t"
+	Type string `json:"type"`
+
+	// level of the files, as in s0:c1,c2. The default, s0, has no categories, so pods of every category may use them.
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^s[0-9]+(:c[0-9]+([.,]c[0-9]+)*)?$')",message="level must be an SELinux level, as in s0 or s0:c1,c2"
+	// +kubebuilder:default=s0
+	// +optional
+	Level string `json:"level,omitempty"`
 }
 
 // ContainerSeccompProfile filters the system calls of a container.

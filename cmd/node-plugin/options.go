@@ -16,6 +16,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 // options are the flags.
@@ -53,7 +54,8 @@ type options struct {
 	confinement      string
 	logLevel         string
 
-	container contract.Confinement // what the process should run under
+	container contract.Confinement    // what the process should run under
+	dropped   []privileges.Capability // what the container does without
 	policy    contract.PullPolicy
 	pods      contract.Access // what they may do with volumes
 	verify    contract.Verification
@@ -226,7 +228,10 @@ func (o *options) complete() error {
 	if o.limits, err = server.ParseSizeLimits(o.defaultSizeLimit, o.maxSizeLimit); err != nil {
 		wrong(contract.FlagDefaultSizeLimit+" and --"+contract.FlagMaxSizeLimit, "%v", err)
 	}
-	if o.container, err = contract.ParseConfinement(o.confinement); err != nil {
+	if o.container, err = contract.ParseConfinement(o.confinement); err == nil {
+		o.dropped, err = privileges.ParseDropped(o.container.Dropped)
+	}
+	if err != nil {
 		wrong(contract.FlagConfinement, "%v", err)
 	}
 	switch o.logLevel {

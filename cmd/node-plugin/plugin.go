@@ -72,7 +72,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 			p.stop()
 		}
 	}()
-	container := confinement.InContainer(o.container, privileges.Container(o.pods))
+	container := confinement.InContainer(o.container, privileges.Container(o.pods, o.dropped...))
 	if err := container.Ready(ctx); err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	p.closers = append(p.closers, store.Close)
 	// The mount threads are in their namespace, and CRI-O's storage library has found out what the kernel's overlays can do.
 	// What follows serves others.
-	confined, err := confinement.Apply(privileges.Serving(o.pods))
+	confined, err := confinement.Apply(privileges.Serving(o.pods, o.dropped...))
 	if err != nil {
 		return nil, fmt.Errorf("confining the process: %w", err)
 	}
@@ -150,7 +150,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 
 // openEngine opens the mount engine and has it test itself in the driver's own directory.
 func (p *plugin) openEngine(ctx context.Context, o *options) (*hostmount.Engine, error) {
-	config := hostmount.Config{Root: o.kubeletRoot, Logger: p.log}
+	config := hostmount.Config{Root: o.kubeletRoot, Context: o.container.VolumeContext(), Logger: p.log}
 	dir, seen := o.pluginDir(), o.nodeView
 	if o.mountMode == contract.ModeNsenter {
 		config.NamespaceDir, seen = contract.HostNamespacePath, dir

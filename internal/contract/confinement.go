@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -11,6 +12,13 @@ const (
 	ProfileRuntimeDefault = "RuntimeDefault"
 	ProfileUnconfined     = "Unconfined"
 	ProfileLocalhost      = "Localhost"
+)
+
+// VolumeSELinuxType and VolumeSELinuxLevel label the files of volumes where nothing else is asked for: the type that container domains
+// may read in every container policy.
+const (
+	VolumeSELinuxType  = "container_file_t"
+	VolumeSELinuxLevel = "s0"
 )
 
 // SELinuxUnconfined is the type of containers that SELinux does not confine, in Fedora's and Red Hat's policy (container-selinux).
@@ -28,6 +36,16 @@ type Confinement struct {
 	AppArmor string
 	// SELinuxType and SELinuxLevel are parts of the label on nodes with SELinux. An empty one is the container runtime's choice.
 	SELinuxType, SELinuxLevel string
+	// Dropped are capabilities that the container does not have, although package privileges lists them: names with commas between
+	// them.
+	Dropped string
+	// VolumeType and VolumeLevel are parts of the SELinux label that files of volumes show. An empty type is VolumeSELinuxType.
+	VolumeType, VolumeLevel string
+}
+
+// VolumeContext returns the SELinux label that files of volumes show: the one that is asked for, or the default.
+func (c Confinement) VolumeContext() string {
+	return "system_u:object_r:" + cmp.Or(c.VolumeType, VolumeSELinuxType) + ":" + cmp.Or(c.VolumeLevel, VolumeSELinuxLevel)
 }
 
 // Keys of Confinement's text, and the values of the first.
@@ -37,6 +55,9 @@ const (
 	keyAppArmor     = "appArmor"
 	keySELinuxType  = "seLinuxType"
 	keySELinuxLevel = "seLinuxLevel"
+	keyDropped      = "dropped"
+	keyVolumeType   = "volumeType"
+	keyVolumeLevel  = "volumeLevel"
 
 	containerUnprivileged = "Unprivileged"
 	containerPrivileged   = "Privileged"
@@ -82,8 +103,7 @@ func ParseConfinement(text string) (Confinement, error) {
 			}
 		}
 		if !known {
-			return Confinement{}, fmt.Errorf("%.64q is not the first key of its name with a value; the keys are %s, %s, %s, %s and %s",
-				part, keyContainer, keySeccomp, keyAppArmor, keySELinuxType, keySELinuxLevel)
+			return Confinement{}, fmt.Errorf("%.64q is not the first key of its name with a value; the keys are %s", part, keysOf(fields))
 		}
 	}
 	kind, err := Parse(container, containerUnprivileged, containerPrivileged)
@@ -101,5 +121,14 @@ type confinementField struct {
 }
 
 func (c *Confinement) fields() []confinementField {
-	return []confinementField{{keySeccomp, &c.Seccomp}, {keyAppArmor, &c.AppArmor}, {keySELinuxType, &c.SELinuxType}, {keySELinuxLevel, &c.SELinuxLevel}}
+	return []confinementField{{keySeccomp, &c.Seccomp}, {keyAppArmor, &c.AppArmor}, {keySELinuxType, &c.SELinuxType}, {keySELinuxLevel, &c.SELinuxLevel},
+		{keyDropped, &c.Dropped}, {keyVolumeType, &c.VolumeType}, {keyVolumeLevel, &c.VolumeLevel}}
+}
+
+func keysOf(fields []confinementField) string {
+	var keys []string
+	for _, field := range fields {
+		keys = append(keys, field.key)
+	}
+	return strings.Join(keys, ", ")
 }

@@ -13,6 +13,8 @@ func TestWhatANodePluginIsToldIsReadBack(t *testing.T) {
 			Unprivileged: true, Seccomp: "RuntimeDefault", AppArmor: "Unconfined", SELinuxType: "spc_t", SELinuxLevel: "s0"},
 		"container=Unprivileged;seccomp=Localhost/operator/a.json;appArmor=Localhost/a=b;seLinuxLevel=s0:c1,c2": {
 			Unprivileged: true, Seccomp: "Localhost/operator/a.json", AppArmor: "Localhost/a=b", SELinuxLevel: "s0:c1,c2"},
+		"container=Unprivileged;dropped=FSETID,MKNOD;volumeType=own_t;volumeLevel=s0:c1": {
+			Unprivileged: true, Dropped: "FSETID,MKNOD", VolumeType: "own_t", VolumeLevel: "s0:c1"},
 	} {
 		got, err := ParseConfinement(text)
 		if err != nil || got != want {

@@ -2,6 +2,8 @@ package privileges
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -47,23 +49,44 @@ func Bits(capabilities []Capability) uint64 {
 }
 
 // Container returns the capabilities of the container that mounts in the host's mount namespace: those with which its threads
-// enter it (setns(2), and proc(5) for opening the namespace's link), and those that it keeps.
-func Container(access contract.Access) []Capability {
-	return append([]Capability{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_PTRACE}, overlays(access)...)
+// enter it (setns(2), and proc(5) for opening the namespace's link), and those that it keeps. It has none of those dropped.
+func Container(access contract.Access, dropped ...Capability) []Capability {
+	return append([]Capability{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_PTRACE}, overlays(access, dropped)...)
 }
 
 // Serving returns the capabilities that a process which serves keeps.
-func Serving(access contract.Access) []Capability {
-	return append([]Capability{unix.CAP_SYS_ADMIN}, overlays(access)...)
+func Serving(access contract.Access, dropped ...Capability) []Capability {
+	return append([]Capability{unix.CAP_SYS_ADMIN}, overlays(access, dropped)...)
+}
+
+// Droppable returns the capabilities without which a node plugin works, sorted by name. What each is for is then refused to pods in
+// writable volumes: that a set-group-ID bit outlives a change by others than the group, device nodes, and capabilities of files.
+func Droppable() []Capability { return []Capability{unix.CAP_FSETID, unix.CAP_MKNOD, unix.CAP_SETFCAP} }
+
+// ParseDropped reads names of capabilities that may be dropped, with commas between them. The empty text is none.
+func ParseDropped(text string) ([]Capability, error) {
+	var out []Capability
+	if text == "" {
+		return nil, nil
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		at := slices.IndexFunc(Droppable(), func(c Capability) bool { return c.String() == name })
+		if at < 0 {
+			return nil, fmt.Errorf("a node plugin cannot do without capability %.64q, or has none of that name; those that it can do without are %v", name, Droppable())
+		}
+		out = append(out, Droppable()[at])
+	}
+	return out, nil
 }
 
 // overlays are what overlays take: the kernel checks every access a second time with the credentials of the overlay's mounter
 // (kernel documentation, overlayfs.rst, "Permission model"). Without DAC_OVERRIDE, a pod cannot read its own files in the image.
 // FOWNER removes what pods wrote to directories of theirs, also when the driver has become read-only since. Without the others,
 // a pod that writes cannot have files copied to its layer.
-func overlays(access contract.Access) []Capability {
+func overlays(access contract.Access, dropped []Capability) []Capability {
 	if access == contract.AccessReadOnly {
 		return []Capability{unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER}
 	}
-	return []Capability{unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN, unix.CAP_FOWNER, unix.CAP_SETFCAP, unix.CAP_MKNOD, unix.CAP_FSETID}
+	all := []Capability{unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN, unix.CAP_FOWNER, unix.CAP_SETFCAP, unix.CAP_MKNOD, unix.CAP_FSETID}
+	return slices.DeleteFunc(all, func(c Capability) bool { return slices.Contains(dropped, c) })
 }

@@ -29,6 +29,32 @@ func TestCapabilitiesHaveTheNamesThatPodsUse(t *testing.T) {
 	}
 }
 
+func TestSomeCapabilitiesMayBeDropped(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                      "SYS_ADMIN DAC_OVERRIDE CHOWN FOWNER SETFCAP MKNOD FSETID",
+		"MKNOD":                 "SYS_ADMIN DAC_OVERRIDE CHOWN FOWNER SETFCAP FSETID",
+		"FSETID,MKNOD,SETFCAP":  "SYS_ADMIN DAC_OVERRIDE CHOWN FOWNER",
+		"SYS_ADMIN":             "",
+		"MKNOD,":                "",
+		strings.Repeat("x", 99): "",
+	} {
+		dropped, err := ParseDropped(text)
+		if want == "" {
+			if err == nil || len(err.Error()) > 300 {
+				t.Errorf("%.32q is read as %v, %v", text, dropped, err)
+			}
+			continue
+		}
+		var names []string
+		for _, c := range Serving(contract.AccessReadWrite, dropped...) {
+			names = append(names, c.String())
+		}
+		if got := strings.Join(names, " "); err != nil || got != want {
+			t.Errorf("without %s: %s, %v", text, got, err)
+		}
+	}
+}
+
 func TestEverySystemCallIsListedOnce(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range append(Unconditional(), Starting()...) {

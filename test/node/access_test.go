@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -55,6 +57,42 @@ func TestAReadOnlyDriverHasFewerCapabilitiesAndTakesNoVolumeFromAPod(t *testing.
 		if left := p.Mounts(t); len(left) != 0 {
 			t.Errorf("mounts are left: %q", left)
 		}
+	})
+}
+
+// A class drops all capabilities that it may. (1 s)
+func TestADriverThatDropsCapabilitiesRefusesPodsWhatTheyAreFor(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		p.Stop(t, syscall.SIGTERM)
+		p.Target, p.Dropped = p.Target.In(contract.ModeNsenter), privileges.Droppable()
+		p.Flags = append(p.Flags, "--"+contract.FlagConfinement+"=container=Unprivileged;dropped=FSETID,MKNOD,SETFCAP")
+		p.Start(t)
+		p.Register(t)
+		kept := privileges.Bits(privileges.Serving(contract.AccessReadWrite, privileges.Droppable()...))
+		for _, thread := range threadsOf(t, p) {
+			if text := nodes.Read(t, thread, "status"); !strings.Contains(text, fmt.Sprintf("CapEff:\t%016x\n", kept)) {
+				t.Errorf("%s has other capabilities than %x: %s", thread, kept, text)
+			}
+		}
+
+		target := p.MustPublish(t, nodes.Volume{ID: "writable", Image: nodes.Numbered(2), Inline: true})
+		file := filepath.Join(target, "top")
+		err := errors.Join(os.WriteFile(file, []byte("mine"), 0o600), os.Chown(file, 1000, 1000), os.Chmod(file, 0o640),
+			os.Mkdir(filepath.Join(target, "new"), 0o755), os.Rename(file, filepath.Join(target, "new/top")), os.RemoveAll(filepath.Join(target, "new")))
+		if err != nil {
+			t.Errorf("what every pod does: %v", err)
+		}
+		if err := os.WriteFile(file, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		capability := []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") // NET_RAW
+		if err := unix.Setxattr(file, "security.capability", capability, 0); !errors.Is(err, unix.EPERM) {
+			t.Errorf("to set capabilities of a file: %v", err)
+		}
+		if err := unix.Mknod(filepath.Join(target, "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); !errors.Is(err, unix.EPERM) {
+			t.Errorf("to make a device node: %v", err)
+		}
+		p.Unpublish(t, "writable")
 	})
 }
 

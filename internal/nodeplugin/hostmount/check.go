@@ -147,7 +147,22 @@ func (e *Engine) mountProbe(rel string) error {
 		return err
 	}
 	defer closeFD(target)
-	err = unix.Mount("imagecsi-check", descriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=4k,mode=0700")
+	data := "size=4k,mode=0700"
+	if !e.chosenLabel() {
+		return mountTmpfs(target, data)
+	}
+	// Volumes get it; a node whose policy does not have it is to be told from now, and not from the first volume.
+	if err := mountTmpfs(target, data+`,context="`+e.config.Context+`"`); err != nil {
+		return fmt.Errorf("with the SELinux label %s for the files of volumes, which the node's policy has to have: %w", e.config.Context, err)
+	}
+	return nil
+}
+
+// chosenLabel reports whether volumes get another label than they get by default.
+func (e *Engine) chosenLabel() bool { return e.seLinux && e.config.Context != DefaultContext }
+
+func mountTmpfs(target int, data string) error {
+	err := unix.Mount("imagecsi-check", descriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		return explain("mount", err, unix.CAP_SYS_ADMIN)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 )
 
 const (
@@ -53,6 +54,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Context == "" {
 		c.Context = DefaultContext
+	}
+	if strings.Contains(c.Context, `"`) {
+		return c, fmt.Errorf("the SELinux label %q contains a quotation mark", c.Context)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

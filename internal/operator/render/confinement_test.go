@@ -18,17 +18,21 @@ func TestAClassTakesPrecedenceOverTheDriverFieldByField(t *testing.T) {
 	driver.Spec.NodePlugin.Confinement = &v1alpha1.ContainerConfinement{
 		AppArmorProfile: &v1alpha1.ContainerAppArmorProfile{Type: v1alpha1.AppArmorProfileLocalhost, LocalhostProfile: "ours"},
 		SELinuxOptions:  &v1alpha1.ContainerSELinuxOptions{Type: "driver_t"},
+
+		DropCapabilities: []v1alpha1.DroppableCapability{"SETFCAP"}, VolumeSELinuxOptions: &v1alpha1.VolumeSELinuxOptions{Type: "files_t", Level: "s0:c1"},
 	}
 	driver.Spec.NodeClasses = []v1alpha1.NodeClass{{Name: nodeclass.Containerd, Confinement: &v1alpha1.ContainerConfinement{
 		SeccompProfile: &v1alpha1.ContainerSeccompProfile{Type: v1alpha1.SeccompProfileLocalhost, LocalhostProfile: "class.json"},
 		SELinuxOptions: &v1alpha1.ContainerSELinuxOptions{Type: "class_t", Level: "s0:c1"},
+
+		DropCapabilities: []v1alpha1.DroppableCapability{}, VolumeSELinuxOptions: &v1alpha1.VolumeSELinuxOptions{Type: "class_files_t"},
 	}}}
 	classes := []nodeclass.Class{class(t, nodeclass.Containerd, driver.Spec.NodeClasses...), class(t, nodeclass.K3s), class(t, nodeclass.Talos), class(t, nodeclass.CRIO)}
 	input := Input{Driver: driver, Names: Names(driver), Settings: settings, Kinds: []OptionalKind{SeccompProfile()}, Existing: []Object{installed("Installed")}, Classes: classes}
 	want := map[string]string{
-		nodeclass.Containerd: "container=Unprivileged;seccomp=Localhost/class.json;appArmor=Localhost/ours;seLinuxType=class_t;seLinuxLevel=s0:c1",
-		nodeclass.K3s:        "container=Unprivileged;seccomp=Localhost/" + file(installed("Installed")) + ";appArmor=Localhost/ours;seLinuxType=driver_t;seLinuxLevel=s0",
-		nodeclass.Talos:      "container=Unprivileged;seccomp=Localhost/" + file(installed("Installed")) + ";appArmor=Localhost/ours;seLinuxType=driver_t;seLinuxLevel=s0",
+		nodeclass.Containerd: "container=Unprivileged;seccomp=Localhost/class.json;appArmor=Localhost/ours;seLinuxType=class_t;seLinuxLevel=s0:c1;volumeType=class_files_t;volumeLevel=s0",
+		nodeclass.K3s:        "container=Unprivileged;seccomp=Localhost/" + file(installed("Installed")) + ";appArmor=Localhost/ours;seLinuxType=driver_t;seLinuxLevel=s0;dropped=SETFCAP;volumeType=files_t;volumeLevel=s0:c1",
+		nodeclass.Talos:      "container=Unprivileged;seccomp=Localhost/" + file(installed("Installed")) + ";appArmor=Localhost/ours;seLinuxType=driver_t;seLinuxLevel=s0;dropped=SETFCAP;volumeType=files_t;volumeLevel=s0:c1",
 		nodeclass.CRIO:       "container=Privileged",
 	}
 	seen := 0
@@ -39,9 +43,13 @@ func TestAClassTakesPrecedenceOverTheDriverFieldByField(t *testing.T) {
 		}
 		seen++
 		container := daemonSet.Spec.Template.Spec.Containers[0]
+		dropped := container.SecurityContext.Capabilities != nil && !slices.Contains(container.SecurityContext.Capabilities.Add, "SETFCAP")
 		name := daemonSet.Labels[contract.NodeClassLabel]
 		if !slices.Contains(container.Args, "--confinement="+want[name]) {
 			t.Errorf("class %s is told %q, want %s", name, container.Args, want[name])
+		}
+		if want := name == nodeclass.K3s || name == nodeclass.Talos; dropped != want {
+			t.Errorf("class %s drops a capability: %v", name, dropped)
 		}
 		if name != nodeclass.Containerd {
 			continue

@@ -70,7 +70,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 	containers := []corev1.Container{container(driver, names, class, settings, mounts)}
 	class.Confinement = confinement(plugin.Confinement, class.Confinement)
 	containers[0].SecurityContext = security.Context(class, driver.Spec.Volumes.Access, fieldOf(seccompFile))
-	containers[0].Args = append(containers[0].Args, option(contract.FlagConfinement, security.Told(containers[0].SecurityContext)))
+	containers[0].Args = append(containers[0].Args, option(contract.FlagConfinement, security.Told(containers[0].SecurityContext, class.Confinement)))
 	if sidecar != nil {
 		containers = append(containers, *sidecar)
 	}
@@ -98,11 +98,17 @@ func confinement(driver *v1alpha1.ContainerConfinement, class v1alpha1.Container
 	if driver == nil {
 		return class
 	}
-	return v1alpha1.ContainerConfinement{
-		SeccompProfile:  cmp.Or(class.SeccompProfile, driver.SeccompProfile),
-		AppArmorProfile: cmp.Or(class.AppArmorProfile, driver.AppArmorProfile),
-		SELinuxOptions:  cmp.Or(class.SELinuxOptions, driver.SELinuxOptions),
+	out := v1alpha1.ContainerConfinement{
+		SeccompProfile:       cmp.Or(class.SeccompProfile, driver.SeccompProfile),
+		AppArmorProfile:      cmp.Or(class.AppArmorProfile, driver.AppArmorProfile),
+		SELinuxOptions:       cmp.Or(class.SELinuxOptions, driver.SELinuxOptions),
+		DropCapabilities:     driver.DropCapabilities,
+		VolumeSELinuxOptions: cmp.Or(class.VolumeSELinuxOptions, driver.VolumeSELinuxOptions),
 	}
+	if class.DropCapabilities != nil {
+		out.DropCapabilities = class.DropCapabilities
+	}
+	return out
 }
 
 func tolerations(plugin v1alpha1.NodePlugin) []corev1.Toleration {

@@ -47,6 +47,9 @@ func full() *v1alpha1.ImageCSIDriver {
 				SeccompProfile:  &v1alpha1.ContainerSeccompProfile{Type: v1alpha1.SeccompProfileLocalhost, LocalhostProfile: "team/node-plugin.json"},
 				AppArmorProfile: &v1alpha1.ContainerAppArmorProfile{Type: v1alpha1.AppArmorProfileLocalhost, LocalhostProfile: "team-node-plugin"},
 				SELinuxOptions:  &v1alpha1.ContainerSELinuxOptions{Type: "team_t", Level: "s0:c1,c2"},
+
+				DropCapabilities:     []v1alpha1.DroppableCapability{"SETFCAP", "MKNOD", "FSETID"},
+				VolumeSELinuxOptions: &v1alpha1.VolumeSELinuxOptions{Type: "team_files_t", Level: "s0:c1,c2"},
 			},
 		},
 		Volumes: v1alpha1.Volumes{Access: v1alpha1.AccessReadOnly, PullPolicy: corev1.PullAlways, MaxParallelPulls: 9, MaxImageSize: ptr.To(resource.MustParse("20Gi")),

@@ -1,6 +1,7 @@
 package security
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -17,18 +18,19 @@ import (
 const processFilter = "Process"
 
 // Describe returns what the node plugins of a class may do, by the security context of their container, as it is in the cluster,
-// and by what the process does to itself. Access is what they let pods do with volumes.
-func Describe(class nodeclass.Class, access v1alpha1.Access, context *corev1.SecurityContext) *v1alpha1.Confinement {
+// and by what the process does to itself, as it is told. Access is what they let pods do with volumes.
+func Describe(class nodeclass.Class, access v1alpha1.Access, context *corev1.SecurityContext, told contract.Confinement) *v1alpha1.Confinement {
 	if context == nil {
 		context = &corev1.SecurityContext{}
 	}
-	out := &v1alpha1.Confinement{Container: v1alpha1.ContainerUnprivileged, Capabilities: keptBy(access), SeccompProfiles: []string{processFilter}}
+	out := &v1alpha1.Confinement{Container: v1alpha1.ContainerUnprivileged, Capabilities: keptBy(access, told), SeccompProfiles: []string{processFilter},
+		VolumeSELinuxType: cmp.Or(told.VolumeType, contract.VolumeSELinuxType)}
 	if ptr.Deref(context.Privileged, false) {
 		out.Container = v1alpha1.ContainerPrivileged
 		out.Tighter = append(out.Tighter, fmt.Sprintf("mountMode: %s for class %s in spec.nodeClasses runs the node plugin in a container that is not privileged",
 			contract.ModeNsenter, class.Name))
 	} else {
-		describeProfiles(out, context)
+		describeProfiles(out, class, context)
 	}
 	if access != v1alpha1.AccessReadOnly {
 		out.Tighter = append(out.Tighter, "spec.volumes.access: ReadOnly, if no pod has to write to its volume, takes the capabilities of writable volumes away")
@@ -37,7 +39,7 @@ func Describe(class nodeclass.Class, access v1alpha1.Access, context *corev1.Sec
 }
 
 // describeProfiles adds the profiles of a container that is not privileged. Container runtimes ignore those of others.
-func describeProfiles(out *v1alpha1.Confinement, context *corev1.SecurityContext) {
+func describeProfiles(out *v1alpha1.Confinement, class nodeclass.Class, context *corev1.SecurityContext) {
 	profile := context.SeccompProfile
 	if profile != nil {
 		out.SeccompProfiles = append(out.SeccompProfiles, profileName(string(profile.Type), profile.LocalhostProfile))
@@ -48,15 +50,21 @@ func describeProfiles(out *v1alpha1.Confinement, context *corev1.SecurityContext
 	if profile := context.AppArmorProfile; profile != nil {
 		out.AppArmorProfile = profileName(string(profile.Type), profile.LocalhostProfile)
 	}
+	// Operating systems with an SELinux policy of their own have no AppArmor.
+	if out.AppArmorProfile == contract.ProfileUnconfined && class.Policy != nodeclass.PolicyOwn {
+		out.Tighter = append(out.Tighter, "confinement.appArmorProfile, on nodes with AppArmor and Linux 6.7 or newer that have the profile of config/apparmor, "+
+			"keeps threads that mount from the node's other files")
+	}
 	if context.SELinuxOptions != nil {
 		out.SELinuxType = context.SELinuxOptions.Type
 	}
 }
 
 // keptBy returns the names of the capabilities that the process keeps.
-func keptBy(access v1alpha1.Access) []string {
+func keptBy(access v1alpha1.Access, told contract.Confinement) []string {
 	var names []string
-	for _, c := range privileges.Serving(contract.Access(access)) {
+	dropped, _ := privileges.ParseDropped(told.Dropped) // A node plugin does not start with a text that cannot be read.
+	for _, c := range privileges.Serving(contract.Access(access), dropped...) {
 		names = append(names, c.String())
 	}
 	slices.Sort(names)

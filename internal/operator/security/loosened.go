@@ -48,9 +48,9 @@ func Loosened(context *corev1.SecurityContext, told contract.Confinement, access
 	loose(ptr.Deref(context.AllowPrivilegeEscalation, true), "allowPrivilegeEscalation: true")
 	capabilities := ptr.Deref(context.Capabilities, corev1.Capabilities{})
 	loose(!slices.Contains(capabilities.Drop, "ALL"), "capabilities.drop without ALL")
-	more := strings.Join(beyond(capabilities.Add, access), ", ")
+	more := strings.Join(beyond(capabilities.Add, access, told), ", ")
 	loose(more != "", "capabilities.add: %s", more)
-	has := Told(context)
+	has := Told(context, v1alpha1.ContainerConfinement{})
 	for _, profile := range []struct{ field, has, told string }{{"seccompProfile", has.Seccomp, told.Seccomp}, {"appArmorProfile", has.AppArmor, told.AppArmor}} {
 		isAsked := profile.told != "" && profile.told != contract.ProfileUnconfined
 		loose(isAsked && profile.has != profile.told, "%s: %s instead of %s", profile.field, orNone(profile.has), profile.told)
@@ -73,12 +73,13 @@ func orNone(text string) string {
 	return text
 }
 
-// beyond returns the capabilities of a list that a node plugin's container does not have.
-func beyond(list []corev1.Capability, access v1alpha1.Access) []string {
+// beyond returns the capabilities of a list that the container of a node plugin with this text does not have.
+func beyond(list []corev1.Capability, access v1alpha1.Access, told contract.Confinement) []string {
 	var out []string
+	dropped, _ := privileges.ParseDropped(told.Dropped) // A node plugin does not start with a text that cannot be read.
 	for _, name := range list {
 		is := func(c privileges.Capability) bool { return c.String() == strings.TrimPrefix(string(name), "CAP_") }
-		if !slices.ContainsFunc(privileges.Container(contract.Access(access)), is) {
+		if !slices.ContainsFunc(privileges.Container(contract.Access(access), dropped...), is) {
 			out = append(out, string(name))
 		}
 	}

@@ -16,6 +16,8 @@ func TestAFieldThatIsLooserThanTheNodePluginIsToldIsNamed(t *testing.T) {
 	containerd.Confinement = v1alpha1.ContainerConfinement{
 		AppArmorProfile: &v1alpha1.ContainerAppArmorProfile{Type: v1alpha1.AppArmorProfileLocalhost, LocalhostProfile: "ours"},
 		SELinuxOptions:  &v1alpha1.ContainerSELinuxOptions{Type: "own_t"},
+
+		DropCapabilities: []v1alpha1.DroppableCapability{"MKNOD"},
 	}
 	for name, test := range map[string]struct {
 		edit func(*corev1.SecurityContext)
@@ -26,6 +28,7 @@ func TestAFieldThatIsLooserThanTheNodePluginIsToldIsNamed(t *testing.T) {
 		"privileged":             {func(c *corev1.SecurityContext) { c.Privileged = ptr.To(true) }, []string{"privileged: true"}},
 		"new privileges":         {func(c *corev1.SecurityContext) { c.AllowPrivilegeEscalation = nil }, []string{"allowPrivilegeEscalation: true"}},
 		"a capability":           {func(c *corev1.SecurityContext) { c.Capabilities.Add = append(c.Capabilities.Add, "NET_RAW") }, []string{"capabilities.add: NET_RAW"}},
+		"what is dropped":        {func(c *corev1.SecurityContext) { c.Capabilities.Add = append(c.Capabilities.Add, "MKNOD") }, []string{"capabilities.add: MKNOD"}},
 		"the runtime's own":      {func(c *corev1.SecurityContext) { c.Capabilities.Drop = nil }, []string{"capabilities.drop without ALL"}},
 		"a writable root":        {func(c *corev1.SecurityContext) { c.ReadOnlyRootFilesystem = nil }, []string{"readOnlyRootFilesystem: false"}},
 		"all of /proc":           {func(c *corev1.SecurityContext) { c.ProcMount = ptr.To(corev1.UnmaskedProcMount) }, []string{"procMount: Unmasked"}},
@@ -37,19 +40,20 @@ func TestAFieldThatIsLooserThanTheNodePluginIsToldIsNamed(t *testing.T) {
 		"a user without effects": {func(c *corev1.SecurityContext) { c.RunAsUser = ptr.To[int64](1) }, nil},
 	} {
 		context := Context(containerd, v1alpha1.AccessReadWrite, RuntimeDefault())
-		told := Told(context)
+		told := Told(context, containerd.Confinement)
 		test.edit(context)
 		if got := Loosened(context, told, v1alpha1.AccessReadWrite); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
+	containerd.Confinement.DropCapabilities = nil
 	readOnly := Context(containerd, v1alpha1.AccessReadWrite, RuntimeDefault())
-	if got, want := Loosened(readOnly, Told(readOnly), v1alpha1.AccessReadOnly), []string{"capabilities.add: CHOWN, SETFCAP, MKNOD, FSETID"}; !slices.Equal(got, want) {
+	if got, want := Loosened(readOnly, Told(readOnly, none), v1alpha1.AccessReadOnly), []string{"capabilities.add: CHOWN, SETFCAP, MKNOD, FSETID"}; !slices.Equal(got, want) {
 		t.Errorf("a read-only driver: %q, want %q", got, want)
 	}
 	containerd.Confinement = v1alpha1.ContainerConfinement{}
 	plain := Context(containerd, "", RuntimeDefault())
-	told := Told(plain)
+	told := Told(plain, none)
 	plain.AppArmorProfile, plain.SELinuxOptions = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}, nil
 	if got := Loosened(plain, told, ""); got != nil {
 		t.Errorf("more than it is told: %q", got)
@@ -63,11 +67,11 @@ func TestAFieldThatIsLooserThanTheNodePluginIsToldIsNamed(t *testing.T) {
 func TestAPrivilegedContainerCanBeLoosenedInLittle(t *testing.T) {
 	crio, _ := nodeclass.NewTable(nil).Lookup(nodeclass.CRIO)
 	context := Context(crio, "", nil)
-	if got := Loosened(context, Told(context), ""); got != nil {
+	if got := Loosened(context, Told(context, none), ""); got != nil {
 		t.Errorf("%q", got)
 	}
 	context.ReadOnlyRootFilesystem = nil
-	if got := Loosened(context, Told(context), ""); len(got) != 1 {
+	if got := Loosened(context, Told(context, none), ""); len(got) != 1 {
 		t.Errorf("%q", got)
 	}
 }

@@ -2,6 +2,7 @@ package security
 
 import (
 	"cmp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -63,7 +64,7 @@ func nsenter(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.Secc
 		ReadOnlyRootFilesystem:   ptr.To(true),
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  capabilities(access),
+			Add:  capabilities(access, class.Confinement.DropCapabilities),
 		},
 		SeccompProfile:  seccompOf(class, seccomp),
 		AppArmorProfile: appArmor(class),
@@ -72,10 +73,12 @@ func nsenter(class nodeclass.Class, access v1alpha1.Access, seccomp *corev1.Secc
 }
 
 // capabilities of the container that mounts in the host's mount namespace.
-func capabilities(access v1alpha1.Access) []corev1.Capability {
+func capabilities(access v1alpha1.Access, dropped []v1alpha1.DroppableCapability) []corev1.Capability {
 	var out []corev1.Capability
 	for _, c := range privileges.Container(contract.Access(access)) {
-		out = append(out, corev1.Capability(c.String()))
+		if !slices.Contains(dropped, v1alpha1.DroppableCapability(c.String())) {
+			out = append(out, corev1.Capability(c.String()))
+		}
 	}
 	return out
 }

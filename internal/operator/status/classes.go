@@ -69,7 +69,8 @@ func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1
 	class, _ := seen.Table.Lookup(name)
 	for _, container := range daemonSet.Spec.Template.Spec.Containers {
 		if container.Name == render.ContainerName {
-			out := security.Describe(class, render.AccessOf(container), container.SecurityContext)
+			told, _ := render.ToldOf(container)
+			out := security.Describe(class, render.AccessOf(container), container.SecurityContext, told)
 			out.Looser = looser(daemonSet)
 			return out
 		}

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
@@ -32,6 +33,10 @@ type Plugin struct {
 	Target *Target
 	Driver string
 	Flags  []string // beside those that Start gives
+
+	// Dropped are capabilities that its container does without, in mode Nsenter.
+	Dropped []privileges.Capability
+
 	// Seccomp is a profile, as the spec of a SeccompProfile, under which the plugin runs in a container; nil is none.
 	Seccomp map[string]any
 
@@ -115,7 +120,7 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		"--" + contract.FlagHTTPAddress + "=" + p.httpAddress,
 		"--" + contract.FlagLogLevel + "=debug",
 	}, p.Flags...)
-	args := slices.Concat(launcher, p.Target.launcher(), program)
+	args := slices.Concat(launcher, p.Target.launcher(p.Dropped), program)
 	if p.Seccomp != nil {
 		args = p.inContainer(t, program)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
 // KubeletRoot is the kubelet's root directory on every node.
@@ -85,12 +86,15 @@ func (t *Target) Reboot(test testing.TB) {
 
 // launcher starts the program in the circumstances of its DaemonSet, in a mount namespace of its own: in mode Nsenter one that
 // only receives what the node mounts, with no more capabilities than the DaemonSet lists and no way to gain any; in mode
-// Bidirectional one whose mounts reach the node.
-func (t *Target) launcher() []string {
+// Bidirectional one whose mounts reach the node. Some of its capabilities may be dropped.
+func (t *Target) launcher(dropped []privileges.Capability) []string {
 	if t.Mode == contract.ModeBidirectional {
 		return []string{"unshare", "--mount", "--propagation", "unchanged"}
 	}
-	const capabilities = "-all,+sys_admin,+sys_chroot,+sys_ptrace,+dac_override,+chown,+fowner,+setfcap,+mknod,+fsetid"
+	capabilities := "-all"
+	for _, c := range privileges.Container(contract.AccessReadWrite, dropped...) {
+		capabilities += ",+" + strings.ToLower(c.String())
+	}
 	return []string{
 		"unshare", "--mount", "--propagation", "slave",
 		"setpriv", "--no-new-privs", "--bounding-set", capabilities, "--inh-caps", "-all",
