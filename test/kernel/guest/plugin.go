@@ -60,13 +60,17 @@ func nodePlugin(args []string) error {
 	case "reaches":
 		return reaches(args[1])
 	}
-	engine, err := openEngine(ctx)
+	label := ""
+	if args[0] == "publish-labelled" {
+		label = args[1]
+	}
+	engine, err := openEngine(ctx, label)
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
 	switch args[0] {
-	case "publish":
+	case "publish", "publish-labelled":
 		return publish(ctx, engine)
 	case "unpublish":
 		return unpublish(ctx, engine)
@@ -80,14 +84,14 @@ func nodePlugin(args []string) error {
 	return fmt.Errorf("the node plugin cannot %s", args[0])
 }
 
-// openEngine starts as the node plugin starts: the engine, its test of itself, and its confinement.
-func openEngine(ctx context.Context) (*hostmount.Engine, error) {
-	engine, err := hostmount.Open(ctx, hostmount.Config{NamespaceDir: contract.HostNamespacePath, Root: kubeletRoot})
+// openEngine starts as the node plugin starts: the engine, its test of itself, and its confinement. A label is for the files of volumes.
+func openEngine(ctx context.Context, label string) (*hostmount.Engine, error) {
+	engine, err := hostmount.Open(ctx, hostmount.Config{NamespaceDir: contract.HostNamespacePath, Root: kubeletRoot, Context: label})
 	if err != nil {
 		return nil, err
 	}
 	if err := engine.Check(ctx, pluginDir, pluginDir); err != nil {
-		return nil, err
+		return nil, errors.Join(err, engine.Close())
 	}
 	if _, err := confinement.Apply(privileges.Serving(contract.AccessReadWrite)); err != nil {
 		return nil, err
