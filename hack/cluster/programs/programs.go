@@ -37,7 +37,7 @@ type Set struct {
 
 // Kubernetes is etcd and all programs of a Kubernetes release: "1.37" (the client libraries' own) or "1.36".
 func Kubernetes(release string) (Set, error) {
-	patch, known := map[string]string{"1.37": "1.37.1", "1.36": "1.36.4"}[release]
+	patch, known := map[string]string{"1.37": "1.37.2", "1.36": "1.36.4"}[release]
 	if !known {
 		return Set{}, fmt.Errorf("no Kubernetes %q is pinned here: choose 1.37 or 1.36", release)
 	}

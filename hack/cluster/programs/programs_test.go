@@ -63,7 +63,7 @@ func TestKubernetesReportsItsVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := strings.Join(c.ldflags, " ")
-	for _, want := range []string{"k8s.io/component-base/version.gitVersion=v1.37.1", "k8s.io/client-go/pkg/version.gitMinor=37"} {
+	for _, want := range []string{"k8s.io/component-base/version.gitVersion=v1.37.2", "k8s.io/client-go/pkg/version.gitMinor=37"} {
 		if !strings.Contains(flags, want) {
 			t.Errorf("link flags lack %s", want)
 		}
