@@ -6,12 +6,18 @@ import (
 	"time"
 )
 
-const pause = 200 * time.Millisecond
+// A pause is a quarter longer than the one before it: what comes soon is seen soon, and what takes long is not asked for all the time,
+// which costs a process where the question is one of kubectl.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = time.Second
+)
 
 // Until repeats check until it succeeds; the last failure is the test's.
 func Until(t testing.TB, what string, within time.Duration, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(pause) {
+	deadline := time.Now().Add(within)
+	for pause := firstPause; ; pause = min(pause*5/4, lastPause) {
 		err := check()
 		if err == nil {
 			return
@@ -19,5 +25,6 @@ func Until(t testing.TB, what string, within time.Duration, check func() error) 
 		if time.Now().After(deadline) || t.Context().Err() != nil {
 			t.Fatalf("%s: not within %s: %v", what, within, err)
 		}
+		time.Sleep(pause)
 	}
 }
