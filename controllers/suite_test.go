@@ -63,6 +63,9 @@ func TestMain(m *testing.M) {
 }
 
 func runWithServer(m *testing.M) int {
+	// Most of what is waited for is a request to the API server, and gomega's hundred in a second would be most of its work.
+	SetDefaultEventuallyPollingInterval(30 * time.Millisecond)
+	SetDefaultConsistentlyPollingInterval(100 * time.Millisecond)
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return m.Run() // Each test that needs the server says so.
