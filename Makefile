@@ -41,7 +41,7 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 	$(GO) test $(UNITS)
 
 # Tests whose nodes are namespaces of this machine, the longest first, two packages at a time; most of their time is waiting. -count=1:
-# Go's test cache sees neither the kernel nor the programs that a test starts.
+# Go's test cache sees neither the kernel nor the programs that a test starts. -vet=off: lint vets everything.
 NODE_TESTS := e2e node images faults conformance
 
 # Further targets, which run beside the tests on nodes, after the other half, whose tests mostly wait, too.
@@ -54,7 +54,7 @@ test: ## run every test, on a real API server, containerd, CRI-O and a real clus
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
-	$(GO) -C test test -count=1 -p 2 -timeout 40m $(NODE_TESTS:%=./%/...)
+	$(GO) -C test test -count=1 -vet=off -p 2 -timeout 40m $(NODE_TESTS:%=./%/...)
 
 # Of this module: all, or what test-race leaves out where it runs beside it, and the packages whose tests see more without cgo.
 WITHOUT_CGO := ./internal/nodeplugin/confinement ./internal/nodeplugin/hostmount
@@ -63,12 +63,12 @@ OTHERS = $(if $(filter test-race,$(BESIDE)),$(WITHOUT_CGO) $(filter-out $(shell 
 .PHONY: test-others
 test-others: ## the other half: unit tests, the API server's, and hack/cluster's own
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
-	$(GO) test -count=1 -timeout 40m $(OTHERS) && \
-	$(GO) -C hack/cluster test -count=1 ./... && \
-	$(GO) -C hack/image test -count=1 ./... && \
-	$(GO) -C hack/tools/bundle test -count=1 ./... && \
-	$(GO) -C hack/tools/chart test -count=1 ./... && \
-	$(GO) -C test test -count=1 -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS)))(/|$$)')
+	$(GO) test -count=1 -vet=off -timeout 40m $(OTHERS) && \
+	$(GO) -C hack/cluster test -count=1 -vet=off ./... && \
+	$(GO) -C hack/image test -count=1 -vet=off ./... && \
+	$(GO) -C hack/tools/bundle test -count=1 -vet=off ./... && \
+	$(GO) -C hack/tools/chart test -count=1 -vet=off ./... && \
+	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS)))(/|$$)')
 
 RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 
@@ -77,7 +77,7 @@ RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 .PHONY: test-race
 test-race: ## run tests that need no node under the race detector (needs gcc); RACE=./controllers takes five minutes more
 	@built=$$($(CLUSTER) build) && eval "$$built" && \
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 $(RACE)
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 -vet=off $(RACE)
 
 # A number of inputs (3000x) or a time (20s). A time fails now and then without an input to blame, with "context deadline exceeded", until
 # Go 1.27 (go.dev/issue/75804).
@@ -108,10 +108,10 @@ test-hardening: ## scan what is installed, try to get out of running node plugin
 	$(GO) -C test test -count=1 -timeout 40m -run TestFirstLight ./e2e
 	@$(MAKE) --no-print-directory test-kernels
 
-# `make test` changes the mode under volumes; tests of CRI-O nodes have their name.
+# `make test` changes the mode under volumes, and has CRI-O unpack 127 layers at most; tests of CRI-O nodes have their name.
 .PHONY: test-modes
 test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode Nsenter, not privileged (minutes; needs root)
-	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_CRIO_MODE=Nsenter \
+	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_CRIO_MODE=Nsenter IMAGECSI_LAYERS=all \
 	$(GO) -C test test -count=1 -p 1 -timeout 40m -run '/^crio$$|FullDisk//^crio$$' ./node ./images ./faults ./conformance
 
 .PHONY: test-outage
@@ -181,8 +181,8 @@ verify: ## fail if a generated file, go.mod or the formatting is not up to date
 	@hack/verify.sh
 
 .PHONY: lint
-lint: ## run go vet and golangci-lint on every module
-	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(GO) vet ./... && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
+lint: ## run golangci-lint on every module, go vet's checks among its own
+	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
 
 .PHONY: chart
 chart: ## write the Helm chart from config/
