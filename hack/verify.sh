@@ -22,3 +22,10 @@ if [ -n "$unformatted" ]; then
   echo "not formatted, run gofmt -w on: $unformatted" >&2
   exit 1
 fi
+
+# What nobody wrote, a program above all, would stay in every clone for ever.
+large=$(git ls-files -z | xargs -0 sh -c 'find "$@" -maxdepth 0 -type f -size +1M' find)
+if [ -n "$large" ]; then
+  echo "larger than a mebibyte, remove from git: $large" >&2
+  exit 1
+fi
