@@ -33,11 +33,7 @@ func attachDetached(o Overlay, opts options, target int) error {
 			return err
 		}
 	}
-	err = unix.MoveMount(mount, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	if err != nil {
-		return explain("putting the overlay on its target (move_mount)", err, unix.CAP_SYS_ADMIN)
-	}
-	return nil
+	return putOn(mount, target)
 }
 
 // detachedOverlay returns a descriptor of a mount that is not attached anywhere.

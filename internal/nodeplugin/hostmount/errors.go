@@ -36,6 +36,9 @@ var (
 	// ErrBadEROFS means that a layer is no EROFS image, a damaged one, or one that this kernel cannot read.
 	ErrBadEROFS = errors.New("the layer is no sound EROFS image")
 
+	// ErrNotMappable means that an image cannot be shown in a form whose users can be mapped.
+	ErrNotMappable = errors.New("this node cannot show the image in the form IDMappable")
+
 	// ErrNoQuota means that a file system enforces no project quotas, so that nothing on it can be limited.
 	ErrNoQuota = errors.New("the file system enforces no project quotas")
 

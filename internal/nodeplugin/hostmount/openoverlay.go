@@ -97,7 +97,7 @@ func openMounted(root int, rel string) (*os.File, error) {
 func openRootOf(dir int) (*os.File, error) {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening the overlay's root directory: %w", err)
+		return nil, fmt.Errorf("opening a directory for reading: %w", err)
 	}
 	return os.NewFile(uintptr(fd), descriptorPath(fd)), nil
 }
