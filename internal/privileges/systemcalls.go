@@ -100,10 +100,10 @@ set_robust_list set_tid_address setitimer setsockopt shutdown sigaltstack stat s
 sysinfo timer_create timer_delete timer_settime umask uname unlink unlinkat utimensat writev`)
 }
 
-// mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners and modes, and
-// project quotas.
+// mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners, modes, attributes
+// and links, and project quotas.
 func mounting() []string {
 	return strings.Fields(`
-capget chmod chown fsconfig fsmount fsopen lchown listmount mount mount_setattr move_mount open_tree
+capget chmod chown fgetxattr flistxattr fsconfig fsetxattr fsmount fsopen lchown linkat listmount mount mount_setattr move_mount open_tree
 open_tree_attr quotactl quotactl_fd statmount umount2`)
 }
