@@ -509,7 +509,7 @@ func TestWhatAVolumeAsksForInVainIsTold(t *testing.T) {
 		c.Eventually(c.warned(test.object), 10*time.Second, 50*time.Millisecond).Should(ContainElement(ContainSubstring(test.want)), "%T", test.object)
 	}
 	for _, object := range []client.Object{
-		podWith("p", driver, limit, map[string]string{"volumeHandle": "busybox", "pullPolicy": "Never", "pullAlways": "true", "secret": "s", "secretNamespace": "n"}),
+		podWith("p", driver, limit, map[string]string{"volumeHandle": "busybox", "pullPolicy": "Never", "pullAlways": "true", "form": "IDMappable", "secret": "s", "secretNamespace": "n"}),
 		podWith("p", "somebodys.example.com", typo), persistentVolume("pv", "somebodys.example.com", "x", typo), podWith("p", ""),
 		persistentVolume("pv", driver, "busybox", map[string]string{"storage.kubernetes.io/csiProvisionerIdentity": "x"}),
 	} {

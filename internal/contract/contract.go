@@ -58,6 +58,9 @@ const (
 	// SizeLimitAttribute is how much a writable volume may hold beside its image, as a quantity such as 500Mi.
 	SizeLimitAttribute = "sizeLimit"
 
+	// FormAttribute is one of Overlay and IDMappable. A pod with hostUsers: false needs the latter.
+	FormAttribute = "form"
+
 	// SecretAttribute and SecretNamespaceAttribute are in samples of the legacy driver, which does not read them.
 	SecretAttribute          = "secret"
 	SecretNamespaceAttribute = "secretNamespace"

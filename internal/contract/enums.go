@@ -73,6 +73,18 @@ const (
 	OtherPlatformsMount OtherPlatforms = "Mount"
 )
 
+// Form selects how a volume shows its image.
+type Form string
+
+const (
+	// FormOverlay is an overlay of the image's layers. It is the default.
+	FormOverlay Form = "Overlay"
+
+	// FormIDMappable is a mount whose users the container runtime can map, as it has to for pods with hostUsers: false. An overlay
+	// cannot be mapped (mount_setattr(2), MOUNT_ATTR_IDMAP).
+	FormIDMappable Form = "IDMappable"
+)
+
 // ImagePinning selects whether volumes have to name their image by digest.
 type ImagePinning string
 

@@ -51,6 +51,11 @@ func TestAReadOnlyDriverHasFewerCapabilitiesAndTakesNoVolumeFromAPod(t *testing.
 		if got := nodes.Read(t, readOnly, "top"); got != "1\n" {
 			t.Errorf("the read-only volume holds %q", got)
 		}
+		p.MustPublish(t, mappable("mapped", mixed, true)) // with directories of several users
+		if said := mapped(t, p, "mapped"); said != "a file of user 1000 is of user 101000" {
+			t.Error(said)
+		}
+		p.Unpublish(t, "mapped")
 		p.Unpublish(t, "another") // which a kubelet does for a pod that never started
 		p.Unpublish(t, "read-only")
 		p.Unpublish(t, writable.ID)

@@ -72,6 +72,7 @@ func codeOf(err error) codes.Code {
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},
 		{hostmount.ErrOptionsTooLong, codes.FailedPrecondition},
 		{hostmount.ErrBadLayer, codes.FailedPrecondition},
+		{hostmount.ErrNotMappable, codes.FailedPrecondition},
 		{hostmount.ErrNoEROFS, codes.FailedPrecondition},
 		{hostmount.ErrBadEROFS, codes.FailedPrecondition},
 		{hostmount.ErrReadOnly, codes.FailedPrecondition},

@@ -90,6 +90,10 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
+	form, err := formOf(attributes, writable)
+	if err != nil {
+		return volume.Request{}, err
+	}
 	namespace, err := namespaceOf(attributes)
 	if err != nil {
 		return volume.Request{}, err
@@ -118,6 +122,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 		Target:   r.GetTargetPath(),
 		Image:    image.String(),
 		Writable: writable,
+		Form:     form,
 		Policy:   policy,
 		Auths:    found.auths,
 		Provided: q.providers.For(image, tokens),
@@ -282,6 +287,23 @@ func (q requests) policyOf(attributes map[string]string) (contract.PullPolicy, e
 		return contract.PullAlways, nil
 	}
 	return q.policy, nil
+}
+
+// formOf returns how the volume shows its image.
+func formOf(attributes map[string]string, writable bool) (contract.Form, error) {
+	value := attributes[contract.FormAttribute]
+	if value == "" {
+		return contract.FormOverlay, nil
+	}
+	form, err := contract.Parse(value, contract.FormOverlay, contract.FormIDMappable)
+	switch {
+	case err != nil:
+		return "", invalid("volume attribute %s: %v", contract.FormAttribute, err)
+	case form == contract.FormIDMappable && writable:
+		return "", invalid("volume attribute %s: a volume of form %s is read-only; set readOnly: true in the volume's csi section, and "+
+			"write to an emptyDir", contract.FormAttribute, form)
+	}
+	return form, nil
 }
 
 // podOf returns namespace/name, for messages.

@@ -87,6 +87,9 @@ func TestGoodRequests(t *testing.T) {
 		{"pullAlways", inline("pullAlways", "TRUE"), volume.Request{Image: app, Writable: true, Policy: contract.PullAlways}},
 		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
 		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: contract.PullNever}},
+		{"IDMappable", but(inline("form", "IDMappable"), func(r *csi.NodePublishVolumeRequest) { r.Readonly = true }), volume.Request{Image: app, Form: contract.FormIDMappable}},
+		{"PV that is IDMappable", persistent("unique-1", many, "image", "busybox:2", "form", "IDMappable"), volume.Request{VolumeID: "unique-1", Image: "docker.io/library/busybox:2", Form: contract.FormIDMappable}},
+		{"Overlay in words", inline("form", "Overlay"), volume.Request{Image: app, Writable: true}},
 		{"pod", inline("csi.storage.k8s.io/pod.namespace", "ns", "csi.storage.k8s.io/pod.name", "p"), volume.Request{Image: app, Writable: true, Pod: "ns/p"}},
 		{"inline with the option ro", but(inline(), options("ro")), volume.Request{Image: app}},
 		{"inline with an option that is the default", but(inline(), options("relatime")), volume.Request{Image: app, Writable: true}},
@@ -109,7 +112,10 @@ func TestGoodRequests(t *testing.T) {
 			if want.Policy == "" {
 				want.Policy = contract.PullIfNotPresent
 			}
-			if got.VolumeID != want.VolumeID || got.Target != want.Target || got.Image != want.Image ||
+			if want.Form == "" {
+				want.Form = contract.FormOverlay
+			}
+			if got.Form != want.Form || got.VolumeID != want.VolumeID || got.Target != want.Target || got.Image != want.Image ||
 				got.Writable != want.Writable || got.Policy != want.Policy || got.Pod != want.Pod {
 				t.Errorf("got %+v\nwant %+v", got, want)
 			}
@@ -165,6 +171,8 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		{"a digest alone", inline("image", strings.Repeat("a", 64)), "is not an image reference"},
 		{"long reference", inline("image", strings.Repeat("a", contract.MaxReference+1)), "1025 bytes"},
 		{"bad pullPolicy", inline("pullPolicy", "Sometimes"), "not one of Always, IfNotPresent, Never"},
+		{"bad form", inline("form", "Flat"), "not one of Overlay, IDMappable"},
+		{"writable and IDMappable", inline("form", "IDMappable"), "set readOnly: true"},
 		{"bad secret", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.Secrets = map[string]string{".dockerconfigjson": "hunter2"} }), "nodePublishSecretRef"},
 	}
 	for _, tt := range tests {

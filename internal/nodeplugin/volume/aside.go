@@ -53,7 +53,7 @@ func (n *Node) removeAside(ctx context.Context) error {
 		}
 		errs = append(errs, n.discard(ctx, directory(filepath.Join(n.data.root, name))))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, n.removeLinkedAside(ctx))...)
 }
 
 // discard removes a directory of the data. Before that it removes the limit, and unmounts what a killed process left of a

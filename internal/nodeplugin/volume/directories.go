@@ -169,12 +169,15 @@ func (d directories) trees() ([]string, error) {
 
 // renameAway renames a directory away, wholly or not at all, and reports whether it was there.
 func (d directories) renameAway(name string) (bool, error) {
-	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, name+"."+rand.Text()+removedSuffix))
+	err := os.Rename(filepath.Join(d.root, name), filepath.Join(d.root, removedName(name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
 }
+
+// removedName is a name for what loses its own.
+func removedName(name string) string { return name + "." + rand.Text() + removedSuffix }
 
 // names are those of the directories, by what they are.
 type names struct {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -58,6 +60,8 @@ const (
 // Mounter mounts, and looks, where the kubelet does; *hostmount.Engine is one.
 type Mounter interface {
 	MountOverlay(ctx context.Context, o hostmount.Overlay) error
+	MountBind(ctx context.Context, b hostmount.Bind) error
+	OpenStore(ctx context.Context, dir string) (*os.File, error)
 	OpenOverlay(ctx context.Context, o hostmount.Overlay) (*os.File, error)
 	Unmount(ctx context.Context, target string) error
 	MoveDir(ctx context.Context, target, to string) error
@@ -97,6 +101,7 @@ type Request struct {
 	Target   string
 	Image    string // normalised reference
 	Writable bool
+	Form     contract.Form // empty stands for contract.FormOverlay
 	Policy   contract.PullPolicy
 	Auths    []*runtimeapi.AuthConfig // credentials for the image
 	Provided *pull.Provided           // further ones, which take time to get; nil is none
@@ -122,11 +127,13 @@ type Node struct {
 	images   Images
 	legacy   Legacy
 	log      *slog.Logger
+	driver   string
 	source   string // what the source string of our overlays starts with
 	emptyDir string
 	lookDir  string // where trees are looked at, on kernels that need a place for it
 	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
+	stores   stores
 	pods     kubeletpods.Dir
 
 	limitFallback contract.LimitFallback
@@ -138,10 +145,15 @@ type Node struct {
 	lostTrees    map[string]bool // in use at the latest sweep, and neither pinned nor there
 	orphans      grace.Idle
 	drafts       grace.Idle
+	idleLinked   grace.Idle
 	findings     findings
 	counter      counter
 	sizes        sizes
 	content      *content.Inspector
+
+	linking   singleflight.Group  // of linked trees, by the tree's ID
+	linkTurns *semaphore.Weighted // held by those that are being made
+	placing   sync.Mutex          // held while a linked tree gets a place, or a store that has none is forgotten
 
 	targets  keylock.Lock // held by one call for a target
 	creating keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
@@ -164,17 +176,21 @@ func New(c Config) (*Node, error) {
 		images:        c.Images,
 		log:           c.Logger,
 		legacy:        c.Legacy,
+		driver:        c.Driver,
 		source:        Source(c.Driver),
 		emptyDir:      filepath.Join(base, "empty"),
 		lookDir:       filepath.Join(base, "look"),
 		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, "volumes")},
+		stores:        stores{root: filepath.Join(base, "stores")},
 		pods:          kubeletpods.Beneath(c.KubeletRoot),
 		limitFallback: c.LimitFallback,
 		releaseAfter:  orDefault(c.ReleaseAfter, DefaultReleaseAfter),
 		orphanAfter:   orDefault(c.OrphanAfter, DefaultOrphanAfter),
 		orphans:       grace.Idle{},
 		drafts:        grace.Idle{},
+		idleLinked:    grace.Idle{},
+		linkTurns:     semaphore.NewWeighted(linkAtOnce),
 		idlePins:      grace.Idle{},
 		counter:       newCounter(),
 		content:       content.New(c.Logger),
@@ -188,7 +204,7 @@ func New(c Config) (*Node, error) {
 		n.legacy = noLegacy{}
 	}
 	// The empty directory is a part of mounts that any user may read; the data of volumes is for root only.
-	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700} {
+	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700, n.stores.root: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("preparing the driver's directory below the kubelet root %s: %w", c.KubeletRoot, err)
 		}
@@ -208,5 +224,15 @@ func Source(driver string) string { return sourcePrefix + driver + "@" }
 
 // treeOf returns the image tree that a mount shows, if it is one of ours.
 func (n *Node) treeOf(m hostmount.Mount) (string, bool) {
-	return strings.CutPrefix(m.Source, n.source)
+	if tree, ours := strings.CutPrefix(m.Source, n.source); ours {
+		return tree, true
+	}
+	driver, tree, linked := n.linkedOf(m)
+	return tree, linked && driver == n.driver
+}
+
+// isOthers reports whether a mount is one that another driver of this project has made.
+func (n *Node) isOthers(m hostmount.Mount) bool {
+	driver, _, linked := n.linkedOf(m)
+	return (linked && driver != n.driver) || (strings.HasPrefix(m.Source, sourcePrefix) && !strings.HasPrefix(m.Source, n.source))
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
@@ -52,6 +52,9 @@ func (n *Node) show(ctx context.Context, r Request) error {
 	if err := n.inspect(ctx, r, tree); err != nil {
 		return err
 	}
+	if r.Form == contract.FormIDMappable {
+		return n.showLinked(ctx, r, tree)
+	}
 	overlay, made, err := n.prepare(ctx, r, tree)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 	}
 	_, ours := n.treeOf(*m)
 	switch {
-	case !ours && (strings.HasPrefix(m.Source, sourcePrefix) || n.legacy.Owns(*m)):
+	case !ours && (n.isOthers(*m) || n.legacy.Owns(*m)):
 		n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)
 		return true, nil
 	case !ours:

@@ -99,6 +99,7 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 	if err != nil {
 		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
 	}
+	after := releaseAfter
 	trees, doubt, dataErr := n.sweepData(ctx, mounts, now)
 	if trees == nil {
 		trees = map[string]bool{} // the mounts are known, so their trees keep their pins
@@ -111,10 +112,11 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 			trees[tree] = true
 		}
 	}
+	linkedErr := n.sweepLinked(ctx, mounts, now, after)
 	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
 	next, legacyErr := n.legacy.Sweep(ctx, mounts, now)
-	next = min(sweepEvery, next, n.idlePins.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
-	return next, errors.Join(dataErr, pinErr, legacyErr)
+	next = min(sweepEvery, next, n.idlePins.Next(now, releaseAfter), n.idleLinked.Next(now, after), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
+	return next, errors.Join(dataErr, linkedErr, pinErr, legacyErr)
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.

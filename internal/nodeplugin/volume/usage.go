@@ -54,6 +54,10 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 		if !slices.Contains(pins, tree) {
 			unpinned[tree] = true
 		}
+		if _, _, linked := n.linkedOf(m); linked {
+			usage.ReadOnly++ // its file system is the disk's
+			continue
+		}
 		if counted[m.Device] {
 			continue
 		}

@@ -67,6 +67,38 @@ func (w *World) OpenOverlay(_ context.Context, o hostmount.Overlay) (root *os.Fi
 	return root, err
 }
 
+// MountBind notes a bind of a linked tree without a pin as broken.
+func (w *World) MountBind(_ context.Context, b hostmount.Bind) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("bind", func() error {
+		root := filepath.Join(b.Store, b.Dir)
+		if _, err := os.Stat(root); err != nil {
+			return err
+		}
+		if tree := "sha256:" + filepath.Base(root); !w.HasPin[tree] {
+			w.Broken = append(w.Broken, "bound "+tree+" without a pin")
+		}
+		// The disk is every bind's file system.
+		w.Mounted[b.Target] = hostmount.Mount{Target: b.Target, Source: "/dev/sda", FSType: "ext4", Root: root, ReadOnly: true, Device: 1 << 20}
+		return nil
+	})
+}
+
+// OpenStore opens a directory of the test's.
+func (w *World) OpenStore(_ context.Context, dir string) (store *os.File, err error) {
+	if w.OnOpen != nil {
+		w.OnOpen()
+	}
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	err = w.Act("store", func() error {
+		store, err = os.Open(dir)
+		return err
+	})
+	return store, err
+}
+
 // Unmount also removes the directory, which is there if a test made it.
 func (w *World) Unmount(_ context.Context, target string) error {
 	w.Mu.Lock()

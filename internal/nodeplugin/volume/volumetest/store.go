@@ -33,10 +33,18 @@ func (w *World) pin(id string) (imagestore.Tree, error) {
 			return imagestore.ErrNotFound
 		}
 		w.HasPin[id] = true
-		tree = imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}, Digest: DigestOf(id)}
+		tree = imagestore.Tree{ID: id, Layers: w.layersOf(id), Digest: DigestOf(id)}
 		return nil
 	})
 	return tree, err
+}
+
+// layersOf are a tree's layers: those that the test gave it, or one that is nowhere.
+func (w *World) layersOf(id string) []string {
+	if layers, ok := w.Layers[id]; ok {
+		return layers
+	}
+	return []string{"/layers/" + id}
 }
 
 // DigestOf is the digest of the image with a tree.
@@ -52,7 +60,7 @@ func (w *World) Find(_ context.Context, reference string) (imagestore.PinFunc, s
 		return nil, ""
 	case w.HasPin[id]:
 		return func(context.Context) (imagestore.Tree, error) {
-			return imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}, Digest: DigestOf(id)}, nil
+			return imagestore.Tree{ID: id, Layers: w.layersOf(id), Digest: DigestOf(id)}, nil
 		}, DigestOf(id)
 	default:
 		return func(context.Context) (imagestore.Tree, error) { return w.pin(id) }, DigestOf(id)
@@ -63,7 +71,7 @@ func (w *World) Find(_ context.Context, reference string) (imagestore.PinFunc, s
 func (w *World) Pinned(_ context.Context, id string) (imagestore.Tree, error) {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
-	tree := imagestore.Tree{ID: id, Layers: []string{"/layers/" + id}}
+	tree := imagestore.Tree{ID: id, Layers: w.layersOf(id)}
 	return tree, w.Act("pinned", func() error {
 		if !w.HasPin[id] {
 			return imagestore.ErrNotFound
@@ -108,7 +116,7 @@ func (w *World) unpin(id string) error {
 	w.Mu.Lock()
 	err := w.Act("unpin", func() error {
 		for _, m := range w.Mounted {
-			if strings.HasSuffix(m.Source, "@"+id) {
+			if strings.HasSuffix(m.Source, "@"+id) || strings.HasSuffix(m.Root, "/"+strings.TrimPrefix(id, "sha256:")) {
 				w.Broken = append(w.Broken, "unpinned "+id+" under the mount at "+m.Target)
 			}
 		}

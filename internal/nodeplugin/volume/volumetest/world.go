@@ -38,6 +38,7 @@ type World struct {
 	Shown     []string // the digests that Ensure was asked for, "" for whatever a name leads to
 	Broken    []string
 	Trees     map[string]string           // directories with what trees hold, by the tree's ID
+	Layers    map[string][]string         // directories that are a tree's layers, topmost first, by the tree's ID
 	NoTree    map[string]bool             // sources of overlays that show no tree, so they need no pin
 	Lost      map[string]bool             // trees whose layers the runtime does not hold any more
 	Gone      map[string]bool             // targets whose layers were removed
@@ -56,6 +57,7 @@ func New() *World {
 		Tags:     map[string]string{"r.example/app:1": "sha256:one", "r.example/app:2": "sha256:two"},
 		Faults:   map[string]int{},
 		Trees:    map[string]string{},
+		Layers:   map[string][]string{},
 		NoTree:   map[string]bool{},
 		Lost:     map[string]bool{},
 		Gone:     map[string]bool{},

@@ -1,0 +1,281 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
+)
+
+const (
+	// linkedDir is the directory beside a runtime's layers in which each driver has one for its linked trees.
+	linkedDir = "imagecsi"
+
+	// linkTimeout ends the making of one linked tree. It is longer than the largest image takes on a slow disk.
+	linkTimeout = 10 * time.Minute
+
+	// linkAtOnce is how many linked trees are made at a time, so that one large image does not keep the others waiting.
+	linkAtOnce = 2
+
+	// treePrefix starts the ID of a tree; 64 hexadecimal digits follow.
+	treePrefix = "sha256:"
+)
+
+// A linked tree shows an image in the form IDMappable: one directory tree of hard links to the files of the layers, made once for
+// each image and node, which volumes bind. It lies beside the layers, because links stay within one mount:
+//
+//	<store>/imagecsi/<driver>/<tree>                     whole
+//	<store>/imagecsi/<driver>/<tree>.new                 being made, or left by a process that was killed
+//	<store>/imagecsi/<driver>/<tree>.<random>.removed    no longer a tree, to be removed
+//
+// So the mount table names the tree of a bind by its root, as it names that of an overlay by its source.
+type linkedPlace struct {
+	store  string   // the directory of the runtime that holds layers and linked trees
+	layers []string // beneath store, topmost first
+}
+
+// placeOf returns where an image's linked tree lies. Every runtime names a layer by two names in a directory for all layers, such
+// as "snapshots/<id>/fs" and "overlay/<id>/diff"; the store is what holds that directory.
+func placeOf(tree imagestore.Tree) (linkedPlace, error) {
+	refused := func(reason string) (linkedPlace, error) {
+		return linkedPlace{}, fmt.Errorf("%w: %s", hostmount.ErrNotMappable, reason)
+	}
+	if _, directories := tree.Form.(hostmount.Directories); tree.Form != nil && !directories {
+		return refused("its layers are EROFS images, which have no files that can be linked")
+	}
+	place := linkedPlace{store: path.Dir(path.Dir(path.Dir(tree.Layers[0])))}
+	for _, layer := range tree.Layers {
+		rel, beneath := strings.CutPrefix(path.Clean(layer), strings.TrimSuffix(place.store, "/")+"/")
+		if !beneath {
+			return refused("its layers lie in several image stores, and links stay within one")
+		}
+		place.layers = append(place.layers, rel)
+	}
+	return place, nil
+}
+
+// dirOf is where a driver has a linked tree, beneath the store.
+func (n *Node) dirOf(tree string) string {
+	return path.Join(linkedDir, n.driver, strings.TrimPrefix(tree, treePrefix))
+}
+
+// linkedRoot is the root that the mount table shows of a bind of a linked tree: the driver's name, and the digits of the tree's ID.
+// The kernel marks a directory that was removed meanwhile.
+var linkedRoot = regexp.MustCompile(`/` + linkedDir + `/([^/]+)/([0-9a-f]{64})(//deleted)?$`)
+
+// linkedOf returns the driver and the tree of a mount that binds a linked tree. It has to be where a kubelet has a CSI volume: a
+// pod can name its own directories like ours, and the kubelet binds them elsewhere.
+func (n *Node) linkedOf(m hostmount.Mount) (driver, tree string, ok bool) {
+	found := linkedRoot.FindStringSubmatch(m.Root)
+	if found == nil || !n.pods.IsTarget(m.Target) {
+		return "", "", false
+	}
+	return found[1], treePrefix + found[2], true
+}
+
+// showLinked shows a tree in the form IDMappable. Callers hold the tree's lock.
+func (n *Node) showLinked(ctx context.Context, r Request, tree imagestore.Tree) error {
+	place, err := placeOf(tree)
+	if err == nil {
+		err = n.bindLinked(ctx, place, r.Target, tree.ID)
+	}
+	switch {
+	case errors.Is(err, hostmount.ErrNotMappable):
+		return fmt.Errorf("image %s: %w; volume attribute %s is %s, which pods with hostUsers: false need: use a node that can, or a pod "+
+			"without hostUsers: false and the attribute", r.Image, err, contract.FormAttribute, contract.FormIDMappable)
+	case err != nil:
+		return fmt.Errorf("image %s: %w", r.Image, err)
+	}
+	return nil
+}
+
+// bindLinked mounts a linked tree, which it has made if it is not there.
+func (n *Node) bindLinked(ctx context.Context, place linkedPlace, target, tree string) error {
+	bind := hostmount.Bind{Store: place.store, Dir: n.dirOf(tree), Target: target}
+	err := n.mounter.MountBind(ctx, bind)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := n.link(ctx, place, tree); err != nil {
+		return err
+	}
+	return n.mounter.MountBind(ctx, bind)
+}
+
+// link has a linked tree made. It goes on when ctx ends, and the next call waits for its end.
+func (n *Node) link(ctx context.Context, place linkedPlace, tree string) error {
+	ended := n.linking.DoChan(tree, func() (any, error) {
+		return nil, recoverpanic.Guard(n.log, "the making of a linked tree", func() error {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), linkTimeout)
+			defer cancel()
+			return n.makeLinked(ctx, place, tree)
+		})
+	})
+	select {
+	case result := <-ended:
+		return result.Err
+	case <-ctx.Done():
+		return fmt.Errorf("its form %s is still being made; the next try waits for it: %w", contract.FormIDMappable, ctx.Err())
+	}
+}
+
+// makeLinked makes a linked tree. Its lock keeps the layers pinned, and sweeps from its draft.
+func (n *Node) makeLinked(ctx context.Context, place linkedPlace, tree string) error {
+	release, err := n.trees.Share(ctx, tree)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := n.linkTurns.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("the forms of other images are being made: %w", err)
+	}
+	defer n.linkTurns.Release(1)
+	store, err := n.mounter.OpenStore(ctx, place.store)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	began := time.Now()
+	name := path.Base(n.dirOf(tree))
+	dir, draft, err := n.draftLinked(ctx, store, name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	defer draft.Close()
+	built, err := linktree.Build(ctx, store, place.layers, draft)
+	if err == nil {
+		err = unix.Renameat(int(dir.Fd()), name+newSuffix, int(dir.Fd()), name)
+	}
+	if err != nil {
+		_, aside := asideIn(dir, name+newSuffix)
+		n.removeSoon()
+		return errors.Join(roomIn(place.store, err), aside)
+	}
+	n.log.Info("made the form of an image whose users can be mapped", "tree", tree, "directories", built.Directories, "links", built.Links,
+		"took", time.Since(began).Round(time.Millisecond).String())
+	return nil
+}
+
+// roomIn names the file system that is full.
+func roomIn(store string, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("the file system of %s, which holds the container runtime's images, is full; make room there: %w", store, err)
+	}
+	return err
+}
+
+// draftLinked opens the driver's directory in a store, and makes the draft of a linked tree there, in place of one that was left.
+// From here on the store is looked through by sweeps, also by those of the next process.
+func (n *Node) draftLinked(ctx context.Context, store *os.File, name string) (dir, draft *os.File, err error) {
+	n.placing.Lock()
+	defer n.placing.Unlock()
+	if err := n.stores.add(store.Name()); err != nil {
+		return nil, nil, err
+	}
+	if dir, err = makeDirs(store, linkedDir, n.driver); err != nil {
+		return nil, nil, refusedBy(store.Name(), err)
+	}
+	err = new(removal).removeDir(ctx, dir, name+newSuffix, 0)
+	if err == nil {
+		err = unix.Mkdirat(int(dir.Fd()), name+newSuffix, 0o700)
+	}
+	if err == nil {
+		draft, err = hostmount.OpenDir(dir, name+newSuffix)
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, nil, roomIn(store.Name(), fmt.Errorf("making a directory in %s: %w", store.Name(), err))
+	}
+	return dir, draft, nil
+}
+
+// refusedBy gives the errors of a store in which nothing can be made their type.
+func refusedBy(store string, err error) error {
+	for _, refusal := range []error{unix.EROFS, unix.EPERM, unix.EACCES} {
+		if errors.Is(err, refusal) {
+			return fmt.Errorf("%w: the node plugin can make no directory in the image store %s: %v", hostmount.ErrNotMappable, store, err) //nolint:errorlint // the kernel's error has another meaning to callers
+		}
+	}
+	return roomIn(store, fmt.Errorf("making a directory in the image store %s: %w", store, err))
+}
+
+// makeDirs opens directories, each in the one before, and makes those that are missing. Another driver may remove an empty one in
+// between.
+func makeDirs(dir *os.File, names ...string) (*os.File, error) {
+	for tries := 0; ; tries++ {
+		opened, err := makeDirsOnce(dir, names)
+		if !errors.Is(err, unix.ENOENT) || tries == 3 {
+			return opened, err
+		}
+	}
+}
+
+func makeDirsOnce(dir *os.File, names []string) (*os.File, error) {
+	for i := range names {
+		if err := unix.Mkdirat(int(dir.Fd()), path.Join(names[:i+1]...), 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, err
+		}
+	}
+	return hostmount.OpenDir(dir, path.Join(names...))
+}
+
+// asideIn renames a directory in another one away, wholly or not at all, and reports whether it was there.
+func asideIn(dir *os.File, name string) (bool, error) {
+	err := unix.Renameat(int(dir.Fd()), name, int(dir.Fd()), removedName(name))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// stores are the directories of runtimes in which there may be linked trees: a link to each in the driver's own directory, because
+// only layers tell where they are, and an image may be gone before its linked tree.
+type stores struct{ root string }
+
+func (s stores) add(store string) error {
+	err := os.Symlink(store, s.link(store))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("noting where linked trees lie: %w", err)
+	}
+	return nil
+}
+
+func (s stores) remove(store string) error {
+	if err := os.Remove(s.link(store)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s stores) link(store string) string { return filepath.Join(s.root, directoryName(store, "")) }
+
+func (s stores) list() ([]string, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("listing where linked trees lie: %w", err)
+	}
+	var found []string
+	for _, entry := range entries {
+		store, err := os.Readlink(filepath.Join(s.root, entry.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("reading where linked trees lie: %w", err)
+		}
+		found = append(found, store)
+	}
+	return found, nil
+}
