@@ -102,8 +102,10 @@ func bystanders() map[string]client.Object {
 		"pod":                       plain("default"),
 		"pod in kube-system":        plain("kube-system"),
 		"pod with another's volume": plain("default", corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets-store.csi.k8s.io"}}}),
-		"hostPath volume":           volume(corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}),
-		"another's volume":          volume(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com", VolumeHandle: "v"}}),
+		"pod with its own users and another's volume": withItsOwnUsers(plain("default", corev1.Volume{Name: "v",
+			VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets-store.csi.k8s.io"}}})),
+		"hostPath volume":  volume(corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}),
+		"another's volume": volume(corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com", VolumeHandle: "v"}}),
 		"DaemonSet": &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "bystander"}, Spec: appsv1.DaemonSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Spec: plain("default").Spec}}},
@@ -155,6 +157,7 @@ func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 		return nil
 	})
 	try("with a driver", 2*time.Second)
+	t.Run("pods with users of their own need volumes in a form", func(t *testing.T) { formsAreWanted(t, c) })
 }
 
 // kubectl is the program that comes with the API server.
