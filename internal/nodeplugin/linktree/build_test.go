@@ -60,7 +60,7 @@ func (s store) set(t *testing.T, layer int, name, attribute, value string) {
 	must(t, err)
 }
 
-func (s store) build(t *testing.T, ctx context.Context, within bounds) (Built, error) {
+func (s store) build(ctx context.Context, t *testing.T, within bounds) (Built, error) {
 	t.Helper()
 	root, into := open(t, s.dir), open(t, filepath.Join(s.dir, "tree"))
 	return build(ctx, root, s.layers, into, within)
@@ -68,7 +68,7 @@ func (s store) build(t *testing.T, ctx context.Context, within bounds) (Built, e
 
 func (s store) mustBuild(t *testing.T) Built {
 	t.Helper()
-	built, err := s.build(t, t.Context(), bounds{maxEntries, maxDepth})
+	built, err := s.build(t.Context(), t, bounds{maxEntries, maxDepth})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestWhatOnlyAnOverlayCanShowIsRefused(t *testing.T) {
 			s.write(t, 0, "dir/other")
 			s.write(t, 1, "dir/file")
 			s.set(t, 1, attribute.on, attribute.name, attribute.value)
-			if _, err := s.build(t, t.Context(), bounds{maxEntries, maxDepth}); !errors.Is(err, hostmount.ErrNotMappable) {
+			if _, err := s.build(t.Context(), t, bounds{maxEntries, maxDepth}); !errors.Is(err, hostmount.ErrNotMappable) {
 				t.Errorf("built: %v", err)
 			}
 		})
@@ -234,7 +234,7 @@ func TestABuildIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			must(t, os.RemoveAll(filepath.Join(s.dir, "tree")))
 			must(t, os.Mkdir(filepath.Join(s.dir, "tree"), 0o700))
-			_, err := s.build(t, t.Context(), test.within)
+			_, err := s.build(t.Context(), t, test.within)
 			if !errors.Is(err, hostmount.ErrNotMappable) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v does not say %s", err, test.says)
 			}
@@ -242,7 +242,7 @@ func TestABuildIsBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.build(t, ctx, bounds{100, 100}); !errors.Is(err, context.Canceled) {
+	if _, err := s.build(ctx, t, bounds{100, 100}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its end: %v", err)
 	}
 }

@@ -162,7 +162,7 @@ func (n *Node) makeLinked(ctx context.Context, place linkedPlace, tree string) e
 		err = unix.Renameat(int(dir.Fd()), name+newSuffix, int(dir.Fd()), name)
 	}
 	if err != nil {
-		_, aside := asideIn(dir, name+newSuffix)
+		aside := asideIn(dir, name+newSuffix)
 		n.removeSoon()
 		return errors.Join(roomIn(place.store, err), aside)
 	}
@@ -234,13 +234,13 @@ func makeDirsOnce(dir *os.File, names []string) (*os.File, error) {
 	return hostmount.OpenDir(dir, path.Join(names...))
 }
 
-// asideIn renames a directory in another one away, wholly or not at all, and reports whether it was there.
-func asideIn(dir *os.File, name string) (bool, error) {
+// asideIn renames a directory in another one away, wholly or not at all. A missing one is success.
+func asideIn(dir *os.File, name string) error {
 	err := unix.Renameat(int(dir.Fd()), name, int(dir.Fd()), removedName(name))
 	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }
 
 // stores are the directories of runtimes in which there may be linked trees: a link to each in the driver's own directory, because

@@ -111,8 +111,7 @@ func (n *Node) unlink(ctx context.Context, store, name string) error {
 		return nil
 	}
 	err = n.inStore(ctx, store, func(_, dir *os.File) error {
-		_, err := asideIn(dir, name)
-		return err
+		return asideIn(dir, name)
 	})
 	if err != nil {
 		return fmt.Errorf("setting the linked tree %s aside: %w", name, err)
