@@ -27,6 +27,10 @@ var (
 	limited = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true,
 		Attributes: map[string]string{contract.SizeLimitAttribute: "8Mi"}}}
 
+	// mappable is bound, and its image's linked tree is made for it.
+	mappable = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true, ReadOnly: true,
+		Attributes: map[string]string{contract.FormAttribute: string(contract.FormIDMappable)}}}
+
 	// neighbour is a volume of the same image to which nothing is done.
 	neighbour = nodes.Volume{ID: "neighbour", Image: nodes.Numbered(2), Inline: true, ReadOnly: true}
 )
@@ -71,6 +75,15 @@ func TestUnpublishOfALimitedVolumeIsKilled(t *testing.T) {
 		limitAnywhere(p)
 		withNeighbour(t, p, limited.killUnpublish)
 	})
+}
+
+// Each link, and each directory, is a step.
+func TestTheMakingOfALinkedTreeIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, mappable.killPublish) })
+}
+
+func TestUnpublishOfTheLastVolumeOfALinkedTreeIsKilled(t *testing.T) {
+	onEveryRuntime(t, mappable.killUnpublish)
 }
 
 // limitAnywhere has the plugin, when it is started again, keep limited volumes in memory where there are no quotas.

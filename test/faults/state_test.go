@@ -20,6 +20,9 @@ func stateOf(t *testing.T, p *nodes.Plugin) state {
 	t.Helper()
 	s := append(mounts(t, p.Target), files(t, p.Target, filepath.Join(nodes.KubeletRoot, "pods"), 1)...)
 	s = append(s, files(t, p.Target, filepath.Join(nodes.KubeletRoot, contract.PluginsDir, p.Driver), 2)...)
+	for _, store := range []string{"/var/lib/containerd/*", "/var/lib/containers/storage"} {
+		s = append(s, files(t, p.Target, filepath.Join(store, "imagecsi"), 2)...)
+	}
 	if p.Target.Runtime == contract.RuntimeCRIO {
 		s = append(s, storage(t, p.Target)...)
 	} else {
