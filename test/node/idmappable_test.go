@@ -249,7 +249,7 @@ func nlink(t *testing.T, path string) uint64 {
 	if err := unix.Lstat(path, &stat); err != nil {
 		t.Fatal(err)
 	}
-	return uint64(stat.Nlink)
+	return uint64(stat.Nlink) //nolint:unconvert // 32 bits on arm64
 }
 
 func flagsOf(t *testing.T, path string) int64 {
@@ -258,7 +258,7 @@ func flagsOf(t *testing.T, path string) int64 {
 	if err := unix.Statfs(path, &stat); err != nil {
 		t.Fatal(err)
 	}
-	return int64(stat.Flags)
+	return stat.Flags
 }
 
 // binds are the lines of the node's mount table that show a form of the driver's.
