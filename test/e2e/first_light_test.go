@@ -44,6 +44,7 @@ func TestFirstLight(t *testing.T) {
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
 		{"a pod ends whatever was mounted inside its volume", mountsInsideAVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},
+		{"pods with users of their own read volumes of every number of layers", podsWithTheirOwnUsers},
 		{"mount options hold in the pod or are refused by name", mountOptions},
 		{"claims of a StorageClass get volumes, which go with them", claimGetsItsVolume},
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},
