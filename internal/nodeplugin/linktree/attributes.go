@@ -53,11 +53,8 @@ func copyAttributes(from, to *os.File) error {
 	if err := unix.Fstat(int(from.Fd()), &stat); err != nil {
 		return err
 	}
-	if err := unix.Fchown(int(to.Fd()), int(stat.Uid), int(stat.Gid)); err != nil {
-		return fmt.Errorf("giving it its owner: %w", err)
-	}
-	if err := unix.Fchmod(int(to.Fd()), stat.Mode&0o7777); err != nil {
-		return fmt.Errorf("giving it its mode: %w", err)
+	if err := chown(to, stat); err != nil {
+		return err
 	}
 	names, err := attributes(from)
 	if err != nil {
@@ -78,6 +75,27 @@ func copyAttributes(from, to *os.File) error {
 	times := []unix.Timespec{stat.Atim, stat.Mtim}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, descriptorPath(to), times, 0); err != nil {
 		return fmt.Errorf("giving it its times: %w", err)
+	}
+	return nil
+}
+
+// chown gives a directory an owner and a mode. The kernel leaves a set-group-ID bit out without an error where the caller may not
+// keep it.
+func chown(dir *os.File, want unix.Stat_t) error {
+	err := unix.Fchown(int(dir.Fd()), int(want.Uid), int(want.Gid))
+	if err == nil {
+		err = unix.Fchmod(int(dir.Fd()), want.Mode&0o7777)
+	}
+	var got unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(dir.Fd()), &got)
+	}
+	if errors.Is(err, unix.EPERM) || (err == nil && got.Mode != want.Mode) {
+		return fmt.Errorf("%w: it has directories whose owner or mode the node plugin may not give to others; it lacks CHOWN or FSETID "+
+			"(spec.volumes.access: ReadOnly takes both away)", hostmount.ErrNotMappable)
+	}
+	if err != nil {
+		return fmt.Errorf("giving it its owner and mode: %w", err)
 	}
 	return nil
 }

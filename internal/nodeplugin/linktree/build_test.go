@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -255,6 +256,30 @@ func TestLayersInAnotherFileSystemAreRefusedInOneSentence(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(elsewhere) })
 	_, err = Build(t.Context(), open(t, s.dir), s.layers, open(t, elsewhere))
 	if !errors.Is(err, hostmount.ErrNotMappable) || errors.Is(err, unix.EXDEV) || !strings.Contains(err.Error(), "another mount") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A driver that serves read-only volumes only may lack it.
+func TestDirectoriesOfOthersAreRefusedWithoutTheRightToGiveThem(t *testing.T) {
+	s := newStore(t, 1)
+	s.write(t, 0, "dir/file")
+	if err := os.Chown(s.path(0, "dir"), 1000, 1000); errors.Is(err, unix.EPERM) && os.Getenv("CI") == "" {
+		t.Skip("only root may give directories away")
+	} else {
+		must(t, err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all, less [2]unix.CapUserData
+	must(t, unix.Capget(&header, &all[0]))
+	less = all
+	less[0].Effective &^= 1 << unix.CAP_CHOWN
+	must(t, unix.Capset(&header, &less[0]))
+	_, err := s.build(t.Context(), t, bounds{maxEntries, maxDepth})
+	must(t, unix.Capset(&header, &all[0]))
+	if !errors.Is(err, hostmount.ErrNotMappable) || !strings.Contains(err.Error(), "it lacks CHOWN") {
 		t.Errorf("got %v", err)
 	}
 }
