@@ -18,14 +18,14 @@ func (b builds) program(architecture, name string) string {
 	return filepath.Join(b.dir, architecture, name)
 }
 
-// compile builds what the Makefile's target does, for every architecture.
+// compile builds what the Makefile's target does, for every architecture of a release.
 func compile(ctx context.Context, r release) (builds, error) {
 	dir, err := os.MkdirTemp("", "image-csi-release-")
 	if err != nil {
 		return builds{}, fmt.Errorf("make a directory for programs: %w", err)
 	}
 	b := builds{dir}
-	for _, architecture := range architectures {
+	for _, architecture := range r.architectures {
 		command := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", r.root, "build",
 			"OUT="+filepath.Join(dir, architecture), "VERSION="+r.version, "GOOS=linux", "GOARCH="+architecture)
 		command.Stdout, command.Stderr = os.Stderr, os.Stderr

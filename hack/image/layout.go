@@ -35,7 +35,7 @@ func writeLayout(ctx context.Context, r release, b builds, dir string) (v1.Hash,
 	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var inventories []v1.Image
-	for _, architecture := range architectures {
+	for _, architecture := range r.architectures {
 		made, inventory, err := assemble(ctx, r, b, architecture)
 		if err != nil {
 			return v1.Hash{}, fmt.Errorf("assemble the image for %s: %w", architecture, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -20,7 +21,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New(`say what to do: "make" builds a release into a directory, "push" copies one into a registry`)
+	usage := errors.New(`say what to do: "make" builds a release into a directory, "push" copies its image and chart into a registry`)
 	if len(args) == 0 {
 		return usage
 	}
@@ -31,10 +32,11 @@ func run(ctx context.Context, args []string) error {
 	case "make":
 		version := flags.String("version", "", "the release's version, as in 1.2.3")
 		root := flags.String("root", ".", "the checkout")
+		wanted := flags.String("architectures", strings.Join(architectures, ","), "those of the image, with commas between them")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return makeRelease(ctx, release{root: *root, dir: *dir, version: *version, repository: *repository})
+		return makeRelease(ctx, release{root: *root, dir: *dir, version: *version, repository: *repository, architectures: strings.Split(*wanted, ",")})
 	case "push":
 		plain := flags.Bool("plain-http", false, "the registry has no TLS")
 		if err := flags.Parse(args[1:]); err != nil {

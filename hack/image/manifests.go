@@ -7,15 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"sigs.k8s.io/yaml"
 )
 
+// kustomizations are those that people apply, and what they are made of. The others are for tools.
+var kustomizations = []string{"admission", "crd", "default", "manager", "monitoring", "mutation", "network", "rbac", "samples", "single-namespace"}
+
 // imageName is what config/manager calls the image before kustomize gives it its name.
 const imageName = "image-csi-operator"
 
-// writeManifests writes install.yaml, which is config/default, the Helm chart and the OLM bundle, all with the image by its digest.
+// writeManifests writes the kustomizations, install.yaml, which is config/default, the Helm chart and the OLM bundle, all with the image
+// by its digest.
 func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
 	work, err := os.MkdirTemp("", "image-csi-manifests-")
 	if err != nil {
@@ -28,12 +33,20 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 	if err := setImage(filepath.Join(work, "config", "manager", "kustomization.yaml"), r.repository, digest); err != nil {
 		return err
 	}
+	if err := setSample(filepath.Join(work, "config", "samples", "storage_v1alpha1_imagecsidriver_full.yaml"), r.repository, digest); err != nil {
+		return err
+	}
 	install, err := kustomize(ctx, r.root, filepath.Join(work, "config", "default"))
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "install.yaml"), install, 0o644); err != nil {
 		return err
+	}
+	for _, part := range kustomizations {
+		if err := os.CopyFS(filepath.Join(dir, "config", part), os.DirFS(filepath.Join(work, "config", part))); err != nil {
+			return fmt.Errorf("copy config/%s: %w", part, err)
+		}
 	}
 	if err := r.chart(ctx, work, dir); err != nil {
 		return fmt.Errorf("make the Helm chart: %w", err)
@@ -100,6 +113,21 @@ func setImage(file, repository string, digest v1.Hash) error {
 		return err
 	}
 	return os.WriteFile(file, text, 0o644)
+}
+
+// sampleImage is where the full sample names the image.
+var sampleImage = regexp.MustCompile(`(?m)^(\s+image: )\S+/image-csi-operator:\S+$`)
+
+// setSample has a sample name the image by its digest.
+func setSample(file, repository string, digest v1.Hash) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !sampleImage.Match(text) {
+		return fmt.Errorf("%s does not name the image", file)
+	}
+	return os.WriteFile(file, sampleImage.ReplaceAll(text, []byte("${1}"+repository+"@"+digest.String())), 0o644)
 }
 
 // kustomize builds a directory by the kustomize that hack/tools pins.

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// architectures are those that a release is for, by Go's names and OCI's, which are the same here.
+// architectures are those that a release can be for, by Go's names and OCI's, which are the same here.
 var architectures = []string{"amd64", "arm64"}
 
 // programs are the image's, each at its root.
@@ -20,6 +22,7 @@ var programs = []string{"manager", "node-plugin", "credential-provider"}
 type release struct {
 	root, dir           string
 	version, repository string
+	architectures       []string
 }
 
 var (
@@ -32,6 +35,11 @@ var (
 func (r release) check() error {
 	if !versionForm.MatchString(r.version) {
 		return fmt.Errorf("%q is no version: give -version as in 1.2.3", r.version)
+	}
+	for _, architecture := range r.architectures {
+		if !slices.Contains(architectures, architecture) {
+			return fmt.Errorf("no release is for %q: give -architectures of %s", architecture, strings.Join(architectures, ","))
+		}
 	}
 	return checkRepository(r.repository)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -72,12 +73,12 @@ func indexOf(t *testing.T, dir string) (v1.ImageIndex, v1.Hash) {
 // (8 s, when the standard library has been built for both architectures)
 func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dist")
-	must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository}))
+	must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository, architectures: architectures}))
 	index, digest := indexOf(t, dir)
 
 	t.Run("again from elsewhere, in its place", func(t *testing.T) {
 		before := read(t, dir, marker)
-		must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository}))
+		must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository, architectures: architectures}))
 		if _, other := indexOf(t, dir); other != digest {
 			t.Errorf("the digest is %s, and was %s", other, digest)
 		}
@@ -95,13 +96,26 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 	t.Run("every architecture", func(t *testing.T) { checkArchitectures(t, index) })
 	t.Run("manifests name the digest", func(t *testing.T) {
 		want := testRepository + "@" + digest.String()
-		for file, times := range map[string]int{"install.yaml": 3, "bundle/manifests/image-csi-operator.clusterserviceversion.yaml": 3} {
+		for file, times := range map[string]int{"install.yaml": 3, "config/samples/storage_v1alpha1_imagecsidriver_full.yaml": 1, "bundle/manifests/image-csi-operator.clusterserviceversion.yaml": 3} {
 			text := read(t, dir, file)
 			if got := strings.Count(text, want); got < times {
 				t.Errorf("%s names %s %d times, want %d or more", file, want, got, times)
 			}
 			if strings.Contains(text, ":v0.") || strings.Contains(text, "ghcr.io") {
 				t.Errorf("%s names another image, too", file)
+			}
+		}
+	})
+	t.Run("the kustomizations are the manifests", func(t *testing.T) {
+		built, err := kustomize(t.Context(), "../..", filepath.Join(dir, "config", "default"))
+		must(t, err)
+		if string(built) != read(t, dir, "install.yaml") {
+			t.Errorf("config/default of the release is not its install.yaml:\n%.2000s", built)
+		}
+		for _, part := range kustomizations {
+			if part != "single-namespace" { // which is a component
+				_, err := kustomize(t.Context(), "../..", filepath.Join(dir, "config", part))
+				must(t, err)
 			}
 		}
 	})
@@ -163,6 +177,7 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 	if got, err := index.Digest(); err != nil || got != digest {
 		t.Errorf("the tag names %s (%v), want %s", got, err, digest)
 	}
+	checkChart(t, dir, strings.TrimPrefix(server.URL, "http://")+"/image-csi/charts/image-csi-operator:1.2.3")
 	list, err := index.IndexManifest()
 	must(t, err)
 	for _, descriptor := range list.Manifests {
@@ -190,6 +205,36 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 	}
 }
 
+// checkChart wants a chart in a registry as the release has it, and what Helm reads of it before.
+func checkChart(t *testing.T, dir, reference string) {
+	t.Helper()
+	tag, err := name.NewTag(reference, name.Insecure)
+	must(t, err)
+	chart, err := remote.Image(tag)
+	must(t, err)
+	manifest, err := chart.Manifest()
+	must(t, err)
+	if manifest.Config.MediaType != chartConfigType || len(manifest.Layers) != 1 || manifest.Layers[0].MediaType != chartContentType {
+		t.Fatalf("the chart's manifest is %+v", manifest)
+	}
+	config, err := chart.RawConfigFile()
+	must(t, err)
+	var metadata struct{ Name, Version, AppVersion string }
+	must(t, json.Unmarshal(config, &metadata))
+	if metadata.Name != imageName || metadata.Version != "1.2.3" || metadata.AppVersion != "v1.2.3" {
+		t.Errorf("the chart's configuration is %s", config)
+	}
+	layer, err := chart.LayerByDigest(manifest.Layers[0].Digest)
+	must(t, err)
+	content, err := layer.Compressed()
+	must(t, err)
+	pushed, err := io.ReadAll(content)
+	must(t, err)
+	if string(pushed) != read(t, dir, "image-csi-operator-1.2.3.tgz") {
+		t.Error("the chart that is pushed is not the release's")
+	}
+}
+
 func TestWhatIsNoReleaseIsNotReplaced(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644))
@@ -205,10 +250,11 @@ func TestFormsOfVersionAndRepository(t *testing.T) {
 	for _, bad := range []release{
 		{version: "v1.2.3", repository: testRepository}, {version: "1.2", repository: testRepository}, {version: "", repository: testRepository},
 		{version: "1.2.3", repository: testRepository + ":v1"}, {version: "1.2.3", repository: testRepository + "@sha256:0"},
+		{version: "1.2.3", repository: testRepository, architectures: []string{"amd64", "riscv64"}}, {version: "1.2.3", repository: testRepository, architectures: []string{""}},
 		{version: "1.2.3", repository: "image-csi-operator"}, {version: "1.2.3"}, {version: "1.2.3", repository: "https://registry.example/a"},
 	} {
 		if err := bad.check(); err == nil {
-			t.Errorf("version %q and repository %q are accepted", bad.version, bad.repository)
+			t.Errorf("version %q, repository %q and architectures %q are accepted", bad.version, bad.repository, bad.architectures)
 		}
 	}
 	for _, good := range []release{{version: "1.2.3", repository: testRepository}, {version: "1.2.3-rc.1", repository: "127.0.0.1:5000/a/b_c"}} {
