@@ -46,7 +46,7 @@ func annotate(in *inputs) error {
 	}
 	namespace, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Namespace",
-		"metadata": map[string]any{"name": in.namespace.Name, "labels": in.namespace.Labels},
+		"metadata": map[string]any{"name": in.namespace.Name, "labels": in.namespace.Labels, "annotations": in.namespace.Annotations},
 	})
 	if err != nil {
 		return fmt.Errorf("write the namespace: %w", err)

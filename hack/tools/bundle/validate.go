@@ -17,6 +17,7 @@ func validators() interfaces.Validators {
 		validation.GoodPracticesValidator,
 		validation.ObjectValidator,
 		validation.AlphaDeprecatedAPIsValidator,
+		validation.CommunityOperatorValidator,
 	}, validation.DefaultBundleValidators...)
 }
 
