@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -293,4 +294,49 @@ func TestTheGuardIsNotFoughtForAtSpeed(t *testing.T) {
 	}
 	c.Expect(len(made)).To(BeNumerically(">=", 5), "a hand edit has to wait")
 	c.Expect(len(made)).To(BeNumerically("<=", 15))
+}
+
+// A ClusterServiceVersion takes the operator along, with its rights. OLM itself deletes the one that it has replaced, and the copies
+// that it has put into other namespaces.
+func TestOLMsObjectIsNotDeletedBeforeTheDrivers(t *testing.T) {
+	c := newCluster(t)
+	definition := &unstructured.Unstructured{}
+	definition.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	definition.SetName("clusterserviceversions.operators.coreos.com")
+	c.Expect(createAll(c, "testdata/cluster_service_versions.yaml")).To(Succeed())
+	c.Cleanup(func() { c.Expect(c.Delete(context.Background(), definition)).To(Succeed()) })
+	version := func(namespace, name, owned, phase string, labels map[string]string) *unstructured.Unstructured {
+		out := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "operators.coreos.com/v1alpha1", "kind": "ClusterServiceVersion",
+			"spec":   map[string]any{"customresourcedefinitions": map[string]any{"owned": []any{map[string]any{"kind": "Any", "name": owned}}}},
+			"status": map[string]any{"phase": phase},
+		}}
+		out.SetNamespace(namespace)
+		out.SetName(name)
+		out.SetLabels(labels)
+		c.Eventually(func() error { return c.Create(c.ctx, out) }, soon).Should(Succeed(), "once the kind is served")
+		return out
+	}
+	const ours = "imagecsidrivers.storage.imagecsi.dev"
+	installed := version(operatorNamespace, release, ours, "Succeeded", nil)
+	failed := version(operatorNamespace, "image-csi-operator.v0.1.1", ours, "Failed", nil)
+	others := []client.Object{
+		version(operatorNamespace, "replaced", ours, "Deleting", nil),
+		version(operatorNamespace, "being-replaced", ours, "Replacing", nil),
+		version(operatorNamespace, "copied", ours, "Succeeded", map[string]string{"olm.copiedFrom": "elsewhere"}),
+		version("default", release, ours, "Succeeded", nil),
+		version(operatorNamespace, "others", "widgets.example.com", "Succeeded", nil),
+	}
+	c.start()
+	c.node("one", "containerd://2.1.4")
+	c.driver(driverName)
+	for _, object := range []client.Object{installed, failed} {
+		c.refuses(guardWords+driverName, c.deletes(c, object))
+	}
+	for _, object := range others {
+		c.Expect(c.deletes(c, object)()).To(Succeed(), object.GetName())
+	}
+	c.deleteDriver(driverName)
+	c.Eventually(c.exists(driverNamed(driverName)), soon).Should(BeFalse())
+	c.Eventually(c.deletes(c, installed), soon).Should(Succeed())
 }

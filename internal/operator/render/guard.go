@@ -38,6 +38,7 @@ func Guard(settings Settings) (*admissionv1.ValidatingAdmissionPolicy, *admissio
 					deletions("apiextensions.k8s.io", "customresourcedefinitions"),
 					deletions("apps", "deployments"),
 					deletions("rbac.authorization.k8s.io", "clusterroles", "clusterrolebindings", "roles", "rolebindings"),
+					deletions("operators.coreos.com", "clusterserviceversions"),
 				},
 			},
 			MatchConditions: guarded(settings),
@@ -74,7 +75,8 @@ func deletions(group string, resources ...string) admissionv1.NamedRuleWithOpera
 // guarded are the conditions under which the policy checks a deletion. The request to delete a collection has no name, so names
 // are the objects'. The policy does not check:
 //   - deletions by Kubernetes' own controllers, because they follow from a deletion that was checked;
-//   - what OLM has made (v0 and v1), except for the definition: an upgrade replaces it;
+//   - what OLM has made (v0 and v1), because an upgrade replaces it, except for the definition, and for the ClusterServiceVersion
+//     while OLM does not replace it itself: its deletion takes the rest along;
 //   - roles that are aggregated into those of users, which the operator does not need.
 //
 // The operator's Deployment and service account are in its own namespace, its role in that of the node plugins. What an operator
@@ -83,11 +85,16 @@ func guarded(settings Settings) []admissionv1.MatchCondition {
 	return []admissionv1.MatchCondition{
 		{Name: "not-by-kubernetes", Expression: "!(request.userInfo.username in ['system:kube-controller-manager', " +
 			"'system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector'])"},
-		{Name: "not-of-olm", Expression: "request.resource.resource == 'customresourcedefinitions' || !oldObject.metadata.?labels.orValue({}).exists(label, label in ['olm.owner', 'olm.operatorframework.io/owner-name'])"},
+		{Name: "not-of-olm", Expression: "request.resource.resource in ['customresourcedefinitions', 'clusterserviceversions'] || !oldObject.metadata.?labels.orValue({}).exists(label, label in ['olm.owner', 'olm.operatorframework.io/owner-name'])"},
+		// A copy is one in a namespace that OLM lets see the operator.
+		{Name: "not-replaced-by-olm", Expression: "request.resource.resource != 'clusterserviceversions' || " +
+			"!('olm.copiedFrom' in oldObject.metadata.?labels.orValue({})) && !(oldObject.?status.?phase.orValue('') in ['Replacing', 'Deleting'])"},
 		{Name: "not-for-people", Expression: "!oldObject.metadata.?labels.orValue({}).exists(label, label.startsWith('rbac.authorization.k8s.io/aggregate-to-'))"},
 		{Name: "of-the-operator", Expression: fmt.Sprintf(
 			"request.resource.resource == 'customresourcedefinitions' ? oldObject.metadata.name == '%s' : "+
 				"request.resource.resource == 'namespaces' ? oldObject.metadata.name in ['%s', '%s'] : "+
+				"request.resource.resource == 'clusterserviceversions' ? oldObject.metadata.namespace == '%[2]s' && "+
+				"oldObject.?spec.?customresourcedefinitions.?owned.orValue([]).exists(kind, kind.name == '%[1]s') : "+
 				"oldObject.metadata.?namespace.orValue('') in (request.resource.resource in ['deployments', 'serviceaccounts'] ? ['%[2]s'] : ['', '%[3]s']) && "+
 				"(oldObject.metadata.name == '%[4]s' || oldObject.metadata.?labels[?'%[5]s'].orValue('') == '%[4]s')",
 			definition, settings.OperatorNamespace, settings.Namespace, partOf, nameLabel)},
