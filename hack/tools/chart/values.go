@@ -85,7 +85,7 @@ var values = []value{
 	{name: "nodePlugin.image", help: "The node plugins' image, if it is not the manager's.", schema: textual, initial: "",
 		at: []place{manager(pluginImage, "env", "name=RELATED_IMAGE_NODE_PLUGIN", "value"), in("Namespace", pluginImage, "metadata", "annotations", "imagecsi.dev/node-plugin-image")}},
 	{name: "nodePlugin.namespace", help: "The namespace of the node plugins and of the secrets that drivers name. The chart creates it, at the Pod Security level privileged, unless it is the release's.",
-		schema: schema{"type": "string", "minLength": 1, "maxLength": 63}, initial: "image-csi-system"},
+		schema: schema{"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}, initial: "image-csi-system"},
 	{name: "replicas", help: "Managers, of which one works and the others wait.", schema: schema{"type": "integer", "minimum": 0},
 		at: []place{in("Deployment", whole, "spec", "replicas")}},
 	{name: "resources", help: "The manager's.", schema: object, at: []place{manager(whole, "resources")}},

@@ -47,7 +47,7 @@ func (c *chart) render() (map[string][]byte, error) {
 			return nil, fmt.Errorf("write %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{"_helpers.tpl", "NOTES.txt"} {
+	for _, name := range []string{"_helpers.tpl", "NOTES.txt", "uninstall.yaml"} {
 		if files["templates/"+name], err = still.ReadFile("still/" + name); err != nil {
 			return nil, err
 		}
