@@ -160,11 +160,11 @@ build: ## build the programs into OUT (bin)
 REPOSITORY ?= ghcr.io/image-csi/image-csi-operator
 
 .PHONY: release
-release: ## make a release in dist: the image for amd64 and arm64, inventories, and install.yaml, Helm chart and OLM bundle, which name REPOSITORY
-	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY)
+release: ## make a release in dist: the image for amd64 and arm64, inventories, and manifests, Helm chart and OLM bundle, which name REPOSITORY
+	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY) $(if $(ARCHITECTURES),-architectures $(ARCHITECTURES))
 
 .PHONY: release-push
-release-push: ## push the image of the release in dist to REPOSITORY
+release-push: ## push the image of the release in dist to REPOSITORY, and the chart beside it
 	@$(GO) -C hack/image run . push -dir $(CURDIR)/dist -repository $(REPOSITORY)
 
 # Not a part of CI, where hack/image's own tests make a release of small programs.

@@ -1,0 +1,91 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// block is the commands of a page that stand together.
+type block struct {
+	script string
+	nodes  bool // they need a pod that runs, which a simulated node does not have
+}
+
+// onNodes stands before a block that needs a pod that runs.
+const onNodes = "<!-- on real nodes -->"
+
+// blocks returns those of a page: its indented lines.
+func blocks(text string) (all []block) {
+	var lines []string
+	nodes := false
+	for line := range strings.Lines(text + "\n") {
+		command, indented := strings.CutPrefix(line, "    ")
+		switch {
+		case indented:
+			lines = append(lines, command)
+		case len(lines) > 0:
+			all = append(all, block{script: strings.Join(lines, ""), nodes: nodes})
+			lines, nodes = nil, false
+		case strings.TrimSpace(line) == onNodes:
+			nodes = true
+		}
+	}
+	return all
+}
+
+// fromRegistry has commands take the chart from the cluster's registry, which has no TLS.
+func (p *plane) fromRegistry(script string) string {
+	return regexp.MustCompile(`oci://registry\.example(\S+)`).ReplaceAllString(script, "oci://"+p.registry+"/image-csi$1 --plain-http")
+}
+
+// TestEveryWayIn makes a release and goes every way into a cluster with it. It takes three minutes on an idle machine, and some more to
+// build Helm the first time.
+func TestEveryWayIn(t *testing.T) {
+	p := start(t)
+	t.Run("as docs/install says", func(t *testing.T) { followPages(t, p) })
+	t.Run("by Helm in other ways", func(t *testing.T) { tryHelm(t, p) })
+}
+
+// followPages runs the commands of every page in docs/install from top to bottom, but for those that need OLM, or pods that run.
+func followPages(t *testing.T, p *plane) {
+	pages, err := filepath.Glob("../../docs/install/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := 0
+	for _, page := range pages {
+		name := filepath.Base(page)
+		if name == "README.md" || name == "olm.md" {
+			continue
+		}
+		if !t.Run(name, func(t *testing.T) { follow(t, p, page) }) {
+			t.FailNow()
+		}
+		p.want(t, ofTheOperator, "")
+		run++
+	}
+	if run != 3 {
+		t.Errorf("%d pages were followed", run)
+	}
+}
+
+func follow(t *testing.T, p *plane, page string) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := 0
+	for _, block := range blocks(string(text)) {
+		if block.nodes {
+			continue
+		}
+		p.must(t, p.fromRegistry(block.script))
+		run++
+	}
+	if run < 5 {
+		t.Errorf("%s has %d blocks of commands", page, run)
+	}
+}

@@ -1,0 +1,185 @@
+package install
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
+	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+)
+
+func TestMain(m *testing.M) {
+	cluster.Init()
+	log.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+// plane is a cluster, and the shell of a person who administers it and has a release, of which the image and the chart are in a
+// registry.
+type plane struct {
+	release    string // the release's directory, in which the shell is
+	registry   string // host and port
+	programs   string // the directory of kubectl and helm
+	manager    string // the operator's program
+	kubeconfig string
+	home       string
+}
+
+// start brings a cluster up until the test ends, and makes a release for this machine's architecture. The cluster is a control plane with
+// a simulated node, which needs no root.
+func start(t *testing.T) *plane {
+	t.Helper()
+	root, err := checkout.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubernetes, err := programs.Kubernetes(cluster.DefaultKubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := programs.Ensure(t.Context(), os.Stdout, kubernetes); err != nil {
+		t.Fatal(err)
+	}
+	built, err := kubernetes.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &plane{release: filepath.Join(t.TempDir(), "dist"), programs: t.TempDir(), home: t.TempDir()}
+	if err := os.Symlink(filepath.Join(built, "kubectl"), filepath.Join(p.programs, "kubectl")); err != nil {
+		t.Fatal(err)
+	}
+	golang(t, filepath.Join(root, "hack", "tools", "chart"), "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "helm"), "helm.sh/helm/v4/cmd/helm")
+
+	config := cluster.Config{Name: fmt.Sprintf("install-%d", os.Getpid()), StateDir: filepath.Join(t.TempDir(), "state"),
+		Progress: func(step string) { t.Log(step) }}
+	c, err := cluster.Up(t.Context(), config)
+	if c != nil {
+		t.Cleanup(func() {
+			if err := c.Down(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.kubeconfig, p.registry = c.Kubeconfig(), c.HostRegistry()
+
+	const name = "/image-csi/image-csi-operator"
+	images := filepath.Join(root, "hack", "image")
+	golang(t, images, "run", ".", "make", "-root", root, "-dir", p.release, "-version", version, "-repository", c.Registry()+name, "-architectures", runtime.GOARCH)
+	golang(t, images, "run", ".", "push", "-dir", p.release, "-repository", p.registry+name, "-plain-http")
+	p.manager = operatorOf(t, p.registry+name)
+	runNode(t, p)
+	return p
+}
+
+// version is the checkout's.
+var version = strings.TrimPrefix(project.Tag, "v")
+
+// operatorOf takes the operator's program out of an image.
+func operatorOf(t *testing.T, repository string) string {
+	t.Helper()
+	tag, err := name.NewTag(repository+":v"+version, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := remote.Image(tag, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := mutate.Extract(built)
+	defer content.Close()
+	for files := tar.NewReader(content); ; {
+		header, err := files.Next()
+		if err != nil {
+			t.Fatalf("find the operator's program in %s: %v", tag, err)
+		}
+		if strings.Trim(header.Name, "./") != "manager" {
+			continue
+		}
+		out, err := os.OpenFile(filepath.Join(t.TempDir(), "manager"), os.O_CREATE|os.O_WRONLY, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(out, files)
+		if err := errors.Join(err, out.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return out.Name()
+	}
+}
+
+// golang runs the go command in a module.
+func golang(t *testing.T, module string, args ...string) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", args...)
+	command.Dir = module
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("go %q: %v: %s", args, err, out)
+	}
+}
+
+// sh runs a script in the release's directory and returns what it prints. What it prints on failure is in the error.
+func (p *plane) sh(ctx context.Context, script string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 6*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+	command.Dir = p.release
+	command.Env = append(os.Environ(), "PATH="+p.programs+":"+os.Getenv("PATH"), "HOME="+p.home, "KUBECONFIG="+p.kubeconfig)
+	var out, said bytes.Buffer
+	command.Stdout, command.Stderr = &out, &said
+	if err := command.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w: %s%s", script, err, &out, &said)
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+func (p *plane) must(t *testing.T, script string) string {
+	t.Helper()
+	out, err := p.sh(t.Context(), script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// refused runs a script that must fail with certain words.
+func (p *plane) refused(t *testing.T, script string, words ...string) {
+	t.Helper()
+	_, err := p.sh(t.Context(), script)
+	for _, part := range words {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Fatalf("%s: %v, want an error that has %q", script, err, part)
+		}
+	}
+}
+
+// want runs a script and wants a certain output.
+func (p *plane) want(t *testing.T, script, output string) {
+	t.Helper()
+	if out := p.must(t, script); out != output {
+		t.Errorf("%s prints %q, want %q", script, out, output)
+	}
+}
