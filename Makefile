@@ -60,6 +60,9 @@ test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by the
 WITHOUT_CGO := ./internal/nodeplugin/confinement ./internal/nodeplugin/hostmount
 OTHERS = $(if $(filter test-race,$(BESIDE)),$(WITHOUT_CGO) $(filter-out $(shell $(GO) list $(RACE)),$(shell $(GO) list ./...)),./...)
 
+# Tests that have targets of their own.
+APART := install
+
 .PHONY: test-others
 test-others: ## the other half: unit tests, the API server's, and hack/cluster's own
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
@@ -68,7 +71,7 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	$(GO) -C hack/image test -count=1 -vet=off ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 -vet=off ./... && \
 	$(GO) -C hack/tools/chart test -count=1 -vet=off ./... && \
-	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS)))(/|$$)')
+	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS) $(APART)))(/|$$)')
 
 RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
 
@@ -113,6 +116,11 @@ test-hardening: ## scan what is installed, try to get out of running node plugin
 test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode Nsenter, not privileged (minutes; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_CRIO_MODE=Nsenter IMAGECSI_LAYERS=all \
 	$(GO) -C test test -count=1 -p 1 -timeout 40m -run '/^crio$$|FullDisk//^crio$$' ./node ./images ./faults ./conformance
+
+# Not a part of CI: it makes a release and builds Helm.
+.PHONY: test-install
+test-install: ## install, change and remove the operator by every way of docs/install, from a release alone (minutes)
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m ./install
 
 .PHONY: test-outage
 test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)
