@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,8 +40,20 @@ func tryHelm(t *testing.T, p *plane) {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, p) }) {
 			t.FailNow()
 		}
-		p.want(t, ofTheOperator, "")
+		p.leavesNothing(t)
 	}
+}
+
+// leavesNothing waits until nothing of the operator is left: a definition goes a moment after it was deleted.
+func (p *plane) leavesNothing(t *testing.T) {
+	t.Helper()
+	poll.Until(t, "the end of what an uninstall deletes", time.Minute, func() error {
+		left, err := p.sh(t.Context(), ofTheOperator)
+		if err == nil && left != "" {
+			err = fmt.Errorf("still there: %s", left)
+		}
+		return err
+	})
 }
 
 // chart is the release's. lifeOfARelease takes it from the registry.
