@@ -18,7 +18,7 @@ var suite = nodes.Suite{
 		{Name: "crio", Runtime: cluster.CRIO}, // whose memory only is measured
 	},
 	Layers:  []int{10, 60, 400},
-	Prepare: []func(context.Context, *cluster.Cluster) error{pushVariants},
+	Prepare: []func(context.Context, *cluster.Cluster) error{pushVariants, pushWide},
 }
 
 // TestMain starts the node only where benchmarks are asked for.

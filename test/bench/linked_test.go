@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/image-csi/image-csi-operator/hack/cluster"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
+)
+
+// wide is an image of ten layers with 5,000 files of 20 kB in 400 directories.
+const wide = "registry.example/bench/wide:1"
+
+func pushWide(ctx context.Context, c *cluster.Cluster) error {
+	random := rand.NewChaCha8([32]byte{})
+	var layers [][]image.File
+	for layer := range 10 {
+		var files []image.File
+		for i := range 500 {
+			content := make([]byte, 20_000)
+			_, _ = random.Read(content)
+			files = append(files, image.File{Path: fmt.Sprintf("/%d/%d/%d", layer, i%40, i), Content: content})
+		}
+		layers = append(layers, files)
+	}
+	made, err := image.Data(layers...)
+	if err != nil {
+		return err
+	}
+	return c.Push(ctx, "bench/wide:1", made)
+}
+
+// mappable asks for the form IDMappable.
+func (v volume) mappable() volume {
+	v.request.VolumeContext[contract.FormAttribute] = string(contract.FormIDMappable)
+	return v
+}
+
+// BenchmarkLinkedTree compares a volume for a pod with users of its own with a copy of its image, which would serve as well.
+func BenchmarkLinkedTree(b *testing.B) {
+	const rounds = 5
+	p := plugin(b, "--"+contract.FlagReleaseAfter+"=100ms")
+	overlay := newVolume(b, p, "overlay", wide)
+	linked, further := newVolume(b, p, "linked", wide).mappable(), newVolume(b, p, "further", wide).mappable()
+	pulled(b, overlay)
+	shown, copied := filepath.Join(p.Target.Root(), overlay.target), filepath.Join(p.Target.Root(), nodes.KubeletRoot, "copy")
+	var firsts, furthers, ends, copies samples
+	take := func() {
+		for range rounds {
+			must(b, copies.time(func() error { return os.CopyFS(copied, os.DirFS(shown)) }))
+			must(b, os.RemoveAll(copied))
+			must(b, firsts.time(linked.publish))
+			must(b, furthers.time(further.publish))
+			must(b, further.unpublish())
+			must(b, ends.time(linked.unpublish))
+			released(b, p)
+		}
+	}
+	measure(b, "first publish in the form IDMappable", func() (float64, string) {
+		firsts, furthers, ends, copies = nil, nil, nil, nil
+		take()
+		return ratio(firsts.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(firsts.median()), micros(copies.median()))
+	})
+	measure(b, "further publish in the form IDMappable", func() (float64, string) {
+		return ratio(furthers.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(furthers.median()), micros(copies.median()))
+	})
+	measure(b, "unpublish in the form IDMappable", func() (float64, string) {
+		return ratio(ends.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(ends.median()), micros(copies.median()))
+	})
+	must(b, overlay.unpublish())
+}
+
+// released waits until nothing is left of the linked trees.
+func released(b *testing.B, p *nodes.Plugin) {
+	b.Helper()
+	stores := filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "stores")
+	poll.Until(b, "removal of the linked tree", time.Minute, func() error {
+		left, err := os.ReadDir(stores)
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%d stores have some", len(left))
+		}
+		return err
+	})
+}
