@@ -99,23 +99,23 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 	if err != nil {
 		return sweepEvery, fmt.Errorf("reading the mount table: %w", err)
 	}
-	after := releaseAfter
 	trees, doubt, dataErr := n.sweepData(ctx, mounts, now)
 	if trees == nil {
 		trees = map[string]bool{} // the mounts are known, so their trees keep their pins
 	}
+	unpinAfter := releaseAfter
 	if doubt {
-		releaseAfter = never
+		unpinAfter = never
 	}
 	for _, m := range mounts {
 		if tree, ours := n.treeOf(m); ours {
 			trees[tree] = true
 		}
 	}
-	linkedErr := n.sweepLinked(ctx, mounts, now, after)
-	pinErr := n.sweepPins(ctx, trees, now, releaseAfter)
+	linkedErr := n.sweepLinked(ctx, mounts, now, releaseAfter)
+	pinErr := n.sweepPins(ctx, trees, now, unpinAfter)
 	next, legacyErr := n.legacy.Sweep(ctx, mounts, now)
-	next = min(sweepEvery, next, n.idlePins.Next(now, releaseAfter), n.idleLinked.Next(now, after), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
+	next = min(sweepEvery, next, n.idlePins.Next(now, unpinAfter), n.idleLinked.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
 	return next, errors.Join(dataErr, linkedErr, pinErr, legacyErr)
 }
 

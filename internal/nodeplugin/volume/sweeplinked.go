@@ -19,6 +19,7 @@ import (
 func (n *Node) sweepLinked(ctx context.Context, mounts []hostmount.Mount, now time.Time, after time.Duration) error {
 	found, err := n.stores.list()
 	errs := []error{err}
+	shown := n.linkedShown(mounts)
 	var unused []string
 	for _, store := range found {
 		names, err := n.linkedIn(ctx, store)
@@ -26,7 +27,7 @@ func (n *Node) sweepLinked(ctx context.Context, mounts []hostmount.Mount, now ti
 		for _, name := range names {
 			if strings.HasSuffix(name, removedSuffix) {
 				n.removeSoon() // left by a process that ended, or a removal that failed
-			} else if !n.isLinked(mounts, name) {
+			} else if !shown[name] {
 				unused = append(unused, path.Join(store, name))
 			}
 		}
@@ -40,14 +41,15 @@ func (n *Node) sweepLinked(ctx context.Context, mounts []hostmount.Mount, now ti
 	return errors.Join(errs...)
 }
 
-// isLinked reports whether a mount shows the linked tree with a name.
-func (n *Node) isLinked(mounts []hostmount.Mount, name string) bool {
+// linkedShown returns the names of the driver's linked trees that mounts show.
+func (n *Node) linkedShown(mounts []hostmount.Mount) map[string]bool {
+	shown := map[string]bool{}
 	for _, m := range mounts {
-		if driver, tree, ok := n.linkedOf(m); ok && driver == n.driver && tree == treePrefix+name {
-			return true
+		if driver, tree, ok := n.linkedOf(m); ok && driver == n.driver {
+			shown[strings.TrimPrefix(tree, treePrefix)] = true
 		}
 	}
-	return false
+	return shown
 }
 
 // linkedIn lists what a driver has in a store. A store that has nothing, or is gone, is forgotten.
@@ -107,7 +109,7 @@ func (n *Node) unlink(ctx context.Context, store, name string) error {
 	if err != nil {
 		return fmt.Errorf("reading the mount table: %w", err)
 	}
-	if n.isLinked(mounts, name) {
+	if n.linkedShown(mounts)[name] {
 		return nil
 	}
 	err = n.inStore(ctx, store, func(_, dir *os.File) error {
