@@ -32,7 +32,7 @@ func attachClassic(o Overlay, opts options, root int, rel string, target int) er
 	if !o.writable() {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount(o.Source, descriptorPath(target), "overlay", flags, data); err != nil {
+	if err := unix.Mount(o.Source, DescriptorPath(target), "overlay", flags, data); err != nil {
 		return explain(fmt.Sprintf("mounting an overlay with options %q in %s", data, opts.base), err, unix.CAP_SYS_ADMIN)
 	}
 	if o.writable() {

@@ -45,30 +45,7 @@ func (e *Engine) mountBind(b Bind, rel string) error {
 		return err
 	}
 	defer closeFD(mount)
-	root, err := e.openRoot()
-	if err != nil {
-		return err
-	}
-	defer closeFD(root)
-	target, made, err := makeDir(root, rel)
-	if err != nil {
-		return err
-	}
-	defer closeFD(target)
-	found, err := mountAt(target)
-	if err != nil {
-		return err
-	}
-	if found != nil {
-		return b.accept(*found)
-	}
-	if err := putOn(mount, target); err != nil {
-		if made {
-			err = errors.Join(err, removeDirBeneath(root, rel))
-		}
-		return err
-	}
-	return nil
+	return e.onTarget(rel, b.accept, func(_, target int) error { return putOn(mount, target) })
 }
 
 // detachedBind returns a descriptor of a mount that is not attached anywhere. What is mounted beneath the directory is not in it,

@@ -162,7 +162,7 @@ func (e *Engine) mountProbe(rel string) error {
 func (e *Engine) chosenLabel() bool { return e.seLinux && e.config.Context != DefaultContext }
 
 func mountTmpfs(target int, data string) error {
-	err := unix.Mount("imagecsi-check", descriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
+	err := unix.Mount("imagecsi-check", DescriptorPath(target), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		return explain("mount", err, unix.CAP_SYS_ADMIN)
 	}

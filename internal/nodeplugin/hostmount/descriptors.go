@@ -10,8 +10,9 @@ import (
 // descriptorDir is the directory in which the calling thread's open files have their numbers as names.
 const descriptorDir = "/proc/thread-self/fd"
 
-// descriptorPath names an open file by its descriptor, so that it is the file that was opened, wherever it is now.
-func descriptorPath(fd int) string { return path.Join(descriptorDir, strconv.Itoa(fd)) }
+// DescriptorPath names an open file of this process by its descriptor, for calls that want a path: it is the file that was opened,
+// wherever it is now.
+func DescriptorPath(fd int) string { return path.Join(descriptorDir, strconv.Itoa(fd)) }
 
 // descriptors are open files that are closed together.
 type descriptors []int

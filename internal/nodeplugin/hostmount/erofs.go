@@ -23,7 +23,7 @@ func (EROFS) open(images []string) (dirs []string, release func(), err error) {
 			return nil, nil, fmt.Errorf("opening layer %s: %w", image, err)
 		}
 		fds = append(fds, fd)
-		dirs = append(dirs, descriptorPath(fd))
+		dirs = append(dirs, DescriptorPath(fd))
 	}
 	return dirs, fds.close, nil
 }

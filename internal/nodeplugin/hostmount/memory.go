@@ -62,7 +62,7 @@ func mountMemory(root int, rel string, m Memory) error {
 	defer closeFD(at)
 	// Without a label of its own: pods see the overlay's, and containers may write to tmpfs with its default label.
 	data := fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700", m.Bytes, inodesFor(m.Bytes))
-	err = unix.Mount("imagecsi-memory", descriptorPath(at), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
+	err = unix.Mount("imagecsi-memory", DescriptorPath(at), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		return explain("mount", err, unix.CAP_SYS_ADMIN)
 	}

@@ -99,7 +99,7 @@ func openRootOf(dir int) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a directory for reading: %w", err)
 	}
-	return os.NewFile(uintptr(fd), descriptorPath(fd)), nil
+	return os.NewFile(uintptr(fd), DescriptorPath(fd)), nil
 }
 
 // detach takes what is mounted at rel away from there, and removes the directory. Files that are open keep the mount, and are

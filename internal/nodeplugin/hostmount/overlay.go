@@ -107,36 +107,13 @@ func (e *Engine) MountOverlay(ctx context.Context, o Overlay) error {
 
 // mountOverlay runs on a mount thread.
 func (e *Engine) mountOverlay(o Overlay, rel string) error {
-	root, err := e.openRoot()
-	if err != nil {
-		return err
-	}
-	defer closeFD(root)
-	target, made, err := makeDir(root, rel)
-	if err != nil {
-		return err
-	}
-	defer closeFD(target)
-	found, err := mountAt(target)
-	if err != nil {
-		return err
-	}
-	if found != nil {
-		return o.accept(*found)
-	}
-	attach := func(o Overlay) error { return e.attach(o, root, rel, target) }
-	if o.Memory != nil {
-		err = e.inMemory(root, o, attach)
-	} else {
-		err = attach(o)
-	}
-	if err != nil {
-		if made {
-			err = errors.Join(err, removeDirBeneath(root, rel))
+	return e.onTarget(rel, o.accept, func(root, target int) error {
+		attach := func(o Overlay) error { return e.attach(o, root, rel, target) }
+		if o.Memory != nil {
+			return e.inMemory(root, o, attach)
 		}
-		return err
-	}
-	return nil
+		return attach(o)
+	})
 }
 
 // attach makes the mount, by the newest interface that the kernel has for it.

@@ -22,7 +22,7 @@ type projects struct {
 func (p *projects) inPlaceOfTheKernel(e *Engine) {
 	p.of, p.quotas = map[string]fileAttributes{}, map[uint32]quota{}
 	name := func(fd int) string {
-		path, _ := os.Readlink(descriptorPath(fd))
+		path, _ := os.Readlink(DescriptorPath(fd))
 		return path
 	}
 	e.kernel = quotaCalls{

@@ -88,6 +88,33 @@ func makeDir(root int, rel string) (fd int, made bool, err error) {
 	return fd, err == nil, refused(err, rel)
 }
 
+// onTarget has attach mount on the directory at rel, which is made if it is missing. What is mounted there already is for accept to
+// take or to refuse. After a failure, a directory that was made is gone again.
+func (e *Engine) onTarget(rel string, accept func(Mount) error, attach func(root, target int) error) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	target, made, err := makeDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer closeFD(target)
+	found, err := mountAt(target)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return accept(*found)
+	}
+	err = attach(root, target)
+	if err != nil && made {
+		err = errors.Join(err, removeDirBeneath(root, rel))
+	}
+	return err
+}
+
 // walk opens rel one name at a time, making what is missing if create is set. No name is followed through a link.
 func walk(root int, rel string, create bool) (int, error) {
 	dir := root

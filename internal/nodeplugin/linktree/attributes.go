@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +34,7 @@ func isOpaque(dir *os.File) (bool, error) {
 
 // isWhole returns an error for a file of a layer that has its content in another layer.
 func isWhole(dir *os.File, name string) error {
-	_, err := unix.Lgetxattr(descriptorPath(dir)+"/"+name, overlayPrefix+"metacopy", nil)
+	_, err := unix.Lgetxattr(hostmount.DescriptorPath(int(dir.Fd()))+"/"+name, overlayPrefix+"metacopy", nil)
 	switch {
 	case err == nil:
 		return fmt.Errorf("%w: a layer has a file with its content in another layer, which only an overlay can show", hostmount.ErrNotMappable)
@@ -73,7 +72,7 @@ func copyAttributes(from, to *os.File) error {
 		}
 	}
 	times := []unix.Timespec{stat.Atim, stat.Mtim}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, descriptorPath(to), times, 0); err != nil {
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, hostmount.DescriptorPath(int(to.Fd())), times, 0); err != nil {
 		return fmt.Errorf("giving it its times: %w", err)
 	}
 	return nil
@@ -144,6 +143,3 @@ func sized(read func([]byte) (int, error)) ([]byte, error) {
 	}
 	return buffer[:n], nil
 }
-
-// descriptorPath names an open file of this process.
-func descriptorPath(file *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(file.Fd())) }

@@ -235,8 +235,8 @@ func openIn(parent *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// failed wraps the error of an attempt on a path of the image. Those by which a kernel says that a tree cannot be made of these
-// layers, here, are refusals.
+// failed wraps the error of an attempt on a path of the image. Those that mean that no tree can be made of these layers,
+// here, are refusals.
 func (b *builder) failed(attempt, at string, err error) error {
 	reason := ""
 	switch {
