@@ -87,7 +87,7 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 		s.apply(t, claim("unmapped-"+class, formed(1)+"#"+class, formed(1)), withItsOwnUsers(pod("unmapped-"+class, class, readOnlyClaimed("unmapped-"+class))))
 	}
 	for _, pod := range onEach("unmapped") {
-		poll.Until(t, "the runtime says that it cannot map the users of an overlay in "+pod, soon, func() error {
+		poll.Until(t, "the runtime's word that it cannot map the users of an overlay in "+pod, soon, func() error {
 			said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+pod, "-o", "jsonpath={.items[*].message}")
 			if err == nil && !strings.Contains(said, "failed to set MOUNT_ATTR_IDMAP") {
 				err = fmt.Errorf("the events are %q", said)

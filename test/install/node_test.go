@@ -108,7 +108,7 @@ func (n *node) report(ctx context.Context) error {
 		Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
 			corev1.ResourcePods: resource.MustParse("50")},
 		NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: "containerd://2.4.2", OSImage: "Debian GNU/Linux 12 (bookworm)",
-			KubeletVersion: "v1.37.1", OperatingSystem: "linux", Architecture: "amd64"},
+			KubeletVersion: "v1.37.2", OperatingSystem: "linux", Architecture: "amd64"},
 	}
 	return n.Status().Patch(ctx, &live, client.MergeFrom(before)) // others write to it, too
 }
