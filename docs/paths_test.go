@@ -10,7 +10,7 @@ import (
 )
 
 func TestEveryPathThatAPageNamesExists(t *testing.T) {
-	paths := regexp.MustCompile(`(?:^|[^\w/.-])((?:api/v1alpha1|cmd/(?:manager|node-plugin|credential-provider)|config/|controllers/|docs/|hack/|internal/(?:operator|nodeplugin|contract|quantity|credentialprovider)\b|test/)[\w./-]*)`)
+	paths := regexp.MustCompile(`(?:^|[^\w/.-])((?:api/v1alpha1|cmd/(?:manager|node-plugin|credential-provider|kubectl-imagecsi)|config/|controllers/|docs/|hack/|internal/(?:operator|nodeplugin|contract|quantity|credentialprovider|cli)\b|test/)[\w./-]*)`)
 	named := 0
 	for _, file := range pages(t) {
 		for line := range strings.Lines(page(t, file)) {

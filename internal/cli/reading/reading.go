@@ -1,0 +1,34 @@
+package reading
+
+import (
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+)
+
+// Reader reads one cluster.
+type Reader struct {
+	client client.Reader
+}
+
+// New returns a reader of the cluster that a configuration leads to. It asks nothing yet.
+func New(config *rest.Config) (*Reader, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register API types: %w", err)
+	}
+	// More than client-go's five requests a second: a command reads a dozen kinds at once.
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 50, 100
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("prepare to read the cluster at %s: %w", config.Host, err)
+	}
+	return &Reader{c}, nil
+}
