@@ -94,7 +94,8 @@ func labelled(driver string) func(*appsv1.DaemonSet) {
 
 const (
 	forNodePlugins  = "the operator may write DaemonSets of node plugins only"
-	noHost          = "none of the host's process, IPC and network namespaces"
+	noHost          = "none of the host's process and IPC namespaces"
+	noHostNetwork   = "the network of the node in classes with network Host only"
 	ownAccount      = "their driver's own service account only"
 	ownPrograms     = "the programs of node plugins only"
 	noEnvironment   = "no environment variable of node plugins but NODE_NAME"
@@ -125,7 +126,7 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 		{"on a node of choice", forNodePlugins, ofPod(func(p *corev1.PodSpec) { p.NodeName = "control-plane" })},
 		{"host processes", noHost, ofPod(func(p *corev1.PodSpec) { p.HostPID = true })},
 		{"host IPC", noHost, ofPod(func(p *corev1.PodSpec) { p.HostIPC = true })},
-		{"host network", noHost, ofPod(func(p *corev1.PodSpec) { p.HostNetwork = true })},
+		{"host network", noHostNetwork, ofPod(func(p *corev1.PodSpec) { p.HostNetwork = true })},
 		{"a user namespace", noHost, ofPod(func(p *corev1.PodSpec) { p.HostUsers = ptr.To(false) })},
 		{"the operator's account", ownAccount, ofPod(func(p *corev1.PodSpec) { p.ServiceAccountName = "image-csi-operator" })},
 		{"the default account", ownAccount, ofPod(func(p *corev1.PodSpec) { p.ServiceAccountName = "" })},
@@ -219,6 +220,9 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 		{"a record of another SELinux type", otherProfile, func(d *appsv1.DaemonSet) {
 			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"containers":[{"securityContext":{"seLinuxOptions":{"type":"unconfined_t","level":"s0"}}}]}}}`}
 		}},
+		{"a record of the host network", noHostNetwork, func(d *appsv1.DaemonSet) {
+			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"hostNetwork":true}}}`}
+		}},
 		{"a record of all privileges", notPrivileged, func(d *appsv1.DaemonSet) {
 			d.Annotations = map[string]string{contract.RolloutAnnotation: `{"good":{"spec":{"containers":[{"securityContext":{"privileged":true}}]}}}`}
 		}},
@@ -271,8 +275,8 @@ func TestTheOperatorMayWriteEveryDaemonSetThatItRenders(t *testing.T) {
 		providers: {configPath: /data/providers.yaml, binDir: /data/providers}},
 		nodeClasses: [{name: containerd, kubeletRoot: /data/kubelet, mountMode: Bidirectional, storageRoot: /data/containerd},
 		{name: crio, runRoot: /data/run, imageStore: /data/images, additionalImageStores: [/mnt/a, /mnt/b]},
-		{name: gpu, mountMode: Nsenter, runtimeEndpoint: "unix:///run/mine/c.sock", match: {runtime: containerd}},
-		{name: openshift, mountMode: Nsenter, confinement: {appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: other_t}, seccompProfile: {type: RuntimeDefault},
+		{name: gpu, mountMode: Nsenter, network: Host, runtimeEndpoint: "unix:///run/mine/c.sock", match: {runtime: containerd}},
+		{name: openshift, mountMode: Nsenter, network: Host, confinement: {appArmorProfile: {type: Unconfined}, seLinuxOptions: {type: other_t}, seccompProfile: {type: RuntimeDefault},
 		dropCapabilities: [], volumeSELinuxOptions: {type: others_t, level: "s0:c1"}}},
 		{name: red, mountMode: Bidirectional, runtimeEndpoint: "unix:///run/red/c.sock", match: {runtime: cri-o}}]}`
 	long := strings.Repeat("a", 48) + ".example.com" // whose names are cut
@@ -300,6 +304,7 @@ func TestADaemonSetOfNoDriverHasNothingThatTheDriversHaveNot(t *testing.T) {
 		otherImage:     ofContainer(func(c *corev1.Container) { c.Image = "evil.example/x" }),
 		otherDirectory: hostPath("/data"),
 		notPrivileged:  privileged,
+		noHostNetwork:  ofPod(func(p *corev1.PodSpec) { p.HostNetwork = true }),
 	} {
 		c.Expect(c.tries(me, plugin, labelled("none.example.com"), edit)()).To(MatchError(ContainSubstring(words)))
 	}
@@ -370,7 +375,7 @@ func TestTheOperatorMayWriteWhatADaemonSetHadBefore(t *testing.T) {
 		`{"spec": {"template": {"spec": {"hostPID": true, "containers": [{"name": "theirs", "image": "example.com/theirs"}]}}}}`)))).To(Succeed())
 	c.Expect(me.Patch(c.ctx, theirs.DeepCopy(), mergePatch(`{"metadata": {"annotations": {"imagecsi.dev/rollout": "{}"}}}`), client.DryRunAll)).To(Succeed())
 	c.Expect(me.Patch(c.ctx, theirs.DeepCopy(), mergePatch(`{"spec": {"template": {"spec": {"hostNetwork": true}}}}`), client.DryRunAll)).
-		To(MatchError(ContainSubstring(noHost)))
+		To(MatchError(ContainSubstring(noHostNetwork)))
 }
 
 func TestTheOperatorMayChangeNoObjectOfOthersInTheNodePluginsNamespace(t *testing.T) {
@@ -494,6 +499,7 @@ func TestTheOperatorMayGrantConstraintsToNodePluginsOnly(t *testing.T) {
 	c := newCluster(t)
 	c.installKinds()
 	me := c.asOperator()
+	c.Expect(c.create(driverName, "spec: {}")).To(Succeed())
 	constraints := func(edit map[string]any) func() error {
 		object := optionalObjects()["SecurityContextConstraints"]
 		object.SetName("stolen")
@@ -506,7 +512,7 @@ func TestTheOperatorMayGrantConstraintsToNodePluginsOnly(t *testing.T) {
 		return func() error { return me.Create(c.ctx, object.DeepCopy(), client.DryRunAll) }
 	}
 	c.Eventually(constraints(nil), soon).Should(Succeed())
-	const accounts, host = "to the service accounts of node plugins only", "none of the host's namespaces and ports"
+	const accounts, host = "to the service accounts of node plugins only", "none of the host's process and IPC namespaces and ports"
 	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:tenant:default"}}))
 	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:" + namespace + ":image-csi-operator"}}))
 	c.refuses(accounts, constraints(map[string]any{"users": []any{"system:serviceaccount:" + namespace + ":a-node-plugin", "system:serviceaccount:tenant:a-node-plugin"}}))
@@ -516,9 +522,22 @@ func TestTheOperatorMayGrantConstraintsToNodePluginsOnly(t *testing.T) {
 	}
 	c.Expect(constraints(map[string]any{"users": []any{}})()).To(Succeed())
 	c.refuses(accounts, constraints(map[string]any{"groups": []any{"system:authenticated"}}))
-	for _, field := range []string{"allowHostPID", "allowHostIPC", "allowHostNetwork", "allowHostPorts"} {
+	for _, field := range []string{"allowHostPID", "allowHostIPC", "allowHostPorts"} {
 		c.refuses(host, constraints(map[string]any{field: true}))
 	}
+
+	network := constraints(map[string]any{"allowHostNetwork": true})
+	c.refuses("ImageCSIDriver "+driverName+" has none in spec.nodeClasses", network)
+	c.changeDriver(driverName, func(d *v1alpha1.ImageCSIDriver) {
+		d.Spec.NodeClasses = []v1alpha1.NodeClass{{Name: nodeclass.OpenShift, Network: v1alpha1.NetworkHost}}
+	})
+	c.Eventually(network, soon).Should(Succeed())
+	c.Expect(c.create("another.example.com", "spec: {}")).To(Succeed())
+	c.refuses("ImageCSIDriver another.example.com has none in spec.nodeClasses", network)
+	for _, name := range []string{driverName, "another.example.com"} {
+		c.Expect(c.Delete(c.ctx, &v1alpha1.ImageCSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+	}
+	c.Eventually(constraints(nil), soon).Should(MatchError(ContainSubstring("no params found")))
 }
 
 // What RBAC alone keeps from the operator: each line is a verb, a resource, and where.

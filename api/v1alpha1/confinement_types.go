@@ -38,6 +38,10 @@ type Confinement struct {
 	// +optional
 	VolumeSELinuxType string `json:"volumeSELinuxType,omitempty"`
 
+	// network of the pods. Host: they share the node's.
+	// +optional
+	Network NodeNetwork `json:"network,omitempty"`
+
 	// looser are fields of the DaemonSet that others have changed, so that it confines its node plugins less than the operator
 	// asks. Fields that the operator sets itself it puts back, unless spec.managementState is Unmanaged.
 	// +kubebuilder:validation:MaxItems=8

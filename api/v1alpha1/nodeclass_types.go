@@ -60,6 +60,13 @@ type NodeClass struct {
 	// +optional
 	AdditionalImageStores []HostPath `json:"additionalImageStores,omitempty"`
 
+	// network that the node plugin's pods have. Pod: one of their own. Host: the node's. Credential providers need Host where
+	// a cloud's metadata service answers programs of the node only, as that of AWS with a hop limit of 1. Node plugins then
+	// reach whatever listens on the node's loopback, and no NetworkPolicy holds for them. Their health and metrics are served
+	// on that loopback only, at the port of spec.nodePlugin.httpPort. Default: Pod.
+	// +optional
+	Network NodeNetwork `json:"network,omitempty"`
+
 	// confinement of the node plugin's container in this class. Each of its fields takes precedence over the same one of
 	// spec.nodePlugin.confinement.
 	// +optional
@@ -105,6 +112,18 @@ type Runtime string
 // MountMode is where the node plugin mounts.
 // +kubebuilder:validation:Enum=Nsenter;Bidirectional
 type MountMode string
+
+// NodeNetwork is the network of the node plugin's pods.
+// +kubebuilder:validation:Enum=Pod;Host
+type NodeNetwork string
+
+// The networks.
+const (
+	// NetworkPod is a network namespace of the pod's own.
+	NetworkPod NodeNetwork = "Pod"
+	// NetworkHost is the node's network namespace.
+	NetworkHost NodeNetwork = "Host"
+)
 
 // HostPath is a directory of the node.
 // +kubebuilder:validation:MinLength=2

@@ -85,6 +85,13 @@ type NodePlugin struct {
 	// +optional
 	LogLevel LogLevel `json:"logLevel,omitempty"`
 
+	// httpPort is the port at which node plugins serve health and metrics. Default: 8080. In node classes with network Host,
+	// where drivers share the node's ports, it is one from 28000 to 28999 that the driver's name decides.
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	HTTPPort int32 `json:"httpPort,omitempty"`
+
 	// compatibilityMetrics controls whether the node plugin also serves the four warm_metal_* metrics of the legacy driver
 	// (warm-metal's container image CSI driver), at the same port and path as its own, for dashboards and alerts that use
 	// them.

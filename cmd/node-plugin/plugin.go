@@ -245,7 +245,7 @@ func (p *plugin) serveHTTP(o *options, ready health.Check, m *metrics.Metrics) e
 	}
 	listener, err := net.Listen("tcp", o.httpAddress)
 	if err != nil {
-		return fmt.Errorf("serving health and metrics: %w", err)
+		return fmt.Errorf("serving health and metrics: %w; if another program has the port, set spec.nodePlugin.httpPort of the ImageCSIDriver", err)
 	}
 	p.http = health.NewServer(o.httpAddress, ready, m.Handler())
 	p.serve("the health and metrics server", func() error { return p.http.Serve(listener) })

@@ -215,6 +215,12 @@ const NodeNameEnv = "NODE_NAME"
 // HTTPPort is the node plugin's port for health and metrics (the legacy driver's port for metrics).
 const HTTPPort = 8080
 
+// Node plugins in the network of their node have a port of their driver's instead, one of this many from the first on.
+const (
+	FirstHostPort = 28000
+	HostPorts     = 1000
+)
+
 // Paths served at HTTPPort.
 const (
 	MetricsPath   = "/metrics"

@@ -13,12 +13,13 @@ import (
 )
 
 // crioLosesItsPrivileges has the CRI-O node's node plugin mount in the host's namespace, while pods use what the privileged one
-// mounted. It leaves pods that use what the other one mounted.
+// mounted, and join the network of its node. It leaves pods that use what the other one mounted.
 func crioLosesItsPrivileges(t *testing.T, s *suite) busy {
 	node := nodes()["crio"]
 	before := s.busyPodsOnCRIO(t, "before")
-	s.setMountMode(t, `[{"name": "crio", "mountMode": "Nsenter"}]`, "Nsenter", "false")
+	s.setMountMode(t, `[{"name": "crio", "mountMode": "Nsenter", "network": "Host"}]`, "Nsenter", "false")
 	podIsScoped(t, s, "crio")
+	sharesTheNodesNetwork(t, s, "crio")
 	whoTakesOverAnUnprivilegedNodePluginOfCRIOGetsNoMore(t, s)
 	before.stillWork(t)
 	before.end(t)

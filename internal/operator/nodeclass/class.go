@@ -24,6 +24,8 @@ type Class struct {
 	StorageRoot string
 	// RunRoot is the directory of the image store's run-time state; empty when the runtime has none of its own.
 	RunRoot string
+	// Network is that of the pods; empty is v1alpha1.NetworkPod.
+	Network v1alpha1.NodeNetwork
 	// Policy is whose SELinux policy the nodes have.
 	Policy SELinuxPolicy
 	// Confinement is what an administrator has chosen of what confines the node plugin's container.

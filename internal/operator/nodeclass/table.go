@@ -123,6 +123,9 @@ func change(class Class, in v1alpha1.NodeClass) Class {
 	if in.RunRoot != "" && class.Runtime == contract.RuntimeCRIO {
 		class.RunRoot = string(in.RunRoot)
 	}
+	if in.Network != "" {
+		class.Network = in.Network
+	}
 	if in.Confinement != nil {
 		class.Confinement = *in.Confinement
 	}

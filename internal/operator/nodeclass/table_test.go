@@ -149,12 +149,12 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 		want Class
 	}{
 		"kubeadm with containerd": {node("containerd://2.1.4"), Class{"containerd", "containerd", "Nsenter",
-			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyCommon, none}},
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", "", PolicyCommon, none}},
 		"Bottlerocket": {node("containerd://1.7.27+bottlerocket", osImage("Bottlerocket OS 1.40.0 (aws-k8s-1.33)")),
 			Class{"bottlerocket", "containerd", "Nsenter",
-				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyOwn, none}},
+				"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", "", PolicyOwn, none}},
 		"k3s": {node("containerd://2.1.4-k3s1", kubelet("v1.34.1+k3s1")), Class{"k3s", "containerd", "Nsenter",
-			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", "", PolicyCommon, none}},
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/k3s/agent/containerd", "", "", PolicyCommon, none}},
 		"k3s whose containerd is of a branch": {node("containerd://2.0.5-k3s1.32", kubelet("v1.32.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
 		"k3s that hides its kubelet's name":   {node("containerd://2.1.4-k3s1"), NewTable(nil).mustLookup(t, K3s)},
 		"k3s with a containerd of its own":    {node("containerd://2.1.4", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, Containerd)},
@@ -162,32 +162,32 @@ func TestNodesFindTheirBuiltInClass(t *testing.T) {
 			osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")), NewTable(nil).mustLookup(t, Flatcar)},
 		"k3s with CRI-O": {node("cri-o://1.34.0", kubelet("v1.34.1+k3s1")), NewTable(nil).mustLookup(t, CRIO)},
 		"RKE2": {node("containerd://2.1.4-k3s2", kubelet("v1.34.1+rke2r1")), Class{"rke2", "containerd", "Nsenter",
-			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/rke2/agent/containerd", "", PolicyCommon, none}},
+			"unix:///run/k3s/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/rancher/rke2/agent/containerd", "", "", PolicyCommon, none}},
 		"RKE2 with a containerd of its own": {node("containerd://2.1.4", kubelet("v1.34.1+rke2r1")), NewTable(nil).mustLookup(t, Containerd)},
 		"k0s": {node("containerd://1.7.27", kubelet("v1.33.2+k0s")), Class{"k0s", "containerd", "Nsenter",
-			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", "", PolicyCommon, none}},
+			"unix:///run/k0s/containerd.sock", "/var/lib/k0s/kubelet", "/var/lib/k0s/containerd", "", "", PolicyCommon, none}},
 		"k0s with Ubuntu's containerd": {node("containerd://1.7.27-0ubuntu1~22.04.1", kubelet("v1.33.2+k0s")), NewTable(nil).mustLookup(t, Containerd)},
 		"k0s of a release candidate":   {node("containerd://2.1.0-rc.1", kubelet("v1.33.2+k0s")), NewTable(nil).mustLookup(t, K0s)},
 		"Talos": {node("containerd://2.1.4", osImage("Talos (v1.12.1)")), Class{"talos", "containerd", "Nsenter",
-			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", PolicyOwn, none}},
+			"unix:///run/containerd/containerd.sock", "/var/lib/kubelet", "/var/lib/containerd", "", "", PolicyOwn, none}},
 		"Flatcar": {node("containerd://2.0.4", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)")),
 			Class{"flatcar", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
-				"/var/lib/containerd", "", PolicyCommon, none}},
+				"/var/lib/containerd", "", "", PolicyCommon, none}},
 		"k3s on Flatcar": {node("containerd://2.1.4-k3s1", osImage("Flatcar Container Linux by Kinvolk 4230.2.3 (Oklo)"),
 			kubelet("v1.33.5+k3s1")), NewTable(nil).mustLookup(t, K3s)},
 		"GKE": {node("containerd://2.0.6", osImage("Container-Optimized OS from Google"), kubelet("v1.33.5-gke.1080000")),
 			Class{"cos", "containerd", "Nsenter", "unix:///run/containerd/containerd.sock", "/var/lib/kubelet",
-				"/var/lib/containerd", "", PolicyCommon, none}},
+				"/var/lib/containerd", "", "", PolicyCommon, none}},
 		"MicroK8s": {node("containerd://1.6.36", label("microk8s.io/cluster", "true")), Class{"microk8s", "containerd",
 			"Nsenter", "unix:///var/snap/microk8s/common/run/containerd.sock",
-			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", "", PolicyCommon, none}},
+			"/var/snap/microk8s/common/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/containerd", "", "", PolicyCommon, none}},
 		"CRI-O": {node("cri-o://1.36.3"), Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
-			"/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", PolicyCommon, none}},
+			"/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", "", PolicyCommon, none}},
 		"OpenShift by label": {node("cri-o://1.34.0", label("node.openshift.io/os_id", "rhel")), Class{"openshift", "cri-o",
-			"Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", PolicyCommon, none}},
+			"Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet", "/var/lib/containers/storage", "/run/containers/storage", "", PolicyCommon, none}},
 		"OpenShift by OS image": {node("cri-o://1.34.0", osImage("Red Hat Enterprise Linux CoreOS 9.6.20250826-1 (Plow)")),
 			Class{"openshift", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock", "/var/lib/kubelet",
-				"/var/lib/containers/storage", "/run/containers/storage", PolicyCommon, none}},
+				"/var/lib/containers/storage", "/run/containers/storage", "", PolicyCommon, none}},
 		"the oldest CRI-O":    {node("cri-o://1.21.0"), NewTable(nil).mustLookup(t, CRIO)},
 		"CRI-O in the making": {node("cri-o://1.37.0-dev"), NewTable(nil).mustLookup(t, CRIO)},
 		"a release candidate": {node("containerd://v2.3.0-rc.1"), NewTable(nil).mustLookup(t, Containerd)},
@@ -336,7 +336,7 @@ func TestAnAddedClassComesBeforeTheBuiltInOnes(t *testing.T) {
 
 	got, err := table.Class(node("containerd://2.0.4", fedora, label("pool", "a")))
 	want := Class{"fedora", "containerd", "Nsenter", "unix:///run/docker/libcontainerd/containerd.sock",
-		"/var/lib/kubelet", "/var/lib/containerd", "", PolicyCommon, v1alpha1.ContainerConfinement{}}
+		"/var/lib/kubelet", "/var/lib/containerd", "", "", PolicyCommon, v1alpha1.ContainerConfinement{}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}
@@ -358,10 +358,10 @@ func TestAnAddedClassMatchesTheRuntimesVersion(t *testing.T) {
 }
 
 func TestAnOverrideKeepsWhatItDoesNotSet(t *testing.T) {
-	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage", RunRoot: "/data/run"}})
+	table := NewTable([]v1alpha1.NodeClass{{Name: CRIO, KubeletRoot: "/data/kubelet", StorageRoot: "/data/storage", RunRoot: "/data/run", Network: v1alpha1.NetworkHost}})
 	got, err := table.Class(node("cri-o://1.36.3"))
 	want := Class{"crio", "cri-o", "Bidirectional", "unix:///run/crio/crio.sock",
-		"/data/kubelet", "/data/storage", "/data/run", PolicyCommon, v1alpha1.ContainerConfinement{}}
+		"/data/kubelet", "/data/storage", "/data/run", v1alpha1.NetworkHost, PolicyCommon, v1alpha1.ContainerConfinement{}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, class (-want +got):\n%s", err, diff)
 	}

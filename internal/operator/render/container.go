@@ -8,15 +8,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
-
-const portName = "http"
 
 func container(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
 	out := program(driver, settings, ContainerName, contract.NodePluginBinary)
@@ -25,13 +22,14 @@ func container(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 		Name:      contract.NodeNameEnv,
 		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
 	}}
-	out.Ports = []corev1.ContainerPort{{Name: portName, ContainerPort: contract.HTTPPort, Protocol: corev1.ProtocolTCP}}
+	serves := endpointOf(driver, class)
+	out.Ports = serves.ports()
 	out.Resources = resources(driver.Spec.NodePlugin.Resources)
 	// A node plugin that has to tidy up after a crash may take its time to start; once started, liveness asks
 	// only whether the process answers, and readiness whether it can serve.
-	out.StartupProbe = probe(contract.LivenessPath, 2, 60)
-	out.LivenessProbe = probe(contract.LivenessPath, 20, 3)
-	out.ReadinessProbe = probe(contract.ReadinessPath, 5, 3)
+	out.StartupProbe = probe(serves, contract.LivenessPath, 2, 60)
+	out.LivenessProbe = probe(serves, contract.LivenessPath, 20, 3)
+	out.ReadinessProbe = probe(serves, contract.ReadinessPath, 5, 3)
 	out.VolumeMounts = mounts
 	return out
 }
@@ -89,7 +87,7 @@ func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 		option(contract.FlagMountMode, class.MountMode),
 		option(contract.FlagKubeletRoot, class.KubeletRoot),
 		option(contract.FlagStorageRoot, class.StorageRoot),
-		option(contract.FlagHTTPAddress, fmt.Sprintf(":%d", contract.HTTPPort)),
+		option(contract.FlagHTTPAddress, endpointOf(driver, class).address()),
 		option(contract.FlagPullPolicy, cmp.Or(volumes.PullPolicy, corev1.PullIfNotPresent)),
 		option(contract.FlagAccess, cmp.Or(volumes.Access, v1alpha1.AccessReadWrite)),
 		option(contract.FlagMaxParallelPulls, cmp.Or(volumes.MaxParallelPulls, contract.DefaultMaxParallelPulls)),
@@ -163,10 +161,10 @@ func resources(set *v1alpha1.Resources) corev1.ResourceRequirements {
 	}}
 }
 
-func probe(path string, periodSeconds, failures int32) *corev1.Probe {
+func probe(serves endpoint, path string, periodSeconds, failures int32) *corev1.Probe {
 	return &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
-			Path: path, Port: intstr.FromString(portName), Scheme: corev1.URISchemeHTTP,
+			Path: path, Host: serves.host, Port: serves.probed(), Scheme: corev1.URISchemeHTTP,
 		}},
 		PeriodSeconds:    periodSeconds,
 		TimeoutSeconds:   5,

@@ -74,7 +74,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 	if sidecar != nil {
 		containers = append(containers, *sidecar)
 	}
-	return corev1.PodSpec{
+	return join(corev1.PodSpec{
 		ServiceAccountName:            ServiceAccountName(driver.Name),
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
@@ -90,7 +90,7 @@ func podSpec(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Cl
 		ImagePullSecrets: pullSecrets(plugin),
 		Containers:       containers,
 		Volumes:          volumes,
-	}
+	}, class.Network)
 }
 
 // confinement returns what a class chooses, and for the rest what the driver chooses for all classes.

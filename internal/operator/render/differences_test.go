@@ -29,6 +29,7 @@ func variants(t *testing.T) []variant {
 			class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, MountMode: contract.ModeBidirectional}), base},
 		{"crio with mount mode Nsenter",
 			class(t, nodeclass.CRIO, v1alpha1.NodeClass{Name: nodeclass.CRIO, MountMode: contract.ModeNsenter}), base},
+		{"containerd with network Host", class(t, nodeclass.Containerd, v1alpha1.NodeClass{Name: nodeclass.Containerd, Network: v1alpha1.NetworkHost}), base},
 	}
 	whole := []string{nodeclass.Containerd, nodeclass.CRIO, nodeclass.Bottlerocket}
 	for _, name := range slices.Sorted(slices.Values(nodeclass.Names())) {

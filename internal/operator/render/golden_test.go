@@ -41,6 +41,7 @@ func full() *v1alpha1.ImageCSIDriver {
 			Tolerations:       []v1alpha1.Toleration{{Key: "dedicated", Operator: "Equal", Value: "gpu", Effect: "NoSchedule"}},
 			PriorityClassName: "high",
 			LogLevel:          v1alpha1.LogDebug,
+			HTTPPort:          9090,
 
 			CompatibilityMetrics: v1alpha1.CompatibilityMetricsEnabled,
 			Confinement: &v1alpha1.ContainerConfinement{

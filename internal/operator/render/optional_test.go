@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 )
@@ -47,6 +48,8 @@ func TestObjectsOfOptionalKindsComeAndGoWithTheirKinds(t *testing.T) {
 func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 	bidirectional := class(t, nodeclass.OpenShift)
 	nsenter := unprivilegedOpenShift(t)
+	host := nsenter
+	host.Network = v1alpha1.NetworkHost
 	running := func(of nodeclass.Class) *appsv1.DaemonSet {
 		return daemonSet(minimal(), Names(minimal()), of, settings, "")
 	}
@@ -55,6 +58,7 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 		existing, was *appsv1.DaemonSet // was is what a rollback gives
 		privileged    bool
 		capabilities  int
+		hostNetwork   bool
 	}{
 		"Bidirectional":                 {classes: []nodeclass.Class{bidirectional}, privileged: true},
 		"Nsenter":                       {classes: []nodeclass.Class{nsenter}, capabilities: 9},
@@ -64,6 +68,9 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 		"Nsenter after Bidirectional":   {classes: []nodeclass.Class{nsenter}, existing: running(bidirectional), privileged: true, capabilities: 9},
 		"Bidirectional after Nsenter":   {classes: []nodeclass.Class{bidirectional}, existing: running(nsenter), privileged: true, capabilities: 9},
 		"Nsenter, not proved yet":       {classes: []nodeclass.Class{nsenter}, existing: running(nsenter), was: running(bidirectional), privileged: true, capabilities: 9},
+		"the node's network":            {classes: []nodeclass.Class{host}, capabilities: 9, hostNetwork: true},
+		"a network after the node's":    {classes: []nodeclass.Class{nsenter}, existing: running(host), capabilities: 9, hostNetwork: true},
+		"a network, not proved yet":     {classes: []nodeclass.Class{nsenter}, existing: running(nsenter), was: running(host), capabilities: 9, hostNetwork: true},
 		"Bidirectional, not proved yet": {classes: []nodeclass.Class{bidirectional}, existing: running(bidirectional), was: running(nsenter), privileged: true, capabilities: 9},
 	}
 	for name, test := range tests {
@@ -85,6 +92,9 @@ func TestConstraintsAllowWhatThePodsAskFor(t *testing.T) {
 			got := applied[len(applied)-1].(*unstructured.Unstructured).Object
 			if got["allowPrivilegedContainer"] != test.privileged || got["allowPrivilegeEscalation"] != test.privileged {
 				t.Errorf("privileged container %v, escalation %v", got["allowPrivilegedContainer"], got["allowPrivilegeEscalation"])
+			}
+			if got["allowHostNetwork"] != test.hostNetwork || got["allowHostPorts"] != false {
+				t.Errorf("host network %v, host ports %v", got["allowHostNetwork"], got["allowHostPorts"])
 			}
 			if capabilities := got["allowedCapabilities"].([]any); len(capabilities) != test.capabilities {
 				t.Errorf("capabilities %q, want %d", capabilities, test.capabilities)

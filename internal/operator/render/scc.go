@@ -55,7 +55,7 @@ func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settin
 		"requiredDropCapabilities": []any{},
 		"allowHostDirVolumePlugin": slices.Contains(asked.volumes, "hostPath"),
 		"allowHostIPC":             false,
-		"allowHostNetwork":         false,
+		"allowHostNetwork":         asked.hostNetwork,
 		"allowHostPID":             false,
 		"allowHostPorts":           false,
 		"readOnlyRootFilesystem":   true,
@@ -73,13 +73,14 @@ func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settin
 
 // privileges that pods ask for; the lists are sorted.
 type privileges struct {
-	privileged                     bool
+	privileged, hostNetwork        bool
 	capabilities, volumes, seccomp []string
 }
 
 func needs(pods []corev1.PodSpec) privileges {
 	out := privileges{seccomp: []string{"runtime/default"}}
 	for _, pod := range pods {
+		out.hostNetwork = out.hostNetwork || pod.HostNetwork
 		for _, container := range pod.Containers {
 			out.add(container.SecurityContext)
 		}

@@ -60,6 +60,17 @@ func describeProfiles(out *v1alpha1.Confinement, class nodeclass.Class, context 
 	}
 }
 
+// DescribeNetwork adds the network of a pod, as it is in the cluster.
+func DescribeNetwork(out *v1alpha1.Confinement, class nodeclass.Class, pod *corev1.PodSpec) {
+	if !pod.HostNetwork {
+		out.Network = v1alpha1.NetworkPod
+		return
+	}
+	out.Network = v1alpha1.NetworkHost
+	out.Tighter = append(out.Tighter, fmt.Sprintf("network: %s for class %s in spec.nodeClasses, if no credential provider needs the network of the node, "+
+		"keeps the node plugin from what listens on the node's loopback", v1alpha1.NetworkPod, class.Name))
+}
+
 // keptBy returns the names of the capabilities that the process keeps.
 func keptBy(access v1alpha1.Access, told contract.Confinement) []string {
 	var names []string

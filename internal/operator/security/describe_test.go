@@ -1,6 +1,7 @@
 package security
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,5 +79,18 @@ func TestWhatAClassMayDoIsDescribedWordForWord(t *testing.T) {
 		if diff := cmp.Diff(&test.want, Describe(test.class, test.access, test.context, Told(test.context, test.class.Confinement))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+func TestTheNetworkOfAPodIsDescribed(t *testing.T) {
+	containerd, _ := nodeclass.NewTable(nil).Lookup(nodeclass.Containerd)
+	var own, host v1alpha1.Confinement
+	DescribeNetwork(&own, containerd, &corev1.PodSpec{})
+	DescribeNetwork(&host, containerd, &corev1.PodSpec{HostNetwork: true})
+	if own.Network != v1alpha1.NetworkPod || own.Tighter != nil {
+		t.Errorf("a network of its own: %+v", own)
+	}
+	if host.Network != v1alpha1.NetworkHost || len(host.Tighter) != 1 || !strings.Contains(host.Tighter[0], "network: Pod for class containerd in spec.nodeClasses") {
+		t.Errorf("the node's: %+v", host)
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/privileges"
 )
 
-// LoosenedPod returns the fields of a pod with which it shares more with its node than a node plugin's pod does.
-func LoosenedPod(pod *corev1.PodSpec) []string {
+// LoosenedPod returns the fields of a pod with which it shares more with its node than a node plugin's pod of a network does.
+func LoosenedPod(pod *corev1.PodSpec, network v1alpha1.NodeNetwork) []string {
 	var out []string
 	for _, namespace := range []struct {
 		field  string
 		shared bool
-	}{{"hostPID", pod.HostPID}, {"hostIPC", pod.HostIPC}, {"hostNetwork", pod.HostNetwork}} {
+	}{{"hostPID", pod.HostPID}, {"hostIPC", pod.HostIPC}, {"hostNetwork", pod.HostNetwork && network != v1alpha1.NetworkHost}} {
 		if namespace.shared {
 			out = append(out, namespace.field+": true")
 		}

@@ -77,11 +77,14 @@ func TestAPrivilegedContainerCanBeLoosenedInLittle(t *testing.T) {
 }
 
 func TestWhatAPodSharesWithItsNodeIsNamed(t *testing.T) {
-	if got := LoosenedPod(&corev1.PodSpec{}); got != nil {
+	if got := LoosenedPod(&corev1.PodSpec{}, v1alpha1.NetworkPod); got != nil {
 		t.Errorf("%q", got)
 	}
 	pod := &corev1.PodSpec{HostPID: true, HostIPC: true, HostNetwork: true}
-	if got, want := LoosenedPod(pod), []string{"hostPID: true", "hostIPC: true", "hostNetwork: true"}; !slices.Equal(got, want) {
+	if got, want := LoosenedPod(pod, v1alpha1.NetworkPod), []string{"hostPID: true", "hostIPC: true", "hostNetwork: true"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := LoosenedPod(pod, v1alpha1.NetworkHost), []string{"hostPID: true", "hostIPC: true"}; !slices.Equal(got, want) {
+		t.Errorf("a class in the node's network: %q, want %q", got, want)
 	}
 }

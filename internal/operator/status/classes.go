@@ -71,6 +71,7 @@ func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1
 		if container.Name == render.ContainerName {
 			told, _ := render.ToldOf(container)
 			out := security.Describe(class, render.AccessOf(container), container.SecurityContext, told)
+			security.DescribeNetwork(out, class, &daemonSet.Spec.Template.Spec)
 			out.Looser = looser(daemonSet)
 			return out
 		}

@@ -21,11 +21,12 @@ const maxLooserField = 256
 // looser returns the fields of a DaemonSet with which it confines its node plugins less than they are told.
 func looser(daemonSet *appsv1.DaemonSet) []string {
 	pod := &daemonSet.Spec.Template.Spec
-	out := security.LoosenedPod(pod)
+	var out []string
 	for _, container := range pod.Containers {
 		if container.Name != render.ContainerName {
 			continue
 		}
+		out = append(out, security.LoosenedPod(pod, render.NetworkOf(container))...)
 		if told, is := render.ToldOf(container); is {
 			for _, field := range security.Loosened(container.SecurityContext, told, render.AccessOf(container)) {
 				out = append(out, "securityContext."+field)

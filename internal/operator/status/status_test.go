@@ -408,7 +408,8 @@ func TestADaemonSetThatConfinesLessThanItTellsIsDegraded(t *testing.T) {
 		edit func(*corev1.PodSpec)
 		want string // nothing: it is as expected
 	}{
-		"as rendered": {func(*corev1.PodSpec) {}, ""},
+		"as rendered":           {func(*corev1.PodSpec) {}, ""},
+		"in the node's network": {func(p *corev1.PodSpec) { p.HostNetwork = true }, "hostNetwork: true"},
 		"another program's container": {func(p *corev1.PodSpec) {
 			p.Containers = append(p.Containers, corev1.Container{Name: "theirs"})
 		}, ""},
