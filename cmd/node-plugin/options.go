@@ -39,6 +39,7 @@ type options struct {
 	access           string
 	credentialsDir   string
 	providerSocket   string
+	sandboxProfile   string
 	imageRules       string
 	verifyCached     string
 	maxParallelPulls int
@@ -127,6 +128,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.DurationVar(&o.orphanAfter, contract.FlagOrphanAfter, o.orphanAfter, "how long the data of a writable volume is kept once its pod's directory is gone")
 	f.BoolVar(&o.legacyMetrics, contract.FlagWarmMetalMetrics, false, "serve the four warm_metal_* metrics of the legacy driver as well")
 	f.StringVar(&o.confinement, contract.FlagConfinement, "", "what the container should run under, as the operator writes it; with less, the node plugin does not serve (default: nothing)")
+	f.StringVar(&o.sandboxProfile, contract.FlagSandboxProfile, "", "the seccomp profile of sandboxes to keep on the node, by its path beneath the kubelet's directory for profiles (default: none)")
 	f.StringVar(&o.logLevel, contract.FlagLogLevel, o.logLevel, "error, info or debug")
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/metrics"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/pull"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/registration"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/sandboxprofile"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/server"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/signaturepolicy"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/singleton"
@@ -134,6 +135,13 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	ready := health.Checks{p.ending(container), p.ending(confined), p.registrar, runtime, imagerules.File(o.imageRules)}
 	if check, ok := store.(health.Check); ok { // of how the node's store is set up
 		ready = append(ready, check)
+	}
+	if o.sandboxProfile != "" {
+		profile := sandboxprofile.New(engine, o.kubeletRoot, o.driverName, o.sandboxProfile)
+		if err := profile.Ready(ctx); err != nil {
+			log.Warn("the seccomp profile of sandboxes is not on the node; the readiness check tries again", "error", err)
+		}
+		ready = append(ready, profile)
 	}
 	operations := health.NewOperations(time.Now)
 

@@ -146,6 +146,9 @@ const (
 	// RegistryDir is where the kubelet watches for registration sockets.
 	RegistryDir = "plugins_registry"
 
+	// SeccompDir is where the kubelet, and so the runtimes, look for the files of seccomp profiles.
+	SeccompDir = "seccomp"
+
 	// SocketName is the CSI socket's name in a driver's directory.
 	SocketName = "csi.sock"
 )
@@ -200,6 +203,7 @@ const (
 	FlagImageRules       = "image-rules"        // the file with the rules for images
 	FlagWarmMetalMetrics = "warm-metal-metrics" // serves the metrics of the legacy driver as well
 	FlagConfinement      = "confinement"        // what the container is meant to run under
+	FlagSandboxProfile   = "sandbox-profile"    // the seccomp profile of sandboxes to keep on the node
 	FlagLogLevel         = "log-level"          // error, info or debug
 )
 
