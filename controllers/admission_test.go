@@ -269,6 +269,8 @@ func TestLooseningWhatAnAdministratorHasNarrowedWantsEscalate(t *testing.T) {
 	// While there is no driver whose rules these could be looser than.
 	c.refuses("to loosen spec.credentials.verification", func() error { return create(editor, "{credentials: {verification: NeverVerify}}") })
 	c.refuses("to add to spec.aliases", func() error { return create(editor, "{aliases: [ebs.csi.aws.com]}") })
+	c.refuses("to set spec.nestedSandboxes", func() error { return create(editor, "{nestedSandboxes: {}}") })
+	c.Expect(create(master, "{nestedSandboxes: {}}")).To(Succeed())
 	c.Expect(c.create(name, `spec: {aliases: [one.example.com], nodePlugin: {seccompProfile: Narrow}, volumes: {access: ReadOnly}, credentials: {verification: AlwaysVerify},
 		nodeClasses: [{name: crio, mountMode: Nsenter}, {name: containerd, mountMode: Nsenter}, {name: k3s, confinement: {seLinuxOptions: {type: own_t}, dropCapabilities: [MKNOD]}}],
 		security: {imagePinning: Digest, allowedImages: [registry.example/team/, docker.io/library/busybox]}}`)).To(Succeed())

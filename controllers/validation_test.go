@@ -208,6 +208,10 @@ func TestValidation(t *testing.T) {
 		"empty audience":         {text: providers("configPath: /etc/p, binDir: /opt/p, tokenAudiences: ['']"), refused: "tokenAudiences[0]"},
 		"unknown verification":   {text: "spec: {credentials: {verification: Sometimes}}", refused: "Unsupported value"},
 
+		"sandboxes":           {text: "spec: {nestedSandboxes: {}}"},
+		"sandboxes by a name": {text: "spec: {nestedSandboxes: {engine: Bubblewrap}}"},
+		"sandboxes of a VM":   {text: "spec: {nestedSandboxes: {engine: Kata}}", refused: "Unsupported value"},
+
 		"percentage":          {text: "spec: {rollout: {maxUnavailable: 100%}}"},
 		"number of nodes":     {text: "spec: {rollout: {maxUnavailable: 1}}"},
 		"no node":             {text: "spec: {rollout: {maxUnavailable: 0}}", refused: number},

@@ -58,6 +58,12 @@ type ImageCSIDriverSpec struct {
 	// +optional
 	Security Security `json:"security,omitempty,omitzero"`
 
+	// nestedSandboxes prepares the nodes for pods whose containers make sandboxes of their own: the node plugins put a seccomp profile on
+	// every node, which status.nestedSandboxes names. Default: no profile. Profiles stay on the nodes when this is removed, because pods
+	// may have them.
+	// +optional
+	NestedSandboxes *NestedSandboxes `json:"nestedSandboxes,omitempty"`
+
 	// rollout controls how a change reaches the nodes.
 	// +kubebuilder:default={}
 	// +optional

@@ -31,6 +31,10 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	NodeClasses []NodeClassStatus `json:"nodeClasses,omitempty"`
 
+	// nestedSandboxes is what pods that make sandboxes need, once it is on the nodes.
+	// +optional
+	NestedSandboxes *NestedSandboxesStatus `json:"nestedSandboxes,omitempty"`
+
 	// rollout is the progress of the latest change of the node plugin.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
@@ -132,6 +136,11 @@ type NodeClassStatus struct {
 	// A node plugin that is less confined does not serve, so that its node is not ready.
 	// +optional
 	Confinement *Confinement `json:"confinement,omitempty"`
+
+	// nestedSandboxes is whether pods on nodes of the class can make sandboxes, by what the operator knows of the class; empty if
+	// spec.nestedSandboxes is.
+	// +optional
+	NestedSandboxes *ClassSandboxes `json:"nestedSandboxes,omitempty"`
 }
 
 // RolloutStatus is the progress of the latest change of the node plugin.

@@ -13,6 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/quantity"
+	"github.com/image-csi/image-csi-operator/internal/sandbox"
 )
 
 func container(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.Class, settings Settings, mounts []corev1.VolumeMount) corev1.Container {
@@ -120,6 +121,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 	if len(driver.Spec.Credentials.Secrets) > 0 {
 		args = append(args, option(contract.FlagCredentialsDir, contract.CredentialsPath))
 	}
+	if driver.Spec.NestedSandboxes != nil {
+		args = append(args, option(contract.FlagSandboxProfile, sandbox.Name()))
+	}
 	if driver.Spec.Credentials.Providers != nil {
 		args = append(args, option(contract.FlagProviderSocket, contract.ProviderSocket))
 	}
@@ -133,6 +137,16 @@ func AccessOf(container corev1.Container) v1alpha1.Access {
 		return v1alpha1.AccessReadOnly
 	}
 	return v1alpha1.AccessReadWrite
+}
+
+// SandboxProfileOf returns the seccomp profile that a node plugin keeps on its node; empty if it keeps none.
+func SandboxProfileOf(container corev1.Container) string {
+	for _, arg := range container.Args {
+		if name, found := strings.CutPrefix(arg, option(contract.FlagSandboxProfile, "")); found {
+			return name
+		}
+	}
+	return ""
 }
 
 // ToldOf returns what a node plugin is told of its container's confinement, and whether it is told: those of earlier releases are not.

@@ -66,7 +66,8 @@ func full() *v1alpha1.ImageCSIDriver {
 			},
 			Verification: v1alpha1.AlwaysVerify,
 		},
-		Rollout: v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromInt32(3))},
+		NestedSandboxes: &v1alpha1.NestedSandboxes{},
+		Rollout:         v1alpha1.Rollout{MaxUnavailable: ptr.To(intstr.FromInt32(3))},
 	}
 	return driver
 }

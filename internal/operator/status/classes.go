@@ -24,6 +24,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		}
 		return found[name]
 	}
+	profiles := map[string]string{}
 	for i := range seen.DaemonSets {
 		daemonSet := &seen.DaemonSets[i]
 		status := get(daemonSet.Labels[contract.NodeClassLabel])
@@ -31,6 +32,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 		status.Revision = daemonSet.Spec.Template.Labels[contract.RevisionLabel]
 		status.Confinement = confinement(seen, status.Name, daemonSet)
 		status.Updated = updated(seen, status.Name, status.Revision)
+		profiles[status.Name] = sandboxProfile(daemonSet)
 	}
 	versions := map[string]sets.Set[string]{}
 	add := func(class, version string, nodes, ready int32) {
@@ -58,6 +60,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	var out []v1alpha1.NodeClassStatus
 	for name, status := range found {
 		status.RuntimeVersions = first(sets.List(versions[name]), v1alpha1.MaxRuntimeVersions)
+		status.NestedSandboxes = classSandboxes(seen, *status, profiles[name])
 		out = append(out, *status)
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.NodeClassStatus) int { return strings.Compare(a.Name, b.Name) })
@@ -77,6 +80,16 @@ func confinement(seen Observation, name string, daemonSet *appsv1.DaemonSet) *v1
 		}
 	}
 	return nil
+}
+
+// sandboxProfile is the seccomp profile of sandboxes that a DaemonSet's node plugins keep on their nodes; empty if they keep none.
+func sandboxProfile(daemonSet *appsv1.DaemonSet) string {
+	for _, container := range daemonSet.Spec.Template.Spec.Containers {
+		if container.Name == render.ContainerName {
+			return render.SandboxProfileOf(container)
+		}
+	}
+	return ""
 }
 
 // updated counts the nodes that have a node plugin of a class in its present form.

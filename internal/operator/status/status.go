@@ -22,6 +22,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		Unsupported:        unsupportedByReason(seen.Nodes),
 		Rollout:            bounded(seen.Rollout),
 	}
+	next.NestedSandboxes = sandboxes(previous.NestedSandboxes, seen, next.NodeClasses)
 	if seen.Err != nil && seen.Rollout == nil {
 		next.Rollout = previous.Rollout
 	}
