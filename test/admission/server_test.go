@@ -158,6 +158,7 @@ func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 	})
 	try("with a driver", 2*time.Second)
 	t.Run("pods with users of their own need volumes in a form", func(t *testing.T) { formsAreWanted(t, c) })
+	t.Run("pods that make sandboxes are confined otherwise", func(t *testing.T) { sandboxesAreHeld(t, c) })
 }
 
 // kubectl is the program that comes with the API server.

@@ -163,6 +163,7 @@ func TestMountFlagsAreKeptWhereAPodTellsThatItOnlyReads(t *testing.T) {
 	t.Run("but where a container mounts file systems in the volume", func(t *testing.T) { propagating(t, c) })
 	t.Run("in a container that is added to debug a pod", func(t *testing.T) { debugged(t, c) })
 	t.Run("pods with users of their own get volumes in a form", func(t *testing.T) { formsAreAdded(t, c) })
+	t.Run("pods that make sandboxes become what they need to be", func(t *testing.T) { sandboxesAreMade(t, c) })
 	t.Run("in the largest of pods", func(t *testing.T) { large(t, c) })
 }
 
