@@ -45,6 +45,7 @@ func TestFirstLight(t *testing.T) {
 		{"a pod ends whatever was mounted inside its volume", mountsInsideAVolume},
 		{"a ReadOnlyMany volume serves a claim", persistentVolume},
 		{"pods with users of their own read volumes of every number of layers", podsWithTheirOwnUsers},
+		{"pods make sandboxes of their own with bubblewrap", podsMakeSandboxes},
 		{"mount options hold in the pod or are refused by name", mountOptions},
 		{"claims of a StorageClass get volumes, which go with them", claimGetsItsVolume},
 		{"two volumes of one image serve one pod", twoVolumesOfOneImage},

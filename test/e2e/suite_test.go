@@ -65,7 +65,7 @@ func (s *suite) setUp(t *testing.T) (err error) {
 	if s.programs, err = kubernetes.Dir(); err != nil {
 		return err
 	}
-	if err := programs.InstallDebian(t.Context(), os.Stdout, "busybox-static"); err != nil {
+	if err := programs.InstallDebian(t.Context(), os.Stdout, "busybox-static", "bubblewrap"); err != nil {
 		return err
 	}
 	config := cluster.Config{
