@@ -42,7 +42,7 @@ func start(t *testing.T) *suite {
 		}
 		t.Skip(missing)
 	}
-	unlock, err := exclusive.Lock(clusterName)
+	unlock, err := exclusive.Cluster(t.Context(), clusterName)
 	if err != nil {
 		t.Fatal(err)
 	}

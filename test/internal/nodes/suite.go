@@ -69,7 +69,7 @@ func (s *Suite) Run(m *testing.M) int {
 		s.skip = missing.Error()
 		return m.Run()
 	}
-	unlock, err := exclusive.Lock(s.Name)
+	unlock, err := exclusive.Cluster(context.Background(), s.Name)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -107,12 +107,6 @@ func (s *Suite) sideBySide() error {
 }
 
 func (s *Suite) setUp(ctx context.Context) error {
-	// A run that was killed has left its nodes, and on them images that this run has not pulled.
-	if left, err := cluster.Open(s.Name); err == nil {
-		if err := left.Down(ctx); err != nil {
-			return fmt.Errorf("take down what an earlier run has left: %w", err)
-		}
-	}
 	c, err := cluster.Up(ctx, cluster.Config{
 		Name:         s.Name,
 		ControlPlane: cluster.ControlPlaneNone,
