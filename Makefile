@@ -73,7 +73,7 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	$(GO) -C hack/tools/chart test -count=1 -vet=off ./... && \
 	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS) $(APART)))(/|$$)')
 
-RACE ?= ./internal/... ./cmd/node-plugin ./controllers/nodecache
+RACE ?= ./internal/nodeplugin/... ./internal/credentialprovider ./internal/simulatedfleet ./cmd/node-plugin ./controllers/nodecache
 
 # The library of CRI-O's store would need C headers for what the programs, which are built without cgo, do not have either.
 # hostmount's own tests know that capabilities stay.

@@ -57,7 +57,7 @@ func admissionPolicies(admin *rest.Config, dir string) error {
 // as returns the server as somebody else sees it.
 func (c *cluster) as(user string, groups ...string) client.Client {
 	c.Helper()
-	config := rest.CopyConfig(server)
+	config := rest.CopyConfig(c.server.admin)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
 	other, err := client.New(config, client.Options{Scheme: c.Scheme()})
 	c.Expect(err).NotTo(HaveOccurred())
@@ -67,7 +67,7 @@ func (c *cluster) as(user string, groups ...string) client.Client {
 // asOperator has the operator's rights and no more.
 func (c *cluster) asOperator() client.Client {
 	c.Helper()
-	return c.as(operator.Impersonate.UserName)
+	return c.as(c.server.operator.Impersonate.UserName)
 }
 
 func mergePatch(text string) client.Patch { return client.RawPatch(types.MergePatchType, []byte(text)) }
@@ -107,7 +107,7 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 		c.refuses(words, func() error { return patch(text, client.DryRunAll) })
 	}
 	// RBAC keeps the operator from these before the policy is asked, so somebody gives it the right by mistake.
-	c.mayChangeNodesWhole(operator.Impersonate.UserName)
+	c.mayChangeNodesWhole(c.server.operator.Impersonate.UserName)
 	const parts = "no status or other part of them"
 	c.refuses(parts, func() error {
 		return me.Status().Patch(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, mergePatch(`{"status": {"capacity": {"cpu": "9"}}}`), client.DryRunAll)
@@ -466,7 +466,7 @@ func (c *cluster) warned(object client.Object) func() []string {
 	c.Helper()
 	return func() []string {
 		var told warnings
-		config := rest.CopyConfig(server)
+		config := rest.CopyConfig(c.server.admin)
 		config.WarningHandler = &told
 		who, err := client.New(config, client.Options{Scheme: c.Scheme()})
 		c.Expect(err).NotTo(HaveOccurred())

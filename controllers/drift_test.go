@@ -235,7 +235,7 @@ func (c *cluster) hasTokens(csiDriver *storagev1.CSIDriver) {
 // serves reports whether the API server is of a release that knows a field.
 func (c *cluster) serves(field render.ServedField) bool {
 	c.Helper()
-	asking, err := discovery.NewDiscoveryClientForConfig(server)
+	asking, err := discovery.NewDiscoveryClientForConfig(c.server.admin)
 	c.Expect(err).NotTo(HaveOccurred())
 	info, err := asking.ServerVersion()
 	c.Expect(err).NotTo(HaveOccurred())

@@ -3,11 +3,13 @@ package controllers_test
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,53 +56,74 @@ const leaseName = "image-csi-operator"
 // longestReconcile is more than any test's takes.
 const longestReconcile = 5 * time.Second
 
-// server is the API server that the tests share, as its administrator sees it; nil when there is none to start.
-// operator is the same server with the operator's rights.
-var server, operator *rest.Config
-
-func TestMain(m *testing.M) {
-	os.Exit(runWithServer(m))
+// apiServer is what an installation runs on: an API server with the definition, rights and policies that it brings.
+type apiServer struct {
+	// admin sees it as its administrator, operator with the operator's rights.
+	admin, operator *rest.Config
 }
 
-func runWithServer(m *testing.M) int {
+// apiServers holds those that no test has at the moment. A test mostly waits, so two run at a time, each with a server by itself.
+var apiServers = make(chan apiServer, 2)
+
+func TestMain(m *testing.M) {
+	os.Exit(runWithServers(m))
+}
+
+func runWithServers(m *testing.M) int {
 	// Most of what is waited for is a request to the API server, and gomega's hundred in a second would be most of its work.
 	SetDefaultEventuallyPollingInterval(30 * time.Millisecond)
 	SetDefaultConsistentlyPollingInterval(100 * time.Millisecond)
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return m.Run() // Each test that needs the server says so.
+		return m.Run() // Each test that needs a server says so.
 	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	// A start that failed may have started one of the two, or both.
-	defer func() {
-		if err := environment.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
+	rights := &usedRights{used: map[string]bool{}}
+	for range cap(apiServers) {
+		environment := &envtest.Environment{
+			CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+			ErrorIfCRDPathMissing: true,
 		}
-	}()
-	started, err := environment.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start etcd and kube-apiserver:", err)
+		// A start that failed may have started one of the two, or both.
+		defer func() {
+			if err := environment.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, "stop etcd and kube-apiserver:", err)
+			}
+		}()
+		server, err := startServer(environment, rights)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		apiServers <- server
+	}
+	if err := flag.Set("test.parallel", strconv.Itoa(cap(apiServers))); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	server = started
-	code := 1
-	if operator, err = operatorIdentity(started, filepath.Join("..", "config", "rbac")); err != nil {
-		fmt.Fprintln(os.Stderr, "give the operator its rights:", err)
-	} else if err = admissionPolicies(started, filepath.Join("..", "config", "admission")); err != nil {
-		fmt.Fprintln(os.Stderr, "install the admission policies:", err)
-	} else {
-		rights := &usedRights{used: map[string]bool{}}
-		operator.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return &rightsTransport{next, rights}
-		})
-		if code = m.Run(); code == 0 {
-			code = checkRights(rights)
-		}
+	code := m.Run()
+	if code == 0 {
+		code = checkRights(rights)
 	}
 	return code
+}
+
+// startServer also notes which of its rights the operator uses.
+func startServer(environment *envtest.Environment, rights *usedRights) (apiServer, error) {
+	admin, err := environment.Start()
+	if err != nil {
+		return apiServer{}, fmt.Errorf("start etcd and kube-apiserver: %w", err)
+	}
+	operator, err := operatorIdentity(admin, filepath.Join("..", "config", "rbac"))
+	if err != nil {
+		return apiServer{}, fmt.Errorf("give the operator its rights: %w", err)
+	}
+	if err := admissionPolicies(admin, filepath.Join("..", "config", "admission")); err != nil {
+		return apiServer{}, fmt.Errorf("install the admission policies: %w", err)
+	}
+	operator.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &rightsTransport{next, rights}
+	})
+	return apiServer{admin: admin, operator: operator}, nil
 }
 
 // cluster is an API server and, once started, an operator; no other controller runs there, so tests play the kubelet,
@@ -109,7 +132,8 @@ type cluster struct {
 	*testing.T
 	WithT
 	client.Client
-	ctx context.Context
+	ctx    context.Context
+	server apiServer
 	// writes counts what the operator sent to change something.
 	writes *atomic.Int64
 	// beforePatch is called before the operator sends a patch; set it before the operator starts.
@@ -128,6 +152,7 @@ type cluster struct {
 	faults *faultInjector
 }
 
+// newCluster waits for an API server that no other test has.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	// Read here and not only in TestMain, so that Go's test cache knows that the outcome depends on it.
@@ -137,12 +162,15 @@ func newCluster(t *testing.T) *cluster {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set: no API server to test against")
 	}
+	t.Parallel()
+	server := <-apiServers
+	t.Cleanup(func() { apiServers <- server })
 	scheme := runtime.NewScheme()
-	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), writes: &atomic.Int64{}, faults: &faultInjector{}}
+	c := &cluster{T: t, WithT: *NewWithT(t), ctx: t.Context(), server: server, writes: &atomic.Int64{}, faults: &faultInjector{}}
 	c.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	c.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	var err error
-	c.Client, err = client.New(server, client.Options{Scheme: scheme})
+	c.Client, err = client.New(server.admin, client.Options{Scheme: scheme})
 	c.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { c.wipe() })
 	return c
@@ -158,7 +186,7 @@ func (c *cluster) start() *cluster {
 // operate runs an operator until it is told to stop, or the test ends.
 func (c *cluster) operate() (stop func()) {
 	c.Helper()
-	rough := rest.CopyConfig(operator)
+	rough := rest.CopyConfig(c.server.operator)
 	rough.Wrap(c.faults.over)
 	served := c.metrics
 	served.BindAddress = cmp.Or(served.BindAddress, "0")

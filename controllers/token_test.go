@@ -258,7 +258,7 @@ func TestOnlyTheOperatorOfANamespaceMayWriteNodePluginsThere(t *testing.T) {
 		": kubectl annotate --overwrite namespace "+namespace+" imagecsi.dev/operator-namespace=tenant", c.tries(c.as(stranger), plugin))
 
 	// Without the annotation the operator is in the namespace of its node plugins.
-	c.grant("operators-node-plugins", operator.Impersonate.UserName, writes)
+	c.grant("operators-node-plugins", c.server.operator.Impersonate.UserName, writes)
 	c.Expect(c.Patch(c.ctx, c.namespace("plugins"), mergePatch(`{"metadata":{"annotations":{"imagecsi.dev/node-plugin-image":"`+ownImage+`"}}}`))).To(Succeed())
 	elsewhere := plugin.DeepCopy()
 	elsewhere.Namespace = "plugins"
@@ -449,7 +449,7 @@ func TestTheOperatorMayCreateVolumesOfClaimsOnly(t *testing.T) {
 	}
 	c.Expect(volume()()).To(Succeed())
 	c.Expect(volume(func(s *corev1.PersistentVolumeSpec) { s.CSI.NodePublishSecretRef = nil })()).To(Succeed())
-	c.grant("uses-secrets", operator.Impersonate.UserName, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"},
+	c.grant("uses-secrets", c.server.operator.Impersonate.UserName, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"},
 		ResourceNames: []string{"registry"}, Verbs: []string{"use"}})
 	c.Eventually(volume(func(s *corev1.PersistentVolumeSpec) { s.CSI.NodePublishSecretRef = other }), soon).Should(Succeed())
 }
@@ -545,7 +545,7 @@ func TestTheOperatorHasNoRightToWhatAThiefWouldWant(t *testing.T) {
 	c := newCluster(t)
 	allowed := func(verb, group, resource, subresource, in, name string) bool {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: operator.Impersonate.UserName, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
+			User: c.server.operator.Impersonate.UserName, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: in, Name: name}}}
 		c.Expect(c.Create(c.ctx, review)).To(Succeed())
 		return review.Status.Allowed
