@@ -13,12 +13,13 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/ownership"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // isForeign reports whether something other than the operator set a node's class label. The DaemonSet controller has followed
 // that label, so the node plugin that could unmount the pods' volumes is gone, and waiting for the pods would never end. The
 // node cache has no managed fields, so isForeign asks the API server. A node without managed fields counts as ours.
-func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, at *node) (bool, error) {
+func (r *ImageCSIDriverReconciler) isForeign(ctx context.Context, at *placement.Node) (bool, error) {
 	live := &corev1.Node{}
 	if err := r.Direct.Get(ctx, client.ObjectKey{Name: at.Name}, live); err != nil {
 		if client.IgnoreNotFound(err) == nil {

@@ -52,7 +52,7 @@ type hold struct {
 }
 
 // holdOf finds what keeps a node in its class. If that is an error, the node keeps it, and waits for the pod that was there last.
-func (r *ImageCSIDriverReconciler) holdOf(ctx context.Context, driver *v1alpha1.ImageCSIDriver, at *node,
+func (r *ImageCSIDriverReconciler) holdOf(ctx context.Context, driver *v1alpha1.ImageCSIDriver, at *placement.Node,
 	volumes func() (volumeIndex, error)) (hold, error) {
 	if at.Placed() || at.Current == "" {
 		return hold{free: !at.Placed(), by: at.UsedBy, ignored: at.Ignored}, nil
@@ -75,7 +75,7 @@ func (r *ImageCSIDriverReconciler) holdOf(ctx context.Context, driver *v1alpha1.
 }
 
 // askHold asks the API server what keeps a node in its class.
-func (r *ImageCSIDriverReconciler) askHold(ctx context.Context, at *node, volumes func() (volumeIndex, error)) (hold, error) {
+func (r *ImageCSIDriverReconciler) askHold(ctx context.Context, at *placement.Node, volumes func() (volumeIndex, error)) (hold, error) {
 	index, err := volumes()
 	if err != nil {
 		return hold{by: at.UsedBy, ignored: at.Ignored}, err
@@ -96,8 +96,8 @@ func (r *ImageCSIDriverReconciler) askHold(ctx context.Context, at *node, volume
 }
 
 // labelNode gives a node a class, in the cluster and in what is known of it.
-func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, at *node, class string) error {
-	if err := r.setClass(ctx, at.object, class); err != nil {
+func (r *ImageCSIDriverReconciler) labelNode(ctx context.Context, at *placement.Node, class string) error {
+	if err := r.setClass(ctx, at.Node, class); err != nil {
 		return err
 	}
 	at.Current = class
@@ -134,7 +134,7 @@ func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *snapshot, 
 	nodes := slices.Clone(out.fleet.nodes)
 	var unneeded []int
 	for i := range nodes {
-		place := plan.Of(nodes[i].object)
+		place := plan.Of(nodes[i].Node)
 		if place.Current != "" && place.Wanted == "" && nodes[i].UsedBy == "" && !selected.Has(place.Current) {
 			unneeded = append(unneeded, i)
 		}

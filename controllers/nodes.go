@@ -71,9 +71,9 @@ func (f fleet) with(plan placement.Plan, of nodecache.Facts) fleet {
 		f.pods = append(f.pods, *pod)
 	}
 	if of.Node != nil {
-		f.nodes = append(f.nodes, node{object: of.Node, Node: status.Node{
-			Node: plan.Of(of.Node), Registered: of.Registered, Silent: status.SilentSince(of.Node),
-			Joined: of.Node.CreationTimestamp.Time, Began: status.Began(of.Node, of.Pods)}})
+		at := plan.Of(of.Node)
+		at.Registered, at.Began = of.Registered, status.Began(of.Node, of.Pods)
+		f.nodes = append(f.nodes, at)
 	}
 	return f
 }

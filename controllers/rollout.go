@@ -45,7 +45,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *snapsh
 	if err != nil {
 		return out, err
 	}
-	in := rollout.Input{Spec: out.driver.Spec.Rollout, Generation: out.driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[out.driver.Name]}
+	in := rollout.Input{Names: seen.names, Spec: out.driver.Spec.Rollout, Generation: out.driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[out.driver.Name]}
 	for _, object := range output.Apply {
 		if rendered, is := object.(*appsv1.DaemonSet); is {
 			found, _ := render.Find(live, rendered).(*appsv1.DaemonSet)
@@ -182,7 +182,7 @@ func (r *ImageCSIDriverReconciler) withUnlabelled(ctx context.Context, objects, 
 // nodes that it needed.
 func (r *ImageCSIDriverReconciler) populate(seen *snapshot, of fleet, classes []rollout.Class) (fleet, []rollout.Class, error) {
 	populated := populatedBy(seen, of, classes)
-	rest, err := rollout.Rest(populated)
+	rest, err := rollout.Rest(seen.names, populated)
 	if err != nil || rest {
 		return of, populated, err
 	}
@@ -198,7 +198,7 @@ func populatedBy(seen *snapshot, of fleet, classes []rollout.Class) []rollout.Cl
 		class.Settled = int(of.settled.In(name))
 		for j := range of.nodes {
 			if at := &of.nodes[j]; at.Current == name {
-				class.Nodes = append(class.Nodes, rollout.NodeOf(at.object, at.Registered.Has(seen.driver.Name), at.Registered.HasAll(seen.names...)))
+				class.Nodes = append(class.Nodes, *at)
 			}
 		}
 		for j := range of.pods {

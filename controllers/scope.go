@@ -56,16 +56,10 @@ type snapshot struct {
 // fleet has the nodes of the cluster and the driver's pods on them. Its slices are shared and must not be changed in place.
 type fleet struct {
 	// nodes, except for the settled ones.
-	nodes []node
+	nodes []placement.Node
 	// settled counts the settled nodes, whose pods are not among pods.
 	settled settled.Counts
 	pods    []corev1.Pod
-}
-
-// node is a node as the rules see it, and as the node cache has it: shared, and not to be changed.
-type node struct {
-	status.Node
-	object *corev1.Node
 }
 
 // outcome is what a reconcile has found out and done so far. A phase gets it from the phase before and returns its own.
@@ -111,12 +105,8 @@ func (o *outcome) wait(after time.Duration) { o.requeue = recheck.Sooner(o.reque
 
 // observation returns what the status is made from.
 func observation(seen *snapshot, out outcome, err error) status.Observation {
-	nodes := make([]status.Node, 0, len(out.fleet.nodes))
-	for i := range out.fleet.nodes {
-		nodes = append(nodes, out.fleet.nodes[i].Node)
-	}
 	return status.Observation{
-		Driver: out.driver, Names: seen.names, Refusal: seen.refusal, Removal: out.removal, Nodes: nodes, Settled: out.fleet.settled,
+		Driver: out.driver, Names: seen.names, Refusal: seen.refusal, Removal: out.removal, Nodes: out.fleet.nodes, Settled: out.fleet.settled,
 		Table: seen.table, DaemonSets: out.daemonSets, Pods: out.fleet.pods, Lingering: out.lingering, Costs: out.costs,
 		Contests: out.contests, Rollout: out.rollout, Stopped: out.stopped, Absent: out.absent, Seccomp: out.seccomp,
 		Policies: seen.policies, Err: err,

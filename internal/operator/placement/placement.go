@@ -3,8 +3,10 @@ package placement
 import (
 	"errors"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -42,10 +44,15 @@ func ByDriver(driver *v1alpha1.ImageCSIDriver, hold bool) Plan {
 	return Plan{Table: &table, Selector: driver.Spec.NodePlugin, Hold: hold}
 }
 
-// Node is the placement of a node.
+// Node is a node as a driver's rules see it: where the plan places it, and what the driver has there.
 type Node struct {
-	// Name of the node.
-	Name string
+	// Node is the API server's object. It is shared, and must not be changed.
+	*corev1.Node
+	// Away is set when its kubelet does not report that the node is ready; then the state of its node plugin is unknown. A node
+	// without the condition counts as reporting.
+	Away bool
+	// Back is when the kubelet last began, or ceased, to report so. The clock may be anyone's.
+	Back time.Time
 	// Selected reports whether the plan selects the node.
 	Selected bool
 	// Unsupported is why a selected node has no class; nil if it has one.
@@ -63,6 +70,16 @@ type Node struct {
 	Policy nodeclass.SELinuxPolicy
 	// RuntimeVersion is the node's status.nodeInfo.containerRuntimeVersion.
 	RuntimeVersion string
+	// Registered are the CSI driver names in the node's CSINode object.
+	Registered sets.Set[string]
+	// Began is when the node or its node plugin last began.
+	Began time.Time
+	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
+	// driver there, as it is; empty if nothing has to wait.
+	UsedBy string
+	// Ignored is a pod, as namespace/name, that uses a volume of the driver and was not waited for; empty if there is
+	// none.
+	Ignored string
 }
 
 // IsStartupTaint reports whether a taint, with any effect and value, keeps pods away until the drivers serve.
@@ -74,15 +91,32 @@ func (n Node) Eligible() bool { return n.Selected && n.Unsupported == nil }
 // Placed reports whether the node has the class label that it should have.
 func (n Node) Placed() bool { return n.Current == n.Wanted }
 
-// Of returns the placement of a node.
+// Serves reports whether the node serves a driver: its kubelet has registered it, and its container runtime answers.
+func (n Node) Serves(driver string) bool { return n.Unknown == nil && n.Registered.Has(driver) }
+
+// Waits reports whether the node's class or the driver's removal waits for a pod.
+func (n Node) Waits() bool { return n.UsedBy != "" }
+
+// reporting reports whether a kubelet fails to report that its node is ready, and since when it does or fails.
+func reporting(node *corev1.Node) (away bool, since time.Time) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status != corev1.ConditionTrue, condition.LastTransitionTime.Time
+		}
+	}
+	return false, time.Time{}
+}
+
+// Of returns a node with its placement, and nothing yet of what the driver has there.
 func (p Plan) Of(node *corev1.Node) Node {
 	out := Node{
-		Name:           node.Name,
+		Node:           node,
 		Current:        node.Labels[contract.NodeClassLabel],
 		Tainted:        slices.ContainsFunc(node.Spec.Taints, IsStartupTaint),
 		Policy:         nodeclass.PolicyOf(node),
 		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
 	}
+	out.Away, out.Back = reporting(node)
 	if p.Table != nil && selects(p.Selector, node) {
 		out.Selected = true
 		class, err := p.Table.Class(node)

@@ -67,7 +67,7 @@ func TestWantedLabel(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := PlanOf(conflicts.Cluster{Drivers: test.drivers}, test.without).Of(test.node)
-			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Name", "RuntimeVersion", "Unsupported", "Unknown")); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(Node{}, "Node", "RuntimeVersion", "Unsupported", "Unknown")); diff != "" {
 				t.Error("(-want +got):\n" + diff)
 			}
 		})

@@ -115,7 +115,7 @@ func TestTheControllerIsNotBlamedBeforeItKnowsTheTemplate(t *testing.T) {
 	w.change("v2")
 	w.untilThat("a missing canary", func() bool { return len(w.images()) == 2 })
 	w.classes["a"].live.Generation++ // The DaemonSet controller has not seen this one.
-	in := Input{Spec: w.spec, Generation: w.generation, Now: w.now.Add(time.Hour), Seen: w.last.Seen, Classes: []Class{{
+	in := Input{Names: names, Spec: w.spec, Generation: w.generation, Now: w.now.Add(time.Hour), Seen: w.last.Seen, Classes: []Class{{
 		Rendered: w.rendered("a"), Live: w.classes["a"].live, Nodes: w.classes["a"].nodes}}}
 	for _, pod := range w.classes["a"].pods {
 		in.Classes[0].Pods = append(in.Classes[0].Pods, pod)
@@ -157,7 +157,7 @@ func TestNodesThatTheDaemonSetLeavesOutAreNotMissed(t *testing.T) {
 func TestTheFailureHasTheDaemonSetControllersWords(t *testing.T) {
 	w := installed(t, 1)
 	live := w.classes["a"].live
-	p := missed(Input{Now: w.now}, w.node("a", 0), live, `Error creating: pods "a-x7k2p" is forbidden: exceeded quota: pods`)
+	p := missed(Input{Names: names, Now: w.now}, w.node("a", 0), live, `Error creating: pods "a-x7k2p" is forbidden: exceeded quota: pods`)
 	if reason, words := p.words(time.Minute); reason != v1alpha1.ProblemNotCreated || !strings.Contains(words, "Error creating: the pod is forbidden: exceeded quota") {
 		t.Errorf("%s: %s", reason, words)
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
@@ -72,7 +73,7 @@ func plugins(in Input, c *Class, wanted string) []plugin {
 		}
 	}
 	out := make([]plugin, 0, len(c.Nodes))
-	var without []*Node
+	var without []*placement.Node
 	for i := range c.Nodes {
 		if node := &c.Nodes[i]; oldest[node.Name] != nil {
 			out = append(out, examine(in, node, oldest[node.Name], wanted))
@@ -80,7 +81,7 @@ func plugins(in Input, c *Class, wanted string) []plugin {
 			without = append(without, node)
 		}
 	}
-	for _, node := range awaited(in.Seen, c, without, len(out)) {
+	for _, node := range awaited(in, c, without, len(out)) {
 		out = append(out, missed(in, node, c.Live, c.Refused))
 	}
 	slices.SortFunc(out, func(a, b plugin) int { return strings.Compare(a.node.Name, b.node.Name) })
@@ -89,20 +90,20 @@ func plugins(in Input, c *Class, wanted string) []plugin {
 
 // awaited returns those nodes without a pod for which the DaemonSet is to make one. With spec.nodePlugin.tolerations it may
 // leave out some, and its status has only their number. Then the nodes that had a node plugin last count.
-func awaited(seen Sightings, c *Class, without []*Node, with int) []*Node {
+func awaited(in Input, c *Class, without []*placement.Node, with int) []*placement.Node {
 	if c.Live == nil {
 		return nil
 	}
-	had := func(node *Node) int {
+	had := func(node *placement.Node) int {
 		switch {
-		case seen.has(onNode(node.Name)):
+		case in.Seen.has(onNode(node.Name)):
 			return 0
-		case node.Serves:
+		case node.Registered.Has(in.Names[0]):
 			return 1
 		}
 		return 2
 	}
-	slices.SortFunc(without, func(a, b *Node) int {
+	slices.SortFunc(without, func(a, b *placement.Node) int {
 		return cmp.Or(cmp.Compare(had(a), had(b)), strings.Compare(a.Name, b.Name))
 	})
 	status := c.Live.Status
@@ -122,7 +123,7 @@ func (c *class) updated(p *plugin) bool { return p.revision == c.target.revision
 
 // wasThere reports whether a node was there when the change began. On one that joined since, nothing worked before.
 func (c *class) wasThere(p *plugin) bool {
-	return c.record.Youngest.IsZero() || !p.node.Joined.After(c.record.Youngest)
+	return c.record.Youngest.IsZero() || !p.node.CreationTimestamp.After(c.record.Youngest)
 }
 
 // made reports whether a node plugin has been made, or is to be, since the DaemonSet's template last changed.
@@ -134,7 +135,7 @@ func (c *class) made(p *plugin) bool {
 func (c *class) youngest() time.Time {
 	var last time.Time
 	for i := range c.in.Nodes {
-		if joined := c.in.Nodes[i].Joined; joined.After(last) {
+		if joined := c.in.Nodes[i].CreationTimestamp.Time; joined.After(last) {
 			last = joined
 		}
 	}

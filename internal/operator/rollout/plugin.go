@@ -9,6 +9,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
@@ -34,7 +35,7 @@ const (
 
 // plugin is a node plugin on a node.
 type plugin struct {
-	node *Node
+	node *placement.Node
 	// pod is nil while the DaemonSet has none for the node.
 	pod      *corev1.Pod
 	revision string
@@ -58,11 +59,11 @@ func (p *plugin) absent() bool { return p.pod == nil && !p.unheard() }
 
 // examine finds a node plugin's state. The present form has to be registered under every name, an earlier one may not
 // know them all.
-func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
+func examine(in Input, node *placement.Node, pod *corev1.Pod, wanted string) plugin {
 	p := plugin{node: node, pod: pod, revision: pod.Labels[contract.RevisionLabel]}
-	registered := node.Serves
+	registered := node.Registered.Has(in.Names[0])
 	if p.revision == wanted {
-		registered = node.Registered
+		registered = node.Registered.HasAll(in.Names...)
 	}
 	switch {
 	case node.Away:
@@ -85,7 +86,7 @@ func examine(in Input, node *Node, pod *corev1.Pod, wanted string) plugin {
 
 // missed is a node for which a DaemonSet, whose template has a revision, has no pod. It does not count as failing before the
 // DaemonSet controller has seen the template.
-func missed(in Input, node *Node, live *appsv1.DaemonSet, refused string) plugin {
+func missed(in Input, node *placement.Node, live *appsv1.DaemonSet, refused string) plugin {
 	p := plugin{node: node, revision: live.Spec.Template.Labels[contract.RevisionLabel],
 		absence: pluginpod.Absence{DaemonSet: live.Name, Namespace: live.Namespace, Refusal: refused}}
 	if node.Away {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // storm is a world in which a change from v1 to v2 meets nodes that go away, reboot, flap and are exchanged, as a sequence of
@@ -155,15 +156,15 @@ func (s *storm) happens() {
 		what, s.until[node], s.unreadyUntil[node] = "reboots", s.now.Add(lasts), s.now.Add(lasts+5*time.Second)
 	case 3:
 		what = "is exchanged"
-		c.nodes = slices.DeleteFunc(c.nodes, func(n Node) bool { return n.Name == node })
+		c.nodes = slices.DeleteFunc(c.nodes, func(n placement.Node) bool { return n.Name == node })
 		delete(c.pods, node)
 		s.join(name, fmt.Sprintf("%s-new-%d", name, s.now.Unix()))
 	case 4, 5:
 		what = "and all others are away"
-		s.eachNode(func(n *Node) { s.until[n.Name] = s.now.Add(lasts / 10) })
+		s.eachNode(func(n *placement.Node) { s.until[n.Name] = s.now.Add(lasts / 10) })
 	case 6, 7:
 		what = "and all others are not ready"
-		s.eachNode(func(n *Node) { s.unreadyUntil[n.Name] = s.now.Add(lasts / 10) })
+		s.eachNode(func(n *placement.Node) { s.unreadyUntil[n.Name] = s.now.Add(lasts / 10) })
 	case 8:
 		what, s.last.Seen = "nothing, but the operator starts anew", nil
 	default:
@@ -175,7 +176,7 @@ func (s *storm) happens() {
 	s.log = append(s.log, fmt.Sprintf("%s: %s %s for %s; images %v, status %+v", s.now.Format("04:05"), node, what, lasts, s.images(), s.last.Status))
 }
 
-func (s *storm) eachNode(do func(*Node)) {
+func (s *storm) eachNode(do func(*placement.Node)) {
 	for _, c := range s.classes {
 		for i := range c.nodes {
 			do(&c.nodes[i])

@@ -7,12 +7,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // Input is what one reconcile saw of a driver's rollout.
 type Input struct {
 	// Spec is the driver's.
 	Spec v1alpha1.Rollout
+	// Names are the CSI driver names that the driver serves, its own first.
+	Names []string
 	// Generation of the driver. Any later one gives a change that failed another chance.
 	Generation int64
 	// Now is the time by the operator's clock. It is compared with earlier times of the same clock and no other.
@@ -30,7 +33,7 @@ type Class struct {
 	// Live is the DaemonSet in the cluster; nil if there is none yet.
 	Live *appsv1.DaemonSet
 	// Nodes that the class label places here.
-	Nodes []Node
+	Nodes []placement.Node
 	// Settled is how many further nodes there are that have a node plugin of the live form. They can be left out of Nodes, and
 	// their pods of Pods, while all classes Rest.
 	Settled int
@@ -41,41 +44,12 @@ type Class struct {
 	Refused string
 }
 
-// Node is a node of the class.
-type Node struct {
-	// Name of the node.
-	Name string
-	// Labels of the node.
-	Labels map[string]string
-	// Joined is when the node came into the cluster, by the API server's clock.
-	Joined time.Time
-	// Away is set when its kubelet does not report; then the state of its node plugin is unknown.
-	Away bool
-	// Back is when the kubelet last resumed reporting; the clock may be anyone's.
-	Back time.Time
-	// Serves reports whether the kubelet has registered the driver's own name.
-	Serves bool
-	// Registered reports whether the kubelet has registered every name of the driver.
-	Registered bool
-}
-
-// NodeOf returns a node as a rollout sees it: whether its kubelet has registered the driver's own name, and every one.
-func NodeOf(node *corev1.Node, serves, registered bool) Node {
-	out := Node{Name: node.Name, Labels: node.Labels, Joined: node.CreationTimestamp.Time, Serves: serves, Registered: registered}
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady { // A node without the condition counts as reporting.
-			out.Away, out.Back = condition.Status != corev1.ConditionTrue, condition.LastTransitionTime.Time
-		}
-	}
-	return out
-}
-
 // Rest reports whether nothing is to be rolled out: every DaemonSet has the form that the spec asks for, that form has
 // worked, and no node that reports has a node plugin of another one. It needs neither a clock nor the spec: what rests depends on
 // the forms that node plugins have and on which of them serve, not on for how long.
-func Rest(classes []Class) (bool, error) {
+func Rest(names []string, classes []Class) (bool, error) {
 	for i := range classes {
-		c, err := evaluate(Input{}, &classes[i])
+		c, err := evaluate(Input{Names: names}, &classes[i])
 		if err != nil {
 			return false, err
 		}

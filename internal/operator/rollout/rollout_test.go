@@ -14,6 +14,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // on makes images bad on nodes that start with one of some prefixes, and on every node if there is none.
@@ -344,9 +345,9 @@ func TestANodeThatJoinsAndFailsTellsNothing(t *testing.T) {
 func TestANodeThatComesBackHasTheWholeDeadlineForItsPod(t *testing.T) {
 	now := time.Unix(100000, 0)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}}
-	node := &Node{Back: now.Add(-24 * time.Hour)}
-	first := examine(Input{Now: now.Add(-time.Hour)}, node, pod, "")
-	in := Input{Now: now, Seen: Sightings{pod.UID: *first.sighting}}
+	node := &placement.Node{Node: &corev1.Node{}, Back: now.Add(-24 * time.Hour)}
+	first := examine(Input{Names: names, Now: now.Add(-time.Hour)}, node, pod, "")
+	in := Input{Names: names, Now: now, Seen: Sightings{pod.UID: *first.sighting}}
 	if got := examine(in, node, pod, ""); got.state != failing {
 		t.Errorf("a pod that is not ready for an hour: state %d, want %d", got.state, failing)
 	}
@@ -432,7 +433,7 @@ func TestTheNextLookIsWhenTimeDecides(t *testing.T) {
 func TestAFormIsNotWorkingUntilEveryNameIsRegistered(t *testing.T) {
 	w := installed(t, 2)
 	for i := range 2 {
-		w.node("a", i).Registered = false // A new alias that the present form does not know.
+		w.node("a", i).Registered.Delete("alias.example.com") // A new alias that the present form does not know.
 	}
 	w.decide()
 	w.wantPhase(v1alpha1.PhaseComplete)
@@ -459,7 +460,7 @@ func TestTheRevisionIsThatOfTheTemplate(t *testing.T) {
 
 func TestARecordThatCannotBeReadIsAnError(t *testing.T) {
 	live := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{contract.RolloutAnnotation: "{"}}}
-	_, err := Decide(Input{Classes: []Class{{Rendered: &appsv1.DaemonSet{}, Live: live}}})
+	_, err := Decide(Input{Names: names, Classes: []Class{{Rendered: &appsv1.DaemonSet{}, Live: live}}})
 	if err == nil || !strings.Contains(err.Error(), "DaemonSet a") {
 		t.Errorf("error %v", err)
 	}

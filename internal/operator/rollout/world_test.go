@@ -12,10 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // world is a cluster in which pods start and fail as a test wants. It holds only what an API server would, so every
@@ -42,9 +44,12 @@ type world struct {
 
 type worldClass struct {
 	live  *appsv1.DaemonSet
-	nodes []Node
+	nodes []placement.Node
 	pods  map[string]*corev1.Pod
 }
+
+// names are those of the driver: its own and an alias.
+var names = []string{"driver.example.com", "alias.example.com"}
 
 func newWorld(t *testing.T, classes map[string]int) *world {
 	w := &world{T: t, now: time.Unix(100000, 0), generation: 1, image: "v1", classes: map[string]*worldClass{},
@@ -68,10 +73,12 @@ func installed(t *testing.T, nodes int) *world {
 }
 
 func (w *world) join(class, node string) {
-	w.classes[class].nodes = append(w.classes[class].nodes, Node{Name: node, Joined: w.now, Back: w.now.Add(w.kubeletSkew), Serves: true, Registered: true})
+	w.classes[class].nodes = append(w.classes[class].nodes, placement.Node{
+		Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node, CreationTimestamp: metav1.NewTime(w.now)}},
+		Back: w.now.Add(w.kubeletSkew), Registered: sets.New(names...)})
 }
 
-func (w *world) node(class string, i int) *Node { return &w.classes[class].nodes[i] }
+func (w *world) node(class string, i int) *placement.Node { return &w.classes[class].nodes[i] }
 
 func (w *world) change(image string, edits ...func(*v1alpha1.Rollout)) {
 	w.image = image
@@ -94,9 +101,9 @@ func (w *world) rendered(class string) *appsv1.DaemonSet {
 // decide takes one decision and carries it out, and the pods live on for a second.
 func (w *world) decide() Decision {
 	w.Helper()
-	in := Input{Spec: w.spec, Generation: w.generation, Now: w.now.Add(w.skew), Seen: w.last.Seen}
-	names := slices.Sorted(maps.Keys(w.classes))
-	for _, name := range names {
+	in := Input{Names: names, Spec: w.spec, Generation: w.generation, Now: w.now.Add(w.skew), Seen: w.last.Seen}
+	classes := slices.Sorted(maps.Keys(w.classes))
+	for _, name := range classes {
 		c := w.classes[name]
 		in.Classes = append(in.Classes, Class{Rendered: w.rendered(name), Live: c.live, Nodes: c.nodes, Pods: slices.Collect(maps.Values(c.pods))})
 	}
@@ -104,7 +111,7 @@ func (w *world) decide() Decision {
 	if w.last, err = Decide(in); err != nil {
 		w.Fatal(err)
 	}
-	for i, name := range names {
+	for i, name := range classes {
 		w.classes[name].apply(w.last.DaemonSets[i])
 	}
 	for _, pod := range w.last.Replace {
@@ -151,7 +158,7 @@ func (w *world) live() {
 			}
 		}
 		maps.DeleteFunc(c.pods, func(node string, _ *corev1.Pod) bool {
-			return !slices.ContainsFunc(c.nodes, func(n Node) bool { return n.Name == node })
+			return !slices.ContainsFunc(c.nodes, func(n placement.Node) bool { return n.Name == node })
 		})
 	}
 }

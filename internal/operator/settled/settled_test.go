@@ -50,10 +50,11 @@ func rendered(class, image string) *appsv1.DaemonSet {
 // provenDaemonSet returns a class's DaemonSet after its first form has worked on a node.
 func provenDaemonSet(t *testing.T, class string) *appsv1.DaemonSet {
 	t.Helper()
-	in := rollout.Class{Rendered: rendered(class, "v1"), Nodes: []rollout.Node{{Name: "first", Serves: true, Registered: true}}}
+	in := rollout.Class{Rendered: rendered(class, "v1"), Nodes: []placement.Node{{
+		Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "first"}}, Registered: sets.New(names...)}}}
 	var sightings rollout.Sightings
 	for i := range 4 {
-		decision, err := rollout.Decide(rollout.Input{Generation: 1, Now: now.Add(time.Duration(i) * time.Hour), Seen: sightings, Classes: []rollout.Class{in}})
+		decision, err := rollout.Decide(rollout.Input{Names: names, Generation: 1, Now: now.Add(time.Duration(i) * time.Hour), Seen: sightings, Classes: []rollout.Class{in}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,35 +180,38 @@ func world(t *testing.T, live []*appsv1.DaemonSet, places []*place, r settled.Ru
 	t.Helper()
 	driver := theDriver()
 	seen := status.Observation{Driver: driver, Names: names, Table: nodeclass.NewTable(nil), Settled: settled.Counts{}}
-	var listed []*place
+	var listed []placement.Node
+	var pods []*corev1.Pod
 	for _, p := range places {
 		if kind, is := r.Of(unpack(p)); is && count {
 			seen.Settled[kind]++
 			continue
 		}
-		listed = append(listed, p)
-		seen.Nodes = append(seen.Nodes, status.Node{Node: r.Plan.Of(p.node), Registered: p.registered})
-		for _, pod := range p.pods {
-			seen.Pods = append(seen.Pods, *pod)
-		}
+		at := r.Plan.Of(p.node)
+		at.Registered = p.registered
+		listed, pods = append(listed, at), append(pods, p.pods...)
 	}
-	in := rollout.Input{Spec: driver.Spec.Rollout, Generation: 1, Now: now}
+	seen.Nodes = listed
+	for _, pod := range pods {
+		seen.Pods = append(seen.Pods, *pod)
+	}
+	in := rollout.Input{Names: names, Spec: driver.Spec.Rollout, Generation: 1, Now: now}
 	for _, daemonSet := range live {
 		seen.DaemonSets = append(seen.DaemonSets, *daemonSet)
 		class := rollout.Class{Rendered: rendered(daemonSet.Name, "v1"), Live: daemonSet, Settled: int(seen.Settled.In(daemonSet.Name))}
-		for _, p := range listed {
-			if p.node.Labels[contract.NodeClassLabel] == daemonSet.Name {
-				class.Nodes = append(class.Nodes, rollout.NodeOf(p.node, p.registered.Has("driver"), p.registered.HasAll(names...)))
+		for _, at := range listed {
+			if at.Current == daemonSet.Name {
+				class.Nodes = append(class.Nodes, at)
 			}
-			for _, pod := range p.pods {
-				if pod.Labels[contract.NodeClassLabel] == daemonSet.Name {
-					class.Pods = append(class.Pods, pod)
-				}
+		}
+		for _, pod := range pods {
+			if pod.Labels[contract.NodeClassLabel] == daemonSet.Name {
+				class.Pods = append(class.Pods, pod)
 			}
 		}
 		in.Classes = append(in.Classes, class)
 	}
-	rest, err := rollout.Rest(in.Classes)
+	rest, err := rollout.Rest(names, in.Classes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +288,7 @@ func TestNothingRestsWhileAChangeIsOnItsWay(t *testing.T) {
 		"failed before":  {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: failed}, false},
 		"not proved yet": {rollout.Class{Rendered: rendered(classes[0], "v1"), Live: unproved}, false},
 	} {
-		got, err := rollout.Rest([]rollout.Class{{Rendered: rendered(classes[0], "v1"), Live: live}, test.class})
+		got, err := rollout.Rest(names, []rollout.Class{{Rendered: rendered(classes[0], "v1"), Live: live}, test.class})
 		if err != nil || got != test.want {
 			t.Errorf("%s: it rests: %v, %v", name, got, err)
 		}

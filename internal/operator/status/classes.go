@@ -49,7 +49,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	}
 	for _, node := range seen.Nodes {
 		ready := int32(0)
-		if node.serves(seen.Driver.Name) {
+		if node.Serves(seen.Driver.Name) {
 			ready = 1
 		}
 		add(node.Current, node.RuntimeVersion, 1, ready)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
@@ -64,12 +65,12 @@ func servedNodes(seen Observation) sets.Set[string] {
 
 // IgnoredNote describes the pods that were not waited for in this observation; empty if there were none.
 func IgnoredNote(seen Observation) string {
-	count, example := int32(0), Node{}
+	count, example := int32(0), placement.Node{}
 	for _, node := range seen.Nodes {
 		if node.Ignored == "" {
 			continue
 		}
-		if count++; example.Name == "" || node.Name < example.Name {
+		if count++; count == 1 || node.Name < example.Name {
 			example = node
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
@@ -19,9 +20,9 @@ import (
 // clocks differ.
 const overdueAfter = 15 * time.Second
 
-// SilentSince returns since when a node's kubelet has not reported that the node is ready, by the clock that recorded it; the
+// silentSince returns since when a node's kubelet has not reported that the node is ready, by the clock that recorded it; the
 // zero time if the node is ready. A kubelet that never reported is silent since the node was created.
-func SilentSince(node *corev1.Node) time.Time {
+func silentSince(node *corev1.Node) time.Time {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			if condition.Status == corev1.ConditionTrue {
@@ -53,7 +54,7 @@ func Linger(seen Observation, now time.Time) Lingering {
 	out := Lingering{Overdue: sets.New[string](), Abandoned: sets.New[string]()}
 	silent := map[string]time.Time{}
 	for _, node := range seen.Nodes {
-		silent[node.Name] = node.Silent
+		silent[node.Name] = silentSince(node.Node)
 	}
 	after := func(since time.Time, period time.Duration, reached sets.Set[string], pod string) {
 		if left := period - max(0, now.Sub(since)); left > 0 {
@@ -81,7 +82,7 @@ func lingeringProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 	silent, known := sets.New[string](), sets.New[string]()
 	for _, node := range seen.Nodes {
 		known.Insert(node.Name)
-		if !node.Silent.IsZero() {
+		if !silentSince(node.Node).IsZero() {
 			silent.Insert(node.Name)
 		}
 	}
@@ -105,8 +106,8 @@ func lingeringProblems(seen Observation) map[string]v1alpha1.NodeProblem {
 }
 
 // unanswered describes what to do if a removal waits for a pod on a silent node.
-func unanswered(node Node) string {
-	if node.Silent.IsZero() {
+func unanswered(node placement.Node) string {
+	if silentSince(node.Node).IsZero() {
 		return ""
 	}
 	return fmt.Sprintf(" The node does not report, so a pod there never ends: if it is gone, kubectl delete node %s; else set spec.volumesInUse to Ignore.", node.Name)
@@ -158,7 +159,7 @@ func unlisted(kinds []render.OptionalKind) string {
 func waitingOn(seen Observation) string {
 	var nodes []string
 	for _, node := range seen.Nodes {
-		if node.waiting() {
+		if node.Waits() {
 			nodes = append(nodes, node.Name)
 		}
 	}

@@ -20,7 +20,8 @@ func ends(node string, overdue, silent time.Duration) func(*Observation) {
 	return func(seen *Observation) {
 		withNode(node, name)(seen)
 		if silent > 0 {
-			seen.Nodes[len(seen.Nodes)-1].Silent = late.Add(-silent)
+			ready := &seen.Nodes[len(seen.Nodes)-1].Status.Conditions[0]
+			ready.Status, ready.LastTransitionTime = corev1.ConditionFalse, metav1.NewTime(late.Add(-silent))
 		}
 		plugin(node, "containerd", func(pod *corev1.Pod) {
 			pod.Name, pod.Namespace = "plugin-"+node, "system"
@@ -98,7 +99,7 @@ func TestSilentSince(t *testing.T) {
 		"silent":     {node(unknown), late.Time},
 		"never said": {node(), early.Time},
 	} {
-		if got := SilentSince(test.node); !got.Equal(test.want) {
+		if got := silentSince(test.node); !got.Equal(test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

@@ -1,12 +1,9 @@
 package status
 
 import (
-	"time"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
@@ -29,7 +26,7 @@ type Observation struct {
 	// Removal is the stage of a removal; empty while the driver stays.
 	Removal Removal
 	// Nodes of the cluster, except for the settled ones.
-	Nodes []Node
+	Nodes []placement.Node
 	// Settled are the numbers of the settled nodes, whose pods are not among Pods.
 	Settled settled.Counts
 	// Table describes the node classes.
@@ -68,7 +65,7 @@ func (o *Observation) keeps(before *metav1.Condition, now metav1.Condition) bool
 }
 
 // left reports whether the driver, which is being removed, has left a node already.
-func (o *Observation) left(node Node) bool { return o.Removal != "" && node.Current == "" }
+func (o *Observation) left(node placement.Node) bool { return o.Removal != "" && node.Current == "" }
 
 // Removal is a stage of the removal of a driver.
 type Removal string
@@ -79,26 +76,3 @@ const (
 	RemovalStopping Removal = "StoppingPlugins"   // the node plugins are ending
 	RemovalDone     Removal = "Removed"           // nothing is left
 )
-
-// Node is a node and what the driver has there.
-type Node struct {
-	placement.Node
-	// Registered are the CSI driver names in the node's CSINode object.
-	Registered sets.Set[string]
-	// Joined is when the node joined the cluster, and Began when it or its node plugin last began.
-	Joined, Began time.Time
-	// Silent is since when the node's kubelet has not reported that it is ready; zero if it does.
-	Silent time.Time
-	// UsedBy is a pod, as namespace/name, that uses a volume of the driver and so keeps the node's class, or the
-	// driver there, as it is; empty if nothing has to wait.
-	UsedBy string
-	// Ignored is a pod, as namespace/name, that uses a volume of the driver and was not waited for; empty if there is
-	// none.
-	Ignored string
-}
-
-// serves reports whether a node serves a driver: its kubelet has registered it, and its container runtime answers.
-func (n Node) serves(driver string) bool { return n.Unknown == nil && n.Registered.Has(driver) }
-
-// waiting reports whether the node's class or the driver's removal waits for a pod.
-func (n Node) waiting() bool { return n.UsedBy != "" }

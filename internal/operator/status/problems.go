@@ -8,6 +8,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
@@ -72,16 +73,16 @@ func findProblems(seen Observation) []v1alpha1.NodeProblem {
 	return out
 }
 
-func nodeProblem(seen Observation, node Node) (v1alpha1.NodeProblem, bool) {
+func nodeProblem(seen Observation, node placement.Node) (v1alpha1.NodeProblem, bool) {
 	problem := func(reason v1alpha1.ProblemReason, format string, args ...any) (v1alpha1.NodeProblem, bool) {
 		return v1alpha1.NodeProblem{Node: node.Name, Reason: reason, Message: fmt.Sprintf(format, args...)}, true
 	}
 	switch {
-	case node.waiting() && seen.Removal != "":
+	case node.Waits() && seen.Removal != "":
 		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume of the driver. The driver stays on the node until no pod there does.%s", node.UsedBy, unanswered(node))
-	case node.waiting() && node.Placed():
+	case node.Waits() && node.Placed():
 		return problem(v1alpha1.ProblemWaiting, "Pod %s uses a volume by an alias that spec.aliases does not list any more. The alias is served until no pod uses one.", node.UsedBy)
-	case node.waiting():
+	case node.Waits():
 		return problem(v1alpha1.ProblemWaiting, "The node's class should change from %s to %s, but pod %s uses a volume of the driver. It changes when no pod of the node does.",
 			node.Current, cmp.Or(node.Wanted, "none"), node.UsedBy)
 	case seen.Removal != "":

@@ -51,14 +51,14 @@ func Starting(before []metav1.Condition, seen Observation, now time.Time) (nodes
 	for _, node := range seen.Nodes {
 		began := node.Began
 		if was.Status != metav1.ConditionTrue {
-			began = node.Joined
+			began = node.CreationTimestamp.Time
 			if !began.After(was.LastTransitionTime.Time) {
 				continue
 			}
 		}
 		_, fails := failing[node.Name]
 		left := deadline - max(0, now.Sub(began))
-		if fails || left <= 0 || !node.Eligible() || node.serves(seen.Driver.Name) {
+		if fails || left <= 0 || !node.Eligible() || node.Serves(seen.Driver.Name) {
 			continue
 		}
 		nodes++

@@ -19,7 +19,7 @@ func starting(node string, joined, began time.Duration) func(*Observation) {
 	return func(seen *Observation) {
 		withNode(node)(seen)
 		last := &seen.Nodes[len(seen.Nodes)-1]
-		last.Joined, last.Began = late.Add(-joined), late.Add(-began)
+		last.CreationTimestamp, last.Began = metav1.NewTime(late.Add(-joined)), late.Add(-began)
 	}
 }
 

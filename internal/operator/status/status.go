@@ -70,14 +70,14 @@ func count(seen Observation) v1alpha1.NodeCounts {
 		if node.Unsupported != nil {
 			counts.Unsupported++
 		}
-		if node.waiting() {
+		if node.Waits() {
 			counts.Waiting++
 		}
 		if !node.Eligible() || seen.left(node) {
 			continue
 		}
 		counts.Eligible++
-		if node.serves(seen.Driver.Name) {
+		if node.Serves(seen.Driver.Name) {
 			counts.Ready++
 		}
 	}

@@ -45,21 +45,25 @@ func observe(edits ...func(*Observation)) Observation {
 	return seen
 }
 
+// named is a node that has reported that it is ready.
+func named(node string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
+}
+
 func ready(node string) func(*Observation) { return withNode(node, name) }
 
 func withNode(node string, registered ...string) func(*Observation) {
 	return func(seen *Observation) {
-		seen.Nodes = append(seen.Nodes, Node{
-			Node:       placement.Node{Name: node, Selected: true, Current: "containerd", Wanted: "containerd", RuntimeVersion: "containerd://2.1.4"},
-			Registered: sets.New(registered...),
-		})
+		seen.Nodes = append(seen.Nodes, placement.Node{Node: named(node), Selected: true, Current: "containerd", Wanted: "containerd",
+			RuntimeVersion: "containerd://2.1.4", Registered: sets.New(registered...)})
 	}
 }
 
 func unsupported(node string) func(*Observation) {
 	return func(seen *Observation) {
-		seen.Nodes = append(seen.Nodes, Node{Node: placement.Node{Name: node, Selected: true,
-			Unsupported: &nodeclass.Unsupported{Reason: v1alpha1.ProblemRuntimeUnsupported, Message: "Docker", Remedy: "Move."}}})
+		seen.Nodes = append(seen.Nodes, placement.Node{Node: named(node), Selected: true,
+			Unsupported: &nodeclass.Unsupported{Reason: v1alpha1.ProblemRuntimeUnsupported, Message: "Docker", Remedy: "Move."}})
 	}
 }
 
@@ -235,7 +239,7 @@ func TestAClassCountsThePodsInItsPresentForm(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), withNode("b"), unsupported("c"), waiting("d"), func(s *Observation) {
-		s.Nodes = append(s.Nodes, Node{Node: placement.Node{Name: "not-selected"}})
+		s.Nodes = append(s.Nodes, placement.Node{Node: named("not-selected")})
 	}), early)
 	want := v1alpha1.NodeCounts{Summary: "2/3", Total: 5, Eligible: 3, Ready: 2, Unsupported: 1, Waiting: 1}
 	if diff := cmp.Diff(want, got.Nodes); diff != "" {
@@ -291,8 +295,8 @@ func TestUnsupportedNodesAreCountedByTheirReason(t *testing.T) {
 	}
 	docker := unsupported("y")
 	for _, add := range []func(*Observation){docker, unsupported("x"), unsupported("z"), func(s *Observation) {
-		s.Nodes = append(s.Nodes, Node{Node: placement.Node{Name: "old", Selected: true, Unsupported: &nodeclass.Unsupported{
-			Reason: v1alpha1.ProblemRuntimeTooOld, Message: strings.Repeat("é", 600), Remedy: "Upgrade."}}})
+		s.Nodes = append(s.Nodes, placement.Node{Node: named("old"), Selected: true, Unsupported: &nodeclass.Unsupported{
+			Reason: v1alpha1.ProblemRuntimeTooOld, Message: strings.Repeat("é", 600), Remedy: "Upgrade."}})
 	}} {
 		add(&many)
 	}

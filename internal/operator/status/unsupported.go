@@ -5,11 +5,12 @@ import (
 	"strings"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // unsupportedByReason counts the nodes that cannot serve the driver by the reason, sorted, each with what the first of its nodes by
 // name tells. It is bounded by the number of reasons.
-func unsupportedByReason(nodes []Node) []v1alpha1.UnsupportedNodes {
+func unsupportedByReason(nodes []placement.Node) []v1alpha1.UnsupportedNodes {
 	found := map[v1alpha1.ProblemReason]*v1alpha1.UnsupportedNodes{}
 	for _, node := range nodes {
 		why := node.Unsupported
