@@ -25,7 +25,7 @@ const (
 		"| grep -e image-csi -e imagecsi || true"
 )
 
-// tryHelm installs, changes and removes releases of the chart, one after the other. It takes about a minute on an idle machine.
+// tryHelm installs, changes and removes releases of the chart, one after the other. It takes about a minute and a half on an idle machine.
 func tryHelm(t *testing.T, p *plane) {
 	for _, step := range []struct {
 		name string
@@ -36,6 +36,7 @@ func tryHelm(t *testing.T, p *plane) {
 		{"a namespace that a release left is taken by the next", leftNamespace},
 		{"in one namespace, the notes say what it lacks", oneNamespace},
 		{"what kubectl installed becomes a release", adoption},
+		{"a release of the legacy driver becomes a driver", fromTheLegacyDriver},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, p) }) {
 			t.FailNow()

@@ -69,6 +69,7 @@ func start(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	golang(t, filepath.Join(root, "hack", "tools", "chart"), "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "helm"), "helm.sh/helm/v4/cmd/helm")
+	golang(t, root, "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "kubectl-imagecsi"), "./cmd/kubectl-imagecsi")
 
 	config := cluster.Config{Name: fmt.Sprintf("install-%d", os.Getpid()), StateDir: filepath.Join(t.TempDir(), "state"),
 		Progress: func(step string) { t.Log(step) }}

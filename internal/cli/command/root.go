@@ -28,7 +28,7 @@ type program struct {
 func Run(ctx context.Context, streams genericiooptions.IOStreams, version string, args []string) ExitCode {
 	ctrllog.SetLogger(logr.Discard()) // of the client library; what failed is in its errors
 	p := &program{streams: streams, version: version, flags: genericclioptions.NewConfigFlags(true)}
-	root := p.root()
+	root := p.root() //nolint:contextcheck // commands have the context from cobra
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, errFinding) {
@@ -55,7 +55,7 @@ func (p *program) root() *cobra.Command {
 	p.flags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVarP((*string)(&p.output), "output", "o", string(document.FormatTable), "output format: table, wide, json, yaml or name")
 	root.PersistentFlags().BoolVar(&p.options.NoHeaders, "no-headers", false, "print tables without their headers")
-	root.AddCommand(p.versionCommand())
+	root.AddCommand(p.migrateCommand(), p.versionCommand())
 	return root
 }
 

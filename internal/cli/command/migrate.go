@@ -1,0 +1,141 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/image-csi/image-csi-operator/internal/cli/document"
+	"github.com/image-csi/image-csi-operator/internal/cli/reading"
+	"github.com/image-csi/image-csi-operator/internal/operator/migration"
+)
+
+// maxValues bounds a file of values.
+const maxValues = 1 << 20
+
+func (p *program) migrateCommand() *cobra.Command {
+	var release, file string
+	command := &cobra.Command{
+		Use:   "migrate",
+		Short: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver",
+		Long: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver, warm-metal's container image CSI driver.\n\n" +
+			"The manifest goes to the standard output, and a line for each value of its Helm chart to the standard error: what it becomes, what\n" +
+			"changes, what has no equal and what to do. Nothing is changed in the cluster. The page docs/install/migrate.md has the steps after it.",
+		Example: "  kubectl imagecsi migrate >driver.yaml\n" +
+			"  helm get values RELEASE --all -o yaml | kubectl imagecsi migrate --values -",
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if p.output == document.FormatWide || p.output == document.FormatName {
+				return usage("migrate prints a manifest; choose -o yaml or -o json")
+			}
+			from, err := p.legacyDriver(command.Context(), release, file)
+			if err != nil {
+				return err
+			}
+			return p.printPlan(migration.PlanOf(from))
+		},
+	}
+	command.Flags().StringVar(&release, "release", "", "the legacy driver's Helm release, in the namespace of -n (default: the one that its CSIDriver object names)")
+	command.Flags().StringVar(&file, "values", "", "a file with the release's values, or - for the standard input, instead of the release itself")
+	command.MarkFlagsMutuallyExclusive("release", "values")
+	return command
+}
+
+// legacyDriver reads the legacy driver's installation, its values from a file if there is one.
+func (p *program) legacyDriver(ctx context.Context, name, file string) (migration.Installation, error) {
+	values, err := p.valuesIn(file)
+	if err != nil {
+		return migration.Installation{}, err
+	}
+	from, release, namespace, err := p.installation(ctx)
+	if file != "" {
+		if err != nil {
+			fmt.Fprintln(p.streams.ErrOut, "not read: the cluster:", err)
+		}
+		from.Values, from.Namespace = values, release.Namespace
+		return from, nil
+	}
+	if err != nil {
+		return from, err
+	}
+	if name != "" {
+		release = reading.Release{Namespace: namespace, Name: name}
+	}
+	if release.Name == "" {
+		return from, &exitError{ExitFinding, errors.New("no CSIDriver object of the legacy driver names a Helm release; name the release by --release and -n, or give its values by --values")}
+	}
+	reader, _, err := p.cluster()
+	if err != nil {
+		return from, err
+	}
+	from.Namespace = release.Namespace
+	if from.Values, err = reader.ReleaseValues(ctx, release); err != nil {
+		return from, &exitError{ExitCluster, err}
+	}
+	return from, nil
+}
+
+// installation reads the cluster, but for the values of the release. The namespace is that of the flags.
+func (p *program) installation(ctx context.Context) (from migration.Installation, release reading.Release, namespace string, err error) {
+	reader, namespace, err := p.cluster()
+	if err != nil {
+		return from, release, namespace, err
+	}
+	from, release, gaps, err := reader.LegacyDriver(ctx)
+	if err != nil {
+		return from, release, namespace, &exitError{ExitCluster, fmt.Errorf("%w; for what the values of a release alone tell, give them by --values", err)}
+	}
+	for _, gap := range gaps {
+		fmt.Fprintln(p.streams.ErrOut, "not read: not permitted:", gap)
+	}
+	return from, release, namespace, nil
+}
+
+// valuesIn reads a file of values; nothing without a file.
+func (p *program) valuesIn(file string) (map[string]any, error) {
+	if file == "" {
+		return nil, nil
+	}
+	from := p.streams.In
+	if file != "-" {
+		opened, err := os.Open(file)
+		if err != nil {
+			return nil, usage("read the values: %w", err)
+		}
+		defer opened.Close()
+		from = opened
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxValues+1))
+	if err != nil {
+		return nil, usage("read the values in %s: %w", file, err)
+	}
+	if len(text) > maxValues {
+		return nil, usage("read the values in %s: more than 1 MiB", file)
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, usage("read the values in %s: %w", file, err)
+	}
+	return values, nil
+}
+
+func (p *program) printPlan(plan migration.Plan) error {
+	for _, note := range plan.Notes {
+		fmt.Fprintln(p.streams.ErrOut, note)
+	}
+	text, err := plan.YAML()
+	if err == nil && p.output == document.FormatJSON {
+		text, err = yaml.YAMLToJSON(text)
+		text = append(text, '\n')
+	}
+	if err != nil {
+		return err
+	}
+	_, err = p.streams.Out.Write(text)
+	return err
+}
