@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,6 +16,20 @@ import (
 // Reader reads one cluster.
 type Reader struct {
 	client client.Reader
+	config *rest.Config
+}
+
+// Version returns the API server's version.
+func (r *Reader) Version() (string, error) {
+	asking, err := discovery.NewDiscoveryClientForConfig(r.config)
+	if err != nil {
+		return "", fmt.Errorf("prepare to ask %s: %w", r.config.Host, err)
+	}
+	info, err := asking.ServerVersion()
+	if err != nil {
+		return "", fmt.Errorf("ask for the API server's version: %w", err)
+	}
+	return info.GitVersion, nil
 }
 
 // New returns a reader of the cluster that a configuration leads to. It asks nothing yet.
@@ -30,5 +45,5 @@ func New(config *rest.Config) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare to read the cluster at %s: %w", config.Host, err)
 	}
-	return &Reader{c}, nil
+	return &Reader{c, config}, nil
 }
