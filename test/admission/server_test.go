@@ -119,7 +119,7 @@ func bystanders() map[string]client.Object {
 // applied in another order. An API server takes seconds to notice a policy, so all are tried for longer than that. This takes
 // about a minute.
 func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
-	_, c := server(t)
+	config, c := server(t)
 	var list struct{ Resources []string }
 	if err := yaml.Unmarshal(read(t, policies, "kustomization.yaml"), &list); err != nil || len(list.Resources) == 0 {
 		t.Fatal(len(list.Resources), "policies:", err)
@@ -159,6 +159,7 @@ func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 	try("with a driver", 2*time.Second)
 	t.Run("pods with users of their own need volumes in a form", func(t *testing.T) { formsAreWanted(t, c) })
 	t.Run("pods that make sandboxes are confined otherwise", func(t *testing.T) { sandboxesAreHeld(t, c) })
+	t.Run("kubectl imagecsi answers by what the caller may read", func(t *testing.T) { pluginAnswers(t, config, c) })
 }
 
 // kubectl is the program that comes with the API server.

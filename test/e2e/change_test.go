@@ -104,6 +104,7 @@ func secretOfTheDriver(t *testing.T, s *suite) {
 	s.apply(t, manifests...)
 	for _, pod := range onEach("private") {
 		s.waitForEvent(t, pod, image, "the registry refuses")
+		s.tellsWhy(t, pod, "AccessDenied", "kubectl -n default create secret docker-registry")
 	}
 	s.setSecret(t, cluster.RegistryPassword("alice"))
 	s.waitReady(t, onEach("private")...)

@@ -39,6 +39,7 @@ func TestFirstLight(t *testing.T) {
 		{"the CRI-O pod has confined itself", crioPodHasConfinedItself},
 		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
 		{"pods on both nodes read known bytes", podsRead},
+		{"kubectl imagecsi shows drivers, nodes and volumes to those who may see them", pluginShows},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"set-uid files and devices of a read-only volume have no effect with config/mutation", flagsReachPods},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},
@@ -54,8 +55,8 @@ func TestFirstLight(t *testing.T) {
 		{"the node plugin on CRI-O loses its privileges under running pods", func(t *testing.T, s *suite) { mountedByTheOther = crioLosesItsPrivileges(t, s) }},
 		{"node plugins get their own seccomp profile when the Security Profiles Operator comes", narrowSeccompProfile},
 		{"the node plugin on CRI-O regains its privileges under running pods", func(t *testing.T, s *suite) { crioRegainsItsPrivileges(t, s, mountedByTheOther) }},
-		{"a missing image says so in the pod's event", missingImage},
-		{"a wrong reference says so in the pod's event", wrongReference},
+		{"a missing image says so in the pod's event, and kubectl imagecsi what to do", missingImage},
+		{"a wrong reference says so in the pod's event, and kubectl imagecsi what to do", wrongReference},
 		{"an image that the kubelet pulled with a pod's secret is for those who have it", pulledByTheKubelet},
 		{"a change of the driver reaches every node while pods run", driverIsChanged},
 		{"credential providers have no power over their node", credentialProvidersArePowerless},
@@ -182,15 +183,15 @@ func volumeSurvivesPluginRestart(t *testing.T, s *suite) {
 }
 
 func missingImage(t *testing.T, s *suite) {
-	s.eventOf(t, "missing", inline("registry.example/e2e/no-such:1", true), "no-such:1", "does not exist")
+	s.failing(t, "missing", inline("registry.example/e2e/no-such:1", true), "ImageNotFound", "kubectl -n default delete pod missing-", "no-such:1", "does not exist")
 }
 
 func wrongReference(t *testing.T, s *suite) {
-	s.eventOf(t, "wrong", inline("registry.example/Upper:1", true), "registry.example/Upper:1", "reference")
+	s.failing(t, "wrong", inline("registry.example/Upper:1", true), "ReferenceInvalid", "in small letters", "registry.example/Upper:1", "reference")
 }
 
-// eventOf starts a pod that cannot start and wants one event that holds every word.
-func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
+// failing starts a pod that cannot start. It wants one event that holds every word, and kubectl imagecsi to name the cause and the cure.
+func (s *suite) failing(t *testing.T, name, volume, cause, cure string, words ...string) {
 	t.Helper()
 	for class := range nodes() {
 		pod := pod(name+"-"+class, class, volume)
@@ -198,6 +199,7 @@ func (s *suite) eventOf(t *testing.T, name, volume string, words ...string) {
 	}
 	for class := range nodes() {
 		s.waitForEvent(t, name+"-"+class, words...)
+		s.tellsWhy(t, name+"-"+class, cause, cure)
 		s.deletePods(t, name+"-"+class)
 	}
 }

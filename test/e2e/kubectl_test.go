@@ -28,7 +28,7 @@ func (s *suite) kubectl(ctx context.Context, input string, args ...string) (stri
 	defer cancel()
 	command := exec.CommandContext(ctx, filepath.Join(s.programs, "kubectl"), args...)
 	command.Dir = s.root
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig(), "PATH="+s.plugins+string(os.PathListSeparator)+os.Getenv("PATH"))
 	var out, said bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &said
 	if err := command.Run(); err != nil {

@@ -94,6 +94,7 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 			}
 			return err
 		})
+		s.tellsWhy(t, pod, "UserNamespace", "form: IDMappable")
 	}
 	s.deletePods(t, onEach("unmapped")...)
 	s.dropClaims(t, onEach("unmapped")...)

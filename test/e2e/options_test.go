@@ -13,7 +13,7 @@ func mountOptions(t *testing.T, s *suite) {
 		return strings.Replace(claim(name, knownImage+"#"+name, knownImage), "  storageClassName", "  mountOptions: ["+options+"]\n  storageClassName", 1)
 	}
 	s.apply(t, with("taken-options", "ro, noatime"), with("refused-options", "noexec, this-is-no-option"))
-	s.eventOf(t, "options", claimed("refused-options"), "noexec", "would not hold in a pod")
+	s.failing(t, "options", claimed("refused-options"), "MountOptions", "mountOptions", "noexec", "would not hold in a pod")
 	for class := range nodes() {
 		name := "flags-" + class
 		recursive := strings.Replace(pod("recursive-"+class, class, claimed("taken-options")), "mountPath: /image}",

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -24,6 +25,7 @@ const operatorNamespace = "image-csi-operator"
 type suite struct {
 	cluster   *cluster.Cluster
 	programs  string // the directory of kubectl
+	plugins   string // the directory of its plugin
 	root      string // the checkout
 	namespace string // the node plugins'
 }
@@ -78,7 +80,7 @@ func (s *suite) setUp(t *testing.T) (err error) {
 	if s.cluster, err = cluster.Up(t.Context(), config); err != nil {
 		return err
 	}
-	if err := s.push(t); err != nil {
+	if err := errors.Join(s.push(t), s.buildPlugin(t.Context(), t.TempDir())); err != nil {
 		return err
 	}
 	return s.install(t)
