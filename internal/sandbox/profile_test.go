@@ -135,6 +135,10 @@ func TestTheNameChangesWithTheContent(t *testing.T) {
 	if got := Name(); got != want {
 		t.Errorf("the profile's name is %s, want %s", got, want)
 	}
+	const page = "../../docs/sandboxes.md"
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "localhostProfile: "+want) {
+		t.Errorf("%s does not name it (%v)", page, err)
+	}
 }
 
 func parse(t *testing.T, profile []byte) specs.LinuxSeccomp {
