@@ -1,10 +1,17 @@
 package faults
 
 import (
+	"bytes"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/sandbox"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -34,15 +41,33 @@ func TestACleanUpIsKilled(t *testing.T) {
 	})
 }
 
+// A start also puts the seccomp profile of nested sandboxes on the node: all of it or nothing.
 func TestAStartIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
+		p.Flags = append(p.Flags, "--"+contract.FlagSandboxProfile+"="+sandbox.Name())
+		profiles := filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.SeccompDir, sandbox.Directory)
 		again := func(t *testing.T, p *nodes.Plugin) {
 			p.Stop(t, syscall.SIGKILL)
+			if err := os.Remove(filepath.Join(profiles, filepath.Base(sandbox.Name()))); err != nil {
+				t.Fatal(err)
+			}
 			p.StartStopped(t)
+		}
+		whole := func(t *testing.T, _ *nodes.Plugin) {
+			content, err := os.ReadFile(filepath.Join(profiles, filepath.Base(sandbox.Name())))
+			if !errors.Is(err, fs.ErrNotExist) && (err != nil || !bytes.Equal(content, sandbox.Profile(runtime.GOARCH))) {
+				t.Errorf("the profile holds %d bytes, %v", len(content), err)
+			}
+		}
+		alone := func(t *testing.T, _ *nodes.Plugin) {
+			found, err := os.ReadDir(profiles)
+			if err != nil || len(found) != 1 || found[0].Name() != filepath.Base(sandbox.Name()) {
+				t.Errorf("after the next start there is %v, %v", found, err)
+			}
 		}
 		answers := func(t *testing.T, p *nodes.Plugin) error { return p.Answers(t) }
 		withNeighbour(t, p, func(t *testing.T, p *nodes.Plugin) {
-			killAtEveryStep(t, p, history{before: again, killed: answers})
+			killAtEveryStep(t, p, history{before: again, killed: answers, dead: whole, after: alone})
 		})
 	})
 }
