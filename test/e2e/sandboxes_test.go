@@ -41,7 +41,7 @@ func labelledPod(name, class string) string {
 
 // podsMakeSandboxes has the node plugins put a seccomp profile on the nodes, and pods with one label make sandboxes under it with
 // bubblewrap, on both runtimes, in a namespace at Pod Security's level baseline. Pods that lack one of what it takes are refused, or
-// told so by bubblewrap. (60 s)
+// told so by bubblewrap. Then docs/sandboxes.md is followed. (80 s)
 func podsMakeSandboxes(t *testing.T, s *suite) {
 	pushTools(t, s)
 	s.must(t, "label", "namespace", "default", "pod-security.kubernetes.io/enforce=baseline", "imagecsi.dev/sandboxes=allowed")
@@ -97,7 +97,40 @@ func podsMakeSandboxes(t *testing.T, s *suite) {
 		t.Errorf("in a namespace that may not: %s, want %q", said, want)
 	}
 	s.deletePods(t, pods...)
+	thePageIsFollowed(t, s)
 	s.must(t, "label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
+}
+
+// thePageIsFollowed runs every command of docs/sandboxes.md, and its first pod with images of the tests'.
+func thePageIsFollowed(t *testing.T, s *suite) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(s.root, "docs/sandboxes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^    kubectl .*$`).FindAllString(string(page), -1)
+	if len(commands) < 5 {
+		t.Fatalf("the page has the commands %q", commands)
+	}
+	for _, command := range commands {
+		run := exec.CommandContext(t.Context(), "sh", "-c", command)
+		run.Dir, run.Env = s.root, append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig(), "PATH="+s.programs+":"+os.Getenv("PATH"))
+		out, err := run.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", command, err, out)
+		}
+		t.Logf("%s\n%s", command, out)
+	}
+	_, block, _ := strings.Cut(string(page), "```yaml\n")
+	block, _, _ = strings.Cut(block, "```")
+	block = regexp.MustCompile(`registry\.example\.com/ci/\w+:\d`).ReplaceAllString(block, toolsImage)
+	s.apply(t, block)
+	s.waitFor(t, soon, "0", "-n", "builds", "get", "pod", "build", "-o", "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}")
+	if said := s.must(t, "-n", "builds", "logs", "build"); strings.Count(said, "\n") != 2 || !strings.HasSuffix(said, " ps") {
+		t.Errorf("the step says %q, want a heading, bubblewrap and ps", said)
+	}
+	s.must(t, "-n", "builds", "delete", "pod", "build", "--wait", "--timeout=90s")
+	s.must(t, "delete", "namespace", "builds", "--timeout=90s")
 }
 
 // theProfileIsOn waits until a node has the profile, and copies it to another name.
