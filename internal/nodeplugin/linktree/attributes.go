@@ -45,8 +45,11 @@ func isWhole(dir *os.File, name string) error {
 	}
 }
 
-// copyAttributes gives a directory the owner, mode, attributes and times of another. Attributes of overlays and of security modules
-// are not the image's. The owner comes first: a change of owner takes bits of the mode away.
+// capabilities is the attribute with a file's capabilities. They have no effect in a volume, which is nosuid.
+const capabilities = "security.capability"
+
+// copyAttributes gives a directory or file the owner, mode, attributes and times of another. Attributes of overlays and of security
+// modules are not the image's. The owner comes first: a change of owner takes bits of the mode, and capabilities, away.
 func copyAttributes(from, to *os.File) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(from.Fd()), &stat); err != nil {
@@ -60,12 +63,15 @@ func copyAttributes(from, to *os.File) error {
 		return err
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") {
+		if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") && name != capabilities {
 			continue
 		}
 		value, _, err := attribute(from, name)
 		if err == nil {
 			err = unix.Fsetxattr(int(to.Fd()), name, []byte(value), 0)
+		}
+		if errors.Is(err, unix.EPERM) && name == capabilities {
+			continue // the driver does without SETFCAP
 		}
 		if err != nil {
 			return fmt.Errorf("giving it its attribute %s: %w", name, err)
@@ -78,18 +84,19 @@ func copyAttributes(from, to *os.File) error {
 	return nil
 }
 
-// chown gives a directory an owner and a mode. The kernel leaves a set-group-ID bit out without an error where the caller may not
-// keep it.
-func chown(dir *os.File, want unix.Stat_t) error {
-	err := unix.Fchown(int(dir.Fd()), int(want.Uid), int(want.Gid))
+// chown gives a directory or file an owner and a mode. The kernel leaves a set-group-ID bit out without an error where the caller
+// may not keep it. In a volume, which is nosuid, that of a file has no effect.
+func chown(to *os.File, want unix.Stat_t) error {
+	err := unix.Fchown(int(to.Fd()), int(want.Uid), int(want.Gid))
 	if err == nil {
-		err = unix.Fchmod(int(dir.Fd()), want.Mode&0o7777)
+		err = unix.Fchmod(int(to.Fd()), want.Mode&0o7777)
 	}
 	var got unix.Stat_t
 	if err == nil {
-		err = unix.Fstat(int(dir.Fd()), &got)
+		err = unix.Fstat(int(to.Fd()), &got)
 	}
-	if errors.Is(err, unix.EPERM) || (err == nil && got.Mode != want.Mode) {
+	lost := err == nil && got.Mode != want.Mode && want.Mode&unix.S_IFMT == unix.S_IFDIR
+	if errors.Is(err, unix.EPERM) || lost {
 		return fmt.Errorf("%w: it has directories whose owner or mode the node plugin may not give to others; it lacks CHOWN or FSETID "+
 			"(spec.volumes.access: ReadOnly takes both away)", hostmount.ErrNotMappable)
 	}

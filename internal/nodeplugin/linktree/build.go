@@ -31,15 +31,43 @@ const (
 
 // Built is what a tree consists of.
 type Built struct {
-	Directories, Links int
+	Directories int
+	Links       int // names that lead to a file of the layers; in a copy, to one of its own that has another name
+	Files       int // that were copied
+	Shared      int // of the copied files, those that share the disk of the layers' until one of both is written
+	Omitted     int // devices, pipes and sockets that a copy lacks
 }
 
 // bounds are the limits of a build. Tests set them lower.
 type bounds struct{ entries, depth int }
 
+// sink is what becomes of the layers' files.
+type sink interface {
+	// add gives a directory of the tree a file of a layer, which is no directory. Errors: unix.EEXIST if an upper layer has that
+	// name, or errOmitted.
+	add(ctx context.Context, f file, built *Built) error
+
+	// attempt says what add does, for errors. refusal is why no tree can be made of these layers, here, if an error means that.
+	attempt() string
+	refusal(err error) string
+}
+
+// errOmitted means that the tree lacks a file, which hides those of lower layers all the same.
+var errOmitted = errors.New("the file is left out")
+
+// file is a name in a directory of a layer, and where it belongs in the tree.
+type file struct {
+	from *os.File // the layer's directory
+	into *os.File // the tree's
+	name string
+	path string // from the root of the tree
+	stat *unix.Stat_t
+}
+
 // builder builds one tree.
 type builder struct {
 	bounds
+	sink    sink
 	store   *os.File
 	layers  []string
 	entries int // seen so far
@@ -50,11 +78,11 @@ type builder struct {
 // relative to store; store and into lie in one mount. Names are opened without following a link. After an error, the directory
 // holds a part. Errors: hostmount.ErrNotMappable if the tree cannot be built of these layers, here, or the kernel's own.
 func Build(ctx context.Context, store *os.File, layers []string, into *os.File) (Built, error) {
-	return build(ctx, store, layers, into, bounds{maxEntries, maxDepth})
+	return build(ctx, store, layers, into, linker{}, bounds{maxEntries, maxDepth})
 }
 
-func build(ctx context.Context, store *os.File, layers []string, into *os.File, within bounds) (Built, error) {
-	b := builder{bounds: within, store: store, layers: layers}
+func build(ctx context.Context, store *os.File, layers []string, into *os.File, files sink, within bounds) (Built, error) {
+	b := builder{bounds: within, sink: files, store: store, layers: layers}
 	all := make([]int, len(layers))
 	for i := range layers {
 		all[i] = i
@@ -189,15 +217,16 @@ func (b *builder) entry(ctx context.Context, l level, from *os.File, name string
 			return b.failed("looking at", path.Join(l.dir, name), err)
 		}
 	}
-	err := unix.Linkat(int(from.Fd()), name, int(l.into.Fd()), name, 0)
+	f := file{from: from, into: l.into, name: name, path: path.Join(l.dir, name), stat: &stat}
+	err := b.sink.add(ctx, f, &b.built)
 	switch {
-	case err == nil:
-		b.built.Links++
+	case err == nil, errors.Is(err, unix.EEXIST):
 		return nil
-	case errors.Is(err, unix.EEXIST):
+	case errors.Is(err, errOmitted):
+		l.hidden[name] = true
 		return nil
 	default:
-		return b.failed("linking", path.Join(l.dir, name), err)
+		return b.failed(b.sink.attempt(), f.path, err)
 	}
 }
 
@@ -238,19 +267,10 @@ func openIn(parent *os.File, name string) (*os.File, error) {
 // failed wraps the error of an attempt on a path of the image. Those that mean that no tree can be made of these layers,
 // here, are refusals.
 func (b *builder) failed(attempt, at string, err error) error {
-	reason := ""
-	switch {
-	case errors.Is(err, hostmount.ErrNotMappable):
+	if errors.Is(err, hostmount.ErrNotMappable) {
 		return err
-	case errors.Is(err, unix.EXDEV):
-		reason = "its layers lie in another mount, or in another project, than the image store's directory"
-	case errors.Is(err, unix.EROFS):
-		reason = "its layers lie in a store that is read-only"
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		reason = "the node lets the node plugin make no links in the image store"
-	case errors.Is(err, unix.EMLINK):
-		reason = "a file has as many links as its file system allows"
 	}
+	reason := b.sink.refusal(err)
 	named := strconv.Quote(words.Shorten(path.Join("/", at), maxNamed))
 	if reason == "" {
 		return fmt.Errorf("%s %s: %w", attempt, named, err)

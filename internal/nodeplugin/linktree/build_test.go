@@ -64,7 +64,7 @@ func (s store) set(t *testing.T, layer int, name, attribute, value string) {
 func (s store) build(ctx context.Context, t *testing.T, within bounds) (Built, error) {
 	t.Helper()
 	root, into := open(t, s.dir), open(t, filepath.Join(s.dir, "tree"))
-	return build(ctx, root, s.layers, into, within)
+	return build(ctx, root, s.layers, into, linker{}, within)
 }
 
 func (s store) mustBuild(t *testing.T) Built {
