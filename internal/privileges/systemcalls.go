@@ -35,6 +35,9 @@ const (
 	// project, for its quota.
 	getAttributes = 0x801c581f
 	setAttributes = 0x401c5820
+
+	// shareContent is the request FICLONE of ioctl_ficlone(2): a file gets the content of another one without a copy.
+	shareContent = 0x40049409
 )
 
 // Unconditional returns the system calls that a node plugin which serves may make with any arguments.
@@ -52,6 +55,7 @@ func Conditional() []SystemCall {
 		SystemCall{"prlimit64", 2, Equal, 0},           // reads limits, and sets none
 		SystemCall{"ioctl", 1, Equal, getAttributes},
 		SystemCall{"ioctl", 1, Equal, setAttributes},
+		SystemCall{"ioctl", 1, Equal, shareContent},
 	)
 }
 
@@ -100,10 +104,10 @@ set_robust_list set_tid_address setitimer setsockopt shutdown sigaltstack stat s
 sysinfo timer_create timer_delete timer_settime umask uname unlink unlinkat utimensat writev`)
 }
 
-// mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners, modes, attributes
-// and links, and project quotas.
+// mounting is what volumes take: mounts by either interface of the kernel, their table, the image's owners, modes, attributes,
+// links, copies that outlive a power cut, and project quotas.
 func mounting() []string {
 	return strings.Fields(`
 capget chmod chown fgetxattr flistxattr fsconfig fsetxattr fsmount fsopen lchown linkat listmount mount mount_setattr move_mount open_tree
-open_tree_attr quotactl quotactl_fd statmount umount2`)
+open_tree_attr quotactl quotactl_fd statmount syncfs umount2`)
 }

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bind is a directory of the node that is shown at a target, read-only, nosuid and nodev. Unlike an overlay, such a mount can be
-// id-mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), which container runtimes do for pods with their own users.
+// Bind is a directory of the node that is shown at a target, nosuid and nodev, and read-only unless Writable is set. Unlike an
+// overlay, such a mount can be id-mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), which container runtimes do for pods with their own
+// users.
 type Bind struct {
 	// Store is the absolute path of a directory of the node. Links to it are the administrator's, and are followed.
 	Store string
@@ -19,12 +20,15 @@ type Bind struct {
 	// Dir is the directory to show, relative to Store. No link is followed on the way there.
 	Dir string
 
+	// Writable lets pods write in the directory.
+	Writable bool
+
 	// Target is the directory to mount on. It is made if it is missing, together with its parents.
 	Target string
 }
 
 // MountBind shows a directory. Where the target shows it already, it is done. The mount is read-only before it has a place, so
-// at no moment can what lies beneath be written. Errors: ErrOccupied, ErrBadTarget, ErrNotMappable, ErrBadLayer, or the kernel's
+// at no moment can what lies beneath be written that must not be. Errors: ErrOccupied, ErrBadTarget, ErrNotMappable, ErrBadLayer, or the kernel's
 // own: fs.ErrNotExist if there is no such directory.
 func (e *Engine) MountBind(ctx context.Context, b Bind) error {
 	rel, err := e.beneathRoot(b.Target)
@@ -71,20 +75,20 @@ func (e *Engine) detachedBind(b Bind) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	attributes := unix.MountAttr{
-		Attr_set:    unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
-		Propagation: unix.MS_PRIVATE,
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if !b.Writable {
+		attributes.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
 	if err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &attributes); err != nil {
 		closeFD(mount)
-		return -1, explain("making the mount read-only (mount_setattr)", err, unix.CAP_SYS_ADMIN)
+		return -1, explain("giving the mount its flags (mount_setattr)", err, unix.CAP_SYS_ADMIN)
 	}
 	return mount, nil
 }
 
 // accept reports whether a mount that was found at the target is the one asked for.
 func (b Bind) accept(found Mount) error {
-	if found.ReadOnly && strings.HasSuffix(found.Root, "/"+b.Dir) {
+	if found.ReadOnly != b.Writable && strings.HasSuffix(found.Root, "/"+b.Dir) {
 		return nil
 	}
 	return fmt.Errorf("%w: %s of %q; unmount it first", ErrOccupied, found.FSType, found.Source)

@@ -62,6 +62,7 @@ func codeOf(err error) codes.Code {
 		{legacy.ErrNotAdoptable, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
 		{volume.ErrNoLimit, codes.FailedPrecondition},
+		{volume.ErrTooSmall, codes.FailedPrecondition},
 		{hostmount.ErrLimitTooLarge, codes.InvalidArgument},
 		{imagestore.ErrNotFound, codes.NotFound},
 		{imagestore.ErrUnsupported, codes.FailedPrecondition},

@@ -244,6 +244,7 @@ func TestErrorCodes(t *testing.T) {
 		{volume.ErrImageChanged, codes.FailedPrecondition},
 		{volume.ErrNotPublished, codes.NotFound},
 		{volume.ErrNoLimit, codes.FailedPrecondition},
+		{volume.ErrTooSmall, codes.FailedPrecondition},
 		{hostmount.ErrBusy, codes.FailedPrecondition},
 		{hostmount.ErrOccupied, codes.AlreadyExists},
 		{hostmount.ErrTooManyLayers, codes.FailedPrecondition},

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
 
@@ -23,11 +24,15 @@ import (
 //	<root>/<name>/work    the kernel's
 //	<root>/<name>/memory  instead of both, where the volume is in memory: empty but for the moment of the mount
 //
+// A volume in the form IDMappable has a copy of its image in upper, and nothing in work, which its limit is read from.
+//
 // A directory gets its name when it is complete and loses it before it is removed, so whatever has its name is whole.
 type directories struct{ root string }
 
 const (
+	dataDir   = "volumes" // holds the directories of a driver's volumes
 	idFile    = "id"
+	upperDir  = "upper"
 	memoryDir = "memory"
 
 	// Names of directories that are not, or no longer, a volume's.
@@ -38,7 +43,7 @@ const (
 // directory is the data of one writable volume.
 type directory string
 
-func (d directory) upper() string { return filepath.Join(string(d), "upper") }
+func (d directory) upper() string { return filepath.Join(string(d), upperDir) }
 func (d directory) work() string  { return filepath.Join(string(d), "work") }
 
 func (d directory) memory() string { return filepath.Join(string(d), memoryDir) }
@@ -55,6 +60,9 @@ type identity struct {
 	Target   string `json:"target"`
 	Pod      string `json:"pod,omitempty"`
 	Tree     string `json:"tree"` // the image tree that the data lies on top of
+
+	// Form is FormIDMappable for a volume whose directory is a copy of its image, and empty for one that lies on top of it.
+	Form contract.Form `json:"form,omitempty"`
 
 	// Memory is the size limit, in bytes, that a volume in memory was made with; 0 for one on disk.
 	Memory int64 `json:"memory,omitempty"`
@@ -85,6 +93,9 @@ func (d directories) find(r Request, tree string) (directory, identity, error) {
 	case id.Tree != tree:
 		return "", id, fmt.Errorf("%w: it was made from %s and image %s is %s now; delete the pod to start afresh",
 			ErrImageChanged, id.Tree, r.Image, tree)
+	case (id.Form == contract.FormIDMappable) != (r.Form == contract.FormIDMappable):
+		return "", id, fmt.Errorf("%w: it was made with another value of volume attribute %s; delete the pod to start afresh",
+			ErrOtherAccess, contract.FormAttribute)
 	}
 	return dir, id, nil
 }

@@ -93,14 +93,19 @@ func (n *Node) showLinked(ctx context.Context, r Request, tree imagestore.Tree) 
 	if err == nil {
 		err = n.bindLinked(ctx, place, r.Target, tree.ID)
 	}
-	switch {
-	case errors.Is(err, hostmount.ErrNotMappable):
-		return fmt.Errorf("image %s: %w; volume attribute %s is %s, which pods with hostUsers: false need: use a node that can, or a pod "+
-			"without hostUsers: false and the attribute", r.Image, err, contract.FormAttribute, contract.FormIDMappable)
-	case err != nil:
-		return fmt.Errorf("image %s: %w", r.Image, err)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", r.Image, advised(err))
 	}
 	return nil
+}
+
+// advised adds to an error that refuses the form IDMappable what to do.
+func advised(err error) error {
+	if !errors.Is(err, hostmount.ErrNotMappable) {
+		return err
+	}
+	return fmt.Errorf("%w; volume attribute %s is %s, which pods with hostUsers: false need: use a node that can, or a pod "+
+		"without hostUsers: false and the attribute", err, contract.FormAttribute, contract.FormIDMappable)
 }
 
 // bindLinked mounts a linked tree, which it has made if it is not there.

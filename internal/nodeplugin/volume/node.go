@@ -153,6 +153,8 @@ type Node struct {
 
 	linking   singleflight.Group  // of linked trees, by the tree's ID
 	linkTurns *semaphore.Weighted // held by those that are being made
+	copies    copies              // of images, that are being made
+	copyTurns *semaphore.Weighted // held by those
 	placing   sync.Mutex          // held while a linked tree gets a place, or a store that has none is forgotten
 
 	targets  keylock.Lock // held by one call for a target
@@ -181,7 +183,7 @@ func New(c Config) (*Node, error) {
 		emptyDir:      filepath.Join(base, "empty"),
 		lookDir:       filepath.Join(base, "look"),
 		keptDir:       filepath.Join(base, "kept"),
-		data:          directories{root: filepath.Join(base, "volumes")},
+		data:          directories{root: filepath.Join(base, dataDir)},
 		stores:        stores{root: filepath.Join(base, "stores")},
 		pods:          kubeletpods.Beneath(c.KubeletRoot),
 		limitFallback: c.LimitFallback,
@@ -191,6 +193,7 @@ func New(c Config) (*Node, error) {
 		drafts:        grace.Idle{},
 		idleLinked:    grace.Idle{},
 		linkTurns:     semaphore.NewWeighted(linkAtOnce),
+		copyTurns:     semaphore.NewWeighted(copyAtOnce),
 		idlePins:      grace.Idle{},
 		counter:       newCounter(),
 		content:       content.New(c.Logger),
@@ -222,7 +225,7 @@ func orDefault(d, other time.Duration) time.Duration {
 // Source returns what the source strings of a driver's overlays start with. The ID of the tree that an overlay shows follows.
 func Source(driver string) string { return sourcePrefix + driver + "@" }
 
-// treeOf returns the image tree that a mount shows, if it is one of ours.
+// treeOf returns the image tree that a mount shows, if it is one of ours and no copy.
 func (n *Node) treeOf(m hostmount.Mount) (string, bool) {
 	if tree, ours := strings.CutPrefix(m.Source, n.source); ours {
 		return tree, true
@@ -231,8 +234,17 @@ func (n *Node) treeOf(m hostmount.Mount) (string, bool) {
 	return tree, linked && driver == n.driver
 }
 
+// isOurs reports whether the driver has made a mount.
+func (n *Node) isOurs(m hostmount.Mount) bool {
+	_, shows := n.treeOf(m)
+	return shows || n.isCopy(m)
+}
+
 // isOthers reports whether a mount is one that another driver of this project has made.
 func (n *Node) isOthers(m hostmount.Mount) bool {
 	driver, _, linked := n.linkedOf(m)
+	if copied := copiedRoot.FindStringSubmatch(m.Root); copied != nil && n.pods.IsTarget(m.Target) && copied[1] != n.driver {
+		return true
+	}
 	return (linked && driver != n.driver) || (strings.HasPrefix(m.Source, sourcePrefix) && !strings.HasPrefix(m.Source, n.source))
 }

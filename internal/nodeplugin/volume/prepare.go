@@ -78,22 +78,43 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 	}
 	defer unlock()
 	id := identity{VolumeID: r.VolumeID, Target: r.Target, Pod: r.Pod, Tree: tree.ID}
+	if r.Form == contract.FormIDMappable {
+		id.Form = r.Form
+	}
 	err = n.stage(ctx, draft, id, root, r)
-	if errors.Is(err, ErrNoLimit) && n.limitFallback == contract.FallbackMemory {
+	if errors.Is(err, ErrNoLimit) && n.limitFallback == contract.FallbackMemory && id.Form == "" {
 		id.Memory = r.SizeLimit
 		err = n.stage(ctx, draft, id, root, r)
+	}
+	if err == nil && id.Form != "" {
+		err = n.copyInto(ctx, draft, tree, root, r)
 	}
 	if err == nil {
 		err = os.Rename(string(draft), string(final))
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		err = fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full; make room there, or mount "+
-			"the image read-only: %w", n.data.root, err)
+		err = n.full(r, err)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return id, nil
+	case id.Form != "":
+		// A copy may be large, and ctx may have ended.
+		_, aside := n.setAside(filepath.Base(string(draft)))
+		return identity{}, errors.Join(err, aside)
+	default:
 		return identity{}, errors.Join(err, n.discard(ctx, draft))
 	}
-	return id, nil
+}
+
+// full explains an error for lack of room.
+func (n *Node) full(r Request, err error) error {
+	if r.SizeLimit > 0 && r.Form == contract.FormIDMappable {
+		return fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full, or the volume's limit of %s has no room "+
+			"for a copy of its image; make room there, raise the limit, or mount the image read-only: %w", n.data.root, quantity(r.SizeLimit), err)
+	}
+	return fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full; make room there, or mount "+
+		"the image read-only: %w", n.data.root, err)
 }
 
 // stage makes the draft of a volume's directory, in place of one that was left.

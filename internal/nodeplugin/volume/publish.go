@@ -52,7 +52,10 @@ func (n *Node) show(ctx context.Context, r Request) error {
 	if err := n.inspect(ctx, r, tree); err != nil {
 		return err
 	}
-	if r.Form == contract.FormIDMappable {
+	switch {
+	case r.Form == contract.FormIDMappable && r.Writable:
+		return n.showCopied(ctx, r, tree)
+	case r.Form == contract.FormIDMappable:
 		return n.showLinked(ctx, r, tree)
 	}
 	overlay, made, err := n.prepare(ctx, r, tree)
@@ -65,6 +68,11 @@ func (n *Node) show(ctx context.Context, r Request) error {
 // mount mounts what was prepared. The overlay's source names the tree: from here on the mount table is what keeps it pinned.
 func (n *Node) mount(ctx context.Context, r Request, overlay hostmount.Overlay, made directory) error {
 	err := n.mounter.MountOverlay(ctx, overlay)
+	return n.mounted(r, made, err)
+}
+
+// mounted returns the error of a mount. made is the volume's directory, if it is new.
+func (n *Node) mounted(r Request, made directory, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -84,7 +92,7 @@ func (n *Node) published(ctx context.Context, r Request) (bool, error) {
 	if err != nil || m == nil {
 		return false, err
 	}
-	_, ours := n.treeOf(*m)
+	ours := n.isOurs(*m)
 	switch {
 	case !ours && (n.isOthers(*m) || n.legacy.Owns(*m)):
 		n.log.Warn("a mount of another driver serves the volume", "volume", r.VolumeID, "target", r.Target, "source", m.Source)

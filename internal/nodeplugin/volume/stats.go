@@ -20,8 +20,8 @@ type Problem struct {
 }
 
 // Stats returns how much a volume holds. A read-only volume is as large as its image and full, as a file system that was
-// made read-only is. A writable volume uses what the pod wrote, of its limit if it has one. Without one its files are
-// counted; what is nested too deep, or takes too long, is not counted. A volume that another driver mounted has the figures of its
+// made read-only is. A writable volume uses what the pod wrote, and the copy of its image if it has one, of its limit if it has one.
+// Without a limit its files are counted; what is nested too deep, or takes too long, is not counted. A volume that another driver mounted has the figures of its
 // file system. Errors: ErrNotPublished.
 func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error) {
 	stat, err := n.look(ctx, volumeID, target)
@@ -34,7 +34,7 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 	stats := Stats{Bytes: stat.Bytes, Inodes: stat.Inodes}
 	tree, ours := n.treeOf(*stat.Mount)
 	switch {
-	case !ours:
+	case !ours && !n.isCopy(*stat.Mount):
 		return stats, nil
 	case stat.Mount.ReadOnly:
 		return n.imageStats(ctx, volumeID, tree)

@@ -19,6 +19,9 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 		return fmt.Errorf("unpublishing volume %q: %w", volumeID, ErrInProgress)
 	}
 	defer unlock()
+	if err := n.copies.stop(ctx, directoryName(volumeID, target)); err != nil {
+		return fmt.Errorf("unpublishing volume %q: %w", volumeID, err)
+	}
 	err = n.mounter.Unmount(ctx, target)
 	if errors.Is(err, hostmount.ErrNotEmpty) {
 		err = n.keep(ctx, volumeID, target)

@@ -47,6 +47,10 @@ func (n *Node) Usage(ctx context.Context) (Usage, error) {
 	counted := map[uint64]bool{}
 	unpinned := map[string]bool{}
 	for _, m := range mounts {
+		if n.isCopy(m) {
+			usage.Writable++ // its file system is the disk's
+			continue
+		}
 		tree, ours := n.treeOf(m)
 		if !ours {
 			continue

@@ -67,7 +67,7 @@ func (w *World) OpenOverlay(_ context.Context, o hostmount.Overlay) (root *os.Fi
 	return root, err
 }
 
-// MountBind notes a bind of a linked tree without a pin as broken.
+// MountBind notes a bind of a linked tree without a pin as broken. A copy needs none.
 func (w *World) MountBind(_ context.Context, b hostmount.Bind) error {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
@@ -76,11 +76,11 @@ func (w *World) MountBind(_ context.Context, b hostmount.Bind) error {
 		if _, err := os.Stat(root); err != nil {
 			return err
 		}
-		if tree := "sha256:" + filepath.Base(root); !w.HasPin[tree] {
+		if tree := "sha256:" + filepath.Base(root); !b.Writable && !w.HasPin[tree] {
 			w.Broken = append(w.Broken, "bound "+tree+" without a pin")
 		}
 		// The disk is every bind's file system.
-		w.Mounted[b.Target] = hostmount.Mount{Target: b.Target, Source: "/dev/sda", FSType: "ext4", Root: root, ReadOnly: true, Device: 1 << 20}
+		w.Mounted[b.Target] = hostmount.Mount{Target: b.Target, Source: "/dev/sda", FSType: "ext4", Root: root, ReadOnly: !b.Writable, Device: 1 << 20}
 		return nil
 	})
 }
@@ -163,7 +163,7 @@ func (w *World) Stat(_ context.Context, target string) (hostmount.Stat, error) {
 func (w *World) Attributes(_ context.Context, dir string, _ hostmount.Form) (hostmount.Attributes, error) {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
-	if !strings.HasPrefix(dir, "/layers/") {
+	if _, err := os.Stat(dir); !strings.HasPrefix(dir, "/layers/") && err != nil {
 		return hostmount.Attributes{}, os.ErrNotExist
 	}
 	return hostmount.Attributes{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Mode: 0o2551}, nil
