@@ -90,7 +90,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	if err != nil {
 		return volume.Request{}, err
 	}
-	form, err := formOf(attributes, writable)
+	form, err := formOf(attributes, inline || r.GetReadonly())
 	if err != nil {
 		return volume.Request{}, err
 	}
@@ -289,8 +289,10 @@ func (q requests) policyOf(attributes map[string]string) (contract.PullPolicy, e
 	return q.policy, nil
 }
 
-// formOf returns how the volume shows its image.
-func formOf(attributes map[string]string, writable bool) (contract.Form, error) {
+// formOf returns how the volume shows its image. asMounted is false if the container runtime is to make a mount writable that is
+// read-only: a claim's, where the pod does not say so, too. It may not do that for a pod with its own users, and the plugin does not know
+// whether it is one.
+func formOf(attributes map[string]string, asMounted bool) (contract.Form, error) {
 	value := attributes[contract.FormAttribute]
 	if value == "" {
 		return contract.FormOverlay, nil
@@ -299,9 +301,9 @@ func formOf(attributes map[string]string, writable bool) (contract.Form, error) 
 	switch {
 	case err != nil:
 		return "", invalid("volume attribute %s: %v", contract.FormAttribute, err)
-	case form == contract.FormIDMappable && writable:
-		return "", invalid("volume attribute %s: a volume of form %s is read-only; set readOnly: true in the volume's csi section, and "+
-			"write to an emptyDir", contract.FormAttribute, form)
+	case form == contract.FormIDMappable && !asMounted:
+		return "", invalid("volume attribute %s of the PersistentVolume is %s, and then the pod has to set readOnly: true beside claimName in its volumes: a "+
+			"container runtime cannot make the volume writable for a pod with hostUsers: false", contract.FormAttribute, form)
 	}
 	return form, nil
 }

@@ -88,7 +88,8 @@ func TestGoodRequests(t *testing.T) {
 		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
 		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: contract.PullNever}},
 		{"IDMappable", but(inline("form", "IDMappable"), func(r *csi.NodePublishVolumeRequest) { r.Readonly = true }), volume.Request{Image: app, Form: contract.FormIDMappable}},
-		{"PV that is IDMappable", persistent("unique-1", many, "image", "busybox:2", "form", "IDMappable"), volume.Request{VolumeID: "unique-1", Image: "docker.io/library/busybox:2", Form: contract.FormIDMappable}},
+		{"writable and IDMappable", inline("form", "IDMappable"), volume.Request{Image: app, Writable: true, Form: contract.FormIDMappable}},
+		{"PV that is IDMappable", but(persistent("unique-1", many, "image", "busybox:2", "form", "IDMappable"), func(r *csi.NodePublishVolumeRequest) { r.Readonly = true }), volume.Request{VolumeID: "unique-1", Image: "docker.io/library/busybox:2", Form: contract.FormIDMappable}},
 		{"Overlay in words", inline("form", "Overlay"), volume.Request{Image: app, Writable: true}},
 		{"pod", inline("csi.storage.k8s.io/pod.namespace", "ns", "csi.storage.k8s.io/pod.name", "p"), volume.Request{Image: app, Writable: true, Pod: "ns/p"}},
 		{"inline with the option ro", but(inline(), options("ro")), volume.Request{Image: app}},
@@ -172,7 +173,7 @@ func TestBadRequestsAreInvalidAndExplained(t *testing.T) {
 		{"long reference", inline("image", strings.Repeat("a", contract.MaxReference+1)), "1025 bytes"},
 		{"bad pullPolicy", inline("pullPolicy", "Sometimes"), "not one of Always, IfNotPresent, Never"},
 		{"bad form", inline("form", "Flat"), "not one of Overlay, IDMappable"},
-		{"writable and IDMappable", inline("form", "IDMappable"), "set readOnly: true"},
+		{"IDMappable PV that the pod does not mount read-only", persistent("unique-1", many, "image", "busybox:2", "form", "IDMappable"), "set readOnly: true beside claimName"},
 		{"bad secret", but(inline(), func(r *csi.NodePublishVolumeRequest) { r.Secrets = map[string]string{".dockerconfigjson": "hunter2"} }), "nodePublishSecretRef"},
 	}
 	for _, tt := range tests {
