@@ -50,9 +50,11 @@ func BenchmarkLinkedTree(b *testing.B) {
 	p := plugin(b, "--"+contract.FlagReleaseAfter+"=100ms")
 	overlay := newVolume(b, p, "overlay", wide)
 	linked, further := newVolume(b, p, "linked", wide).mappable(), newVolume(b, p, "further", wide).mappable()
+	written := newVolume(b, p, "written", wide).mappable()
+	written.request.Readonly = false
 	pulled(b, overlay)
 	shown, copied := filepath.Join(p.Target.Root(), overlay.target), filepath.Join(p.Target.Root(), nodes.KubeletRoot, "copy")
-	var firsts, furthers, ends, copies samples
+	var firsts, furthers, ends, copies, writables samples
 	take := func() {
 		for range rounds {
 			must(b, copies.time(func() error { return os.CopyFS(copied, os.DirFS(shown)) }))
@@ -61,11 +63,13 @@ func BenchmarkLinkedTree(b *testing.B) {
 			must(b, furthers.time(further.publish))
 			must(b, further.unpublish())
 			must(b, ends.time(linked.unpublish))
+			must(b, writables.time(written.publish))
+			must(b, written.unpublish())
 			released(b, p)
 		}
 	}
 	measure(b, "first publish in the form IDMappable", func() (float64, string) {
-		firsts, furthers, ends, copies = nil, nil, nil, nil
+		firsts, furthers, ends, copies, writables = nil, nil, nil, nil, nil
 		take()
 		return ratio(firsts.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(firsts.median()), micros(copies.median()))
 	})
@@ -74,6 +78,9 @@ func BenchmarkLinkedTree(b *testing.B) {
 	})
 	measure(b, "unpublish in the form IDMappable", func() (float64, string) {
 		return ratio(ends.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(ends.median()), micros(copies.median()))
+	})
+	measure(b, "publish of a writable volume in the form IDMappable", func() (float64, string) {
+		return ratio(writables.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(writables.median()), micros(copies.median()))
 	})
 	must(b, overlay.unpublish())
 }

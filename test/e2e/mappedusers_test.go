@@ -23,6 +23,11 @@ func readOnlyClaimed(claim string) string {
 	return "persistentVolumeClaim: {claimName: " + claim + ", readOnly: true}"
 }
 
+// withItsOwnRoot has a pod's users be none of the node's. It runs as root.
+func withItsOwnRoot(pod string) string {
+	return strings.Replace(pod, "spec:\n", "spec:\n  hostUsers: false\n", 1)
+}
+
 // withItsOwnUsers has a pod's users be none of the node's. It runs as one that is not root.
 func withItsOwnUsers(pod string) string {
 	return strings.NewReplacer("spec:\n", "spec:\n  hostUsers: false\n", "      volumeMounts:", "      securityContext: {runAsUser: 1000, runAsGroup: 1000}\n      volumeMounts:").Replace(pod)
@@ -34,7 +39,7 @@ const readAndWrite = `cd %s; cat home/secret top; stat -c '%%u %%g' .; stat -c '
 
 // podsWithTheirOwnUsers has pods with hostUsers: false read volumes of one to sixty layers, inline and of claims, on both runtimes.
 // The files' owners are those of the image. An overlay keeps such a pod from starting: the API server refuses it in an inline
-// volume, and the runtime in one of a claim. (40 s)
+// volume, and the runtime in one of a claim. They write in volumes of their own. (60 s)
 func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 	layers := []int{1, 3, 10, 60}
 	for _, n := range layers {
@@ -72,6 +77,7 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 			}
 		}
 	}
+	writtenByTheirOwnUsers(t, s)
 	s.deletePods(t, pods...)
 	for class := range nodes() {
 		for _, n := range layers {
@@ -84,20 +90,64 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 	}
 	// An API server cannot tell whose volume a claim has.
 	for class := range nodes() {
+		s.apply(t, asMappable(claim("unsaid-"+class, formed(1)+"#unsaid-"+class, formed(1))), withItsOwnUsers(pod("unsaid-"+class, class, claimed("unsaid-"+class))))
 		s.apply(t, claim("unmapped-"+class, formed(1)+"#"+class, formed(1)), withItsOwnUsers(pod("unmapped-"+class, class, readOnlyClaimed("unmapped-"+class))))
 	}
-	for _, pod := range onEach("unmapped") {
-		poll.Until(t, "the runtime's word that it cannot map the users of an overlay in "+pod, soon, func() error {
-			said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+pod, "-o", "jsonpath={.items[*].message}")
-			if err == nil && !strings.Contains(said, "failed to set MOUNT_ATTR_IDMAP") {
-				err = fmt.Errorf("the events are %q", said)
+	for name, word := range map[string]string{"unmapped": "failed to set MOUNT_ATTR_IDMAP", "unsaid": "set readOnly: true beside claimName"} {
+		for _, pod := range onEach(name) {
+			poll.Until(t, "the word of "+pod, soon, func() error {
+				said, err := s.kubectl(t.Context(), "", "get", "events", "--field-selector", "involvedObject.name="+pod, "-o", "jsonpath={.items[*].message}")
+				if err == nil && !strings.Contains(said, word) {
+					err = fmt.Errorf("the events are %q", said)
+				}
+				return err
+			})
+			if name == "unmapped" {
+				s.tellsWhy(t, pod, "UserNamespace", "form: IDMappable")
 			}
-			return err
-		})
-		s.tellsWhy(t, pod, "UserNamespace", "form: IDMappable")
+		}
+		s.deletePods(t, onEach(name)...)
+		s.dropClaims(t, onEach(name)...)
 	}
-	s.deletePods(t, onEach("unmapped")...)
-	s.dropClaims(t, onEach("unmapped")...)
+}
+
+// writtenByTheirOwnUsers has pods with hostUsers: false write in volumes of their own, as root and as another user, on both runtimes.
+// What they write outlives a container, and nothing else shows it.
+func writtenByTheirOwnUsers(t *testing.T, s *suite) {
+	const image = 10 // layers
+	volume := asMappable(inline(formed(image), false))
+	var manifests []string
+	for class := range nodes() {
+		manifests = append(manifests, withItsOwnUsers(pod("writing-"+class, class, volume)), withItsOwnRoot(pod("root-"+class, class, volume)))
+	}
+	s.apply(t, manifests...)
+	pods := append(onEach("writing"), onEach("root")...)
+	s.waitReady(t, pods...)
+	for _, pod := range onEach("writing") {
+		got := s.run(t, pod, "sh", "-c", "cd /image; cat home/secret; echo more >>home/secret; echo x >home/new; stat -c '%u %g %a' home home/new top; (echo x >top) 2>&1 | grep -c 'Permission denied'")
+		if want := "mine\n1000 1000 700\n1000 1000 644\n0 0 644\n1"; got != want {
+			t.Errorf("%s gets\n%s\nwant\n%s", pod, got, want)
+		}
+	}
+	for _, pod := range onEach("root") {
+		got := s.run(t, pod, "sh", "-c", "cd /image; echo x >new; echo x >top; chown 1000:1000 new; rm -r layers; stat -c '%u %g' . new top; stat -c '%u %a' home/secret; cat home/secret; ls home")
+		if want := "0 0\n1000 1000\n0 0\n1000 600\nmine\nsecret"; got != want {
+			t.Errorf("%s gets\n%s\nwant\n%s", pod, got, want)
+		}
+	}
+	for _, pod := range onEach("writing") {
+		s.endContainer(t, pod)
+		if got := s.run(t, pod, "sh", "-c", "cd /image; cat home/secret home/new; ls layers | wc -l"); got != fmt.Sprintf("mine\nmore\nx\n%d", image) {
+			t.Errorf("%s finds %q in its next container", pod, got)
+		}
+	}
+	for _, node := range nodes() {
+		s.waitForWritableDirectories(t, node, 2)
+	}
+	s.deletePods(t, pods...)
+	for _, node := range nodes() {
+		s.waitForWritableDirectories(t, node, 0)
+	}
 }
 
 // pushFormed pushes an image whose topmost layer hides a file of the lowest one, if it has several.

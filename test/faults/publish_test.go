@@ -31,6 +31,11 @@ var (
 	mappable = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true, ReadOnly: true,
 		Attributes: map[string]string{contract.FormAttribute: string(contract.FormIDMappable)}}}
 
+	// copied is a bind of a copy of its image, and copiedWritten one that the pod wrote to.
+	copied = victim{Volume: nodes.Volume{ID: "victim", Image: nodes.Numbered(2), Inline: true,
+		Attributes: map[string]string{contract.FormAttribute: string(contract.FormIDMappable)}}}
+	copiedWritten = victim{Volume: copied.Volume, written: true}
+
 	// neighbour is a volume of the same image to which nothing is done.
 	neighbour = nodes.Volume{ID: "neighbour", Image: nodes.Numbered(2), Inline: true, ReadOnly: true}
 )
@@ -84,6 +89,15 @@ func TestTheMakingOfALinkedTreeIsKilled(t *testing.T) {
 
 func TestUnpublishOfTheLastVolumeOfALinkedTreeIsKilled(t *testing.T) {
 	onEveryRuntime(t, mappable.killUnpublish)
+}
+
+// Each file of a copy is several steps.
+func TestTheCopyingOfAnImageIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, copied.killPublish) })
+}
+
+func TestUnpublishOfACopyIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, copiedWritten.killUnpublish) })
 }
 
 // limitAnywhere has the plugin, when it is started again, keep limited volumes in memory where there are no quotas.

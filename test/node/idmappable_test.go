@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
@@ -22,10 +23,12 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
+	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
 const (
 	mixed     = "registry.example/test/mixed:1"
+	twoMiB    = "registry.example/test/mixed:2"
 	mixedFile = "mixed-test-file" // of user 1000, in its lowest layer
 )
 
@@ -65,7 +68,13 @@ func pushMixed(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	return c.Push(ctx, "test/mixed:1", made)
+	if err := c.Push(ctx, "test/mixed:1", made); err != nil {
+		return err
+	}
+	if made, err = image.Data([]image.File{file("/two-mebibytes", strings.Repeat("x", 2<<20))}); err != nil {
+		return err
+	}
+	return c.Push(ctx, "test/mixed:2", made)
 }
 
 // mappable is a read-only volume in the form IDMappable.
@@ -173,11 +182,113 @@ func TestFormsOfOneToAHundredLayersAreRight(t *testing.T) {
 			}
 			p.Unpublish(t, id)
 		}
-		writable := mappable("writable", nodes.Numbered(1), true)
-		writable.ReadOnly = false
-		if _, err := p.Publish(t, writable); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "readOnly: true") {
-			t.Errorf("a writable one: %v", err)
+	})
+}
+
+// writableMappable is a writable volume in the form IDMappable.
+func writableMappable(id, image string) nodes.Volume {
+	v := mappable(id, image, true)
+	v.ReadOnly = false
+	return v
+}
+
+// A writable volume in the form is a copy of its image: nothing that is written reaches the image, and it ends as others do.
+// (10 s for each node)
+func TestAWritableVolumeInTheFormIDMappableIsACopy(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		overlay := p.MustPublish(t, nodes.Volume{ID: "overlay", Image: mixed, Inline: true, ReadOnly: true})
+		layer := layerOf(t, p.Target, mixedFile)
+		before := statOf(t, layer)
+		// A writable volume's root has a mode of its own, and a copy no devices and pipes.
+		want := slices.DeleteFunc(contentOf(t, overlay)[1:], func(line string) bool { return strings.HasPrefix(line, "/null ") || strings.HasPrefix(line, "/pipe ") })
+		path := p.MustPublish(t, writableMappable("copied", mixed))
+		if got := contentOf(t, path)[1:]; !slices.Equal(got, want) {
+			t.Errorf("the volume holds\n%s\nand an overlay\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
+		if said := mapped(t, p, "copied"); said != "a file of user 1000 is of user 101000" {
+			t.Error(said)
+		}
+		if flags := flagsOf(t, path); flags&unix.ST_NOSUID == 0 || flags&unix.ST_NODEV == 0 || flags&unix.ST_RDONLY != 0 {
+			t.Errorf("the mount has flags %#x", flags)
+		}
+		for _, name := range []string{"home/" + mixedFile, "new"} {
+			if err := os.WriteFile(filepath.Join(path, name), []byte("written"), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := nodes.Read(t, path, "home/again"); got != "written" {
+			t.Errorf("the other name of a file leads to %q", got)
+		}
+		if err := os.RemoveAll(filepath.Join(path, "kept")); err != nil {
+			t.Error(err)
+		}
+		if bytes, inodes := usage(t, p, "copied"); bytes.GetUsed() < 20<<10 || inodes.GetUsed() < 10 {
+			t.Errorf("statistics: %v, %v", bytes, inodes)
+		}
+		wantMetrics(t, p, `imagecsi_volumes{access="ReadWrite"} 1`)
+		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			p.Stop(t, signal)
+			p.Start(t)
+			p.MustPublish(t, writableMappable("copied", mixed))
+			if got := nodes.Read(t, path, "new"); got != "written" {
+				t.Errorf("after %s the volume holds %q", signal, got)
+			}
+			if strings.Contains(p.Said(), "copied an image") {
+				t.Error("the image was copied again")
+			}
+		}
+		after := statOf(t, layer)
+		if after.Ctim != before.Ctim || after.Nlink != before.Nlink || nodes.Read(t, layer) != "mine" {
+			t.Errorf("the image's file was %+v and is %+v", before, after)
+		}
+		for _, id := range []string{"overlay", "copied"} {
+			p.Unpublish(t, id)
+		}
+		nothingCopied(t, p)
+	})
+}
+
+func TestALimitOfACopyHoldsAndOneBelowTheImageIsRefused(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		limited := writableMappable("limited", twoMiB)
+		limited.Attributes[contract.SizeLimitAttribute] = "1Mi"
+		_, err := p.Publish(t, limited)
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(fmt.Sprint(err), "raise the limit, or mount the image read-only") {
+			t.Errorf("a limit of 1 MiB: %v", err)
+		}
+		limited.Attributes[contract.SizeLimitAttribute] = "8Mi"
+		path, err := p.Publish(t, limited)
+		if !p.Target.HasQuotas(t) {
+			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "prjquota") || strings.Contains(err.Error(), "sizeLimitFallback") {
+				t.Errorf("a limit of 8 MiB: %v", err)
+			}
+			nothingCopied(t, p)
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "small"), make([]byte, 4<<20), 0o600); err != nil {
+			t.Error(err)
+		}
+		wantLimit(t, path)
+		if bytes, _ := usage(t, p, "limited"); bytes.GetTotal() != 8<<20 || bytes.GetUsed() < 6<<20 {
+			t.Errorf("statistics show %v", bytes)
+		}
+		p.Unpublish(t, "limited")
+		nothingCopied(t, p)
+	})
+}
+
+// nothingCopied waits until no directory of a writable volume is left.
+func nothingCopied(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	poll.Until(t, "nothing is left of the copies", time.Minute, func() error {
+		left, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "volumes/*"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("there are %q", left)
+		}
+		return err
 	})
 }
 
@@ -245,11 +356,15 @@ func layerOf(t *testing.T, target *nodes.Target, name string) string {
 
 func nlink(t *testing.T, path string) uint64 {
 	t.Helper()
-	var stat unix.Stat_t
+	return uint64(statOf(t, path).Nlink) //nolint:unconvert // 32 bits on arm64
+}
+
+func statOf(t *testing.T, path string) (stat unix.Stat_t) {
+	t.Helper()
 	if err := unix.Lstat(path, &stat); err != nil {
 		t.Fatal(err)
 	}
-	return uint64(stat.Nlink) //nolint:unconvert // 32 bits on arm64
+	return stat
 }
 
 func flagsOf(t *testing.T, path string) int64 {

@@ -49,6 +49,7 @@ func TestUnderItsOwnSeccompProfileAPluginServesEveryKindOfVolume(t *testing.T) {
 			volumes := []nodes.Volume{
 				{ID: fmt.Sprintf("ro-%d", layers), Inline: true, ReadOnly: true}, {ID: fmt.Sprintf("pv-%d", layers), ReadOnly: true},
 				{ID: fmt.Sprintf("rw-%d", layers), Inline: true}, mappable(fmt.Sprintf("map-%d", layers), "", true),
+				writableMappable(fmt.Sprintf("copy-%d", layers), ""),
 			}
 			for _, v := range volumes {
 				v.Image = nodes.Numbered(layers)
@@ -74,7 +75,7 @@ func TestUnderItsOwnSeccompProfileAPluginServesEveryKindOfVolume(t *testing.T) {
 			t.Errorf("after a restart the volume holds %q", got)
 		}
 		for _, layers := range []int{1, 2, 60} {
-			for _, kind := range []string{"ro", "pv", "rw", "map"} {
+			for _, kind := range []string{"ro", "pv", "rw", "map", "copy"} {
 				p.Unpublish(t, fmt.Sprintf("%s-%d", kind, layers))
 			}
 		}
