@@ -154,6 +154,9 @@ func (n *Node) makeLinked(ctx context.Context, place linkedPlace, tree string) e
 		return err
 	}
 	defer store.Close()
+	if made, err := hostmount.OpenDir(store, n.dirOf(tree)); err == nil {
+		return made.Close() // since the caller looked
+	}
 	began := time.Now()
 	name := path.Base(n.dirOf(tree))
 	dir, draft, err := n.draftLinked(ctx, store, name)
