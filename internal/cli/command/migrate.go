@@ -61,7 +61,7 @@ func (p *program) legacyDriver(ctx context.Context, name, file string) (migratio
 		return from, nil
 	}
 	if err != nil {
-		return from, err
+		return from, &exitError{ExitCluster, fmt.Errorf("%w; what follows from the values of a release alone is printed with --values", err)}
 	}
 	if name != "" {
 		release = reading.Release{Namespace: namespace, Name: name}
@@ -88,7 +88,7 @@ func (p *program) installation(ctx context.Context) (from migration.Installation
 	}
 	from, release, gaps, err := reader.LegacyDriver(ctx)
 	if err != nil {
-		return from, release, namespace, &exitError{ExitCluster, fmt.Errorf("%w; for what the values of a release alone tell, give them by --values", err)}
+		return from, release, namespace, &exitError{ExitCluster, err}
 	}
 	for _, gap := range gaps {
 		fmt.Fprintln(p.streams.ErrOut, "not read: not permitted:", gap)

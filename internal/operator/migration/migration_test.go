@@ -79,7 +79,7 @@ func TestEachValueBecomesItsField(t *testing.T) {
 			notes: []string{"do: pullImageSecretForDaemonset: copy the secret", "kubectl -n storage get secret registry", "changes: imageCredentialProvider: the programs run"}},
 		"providers without paths": {values: "{imageCredentialProvider: {enabled: true}}", want: "{}", notes: []string{"do: imageCredentialProvider: is enabled without"}},
 		"a label of files": {values: "{selinuxContext: 'system_u:object_r:own_t:s0:c1,c2'}",
-			want: "{nodePlugin: {confinement: {volumeSELinuxOptions: {type: own_t, level: 's0:c1,c2'}}}}"},
+			want: "{nodePlugin: {confinement: {volumeSELinuxOptions: {type: own_t, level: 's0:c1,c2'}}}}", notes: []string{"do: selinuxContext: the categories of s0:c1,c2 also"}},
 		"no label": {values: "{selinuxContext: own_t}", want: "{}", notes: []string{"no equal: selinuxContext"}},
 		"places": {values: `{tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}], nodeSelector: {kubernetes.io/os: linux, example.com/pool: a},
 			affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: arch, operator: NotIn, values: [arm]}]}]}}}}`,

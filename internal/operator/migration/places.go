@@ -109,4 +109,7 @@ func selinuxContext(m *mapping, path string, value any) {
 	}
 	m.driver.Spec.NodePlugin.Confinement = &v1alpha1.ContainerConfinement{VolumeSELinuxOptions: &v1alpha1.VolumeSELinuxOptions{Type: parts[2], Level: level}}
 	m.note(Mapped, path, "spec.nodePlugin.confinement.volumeSELinuxOptions, in mount mode Nsenter")
+	if strings.Contains(level, ":") {
+		m.note(Action, path, "the categories of %s also have to be in spec.nodePlugin.confinement.seLinuxOptions.level, so that pods can write", level)
+	}
 }
