@@ -164,6 +164,14 @@ test-kernels: ## test the mount engine on Linux 5.10 to the newest, with AppArmo
 build: ## build the programs into OUT (bin)
 	$(GO) build -trimpath -buildvcs=false -tags=$(TAGS) -ldflags="-s -w -X main.version=v$(VERSION)" -o $(OUT)/ ./cmd/...
 
+# Not a part of CI, where a test wants of the program's packages that none needs Linux: each system's libraries are compiled anew.
+DESKTOPS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: kubectl-plugin
+kubectl-plugin: ## build kubectl imagecsi for Linux, macOS and Windows into OUT (bin), a directory each (minutes)
+	@set -e; for desktop in $(DESKTOPS); do \
+	GOOS=$${desktop%/*} GOARCH=$${desktop#*/} $(GO) build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=v$(VERSION)" -o $(OUT)/$$desktop/ ./cmd/kubectl-imagecsi; done
+
 # What the release's manifests call the image: the repository into which release-push puts it.
 REPOSITORY ?= ghcr.io/image-csi/image-csi-operator
 

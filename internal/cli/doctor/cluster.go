@@ -9,7 +9,6 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/cli/document"
 	"github.com/image-csi/image-csi-operator/internal/cli/seen"
-	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
 
 // oldest is the oldest Kubernetes release that is supported.
@@ -17,6 +16,9 @@ const oldest = "1.31.0"
 
 // pluginNamespace is where the node plugins are unless an installation chose another.
 const pluginNamespace = "image-csi-system"
+
+// imagesPolicy is the policy of config/admission that refuses images: status.ImagesPolicy, whose package is for Linux only.
+const imagesPolicy = "image-csi-volume-images"
 
 // enforceLabel is the label of a namespace that has its Pod Security level (Kubernetes documentation, "Pod Security Admission").
 const enforceLabel = "pod-security.kubernetes.io/enforce"
@@ -68,7 +70,7 @@ func operatorInstalled(cluster seen.Cluster) finding {
 
 // policies checks the policy by which the API server refuses images before a node does.
 func policies(cluster seen.Cluster) finding {
-	if slices.Contains(cluster.Policies, status.ImagesPolicy) && slices.Contains(cluster.Bindings, status.ImagesPolicy) {
+	if slices.Contains(cluster.Policies, imagesPolicy) && slices.Contains(cluster.Bindings, imagesPolicy) {
 		return passed("the admission policies are in effect")
 	}
 	return finding{document.CheckWarning, "the admission policies are not in effect: nobody is told of a forbidden image before the node refuses it, and " +

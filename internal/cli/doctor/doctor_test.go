@@ -32,6 +32,12 @@ func well() seen.Cluster {
 	}
 }
 
+func TestThePolicyHasItsName(t *testing.T) {
+	if imagesPolicy != status.ImagesPolicy {
+		t.Errorf("the policy is %s, and doctor looks for %s", status.ImagesPolicy, imagesPolicy)
+	}
+}
+
 func TestAClusterWithoutAFaultPassesEveryCheck(t *testing.T) {
 	for _, when := range []When{Before, After} {
 		d := Examine(well(), when)
