@@ -91,6 +91,12 @@ func sandboxesAreHeld(t *testing.T, c client.Client) {
 		"without the label, but in a container": {func(p *corev1.Pod, s *corev1.SecurityContext) {
 			p.Labels, p.Spec.SecurityContext.SeccompProfile, s.SeccompProfile = nil, nil, localhost(sandbox.Name())
 		}, label},
+		"without the label, by another path to the profile": {func(p *corev1.Pod, _ *corev1.SecurityContext) {
+			p.Labels, p.Spec.SecurityContext.SeccompProfile = nil, localhost("./"+strings.Replace(sandbox.Name(), "/", "//./", 1))
+		}, label},
+		"by another path to the profile": {func(p *corev1.Pod, _ *corev1.SecurityContext) {
+			p.Spec.SecurityContext.SeccompProfile = localhost("./" + sandbox.Name())
+		}, profile},
 		"with the node's users": {func(p *corev1.Pod, s *corev1.SecurityContext) {
 			p.Spec.HostUsers, s.ProcMount, p.Spec.InitContainers = nil, nil, nil
 		}, users},
