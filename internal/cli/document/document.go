@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -94,11 +95,22 @@ type Printer struct {
 	err     error
 }
 
-// Line writes a line.
+// Line writes one line. Texts of the cluster are anybody's: what in them would move the cursor, start another line or colour a terminal
+// is shown, or left out.
 func (p *Printer) Line(format string, args ...any) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintln(p.w, strings.TrimRight(fmt.Sprintf(format, args...), " "))
+		_, p.err = fmt.Fprintln(p.w, strings.TrimRight(oneLine(fmt.Sprintf(format, args...)), " "))
 	}
+}
+
+// oneLine shows escapes as kubectl's tables do, and has a space for other control characters.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, printers.EscapeTerminal(text))
 }
 
 // column is one of a table; the output "wide" has the wide ones, too.

@@ -1,7 +1,8 @@
 package why
 
 import (
-	"slices"
+	"cmp"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,38 +31,43 @@ type row struct {
 	see   string
 }
 
-// passing are the causes that end by themselves.
-var passing = []string{"StillPulling", "RolloutUnderWay"} //nolint:gochecknoglobals // a table that nothing changes
-
 // fill returns the cause with the names of the question in it.
 func (r row) fill(q question, said string) document.Cause {
-	names := q.names()
-	c := document.Cause{ID: r.id, Volume: q.volume.Name, Cause: names.Replace(r.cause), Action: document.ActionNeeded, See: r.see, Error: said}
-	if slices.Contains(passing, r.id) {
+	c := document.Cause{ID: r.id, Volume: q.volume.Name, Cause: q.names(cmp.Or[string]).Replace(r.cause), Action: document.ActionNeeded, See: r.see, Error: said}
+	switch r.id {
+	case "StillPulling", "RolloutUnderWay": // They end by themselves.
 		c.Action = document.ActionNone
 	}
+	words := q.names(word)
 	for _, do := range r.do {
-		c.Do = append(c.Do, names.Replace(do))
+		c.Do = append(c.Do, words.Replace(do))
 	}
 	return c
 }
 
-// names puts names into texts.
-func (q question) names() *strings.Replacer {
-	or := func(text, other string) string {
-		if text == "" {
-			return other
-		}
+// plainWord is what a shell takes as it stands, and no program as an option.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+
+// word returns one of two texts as a word of a command that people copy. Whoever makes a pod chooses the image, the secret's name and
+// the owner that it claims to have, and so could choose what others run: what is no plain word has a placeholder.
+func word(texts ...string) string {
+	text, placeholder := texts[0], texts[1]
+	if plainWord.MatchString(text) {
 		return text
 	}
+	return placeholder
+}
+
+// names puts names into texts. Shown returns how a name, or a placeholder, is shown.
+func (q question) names(shown func(nameAndPlaceholder ...string) string) *strings.Replacer {
 	return strings.NewReplacer(
 		"{ns}", q.pod.Namespace, "{pod}", q.pod.Name, "{volume}", q.volume.Name,
-		"{node}", or(q.pod.Spec.NodeName, "NODE"),
-		"{image}", or(q.volume.Image, "IMAGE"),
-		"{registry}", registryOf(q.volume.Image),
-		"{secret}", or(q.volume.Secret, "SECRET"),
-		"{claim}", or(q.volume.Claim, "CLAIM"),
-		"{driver}", or(q.volume.Driver, "DRIVER"),
+		"{node}", shown(q.pod.Spec.NodeName, "NODE"),
+		"{image}", shown(q.volume.Image, "IMAGE"),
+		"{registry}", shown(registryOf(q.volume.Image), "REGISTRY"),
+		"{secret}", shown(q.volume.Secret, "SECRET"),
+		"{claim}", shown(q.volume.Claim, "CLAIM"),
+		"{driver}", shown(q.volume.Driver, "DRIVER"),
 		"{change}", q.change(),
 	)
 }
@@ -78,19 +84,21 @@ func registryOf(image string) string {
 // change returns the command by which the volume's manifest is changed.
 func (q question) change() string {
 	if q.volume.Claim != "" {
-		return "kubectl get pv " + q.volume.Event + " -o yaml   (a PersistentVolume's source cannot be changed: delete claim " + q.volume.Claim + " and volume, and create both again)"
+		return "kubectl get pv " + word(q.volume.Event, "VOLUME") + " -o yaml   (a PersistentVolume's source cannot be changed: delete claim " +
+			word(q.volume.Claim, "CLAIM") + " and volume, and create both again)"
 	}
 	for _, owner := range q.pod.OwnerReferences {
+		name := word(owner.Name, "NAME")
 		switch kind := strings.ToLower(owner.Kind); kind {
 		case "replicaset":
 			if hash := q.pod.Labels["pod-template-hash"]; hash != "" {
-				return "kubectl -n " + q.pod.Namespace + " edit deployment/" + strings.TrimSuffix(owner.Name, "-"+hash)
+				return "kubectl -n " + q.pod.Namespace + " edit deployment/" + strings.TrimSuffix(name, "-"+hash)
 			}
-			return "kubectl -n " + q.pod.Namespace + " edit replicaset/" + owner.Name
+			return "kubectl -n " + q.pod.Namespace + " edit replicaset/" + name
 		case "statefulset", "daemonset":
-			return "kubectl -n " + q.pod.Namespace + " edit " + kind + "/" + owner.Name
+			return "kubectl -n " + q.pod.Namespace + " edit " + kind + "/" + name
 		case "job":
-			return "kubectl -n " + q.pod.Namespace + " delete job/" + owner.Name + "   (and create it again with the correction)"
+			return "kubectl -n " + q.pod.Namespace + " delete job/" + name + "   (and create it again with the correction)"
 		}
 	}
 	return "kubectl -n " + q.pod.Namespace + " delete pod " + q.pod.Name + "   (and create it again with the correction: a pod's volumes cannot be changed)"

@@ -22,7 +22,7 @@ func noPod(cluster seen.Cluster, w document.Why, name string) document.Why {
 	if event := refusal(cluster, w.Namespace, name); event != nil {
 		owner := strings.ToLower(event.InvolvedObject.Kind) + "/" + event.InvolvedObject.Name
 		cause.ID, cause.Cause = "CreationRefused", fmt.Sprintf("the API server refuses the pods of %s", owner)
-		cause.Do, cause.See, cause.Error = []string{"kubectl -n " + w.Namespace + " describe " + owner}, seeWho, event.Message
+		cause.Do, cause.See, cause.Error = []string{"kubectl -n " + w.Namespace + " describe " + word(owner, "KIND/NAME")}, seeWho, event.Message
 		switch {
 		case strings.Contains(event.Message, "violates PodSecurity"):
 			cause.ID, cause.Cause = "PodSecurity", fmt.Sprintf("the Pod Security level of namespace %s does not allow the pods of %s", w.Namespace, owner)

@@ -156,6 +156,30 @@ func TestAClaimsCause(t *testing.T) {
 	}
 }
 
+// Whoever makes a pod chooses these texts, and somebody else copies the commands.
+func TestNoCommandHasWhatAShellWouldRun(t *testing.T) {
+	const evil = "$(touch here);x"
+	cluster := waiting()
+	pod := &cluster.Pods[0]
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "StatefulSet", Name: evil}}
+	csi := pod.Spec.Volumes[0].CSI
+	csi.NodePublishSecretRef = &corev1.LocalObjectReference{Name: evil}
+	for _, said := range []string{"the registry refuses to give out image x", "is not an image reference", "cannot be reached from this node", "failed to find the secret"} {
+		csi.VolumeAttributes = map[string]string{"image": "`id`." + evil + "/a:1"}
+		asked := cluster
+		says(&asked, "Pod", "p", "FailedMount", `MountVolume.SetUp failed for volume "v" : `+said)
+		w := Pod(asked, "a", "p")
+		if len(w.Causes) != 1 || w.Causes[0].ID == "Other" {
+			t.Fatalf("%q: %+v", said, w.Causes)
+		}
+		for _, do := range w.Causes[0].Do {
+			if strings.ContainsAny(do, "$`") {
+				t.Errorf("%q: %s", said, do)
+			}
+		}
+	}
+}
+
 func TestWhatDoesNothingIsNoted(t *testing.T) {
 	cluster := waiting()
 	csi := cluster.Pods[0].Spec.Volumes[0].CSI
