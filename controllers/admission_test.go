@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,6 +53,24 @@ func admissionPolicies(admin *rest.Config, dir string) error {
 		}
 	}
 	return nil
+}
+
+// policiesKnowDrivers waits until the API server watches ImageCSIDrivers for its admission policies. Until then it refuses whatever a
+// policy with such a parameter judges.
+func policiesKnowDrivers(operator *rest.Config) error {
+	c, err := client.New(operator, client.Options{})
+	if err != nil {
+		return err
+	}
+	labels := map[string]string{contract.DriverLabel: driverName}
+	daemonSet := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "none", Labels: labels}}
+	daemonSet.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	daemonSet.Spec.Template = corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	return wait.PollUntilContextTimeout(context.Background(), 50*time.Millisecond, soon, true, func(ctx context.Context) (bool, error) {
+		err := c.Create(ctx, daemonSet.DeepCopy(), client.DryRunAll)
+		return err != nil && !strings.Contains(err.Error(), "not yet synced"), nil
+	})
 }
 
 // as returns the server as somebody else sees it.

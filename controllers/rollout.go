@@ -181,16 +181,16 @@ func (r *ImageCSIDriverReconciler) withUnlabelled(ctx context.Context, objects, 
 // populate gives the classes their nodes and pods: all of them unless nothing is to be rolled out. It returns the fleet with the
 // nodes that it needed.
 func (r *ImageCSIDriverReconciler) populate(seen *snapshot, of fleet, classes []rollout.Class) (fleet, []rollout.Class, error) {
-	populated := populatedBy(seen, of, classes)
+	populated := populatedBy(of, classes)
 	rest, err := rollout.Rest(seen.names, populated)
 	if err != nil || rest {
 		return of, populated, err
 	}
 	of = r.everyNode(seen, of)
-	return of, populatedBy(seen, of, classes), nil
+	return of, populatedBy(of, classes), nil
 }
 
-func populatedBy(seen *snapshot, of fleet, classes []rollout.Class) []rollout.Class {
+func populatedBy(of fleet, classes []rollout.Class) []rollout.Class {
 	out := slices.Clone(classes)
 	for i := range out {
 		class := &out[i]

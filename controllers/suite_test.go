@@ -120,6 +120,9 @@ func startServer(environment *envtest.Environment, rights *usedRights) (apiServe
 	if err := admissionPolicies(admin, filepath.Join("..", "config", "admission")); err != nil {
 		return apiServer{}, fmt.Errorf("install the admission policies: %w", err)
 	}
+	if err := policiesKnowDrivers(operator); err != nil {
+		return apiServer{}, fmt.Errorf("wait for the admission policies: %w", err)
+	}
 	operator.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return &rightsTransport{next, rights}
 	})
