@@ -20,7 +20,7 @@ import (
 // +kubebuilder:printcolumn:name="State",type=string,priority=1,JSONPath=`.spec.managementState`
 // +kubebuilder:printcolumn:name="Unsupported",type=integer,priority=1,JSONPath=`.status.nodes.unsupported`
 // +kubebuilder:printcolumn:name="Waiting",type=integer,priority=1,JSONPath=`.status.nodes.waiting`
-// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Available")].message`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.message`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name is the CSI driver's name and must have at most 63 characters"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.aliases) || !(self.metadata.name in self.spec.aliases)",message="spec.aliases must not repeat metadata.name, which is served already"
 type ImageCSIDriver struct {

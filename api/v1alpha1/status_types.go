@@ -20,6 +20,12 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
+	// message is that of the condition that matters most at present: of Degraded if it is True, else of Progressing while the driver
+	// is on its way or left alone, else of Available. It is cut after 1024 characters.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Message string `json:"message,omitempty"`
+
 	// nodes counts the cluster's nodes.
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty,omitzero"`

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -51,29 +50,23 @@ func driverStatus(d *v1alpha1.ImageCSIDriver, now time.Time) document.DriverStat
 	return out
 }
 
-// worst returns the condition that the reader should see first.
+// worst returns the condition that the reader should see first, and what it makes of the driver.
 func worst(d *v1alpha1.ImageCSIDriver) (document.DriverState, metav1.Condition) {
-	conditions := d.Status.Conditions
-	available := meta.FindStatusCondition(conditions, v1alpha1.ConditionAvailable)
-	progressing := meta.FindStatusCondition(conditions, v1alpha1.ConditionProgressing)
-	degraded := meta.FindStatusCondition(conditions, v1alpha1.ConditionDegraded)
-	is := func(c *metav1.Condition, status metav1.ConditionStatus) bool { return c != nil && c.Status == status }
+	first := d.Status.Headline()
 	switch {
-	case is(degraded, metav1.ConditionTrue):
-		return document.DriverDegraded, *degraded
-	case is(progressing, metav1.ConditionFalse) && progressing.Reason == "Unmanaged":
-		return document.DriverUnmanaged, *progressing
-	case is(available, metav1.ConditionFalse) && is(progressing, metav1.ConditionTrue):
-		return document.DriverProgressing, *progressing
-	case is(available, metav1.ConditionFalse) && available.Reason != "Removed":
-		return document.DriverUnavailable, *available
-	case available == nil:
+	case first == nil:
 		return document.DriverUnknown, metav1.Condition{Message: "the operator has not reported yet; kubectl -n image-csi-operator get pods shows whether it runs"}
+	case first.Type == v1alpha1.ConditionDegraded:
+		return document.DriverDegraded, *first
+	case first.Type == v1alpha1.ConditionProgressing && first.Status == metav1.ConditionFalse:
+		return document.DriverUnmanaged, *first
 	case d.Generation > d.Status.ObservedGeneration:
 		return document.DriverProgressing, metav1.Condition{Message: "the operator has not applied the latest change of the spec yet"}
-	case is(progressing, metav1.ConditionTrue):
-		return document.DriverProgressing, *progressing
+	case first.Type == v1alpha1.ConditionProgressing:
+		return document.DriverProgressing, *first
+	case first.Status == metav1.ConditionFalse && first.Reason != "Removed":
+		return document.DriverUnavailable, *first
 	default:
-		return document.DriverAvailable, *available
+		return document.DriverAvailable, *first
 	}
 }

@@ -44,8 +44,14 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		condition.Message = Shorten(condition.Message, maxConditionMessage)
 		meta.SetStatusCondition(&next.Conditions, condition)
 	}
+	if first := next.Headline(); first != nil {
+		next.Message = Shorten(first.Message, maxMessage)
+	}
 	return next
 }
+
+// maxMessage is the bound of status.message.
+const maxMessage = 1024
 
 // maxConditionMessage is the bound that the Kubernetes API sets for a condition's message.
 const maxConditionMessage = 32768

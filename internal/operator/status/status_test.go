@@ -237,6 +237,19 @@ func TestAClassCountsThePodsInItsPresentForm(t *testing.T) {
 	}
 }
 
+func TestTheMessageIsThatOfTheWorstCondition(t *testing.T) {
+	well := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a")), early)
+	if well.Message != meta.FindStatusCondition(well.Conditions, v1alpha1.ConditionAvailable).Message || well.Message == "" {
+		t.Errorf("message %q of conditions %+v", well.Message, well.Conditions)
+	}
+	failed := observe(ready("a"))
+	failed.Err = errors.New(strings.Repeat("é", 2000))
+	ill := Of(well, failed, early)
+	if degraded := meta.FindStatusCondition(ill.Conditions, v1alpha1.ConditionDegraded).Message; !strings.HasPrefix(degraded, ill.Message[:500]) || len([]rune(ill.Message)) > 1024 {
+		t.Errorf("message %q of conditions %+v", ill.Message, ill.Conditions)
+	}
+}
+
 func TestCounts(t *testing.T) {
 	got := Of(v1alpha1.ImageCSIDriverStatus{}, observe(ready("a"), withNode("b"), unsupported("c"), waiting("d"), func(s *Observation) {
 		s.Nodes = append(s.Nodes, placement.Node{Node: named("not-selected")})
