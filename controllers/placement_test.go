@@ -57,7 +57,7 @@ func TestRegistrationMakesAvailable(t *testing.T) {
 		Name: "containerd", MountMode: "Nsenter", DaemonSet: driverName + "-containerd", Nodes: 1, Ready: 1, Updated: 1,
 		RuntimeVersions: []string{"containerd://2.1.4"}, Confinement: &v1alpha1.Confinement{
 			Container: v1alpha1.ContainerUnprivileged, Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP", "SYS_ADMIN"},
-			SeccompProfiles: []string{"Process", "RuntimeDefault"}, AppArmorProfile: "Unconfined", SELinuxType: "spc_t", VolumeSELinuxType: "container_file_t",
+			SeccompProfiles: []string{"Process", "RuntimeDefault"}, AppArmorProfile: "Unconfined", SELinuxType: "spc_t", VolumeSELinuxType: "container_file_t", Network: v1alpha1.NetworkPod,
 			Tighter: class.Confinement.Tighter}}))
 }
 
