@@ -177,3 +177,60 @@ func TestThePageHasEveryCause(t *testing.T) {
 		}
 	}
 }
+
+// TestTheTroubleshootingPageHasEveryError wants a line in docs/troubleshooting.md for each row that an error shows: what the error says,
+// the cause, and the cure. Run with UPDATE=1 it writes them.
+func TestTheTroubleshootingPageHasEveryError(t *testing.T) {
+	const file, start, end = "../../../docs/troubleshooting.md", "<!-- rows -->\n", "<!-- end of rows -->\n"
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(page), start)
+	rows, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("%s has no %q and %q", file, start, end)
+	}
+	var want strings.Builder
+	want.WriteString("| the event says | cause | what to do |\n|---|---|---|\n")
+	for _, r := range errorRows() {
+		want.WriteString(troubleshooting(r))
+	}
+	if rows == want.String() {
+		return
+	}
+	if os.Getenv("UPDATE") == "" {
+		t.Fatalf("the rows of %s are\n%s\nwant\n%s\nwrite them by UPDATE=1 go test ./internal/cli/why", file, rows, want.String())
+	}
+	if err := os.WriteFile(file, []byte(before+start+want.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// troubleshooting is the line of a row in the page.
+func troubleshooting(r errorRow) string {
+	named := func(text string) string {
+		text = strings.ReplaceAll(text, "{change}", "change the volume where the pod is declared")
+		placeholder := regexp.MustCompile(`\{[a-z]+\}`)
+		return placeholder.ReplaceAllStringFunc(text, func(name string) string { return strings.ToUpper(strings.Trim(name, "{}")) })
+	}
+	var says, do []string
+	for _, phrase := range r.phrases {
+		says = append(says, "`"+strings.TrimSpace(phrase)+"`")
+	}
+	for _, step := range r.do {
+		command, comment, _ := strings.Cut(named(step), "   (")
+		if strings.HasPrefix(command, "kubectl ") {
+			command = "`" + command + "`"
+		}
+		if comment != "" {
+			command += " (" + comment
+		}
+		do = append(do, command)
+	}
+	if len(do) == 0 {
+		do = []string{"see below"}
+	}
+	link := strings.Replace("../"+r.see, "../docs/", "", 1)
+	return "| " + strings.Join(says, "<br>") + " | " + named(r.cause) + " ([more](" + link + ")) | " + strings.Join(do, "<br>") + " |\n"
+}
