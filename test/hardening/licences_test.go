@@ -88,7 +88,7 @@ func permitted() []string {
 	return []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 }
 
-// Every module in the three programs has a licence, and one of the permitted; testdata/licences.yaml has the others.
+// Every module in the programs has a licence, and one of the permitted; testdata/licences.yaml has the others.
 func TestLicences(t *testing.T) {
 	var subjects []string
 	found := findings{}
