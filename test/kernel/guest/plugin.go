@@ -78,6 +78,12 @@ func nodePlugin(args []string) error {
 		return publishMemory(ctx, engine)
 	case "unpublish-memory":
 		return engine.Unmount(ctx, target(memoryVolume))
+	case "show-forms":
+		return showForms(ctx, engine)
+	case "hide-forms":
+		return hideForms(ctx, engine)
+	case "refuse-forms":
+		return refuseForms(ctx, engine, args[1])
 	case "upper-in-snapshots":
 		return upperInSnapshots(ctx, engine)
 	}

@@ -16,6 +16,10 @@ func pod(args []string) error {
 	switch args[0] {
 	case "ok": // as the image's own program
 		return nil
+	case "wait":
+		return wait()
+	case "write-copy":
+		return errors.Join(writeCopy(), noRelabel())
 	case "read":
 		return errors.Join(readImage(), expectErr(os.WriteFile("/volume/new", nil, 0o644), unix.EROFS), noRelabel())
 	case "write":

@@ -40,7 +40,7 @@ func underOwnProfile(volumes []step) []step {
 		steps[at] = step{"a pod cannot change a writable volume, because this kernel judges by paths in the pod", writingIsDenied}
 	}
 	return append(steps, knows("appArmor=Localhost/"+ownProfile, ""),
-		step{"a thread that mounts reaches nothing else", func(c cell) error { return c.inPlugin("reaches", refused()) }})
+		step{"a thread that mounts reaches nothing else", func(c cell) error { return c.reached(refused()) }})
 }
 
 func writingIsDenied(c cell) error {
@@ -71,12 +71,13 @@ func publishMemory(ctx context.Context, engine *hostmount.Engine) error {
 // outside is what a thread that mounts has nothing to do with.
 func outside() map[string]func() error {
 	return map[string]func() error{
-		"write to the node's /etc":        func() error { return create("/etc/escape") },
-		"write a setting of the kernel's": func() error { return open("/proc/sys/kernel/core_pattern", unix.O_WRONLY) },
-		"read a pod's token":              func() error { return open(token, unix.O_RDONLY) },
-		"read a process's environment":    func() error { return open("/proc/1/environ", unix.O_RDONLY) },
-		"read a process's memory":         func() error { return open("/proc/1/mem", unix.O_RDONLY) },
-		"make a file of the kubelet's":    func() error { return create(kubeletRoot + "/escape") },
+		"write to the node's /etc":                          func() error { return create("/etc/escape") },
+		"write a setting of the kernel's":                   func() error { return open("/proc/sys/kernel/core_pattern", unix.O_WRONLY) },
+		"read a pod's token":                                func() error { return open(token, unix.O_RDONLY) },
+		"read a process's environment":                      func() error { return open("/proc/1/environ", unix.O_RDONLY) },
+		"read a process's memory":                           func() error { return open("/proc/1/mem", unix.O_RDONLY) },
+		"make a file of the kubelet's":                      func() error { return create(kubeletRoot + "/escape") },
+		"give a file of the node's another name, in a tree": linkIntoTree,
 		"mount over the node's /etc": func() error {
 			if err := unix.Mount("x", "/etc", "tmpfs", 0, ""); err != nil {
 				return err
@@ -99,6 +100,27 @@ func outside() map[string]func() error {
 			return err
 		},
 	}
+}
+
+// storesFile is a file of the node's in the file system of the layers, and no layer's.
+func storesFile() string { return filepath.Join(storeDir(), "metadata.db") }
+
+// linkIntoTree links a file of the node's where linked trees are, and removes all that it made.
+func linkIntoTree() error {
+	trees := filepath.Join(storeDir(), "imagecsi")
+	defer os.RemoveAll(trees)
+	if err := os.MkdirAll(filepath.Join(trees, driver), 0o700); err != nil {
+		return errors.New("making the directory of trees, which is allowed: " + err.Error())
+	}
+	return os.Link(storesFile(), filepath.Join(trees, driver, "escape"))
+}
+
+// reached has a thread that mounts try what is outside, and wants an answer.
+func (c cell) reached(answer string) error {
+	if err := os.WriteFile(storesFile(), nil, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(c.inPlugin("reaches", answer), os.Remove(storesFile()))
 }
 
 // token is where the kubelet keeps the token of a pod's service account.
