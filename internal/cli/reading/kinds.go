@@ -60,89 +60,59 @@ func causeOf(err error) (seen.Cause, error) {
 // read reads one kind into the cluster.
 func (r *Reader) read(ctx context.Context, cluster *seen.Cluster, namespace string, kind seen.Resource) error {
 	here := client.InNamespace(namespace)
-	switch kind {
-	case seen.Drivers:
-		var list v1alpha1.ImageCSIDriverList
-		err := r.client.List(ctx, &list)
-		cluster.Drivers = list.Items
-		return err
-	case seen.Nodes:
-		var list corev1.NodeList
-		err := r.client.List(ctx, &list)
-		cluster.Nodes = list.Items
-		return err
-	case seen.Namespaces:
-		var list corev1.NamespaceList
-		err := r.client.List(ctx, &list)
-		cluster.Namespaces = list.Items
-		return err
-	case seen.Pods:
-		var list corev1.PodList
-		err := r.client.List(ctx, &list, here)
-		cluster.Pods = list.Items
-		return err
-	case seen.Claims:
-		var list corev1.PersistentVolumeClaimList
-		err := r.client.List(ctx, &list, here)
-		cluster.Claims = list.Items
-		return err
-	case seen.Volumes:
-		var list corev1.PersistentVolumeList
-		err := r.client.List(ctx, &list)
-		cluster.Volumes = list.Items
-		return err
-	case seen.Events:
-		var list corev1.EventList
-		err := r.client.List(ctx, &list, here)
-		cluster.Events = list.Items
-		return err
-	default:
-		return r.readOthers(ctx, cluster, kind)
+	readers := map[seen.Resource]func() error{
+		seen.Drivers: func() error {
+			return list(ctx, r, func(l *v1alpha1.ImageCSIDriverList) { cluster.Drivers = l.Items })
+		},
+		seen.Nodes:      func() error { return list(ctx, r, func(l *corev1.NodeList) { cluster.Nodes = l.Items }) },
+		seen.Namespaces: func() error { return list(ctx, r, func(l *corev1.NamespaceList) { cluster.Namespaces = l.Items }) },
+		seen.Pods:       func() error { return list(ctx, r, func(l *corev1.PodList) { cluster.Pods = l.Items }, here) },
+		seen.Claims: func() error {
+			return list(ctx, r, func(l *corev1.PersistentVolumeClaimList) { cluster.Claims = l.Items }, here)
+		},
+		seen.Volumes:    func() error { return list(ctx, r, func(l *corev1.PersistentVolumeList) { cluster.Volumes = l.Items }) },
+		seen.Events:     func() error { return list(ctx, r, func(l *corev1.EventList) { cluster.Events = l.Items }, here) },
+		seen.CSINodes:   func() error { return list(ctx, r, func(l *storagev1.CSINodeList) { cluster.CSINodes = l.Items }) },
+		seen.CSIDrivers: func() error { return list(ctx, r, func(l *storagev1.CSIDriverList) { cluster.CSIDrivers = l.Items }) },
+		seen.Classes:    func() error { return list(ctx, r, func(l *storagev1.StorageClassList) { cluster.Classes = l.Items }) },
+		seen.DaemonSets: func() error {
+			return list(ctx, r, func(l *appsv1.DaemonSetList) {
+				for i := range l.Items {
+					cluster.DaemonSets = append(cluster.DaemonSets, daemonSetOf(&l.Items[i]))
+				}
+			})
+		},
+		seen.Policies: func() error {
+			return list(ctx, r, func(l *admissionv1.ValidatingAdmissionPolicyList) {
+				for i := range l.Items {
+					cluster.Policies = append(cluster.Policies, l.Items[i].Name)
+				}
+			})
+		},
+		seen.Bindings: func() error {
+			return list(ctx, r, func(l *admissionv1.ValidatingAdmissionPolicyBindingList) {
+				for i := range l.Items {
+					cluster.Bindings = append(cluster.Bindings, l.Items[i].Spec.PolicyName)
+				}
+			})
+		},
 	}
-}
-
-// readOthers reads the kinds of storage and admission, and DaemonSets.
-func (r *Reader) readOthers(ctx context.Context, cluster *seen.Cluster, kind seen.Resource) error {
-	switch kind {
-	case seen.CSINodes:
-		var list storagev1.CSINodeList
-		err := r.client.List(ctx, &list)
-		cluster.CSINodes = list.Items
-		return err
-	case seen.CSIDrivers:
-		var list storagev1.CSIDriverList
-		err := r.client.List(ctx, &list)
-		cluster.CSIDrivers = list.Items
-		return err
-	case seen.Classes:
-		var list storagev1.StorageClassList
-		err := r.client.List(ctx, &list)
-		cluster.Classes = list.Items
-		return err
-	case seen.DaemonSets:
-		var list appsv1.DaemonSetList
-		err := r.client.List(ctx, &list)
-		for i := range list.Items {
-			cluster.DaemonSets = append(cluster.DaemonSets, daemonSetOf(&list.Items[i]))
-		}
-		return err
-	case seen.Policies:
-		var list admissionv1.ValidatingAdmissionPolicyList
-		err := r.client.List(ctx, &list)
-		for i := range list.Items {
-			cluster.Policies = append(cluster.Policies, list.Items[i].Name)
-		}
-		return err
-	case seen.Bindings:
-		var list admissionv1.ValidatingAdmissionPolicyBindingList
-		err := r.client.List(ctx, &list)
-		for i := range list.Items {
-			cluster.Bindings = append(cluster.Bindings, list.Items[i].Spec.PolicyName)
-		}
-		return err
-	default:
+	reader, known := readers[kind]
+	if !known {
 		return fmt.Errorf("%s is nothing that this program reads", kind)
 	}
+	return reader()
+}
+
+// list reads a list of objects and has it kept.
+func list[L any, P interface {
+	*L
+	client.ObjectList
+}](ctx context.Context, r *Reader, keep func(*L), options ...client.ListOption) error {
+	var items L
+	err := r.client.List(ctx, P(&items), options...)
+	keep(&items)
+	return err
 }
 
 func daemonSetOf(set *appsv1.DaemonSet) seen.DaemonSet {
