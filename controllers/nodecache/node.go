@@ -11,6 +11,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 )
 
 // node is the part of a Node that the operator needs: its name, age and labels, the taints that are ours or mark it as
@@ -41,10 +42,8 @@ func TrimNode(object any) (any, error) {
 			out.taints = append(out.taints, taint)
 		}
 	}
-	for _, condition := range in.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			out.ready = readiness{status: interned(condition.Status), since: condition.LastTransitionTime}
-		}
+	if ready := placement.ReadyCondition(in); ready != nil {
+		out.ready = readiness{status: interned(ready.Status), since: ready.LastTransitionTime}
 	}
 	return out, nil
 }

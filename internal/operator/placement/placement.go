@@ -97,14 +97,14 @@ func (n Node) Serves(driver string) bool { return n.Unknown == nil && n.Register
 // Waits reports whether the node's class or the driver's removal waits for a pod.
 func (n Node) Waits() bool { return n.UsedBy != "" }
 
-// reporting reports whether a kubelet fails to report that its node is ready, and since when it does or fails.
-func reporting(node *corev1.Node) (away bool, since time.Time) {
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status != corev1.ConditionTrue, condition.LastTransitionTime.Time
+// ReadyCondition returns what a node's kubelet last reported of its being ready; nil if it never has.
+func ReadyCondition(node *corev1.Node) *corev1.NodeCondition {
+	for i := range node.Status.Conditions {
+		if condition := &node.Status.Conditions[i]; condition.Type == corev1.NodeReady {
+			return condition
 		}
 	}
-	return false, time.Time{}
+	return nil
 }
 
 // Of returns a node with its placement, and nothing yet of what the driver has there.
@@ -116,7 +116,9 @@ func (p Plan) Of(node *corev1.Node) Node {
 		Policy:         nodeclass.PolicyOf(node),
 		RuntimeVersion: node.Status.NodeInfo.ContainerRuntimeVersion,
 	}
-	out.Away, out.Back = reporting(node)
+	if ready := ReadyCondition(node); ready != nil {
+		out.Away, out.Back = ready.Status != corev1.ConditionTrue, ready.LastTransitionTime.Time
+	}
 	if p.Table != nil && selects(p.Selector, node) {
 		out.Selected = true
 		class, err := p.Table.Class(node)

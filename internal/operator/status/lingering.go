@@ -23,15 +23,14 @@ const overdueAfter = 15 * time.Second
 // silentSince returns since when a node's kubelet has not reported that the node is ready, by the clock that recorded it; the
 // zero time if the node is ready. A kubelet that never reported is silent since the node was created.
 func silentSince(node *corev1.Node) time.Time {
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			if condition.Status == corev1.ConditionTrue {
-				return time.Time{}
-			}
-			return condition.LastTransitionTime.Time
-		}
+	switch ready := placement.ReadyCondition(node); {
+	case ready == nil:
+		return node.CreationTimestamp.Time
+	case ready.Status == corev1.ConditionTrue:
+		return time.Time{}
+	default:
+		return ready.LastTransitionTime.Time
 	}
-	return node.CreationTimestamp.Time
 }
 
 // Lingering is what keeps a removal from its end: node plugins' pods that do not end, and after them kinds of which the driver may

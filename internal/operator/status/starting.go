@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
+	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 	"github.com/image-csi/image-csi-operator/internal/operator/recheck"
 	"github.com/image-csi/image-csi-operator/internal/operator/rollout"
@@ -22,10 +23,8 @@ func Began(node *corev1.Node, pods []*corev1.Pod) time.Time {
 			last = other
 		}
 	}
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
-			later(condition.LastTransitionTime.Time)
-		}
+	if ready := placement.ReadyCondition(node); ready != nil && ready.Status == corev1.ConditionTrue {
+		later(ready.LastTransitionTime.Time)
 	}
 	for _, pod := range pods {
 		_, turned := pluginpod.Ready(pod)
