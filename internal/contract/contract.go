@@ -21,6 +21,10 @@ const (
 	// but "false". The operator never sets it.
 	ExcludeLabel = Prefix + "exclude"
 
+	// LegacyDriverLabel is the node label that the legacy driver's pods select while kubectl imagecsi hands a cluster over. The
+	// operator neither sets nor reads it.
+	LegacyDriverLabel = Prefix + "legacy-driver"
+
 	// StartupTaint is the key of the taint that an administrator may give new nodes, so that no pod arrives before the drivers
 	// do. The operator removes it, and never adds it.
 	StartupTaint = Prefix + "driver-not-ready"

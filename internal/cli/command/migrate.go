@@ -19,13 +19,13 @@ import (
 const maxValues = 1 << 20
 
 func (p *program) migrateCommand() *cobra.Command {
-	var release, file string
+	var chosen source
 	command := &cobra.Command{
 		Use:   "migrate",
 		Short: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver",
 		Long: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver, warm-metal's container image CSI driver.\n\n" +
-			"The manifest goes to the standard output, and a line for each value of its Helm chart to the standard error: what it becomes, what\n" +
-			"changes, what has no equal and what to do. Nothing is changed in the cluster. The page docs/install/migrate.md has the steps after it.",
+			"The values are those of its Helm release or, without one, what its DaemonSet is told. The manifest goes to the standard output, and a\n" +
+			"line for each value to the standard error: what it becomes, what changes, what has no equal and what to do. Nothing is changed in the cluster. The page docs/install/migrate.md has the steps after it.",
 		Example: "  kubectl imagecsi migrate >driver.yaml\n" +
 			"  helm get values RELEASE --all -o yaml | kubectl imagecsi migrate --values -",
 		Args: cobra.NoArgs,
@@ -33,27 +33,31 @@ func (p *program) migrateCommand() *cobra.Command {
 			if p.output == document.FormatWide || p.output == document.FormatName {
 				return usage("migrate prints a manifest; choose -o yaml or -o json")
 			}
-			from, err := p.legacyDriver(command.Context(), release, file)
+			from, err := p.legacyDriver(command.Context(), chosen)
 			if err != nil {
 				return err
 			}
 			return p.printPlan(migration.PlanOf(from))
 		},
 	}
-	command.Flags().StringVar(&release, "release", "", "the legacy driver's Helm release, in the namespace of -n (default: the one that its CSIDriver object names)")
-	command.Flags().StringVar(&file, "values", "", "a file with the release's values, or - for the standard input, instead of the release itself")
-	command.MarkFlagsMutuallyExclusive("release", "values")
+	command.Flags().StringVar(&chosen.release, "release", "", "the legacy driver's Helm release, in the namespace of -n (default: the one that its CSIDriver object names)")
+	command.Flags().StringVar(&chosen.daemonSet, "daemonset", "", "the legacy driver's DaemonSet, as NAMESPACE/NAME, instead of a release")
+	command.Flags().StringVar(&chosen.values, "values", "", "a file with the release's values, or - for the standard input, instead of the release itself")
+	command.MarkFlagsMutuallyExclusive("release", "values", "daemonset")
 	return command
 }
 
+// source is where the values of the legacy driver come from, by the flags; nothing stands for what the cluster has.
+type source struct{ release, daemonSet, values string }
+
 // legacyDriver reads the legacy driver's installation, its values from a file if there is one.
-func (p *program) legacyDriver(ctx context.Context, name, file string) (migration.Installation, error) {
-	values, err := p.valuesIn(file)
+func (p *program) legacyDriver(ctx context.Context, chosen source) (migration.Installation, error) {
+	values, err := p.valuesIn(chosen.values)
 	if err != nil {
 		return migration.Installation{}, err
 	}
 	from, release, namespace, err := p.installation(ctx)
-	if file != "" {
+	if chosen.values != "" {
 		if err != nil {
 			fmt.Fprintln(p.streams.ErrOut, "not read: the cluster:", err)
 		}
@@ -63,20 +67,48 @@ func (p *program) legacyDriver(ctx context.Context, name, file string) (migratio
 	if err != nil {
 		return from, &exitError{ExitCluster, fmt.Errorf("%w; what follows from the values of a release alone is printed with --values", err)}
 	}
-	if name != "" {
-		release = reading.Release{Namespace: namespace, Name: name}
-	}
-	if release.Name == "" {
-		return from, &exitError{ExitFinding, errors.New("no CSIDriver object of the legacy driver names a Helm release; name the release by --release and -n, or give its values by --values")}
-	}
 	reader, _, err := p.cluster()
 	if err != nil {
 		return from, err
+	}
+	if chosen.release != "" {
+		release = reading.Release{Namespace: namespace, Name: chosen.release}
+	}
+	if release.Name == "" || chosen.daemonSet != "" {
+		return p.fromDaemonSet(ctx, reader, from, chosen.daemonSet)
 	}
 	from.Namespace = release.Namespace
 	if from.Values, err = reader.ReleaseValues(ctx, release); err != nil {
 		return from, &exitError{ExitCluster, err}
 	}
+	return from, nil
+}
+
+// fromDaemonSet completes an installation that has no release by its DaemonSet.
+func (p *program) fromDaemonSet(ctx context.Context, reader *reading.Reader, from migration.Installation, named string) (migration.Installation, error) {
+	sets, doubtful, err := reader.LegacyDaemonSets(ctx, named)
+	if err != nil {
+		return from, &exitError{ExitCluster, err}
+	}
+	if len(sets) == 0 {
+		return from, &exitError{ExitFinding, errors.Join(append(doubtful, errors.New("no CSIDriver object of the legacy driver names a Helm release, and no DaemonSet "+
+			"is known as the legacy driver's; name the release by --release and -n, or the DaemonSet by --daemonset, or give the values by --values"))...)}
+	}
+	set := sets[0]
+	if len(sets) > 1 {
+		return from, &exitError{ExitFinding, fmt.Errorf("more than one DaemonSet runs the legacy driver: %s/%s and %s/%s; choose the one to read by --daemonset",
+			set.Namespace, set.Name, sets[1].Namespace, sets[1].Name)}
+	}
+	values, gap, err := reader.DaemonSetValues(ctx, set.DaemonSet)
+	if err != nil {
+		return from, &exitError{ExitCluster, err}
+	}
+	fmt.Fprintf(p.streams.ErrOut, "read: DaemonSet %s/%s, not a Helm release\n", set.Namespace, set.Name)
+	if gap != "" {
+		fmt.Fprintln(p.streams.ErrOut, "not read:", gap)
+	}
+	from.Values, from.Namespace = values, set.Namespace
+	from.DriverNames = append(from.DriverNames, set.Names...)
 	return from, nil
 }
 

@@ -1,10 +1,13 @@
 package reading
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +50,57 @@ func (r *Reader) LegacyDriver(ctx context.Context) (found migration.Installation
 	}
 	found.Nodes = nodes.Items
 	return found, release, gaps, nil
+}
+
+// LegacyDaemonSet is a DaemonSet that runs the legacy driver.
+type LegacyDaemonSet struct {
+	*appsv1.DaemonSet
+	// Names are the CSI driver names that it serves.
+	Names []string
+}
+
+// LegacyDaemonSets returns the cluster's DaemonSets that run the legacy driver, and as errors those that are told what it is told but
+// have another image. One that is named, as namespace/name, may have any image; then it alone is returned.
+func (r *Reader) LegacyDaemonSets(ctx context.Context, named string) (found []LegacyDaemonSet, doubtful []error, err error) {
+	var sets appsv1.DaemonSetList
+	if err := r.client.List(ctx, &sets); err != nil {
+		return nil, nil, fmt.Errorf("list the cluster's DaemonSets, to find the legacy driver's: %w", err)
+	}
+	for i := range sets.Items {
+		set := &sets.Items[i]
+		name := set.Namespace + "/" + set.Name
+		if named != "" && named != name {
+			continue
+		}
+		names, err := migration.DriverNamesOf(set)
+		switch {
+		case err == nil, named != "" && errors.Is(err, migration.ErrOtherImage):
+			found = append(found, LegacyDaemonSet{set, names})
+		case named != "":
+			return nil, nil, fmt.Errorf("DaemonSet %s: %w", name, err)
+		case errors.Is(err, migration.ErrOtherImage):
+			doubtful = append(doubtful, fmt.Errorf("DaemonSet %s: %w; if it runs the legacy driver, name it by --daemonset %s", name, err, name))
+		}
+	}
+	if named != "" && len(found) == 0 {
+		return nil, nil, fmt.Errorf("there is no DaemonSet %s; name it as NAMESPACE/NAME", named)
+	}
+	return found, doubtful, nil
+}
+
+// DaemonSetValues returns what a DaemonSet of the legacy driver is told, in the words of its chart's values. A gap is what may not be
+// read; empty if there is none.
+func (r *Reader) DaemonSetValues(ctx context.Context, set *appsv1.DaemonSet) (values map[string]any, gap string, err error) {
+	account := &corev1.ServiceAccount{}
+	name := cmp.Or(set.Spec.Template.Spec.ServiceAccountName, "default")
+	err = r.client.Get(ctx, client.ObjectKey{Namespace: set.Namespace, Name: name}, account)
+	switch {
+	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
+		return migration.ValuesOf(set, nil), fmt.Sprintf("service account %s/%s, whose secrets the legacy driver pulls with", set.Namespace, name), nil
+	case err != nil:
+		return nil, "", fmt.Errorf("read the service account %s/%s of the legacy driver: %w", set.Namespace, name, err)
+	}
+	return migration.ValuesOf(set, account), "", nil
 }
 
 // nodesLookedAt bounds what is read of large clusters.
