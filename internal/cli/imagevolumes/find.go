@@ -54,13 +54,13 @@ func one(cluster seen.Cluster, names []string, pod *corev1.Pod, volume *corev1.V
 	}
 }
 
-// isOurs reports whether a volume is one of the drivers'. Who may not read drivers still knows the default names, and no other kind of
-// volume has the attribute image.
+// isOurs reports whether a volume is one of the drivers'. Who may not read drivers still knows the default names. No other kind of volume
+// has the attribute image, so one that names a driver that does not exist is a mistake of those that this is about.
 func isOurs(names []string, driver string, attributes map[string]string) bool {
 	if slices.Contains(names, driver) || driver == contract.DefaultDriverName || driver == contract.LegacyEarlierDriverName {
 		return true
 	}
-	return len(names) == 0 && attributes[contract.ImageAttribute] != ""
+	return attributes[contract.ImageAttribute] != ""
 }
 
 func inline(name string, source *corev1.CSIVolumeSource) Volume {

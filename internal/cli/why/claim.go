@@ -45,29 +45,32 @@ func Claim(cluster seen.Cluster, namespace, name string) document.Why {
 	return document.NewWhy(w)
 }
 
-// unbound returns why a claim has no volume.
+// unbound returns why a claim has no volume: the latest of its events that a row knows. Kubernetes' own controller repeats that it waits
+// for the provisioner, also after the provisioner's last word.
 func unbound(q question) document.Cause {
-	var latest *corev1.Event
+	var events []*corev1.Event
 	for i := range q.cluster.Events {
 		e := &q.cluster.Events[i]
-		isOf := e.InvolvedObject.Kind == "PersistentVolumeClaim" && e.Namespace == q.pod.Namespace && e.InvolvedObject.Name == q.volume.Claim
-		if isOf && (latest == nil || imagevolumes.When(latest).Before(imagevolumes.When(e))) {
-			latest = e
+		if e.InvolvedObject.Kind == "PersistentVolumeClaim" && e.Namespace == q.pod.Namespace && e.InvolvedObject.Name == q.volume.Claim {
+			events = append(events, e)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b *corev1.Event) int { return imagevolumes.When(b).Compare(imagevolumes.When(a)) })
+	for _, e := range events {
+		for _, r := range claimRows() {
+			if strings.Contains(e.Message, r.phrase) {
+				return r.fill(q, e.Message)
+			}
 		}
 	}
 	said := ""
-	if latest != nil {
-		said = latest.Message
-	}
-	for _, r := range claimRows() {
-		if strings.Contains(said, r.phrase) {
-			return r.fill(q, said)
-		}
+	if len(events) > 0 {
+		said = events[0].Message
 	}
 	return claimUnbound().fill(q, said)
 }
 
-// claimRow is a cause that the latest event of a claim shows.
+// claimRow is a cause that an event of a claim shows.
 type claimRow struct {
 	phrase string
 	row

@@ -2,6 +2,7 @@ package why
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,9 @@ func noPod(cluster seen.Cluster, w document.Why, name string) document.Why {
 		return document.NewWhy(w)
 	}
 	cause := document.Cause{ID: "NoPod", Cause: w.Summary, Action: document.ActionNeeded, Do: []string{"kubectl -n " + w.Namespace + " get pods"}, See: seeUse}
+	if made := madeBy(cluster, w.Namespace, name); made != "" {
+		cause.Do = []string{"kubectl imagecsi why pod/" + word(made, "NAME") + " -n " + w.Namespace}
+	}
 	if event := refusal(cluster, w.Namespace, name); event != nil {
 		owner := strings.ToLower(event.InvolvedObject.Kind) + "/" + event.InvolvedObject.Name
 		cause.ID, cause.Cause = "CreationRefused", fmt.Sprintf("the API server refuses the pods of %s", owner)
@@ -34,6 +38,16 @@ func noPod(cluster seen.Cluster, w document.Why, name string) document.Why {
 	}
 	w.Causes = []document.Cause{cause}
 	return document.NewWhy(w)
+}
+
+// madeBy returns the first pod whose name begins with a name as those of a Deployment's, StatefulSet's or Job's pods do; empty if there is
+// none.
+func madeBy(cluster seen.Cluster, namespace, owner string) string {
+	at := slices.IndexFunc(cluster.Pods, func(p corev1.Pod) bool { return p.Namespace == namespace && strings.HasPrefix(p.Name, owner+"-") })
+	if at < 0 {
+		return ""
+	}
+	return cluster.Pods[at].Name
 }
 
 // refusal returns the latest event of an object whose pods would have such a name, and that could not create one; nil if there is

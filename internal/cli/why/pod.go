@@ -91,6 +91,7 @@ func absent(q question, said string) document.Cause {
 func podRows() []podRow {
 	return []podRow{
 		{row{"StartupTaint", "a node keeps the pod away until its image drivers serve", []string{askAdmin}, "docs/operator.md#new-nodes-the-startup-taint"}, tainted},
+		{row{"NodeDown", "a node that could take the pod does not report: its machine, its kubelet or its network is down", []string{"kubectl get nodes   (those that are not Ready: repair or remove them)", "kubectl -n {ns} describe pod {pod}"}, "docs/troubleshooting.md#there-are-no-events-about-the-volume"}, down},
 		{row{"NotScheduled", "no node takes the pod", []string{"kubectl -n {ns} describe pod {pod}"}, seeProblems}, unscheduled},
 		{row{"UserNamespace", "the container runtime cannot map the users of volume {volume}: the pod has hostUsers: false, and the volume has not the form IDMappable", []string{edit, "in the volume's csi section: readOnly: true, and in volumeAttributes: form: IDMappable"}, seeUsers}, mapped},
 	}
@@ -117,6 +118,15 @@ func unscheduled(q question) (string, bool) {
 func tainted(q question) (string, bool) {
 	said, is := unscheduled(q)
 	return said, is && strings.Contains(said, contract.StartupTaint)
+}
+
+// downTaints are what Kubernetes puts on nodes whose kubelet does not report, or reports that it is not ready (its documentation, "Taints and
+// Tolerations").
+var downTaints = []string{"node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"} //nolint:gochecknoglobals // a table that nothing changes
+
+func down(q question) (string, bool) {
+	said, is := unscheduled(q)
+	return said, is && slices.ContainsFunc(downTaints, func(taint string) bool { return strings.Contains(said, taint) })
 }
 
 // cannotMap are the container runtimes' words for a mount that cannot be mapped.

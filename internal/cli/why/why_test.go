@@ -48,6 +48,7 @@ func TestAPodsCause(t *testing.T) {
 	}{
 		{"", "", func(*seen.Cluster) {}}, // nothing is known to be wrong yet
 		{"DriverNotInstalled", "get imagecsidrivers", func(s *seen.Cluster) { s.Drivers, s.CSINodes[0].Spec.Drivers = nil, nil }},
+		{"DriverNotInstalled", "get imagecsidrivers", func(s *seen.Cluster) { s.Pods[0].Spec.Volumes[0].CSI.Driver = "container-images.csi.k8s.io" }},
 		{"NodeUnsupported", "another node", func(s *seen.Cluster) {
 			s.Nodes[0].Status.NodeInfo.ContainerRuntimeVersion, s.CSINodes[0].Spec.Drivers = "docker://27.0.3", nil
 		}},
@@ -70,6 +71,9 @@ func TestAPodsCause(t *testing.T) {
 		}},
 		{"StartupTaint", "status", func(s *seen.Cluster) {
 			unplaced(s, "0/1 nodes are available: 1 node(s) had untolerated taint {imagecsi.dev/driver-not-ready: }")
+		}},
+		{"NodeDown", "get nodes", func(s *seen.Cluster) {
+			unplaced(s, "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }")
 		}},
 		{"NotScheduled", "describe pod p", func(s *seen.Cluster) { unplaced(s, "0/1 nodes are available: 1 Insufficient cpu") }},
 		{"UserNamespace", "form: IDMappable", func(s *seen.Cluster) {
@@ -137,6 +141,12 @@ func TestAPodThatWasRefused(t *testing.T) {
 	if w := Pod(seen.Cluster{}, "a", "web-1"); len(w.Causes) != 1 || w.Causes[0].ID != "NoPod" {
 		t.Errorf("the causes are %+v, want NoPod", w.Causes)
 	}
+	// Named by what made it, a pod has another name.
+	made := waiting()
+	made.Pods[0].Name = "web-5f-x2"
+	if w := Pod(made, "a", "web"); len(w.Causes) != 1 || !slices.Contains(w.Causes[0].Do, "kubectl imagecsi why pod/web-5f-x2 -n a") {
+		t.Errorf("the causes are %+v, want the name of the pod that there is", w.Causes)
+	}
 }
 
 func TestAClaimsCause(t *testing.T) {
@@ -150,6 +160,13 @@ func TestAClaimsCause(t *testing.T) {
 	cluster.Pods, cluster.Claims[0].Status.Phase = nil, corev1.ClaimPending
 	if w := Claim(cluster, "a", "c"); len(w.Causes) != 1 || w.Causes[0].ID != "ClaimUnbound" {
 		t.Errorf("%+v, want ClaimUnbound", w)
+	}
+	// Kubernetes repeats that it waits for the provisioner, later than what the provisioner says.
+	says(&cluster, "PersistentVolumeClaim", "c", "ProvisioningFailed", "the claim names no image")
+	says(&cluster, "PersistentVolumeClaim", "c", "ExternalProvisioning", "Waiting for a volume to be created either by the external provisioner")
+	cluster.Events[len(cluster.Events)-1].LastTimestamp = metav1.Now()
+	if w := Claim(cluster, "a", "c"); len(w.Causes) != 1 || w.Causes[0].ID != "ClaimNamesNoImage" {
+		t.Errorf("%+v, want ClaimNamesNoImage", w)
 	}
 	if w := Claim(cluster, "a", "none"); len(w.Causes) != 1 || w.Causes[0].ID != "NoClaim" {
 		t.Errorf("%+v, want NoClaim", w)
