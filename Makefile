@@ -73,6 +73,8 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	$(GO) -C hack/tools/chart test -count=1 -vet=off ./... && \
 	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS) $(APART)))(/|$$)')
 
+# hostmount's whole suite runs again in a confined process, which is a question of rights and not of goroutines.
+RACE_SKIPS := ^TestTheSuiteAsANodePlugin$$
 RACE ?= ./internal/nodeplugin/... ./internal/credentialprovider ./internal/simulatedfleet ./cmd/node-plugin ./controllers/nodecache
 
 # The library of CRI-O's store would need C headers for what the programs, which are built without cgo, do not have either.
@@ -80,7 +82,7 @@ RACE ?= ./internal/nodeplugin/... ./internal/credentialprovider ./internal/simul
 .PHONY: test-race
 test-race: ## run tests that need no node under the race detector (needs gcc); RACE=./controllers takes five minutes more
 	@built=$$($(CLUSTER) build) && eval "$$built" && \
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 -vet=off $(RACE)
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 -vet=off -skip '$(RACE_SKIPS)' $(RACE)
 
 # A number of inputs (3000x) or a time (20s). A time fails now and then without an input to blame, with "context deadline exceeded", until
 # Go 1.27 (go.dev/issue/75804).
@@ -91,11 +93,18 @@ FUZZLIMIT ?= 15m
 
 # Inputs that are new are made smaller by ten tries only: Go would spend a short run on nothing else, and shows what failed anyway. CI
 # tries a few hundred inputs of each target. Seeds are in the tests and in testdata/fuzz/<target>, which every test run tries, too.
+# A package's targets share one instrumented program; what it learns stays where go test -fuzz keeps it, too.
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted text with FUZZTIME inputs (3000x) each
-	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed -E 's|/[^/]*:func | |' | sort | { failed=0; \
-	while read -r package name; do echo "$$package $$name"; \
-	timeout -k 10 $(FUZZLIMIT) $(GO) -C $$package test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x . || failed=1; done; exit $$failed; }
+	@programs=$$(mktemp -d) && trap 'rm -rf "$$programs"' EXIT && failed=0; corpus=$$($(GO) env GOCACHE)/fuzz; \
+	for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		$(GO) -C $$package test -vet=off -fuzz . -c -o "$$programs/fuzz.test" . || { failed=1; continue; }; \
+		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | cut -d' ' -f2 | sort); do \
+			echo "$$package $$name"; \
+			( cd $$package && timeout -k 10 $(FUZZLIMIT) "$$programs/fuzz.test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzminimizetime 10x -test.fuzzcachedir "$$corpus/$$($(GO) list .)" ) || failed=1; \
+		done; \
+	done; exit $$failed
 
 .PHONY: test-faults
 test-faults: ## kill the node plugin at every step of its work (ten minutes; `make test` kills it at a sample of the steps)
