@@ -74,7 +74,7 @@ func errorRows() []errorRow {
 		{row{"ImageUnsupported", "node {node} cannot show an image of this form", []string{"build the image again and push it as an OCI image; the error has more"}, seePublish},
 			[]string{"container runtime does not support image", "image cannot be mounted", "too many layers", "mount options are too long for this kernel", "cannot stack EROFS images", "no sound EROFS image", "bad layer"}, ""},
 		{row{"ImageTooLarge", "{image} is larger than the driver's limit (spec.volumes.maxImageSize)", []string{"use a smaller image, or ask who administers the driver to raise the limit"}, seePublish},
-			[]string{"larger than this driver's limit"}, ""},
+			[]string{"larger than this driver's limit", "and this driver's limit is"}, ""},
 		{row{"StillPulling", "node {node} is pulling {image}; no action needed", []string{"kubectl -n {ns} get events --field-selector involvedObject.name={pod} --watch"}, seePublish},
 			[]string{"is being pulled; the kubelet will try again", "the next try starts it again", "the next try waits", "another call is at work on this volume"}, ""},
 		{row{"RuntimeDown", "the container runtime of node {node} does not answer", []string{"on the node: systemctl status containerd   (or crio)", askAdmin}, seeNode},

@@ -132,6 +132,7 @@ func TestOtherErrorsHaveACause(t *testing.T) {
 		`volume "csi-1" asks for a limit of 1Gi, and its size cannot be limited on this node: mount the file system of /var/lib/kubelet with project quotas`:                                       "NoSizeLimit",
 		`AccessMode of PV can be only ReadOnlyMany or ReadOnlyOnce`:                                                                                                                                "AccessMode",
 		`rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial unix /var/lib/kubelet/plugins/x/csi.sock: connect: connection refused"`:               "NodePluginAway",
+		`image registry.example/large:1 has 3.0 MiB, and this driver's limit is 1.0 MiB; use a smaller image, or ask the administrator to raise spec.volumes.maxImageSize`:                         "ImageTooLarge",
 		`something new`: "",
 	} {
 		if r, _ := ofError(said); r.id != want {

@@ -53,11 +53,18 @@ func causeOf(q question) (document.Cause, bool) {
 	case document.VolumeFailed:
 		return failed(q), true
 	case document.VolumeWaiting:
-		if registered, known := q.cluster.Registered(q.pod.Spec.NodeName, q.volume.Driver); known && !registered {
+		if unregistered(q) {
 			return absent(q, ""), true
 		}
 	}
 	return document.Cause{}, false
+}
+
+// unregistered reports whether the kubelet of the pod's node has not registered the driver. A node that never had a CSI driver may have no
+// CSINode.
+func unregistered(q question) bool {
+	registered, known := q.cluster.Registered(q.pod.Spec.NodeName, q.volume.Driver)
+	return !registered && q.pod.Spec.NodeName != "" && (known || q.cluster.Missed(seen.CSINodes) == "")
 }
 
 // failed returns the cause that an error of a mount shows.

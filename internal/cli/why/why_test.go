@@ -52,6 +52,10 @@ func TestAPodsCause(t *testing.T) {
 		{"NodeUnsupported", "another node", func(s *seen.Cluster) {
 			s.Nodes[0].Status.NodeInfo.ContainerRuntimeVersion, s.CSINodes[0].Spec.Drivers = "docker://27.0.3", nil
 		}},
+		{"NodeUnsupported", "another node", func(s *seen.Cluster) { // a node on which no CSI driver ever was has no CSINode
+			s.Nodes[0].Status.NodeInfo.ContainerRuntimeVersion, s.CSINodes = "docker://27.0.3", nil
+		}},
+		{"", "", func(s *seen.Cluster) { s.Pods[0].Spec.NodeName = "" }}, // the scheduler has not looked yet
 		{"NodeExcluded", "imagecsi.dev/exclude-", func(s *seen.Cluster) {
 			s.Nodes[0].Labels, s.CSINodes[0].Spec.Drivers = map[string]string{contract.ExcludeLabel: "true"}, nil
 		}},
