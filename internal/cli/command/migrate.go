@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -20,30 +19,54 @@ const maxValues = 1 << 20
 
 func (p *program) migrateCommand() *cobra.Command {
 	var chosen source
+	var asked changes
 	command := &cobra.Command{
 		Use:   "migrate",
-		Short: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver",
+		Short: "Print the ImageCSIDriver that replaces an installation of the legacy driver, or hand over to it node by node",
 		Long: "Print the ImageCSIDriver that is equivalent to an installation of the legacy driver, warm-metal's container image CSI driver.\n\n" +
 			"The values are those of its Helm release or, without one, what its DaemonSet is told. The manifest goes to the standard output, and a\n" +
-			"line for each value to the standard error: what it becomes, what changes, what has no equal and what to do. Nothing is changed in the cluster. The page docs/install/migrate.md has the steps after it.",
+			"line for each value to the standard error: what it becomes, what changes, what has no equal and what to do. Nothing is changed in the cluster.\n\n" +
+			"With --apply it hands over node by node: a node plugin comes to a node, and when it is ready and registered, the legacy driver's pod\n" +
+			"leaves. With --back it shows the way back, and with --back --apply it goes it. Both can be interrupted at any time, and are continued\n" +
+			"by the same command. The page docs/install/migrate.md has all of it.",
 		Example: "  kubectl imagecsi migrate >driver.yaml\n" +
-			"  helm get values RELEASE --all -o yaml | kubectl imagecsi migrate --values -",
+			"  helm get values RELEASE --all -o yaml | kubectl imagecsi migrate --values -\n" +
+			"  kubectl imagecsi migrate --apply -f driver.yaml\n" +
+			"  kubectl imagecsi migrate --back --apply",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if p.output == document.FormatWide || p.output == document.FormatName {
 				return usage("migrate prints a manifest; choose -o yaml or -o json")
 			}
+			if asked.apply || asked.back {
+				return p.handOver(command.Context(), chosen, asked)
+			}
+			if asked.manifest != "" {
+				return usage("-f is for --apply")
+			}
 			from, err := p.legacyDriver(command.Context(), chosen)
 			if err != nil {
 				return err
 			}
-			return p.printPlan(migration.PlanOf(from))
+			plan := migration.PlanOf(from)
+			if err := p.printPlan(plan); err != nil {
+				return err
+			}
+			if chosen.values == "" {
+				p.preview(command.Context(), chosen.daemonSet, plan.Driver)
+			}
+			return nil
 		},
 	}
 	command.Flags().StringVar(&chosen.release, "release", "", "the legacy driver's Helm release, in the namespace of -n (default: the one that its CSIDriver object names)")
 	command.Flags().StringVar(&chosen.daemonSet, "daemonset", "", "the legacy driver's DaemonSet, as NAMESPACE/NAME, instead of a release")
 	command.Flags().StringVar(&chosen.values, "values", "", "a file with the release's values, or - for the standard input, instead of the release itself")
+	command.Flags().BoolVar(&asked.apply, "apply", false, "hand over node by node, after a plan was shown")
+	command.Flags().BoolVar(&asked.back, "back", false, "show the way back to the legacy driver; with --apply, go it")
+	command.Flags().StringVarP(&asked.manifest, "filename", "f", "", "with --apply, a file with the ImageCSIDriver to create, or - for the standard input (default: the one that is printed)")
+	command.Flags().DurationVar(&asked.patience, "timeout", 10*time.Minute, "with --apply, how long to wait for one thing to happen")
 	command.MarkFlagsMutuallyExclusive("release", "values", "daemonset")
+	command.MarkFlagsMutuallyExclusive("back", "filename")
 	return command
 }
 
@@ -133,21 +156,9 @@ func (p *program) valuesIn(file string) (map[string]any, error) {
 	if file == "" {
 		return nil, nil
 	}
-	from := p.streams.In
-	if file != "-" {
-		opened, err := os.Open(file)
-		if err != nil {
-			return nil, usage("read the values: %w", err)
-		}
-		defer opened.Close()
-		from = opened
-	}
-	text, err := io.ReadAll(io.LimitReader(from, maxValues+1))
+	text, err := p.textIn(file)
 	if err != nil {
-		return nil, usage("read the values in %s: %w", file, err)
-	}
-	if len(text) > maxValues {
-		return nil, usage("read the values in %s: more than 1 MiB", file)
+		return nil, usage("read the values: %w", err)
 	}
 	values := map[string]any{}
 	if err := yaml.Unmarshal(text, &values); err != nil {

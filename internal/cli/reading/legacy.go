@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/image-csi/image-csi-operator/internal/cli/handover"
 	"github.com/image-csi/image-csi-operator/internal/operator/migration"
 )
 
@@ -21,8 +22,8 @@ type Release struct{ Namespace, Name string }
 
 // Annotations with which Helm marks what it has installed.
 const (
-	releaseName      = "meta.helm.sh/release-name"
-	releaseNamespace = "meta.helm.sh/release-namespace"
+	ReleaseName      = "meta.helm.sh/release-name"
+	ReleaseNamespace = "meta.helm.sh/release-namespace"
 )
 
 // LegacyDriver returns what there is of the legacy driver, but for its values, and the Helm release that installed it, if one did. Gaps
@@ -37,8 +38,8 @@ func (r *Reader) LegacyDriver(ctx context.Context) (found migration.Installation
 	for _, driver := range drivers.Items {
 		if slices.Contains(migration.DriverNames(), driver.Name) {
 			found.DriverNames = append(found.DriverNames, driver.Name)
-			if name := driver.Annotations[releaseName]; name != "" {
-				release = Release{driver.Annotations[releaseNamespace], name}
+			if name := driver.Annotations[ReleaseName]; name != "" {
+				release = Release{driver.Annotations[ReleaseNamespace], name}
 			}
 		}
 	}
@@ -52,16 +53,9 @@ func (r *Reader) LegacyDriver(ctx context.Context) (found migration.Installation
 	return found, release, gaps, nil
 }
 
-// LegacyDaemonSet is a DaemonSet that runs the legacy driver.
-type LegacyDaemonSet struct {
-	*appsv1.DaemonSet
-	// Names are the CSI driver names that it serves.
-	Names []string
-}
-
 // LegacyDaemonSets returns the cluster's DaemonSets that run the legacy driver, and as errors those that are told what it is told but
 // have another image. One that is named, as namespace/name, may have any image; then it alone is returned.
-func (r *Reader) LegacyDaemonSets(ctx context.Context, named string) (found []LegacyDaemonSet, doubtful []error, err error) {
+func (r *Reader) LegacyDaemonSets(ctx context.Context, named string) (found []handover.LegacySet, doubtful []error, err error) {
 	var sets appsv1.DaemonSetList
 	if err := r.client.List(ctx, &sets); err != nil {
 		return nil, nil, fmt.Errorf("list the cluster's DaemonSets, to find the legacy driver's: %w", err)
@@ -75,7 +69,7 @@ func (r *Reader) LegacyDaemonSets(ctx context.Context, named string) (found []Le
 		names, err := migration.DriverNamesOf(set)
 		switch {
 		case err == nil, named != "" && errors.Is(err, migration.ErrOtherImage):
-			found = append(found, LegacyDaemonSet{set, names})
+			found = append(found, handover.LegacySet{DaemonSet: set, Names: names})
 		case named != "":
 			return nil, nil, fmt.Errorf("DaemonSet %s: %w", name, err)
 		case errors.Is(err, migration.ErrOtherImage):
