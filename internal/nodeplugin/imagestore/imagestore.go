@@ -31,6 +31,12 @@ type Size struct {
 	Inodes int64 // 0 where the runtime does not count them
 }
 
+// PinnedImage is a tree that a driver has pinned, with the reference and the digest of the image for which that was done first. They
+// are empty where that is not known: the tree was pinned again by its layers alone, or by an earlier release.
+type PinnedImage struct {
+	Tree, Image, Digest string
+}
+
 // PinFunc pins an image as Store.Pin does, but as it was found, whatever its name stands for by now. It assumes that what
 // was pinned then still is: callers make sure that nothing is unpinned in between.
 type PinFunc func(ctx context.Context) (Tree, error)
@@ -53,6 +59,9 @@ type Store interface {
 
 	// Pins lists the IDs of the trees that this driver has pinned.
 	Pins(ctx context.Context) ([]string, error)
+
+	// PinnedImages lists the trees that this driver has pinned, each with its image.
+	PinnedImages(ctx context.Context) ([]PinnedImage, error)
 
 	// Size returns how much the layers of a pinned tree hold, as the runtime measured them when it unpacked them. Errors:
 	// ErrNotFound when the runtime does not have them.

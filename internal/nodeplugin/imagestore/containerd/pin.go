@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -23,6 +22,8 @@ const (
 	rootLabel  = "containerd.io/gc.root"   // keeps it from containerd's garbage collector; the legacy driver does so, too
 	treeLabel  = contract.Prefix + "tree"  // the tree's ID
 	imageLabel = contract.Prefix + "image" // the image it was first pinned for, for administrators
+
+	digestLabel = contract.Prefix + "digest" // that image's
 )
 
 // undoTimeout bounds the clean-up after a failure, which must not end with the caller's deadline.
@@ -147,7 +148,7 @@ func (s *Store) viewAnywhere(ctx context.Context, image client.Image, tree diges
 // asks by making it: containerd writes nothing if there is one. A view that was made and is useless is removed. What a call
 // without an answer has made stays for the sweep, because another call may use it by now.
 func (s *Store) view(ctx context.Context, image client.Image, id digest.Digest, snapshotter string) (tree imagestore.Tree, made bool, err error) {
-	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image.Name()))
+	mounts, err := s.snapshotter(snapshotter).View(ctx, s.viewName(id), id.String(), s.labels(id, image))
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
 		tree, err = s.viewed(ctx, id, snapshotter)
 		return tree, false, err
@@ -169,11 +170,11 @@ func (s *Store) undoView(ctx context.Context, tree digest.Digest, snapshotter st
 	return s.removeView(ctx, tree, snapshotter)
 }
 
-// labels returns the labels of a tree's view. The image is the one for which it is made; empty if that is not known.
-func (s *Store) labels(tree digest.Digest, image string) snapshots.Opt {
+// labels returns the labels of a tree's view. The image is the one for which it is made; nil if that is not known.
+func (s *Store) labels(tree digest.Digest, image client.Image) snapshots.Opt {
 	labels := map[string]string{rootLabel: s.driver, contract.DriverLabel: s.driver, treeLabel: tree.String()}
-	if image != "" {
-		labels[imageLabel] = image
+	if image != nil {
+		labels[imageLabel], labels[digestLabel] = image.Name(), image.Target().Digest.String()
 	}
 	return snapshots.WithLabels(labels)
 }
@@ -207,7 +208,7 @@ func (s *Store) viewAgain(ctx context.Context, tree digest.Digest, snapshotters 
 	held := false
 	var errs []error
 	for _, snapshotter := range snapshotters {
-		_, err := s.snapshotter(snapshotter).View(ctx, s.viewName(tree), tree.String(), s.labels(tree, ""))
+		_, err := s.snapshotter(snapshotter).View(ctx, s.viewName(tree), tree.String(), s.labels(tree, nil))
 		switch {
 		case err == nil, errors.Is(err, errdefs.ErrAlreadyExists):
 			held = true
@@ -266,16 +267,28 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
+	pinned, err := s.PinnedImages(ctx)
+	var trees []string
+	for _, p := range pinned {
+		trees = append(trees, p.Tree)
+	}
+	return trees, err
+}
+
+// PinnedImages implements imagestore.Store.
+func (s *Store) PinnedImages(ctx context.Context) ([]imagestore.PinnedImage, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	snapshotters, err := s.working(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var trees []string
+	var pinned []imagestore.PinnedImage
+	known := map[string]bool{}
 	for _, snapshotter := range snapshotters {
 		err := s.snapshotter(snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-			if tree := info.Labels[treeLabel]; tree != "" && !slices.Contains(trees, tree) {
-				trees = append(trees, tree)
+			if tree := info.Labels[treeLabel]; tree != "" && !known[tree] {
+				known[tree] = true
+				pinned = append(pinned, imagestore.PinnedImage{Tree: tree, Image: info.Labels[imageLabel], Digest: info.Labels[digestLabel]})
 			}
 			return nil
 		}, fmt.Sprintf("labels.%q==%q", contract.DriverLabel, s.driver))
@@ -283,5 +296,5 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 			return nil, fmt.Errorf("listing the pins of %s in snapshotter %s: %w", s.driver, snapshotter, err)
 		}
 	}
-	return trees, nil
+	return pinned, nil
 }

@@ -18,7 +18,8 @@ import (
 type metadata struct {
 	Driver string `json:"imagecsi.dev/driver"`
 	Tree   string `json:"imagecsi.dev/tree"`
-	Image  string `json:"imagecsi.dev/image"` // the image it was first pinned for, for administrators
+	Image  string `json:"imagecsi.dev/image"`            // the image it was first pinned for, for administrators
+	Digest string `json:"imagecsi.dev/digest,omitempty"` // that image's
 }
 
 // pinID is the ID of a tree's container: 64 hexadecimal digits, as CRI-O's have.
@@ -107,7 +108,7 @@ func (s *Store) pin(image *storage.Image, tree, reference string) (*storage.Cont
 
 // create makes the tree's container, and its layer before.
 func (s *Store) create(image *storage.Image, tree, reference string) (*storage.Container, error) {
-	about, err := json.Marshal(metadata{Driver: s.driver, Tree: tree, Image: reference})
+	about, err := json.Marshal(metadata{Driver: s.driver, Tree: tree, Image: reference, Digest: digestOf(image, reference)})
 	if err != nil {
 		return nil, err
 	}
@@ -187,17 +188,27 @@ func (s *Store) Pinned(ctx context.Context, treeID string) (imagestore.Tree, err
 
 // Pins implements imagestore.Store.
 func (s *Store) Pins(ctx context.Context) ([]string, error) {
-	return within(ctx, s, "listing the pins of "+s.driver+" in CRI-O's store", func() ([]string, error) {
+	pinned, err := s.PinnedImages(ctx)
+	var trees []string
+	for _, p := range pinned {
+		trees = append(trees, p.Tree)
+	}
+	return trees, err
+}
+
+// PinnedImages implements imagestore.Store.
+func (s *Store) PinnedImages(ctx context.Context) ([]imagestore.PinnedImage, error) {
+	return within(ctx, s, "listing the pins of "+s.driver+" in CRI-O's store", func() ([]imagestore.PinnedImage, error) {
 		containers, err := s.storage.Containers()
 		if err != nil {
 			return nil, err
 		}
-		var trees []string
+		var pinned []imagestore.PinnedImage
 		used := map[string]bool{} // layers, by container
 		for _, c := range containers {
 			used[c.LayerID] = true
 			if about, ok := s.about(c.Metadata); ok {
-				trees = append(trees, about.Tree)
+				pinned = append(pinned, imagestore.PinnedImage{Tree: about.Tree, Image: about.Image, Digest: about.Digest})
 			}
 		}
 		// Listing the layers also makes the library remove incomplete ones that a killed process left.
@@ -210,10 +221,10 @@ func (s *Store) Pins(ctx context.Context) ([]string, error) {
 				continue
 			}
 			if tree, ok := s.unfinished(&layers[i]); ok {
-				trees = append(trees, tree)
+				pinned = append(pinned, imagestore.PinnedImage{Tree: tree})
 			}
 		}
-		return trees, nil
+		return pinned, nil
 	})
 }
 

@@ -87,6 +87,23 @@ func (w *World) Pins(context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(w.HasPin)), nil
 }
 
+// PinnedImages lists the trees that are pinned, each with the references that lead to it.
+func (w *World) PinnedImages(context.Context) ([]imagestore.PinnedImage, error) {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	var pinned []imagestore.PinnedImage
+	for _, id := range slices.Sorted(maps.Keys(w.HasPin)) {
+		p := imagestore.PinnedImage{Tree: id, Digest: DigestOf(id)}
+		for _, reference := range slices.Sorted(maps.Keys(w.Tags)) {
+			if w.Tags[reference] == id {
+				p.Image = reference
+			}
+		}
+		pinned = append(pinned, p)
+	}
+	return pinned, w.Act("pins", func() error { return nil })
+}
+
 // Unpin notes a mount that still shows the tree as broken.
 func (w *World) Unpin(ctx context.Context, id string) error {
 	return w.Answer(ctx, func() error { return w.unpin(id) })
