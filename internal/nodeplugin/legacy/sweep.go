@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/liveview"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/legacy/leftover"
@@ -31,7 +32,8 @@ func (v *Volumes) Sweep(ctx context.Context, mounts []hostmount.Mount, now time.
 	if err != nil {
 		return lookEvery, fmt.Errorf("looking up which pods use what the legacy driver left: %w", err)
 	}
-	next, kept := lookEvery, 0
+	next = lookEvery
+	var kept []liveview.Orphan
 	var orphans []leftover.Leftover
 	var names []string
 	for _, l := range all {
@@ -49,18 +51,28 @@ func (v *Volumes) Sweep(ctx context.Context, mounts []hostmount.Mount, now time.
 		left := v.idle.Remaining(l.Name, now, v.graceOf(l))
 		switch {
 		case !use.knows(l):
-			kept++ // the administrator has to decide
+			kept = append(kept, orphanOf(l, "not everything that could need it can be seen; remove it if no pod needs it"))
 		case left > 0:
-			next, kept = min(next, left), kept+1
+			next = min(next, left)
+			seconds := int64(left.Seconds())
+			waits := orphanOf(l, "no pod shows it; it is removed after a grace period")
+			waits.RemovedIn = &seconds
+			kept = append(kept, waits)
 		default:
 			if err := v.remove(ctx, l, func() (bool, error) { return v.needs(ctx, l) }); err != nil {
-				errs, kept = append(errs, err), kept+1
+				errs, kept = append(errs, err), append(kept, orphanOf(l, "it could not be removed; the next sweep tries again"))
 			}
 		}
 	}
 	v.adopted.Store(int64(len(all) - len(orphans)))
-	v.orphaned.Store(int64(kept))
+	v.orphaned.Store(int64(len(kept)))
+	v.left.Store(&kept)
 	return next, errors.Join(errs...)
+}
+
+// orphanOf describes a leftover that no pod needs.
+func orphanOf(l leftover.Leftover, message string) liveview.Orphan {
+	return liveview.Orphan{Kind: liveview.OrphanLeftover, Name: l.Name, Message: message}
 }
 
 // graceOf is longer for what a pod may have written.

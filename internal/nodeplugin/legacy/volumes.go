@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/internal/liveview"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/keylock"
@@ -40,6 +41,7 @@ type Volumes struct {
 	idle   grace.Idle  // of sweeps only
 
 	adopted, orphaned, removed atomic.Int64
+	left                       atomic.Pointer[[]liveview.Orphan] // of the latest sweep; replaced, never changed
 }
 
 var _ volume.Legacy = (*Volumes)(nil)
@@ -78,4 +80,12 @@ func (v *Volumes) Counts() Counts {
 		return Counts{}
 	}
 	return Counts{Adopted: int(v.adopted.Load()), Orphaned: int(v.orphaned.Load()), Removed: int(v.removed.Load())}
+}
+
+// ListOrphans returns what the latest sweep found that no pod needs and that is not removed yet. It is empty for nil.
+func (v *Volumes) ListOrphans() []liveview.Orphan {
+	if v == nil || v.left.Load() == nil {
+		return nil
+	}
+	return *v.left.Load()
 }

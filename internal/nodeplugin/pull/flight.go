@@ -42,6 +42,8 @@ func keyOf(r Request, reference string) flightKey {
 // flight is one pull under way, or one that has ended and whose result no caller has collected.
 type flight struct {
 	key     flightKey
+	id      uint64 // distinguishes it from the others of the process
+	pod     string // that asked first; may be empty
 	queued  time.Time
 	started atomic.Pointer[time.Time] // nil while it waits for its turn
 	ended   chan struct{}             // closed when err is final
@@ -70,7 +72,8 @@ func (p *Puller) join(r Request, reference string, proof bool) *flight {
 	defer p.mu.Unlock()
 	f, ok := p.flights[key]
 	if !ok {
-		f = &flight{key: key, queued: time.Now(), ended: make(chan struct{}), proof: proof, notified: map[string]bool{}}
+		p.flown++
+		f = &flight{key: key, id: p.flown, pod: r.For, queued: time.Now(), ended: make(chan struct{}), proof: proof, notified: map[string]bool{}}
 		f.ctx, f.cancel = context.WithCancel(p.ctx)
 		p.flights[key] = f
 		p.done.Go(func() { p.fly(f, r) })

@@ -38,11 +38,21 @@ func (p *Puller) downloads(ctx context.Context, image string, since time.Time) s
 	}
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
-	done, total, err := p.config.Downloads.Downloading(ctx, image, since)
-	if err != nil || done < 0 || total <= 0 || done > total {
-		return "" // the sizes are the image author's, and cannot be trusted
+	done, total, known := p.progress(ctx, image, since)
+	if !known {
+		return ""
 	}
 	return fmt.Sprintf("; %s of %s of its layers are on this node", mebibytes(done), mebibytes(total))
+}
+
+// progress returns how much of an image's download is done, and reports whether that is known.
+func (p *Puller) progress(ctx context.Context, image string, since time.Time) (done, total int64, known bool) {
+	if p.config.Downloads == nil {
+		return 0, 0, false
+	}
+	done, total, err := p.config.Downloads.Downloading(ctx, image, since)
+	// The sizes are the image author's, and cannot be trusted.
+	return done, total, err == nil && done >= 0 && total > 0 && done <= total
 }
 
 // discard keeps later pulls from using a corrupt download.

@@ -119,6 +119,7 @@ type Puller struct {
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
+	flown   uint64 // flights that began
 }
 
 // New returns a Puller on a runtime. The caller has to close the runtime.

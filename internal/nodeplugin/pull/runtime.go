@@ -66,6 +66,14 @@ func (r *Runtime) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Version returns the runtime's version as it reports it.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	answer, err := r.runtime.Version(ctx, &runtimeapi.VersionRequest{})
+	return answer.GetRuntimeVersion(), err
+}
+
 // image returns what the runtime knows of an image, nil if it does not hold it.
 func (r *Runtime) image(ctx context.Context, image string) (*runtimeapi.Image, error) {
 	answer, err := r.images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: image}})

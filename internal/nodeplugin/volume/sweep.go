@@ -143,7 +143,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		errs = append(errs, err)
 	}
 	targets := map[string]string{} // of the orphans, by directory name
-	var orphans []string
+	var orphans, unidentified []string
 	for _, name := range found.volumes {
 		id, err := n.data.identify(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -152,6 +152,7 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		if err != nil {
 			// Unpublish finds the directory by its name. A sweep does not know whose it is, so it stays.
 			errs, doubt = append(errs, err), true
+			unidentified = append(unidentified, name)
 			continue
 		}
 		trees[id.Tree] = true
@@ -161,7 +162,11 @@ func (n *Node) sweepData(ctx context.Context, mounts []hostmount.Mount, now time
 		}
 	}
 	n.orphans.Update(orphans, now)
-	defer func() { n.findings.orphanedData.Store(int64(len(n.orphans))) }()
+	defer func() {
+		n.findings.orphanedData.Store(int64(len(n.orphans)))
+		left := n.leftOver(targets, unidentified, now)
+		n.findings.orphans.Store(&left)
+	}()
 	for _, name := range orphans {
 		if n.orphans.Ripe(name, now, n.orphanAfter) {
 			errs = append(errs, n.removeOrphan(ctx, name, targets[name]))

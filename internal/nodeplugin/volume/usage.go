@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+
+	"github.com/image-csi/image-csi-operator/internal/liveview"
 )
 
 // Usage is what is on the node now, and what sweeps found and did.
@@ -24,6 +26,7 @@ type Usage struct {
 type findings struct {
 	orphanedData, removedData atomic.Int64
 	repinned                  atomic.Int64
+	orphans                   atomic.Pointer[[]liveview.Orphan] // of the latest sweep; replaced, never changed
 }
 
 // Usage counts what the mount table and the image store hold. A volume is one file system, but it may be mounted at many paths:
