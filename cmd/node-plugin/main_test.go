@@ -32,7 +32,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.nodeName != "node-1" || o.policy != contract.PullIfNotPresent || o.pods != contract.AccessReadWrite || o.httpAddress != ":8080" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.legacyMetrics ||
+	if o.nodeName != "node-1" || o.policy != contract.PullIfNotPresent || o.pods != contract.AccessReadWrite || o.httpAddress != ":8080" || o.liveAddress != "" || o.releaseAfter != time.Minute || o.orphanAfter != 10*time.Minute || o.legacyMetrics ||
 		o.runtimeEndpoint != "unix:///run/containerd/containerd.sock" || o.mountMode != contract.ModeNsenter {
 		t.Errorf("defaults %+v", o)
 	}
@@ -41,7 +41,7 @@ func TestDefaultsAreComplete(t *testing.T) {
 func TestEveryFlagIsHeard(t *testing.T) {
 	o, err := parse(t, "--driver-name=a.example", "--alias=b.example", "--alias=a.example", "--alias=c.example", "--node-name=n",
 		"--runtime=cri-o", "--mount-mode=Bidirectional", "--kubelet-root=/data/kubelet/", "--storage-root=/data/storage",
-		"--http-address=127.0.0.1:1", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--access=ReadOnly", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--limit-fallback=Memory", "--release-after=1s", "--orphan-after=2s", "--warm-metal-metrics", "--confinement=container=Unprivileged;appArmor=Localhost/a", "--sandbox-profile=imagecsi/a.json", "--log-level=debug")
+		"--http-address=127.0.0.1:1", "--live-address=127.0.0.1:2", "--provider-socket=/run/p.sock", "--pull-policy=Never", "--access=ReadOnly", "--max-parallel-pulls=2", "--default-size-limit=1Gi", "--max-size-limit=2Gi", "--limit-fallback=Memory", "--release-after=1s", "--orphan-after=2s", "--warm-metal-metrics", "--confinement=container=Unprivileged;appArmor=Localhost/a", "--sandbox-profile=imagecsi/a.json", "--log-level=debug")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestEveryFlagIsHeard(t *testing.T) {
 	}
 	if o.nodeName != "n" || o.runtimeEndpoint != "unix:///run/crio/crio.sock" || o.kubeletRoot != "/data/kubelet" ||
 		o.pluginDir() != "/data/kubelet/plugins/a.example" || o.storageRoot != "/data/storage" || o.policy != contract.PullNever ||
-		o.pods != contract.AccessReadOnly || o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != contract.FallbackMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.providerSocket != "/run/p.sock" || o.sandboxProfile != "imagecsi/a.json" ||
+		o.pods != contract.AccessReadOnly || o.maxParallelPulls != 2 || o.limits.Default != 1<<30 || o.limits.Max != 2<<30 || o.fallback != contract.FallbackMemory || o.releaseAfter != time.Second || o.orphanAfter != 2*time.Second || !o.legacyMetrics || o.level != slog.LevelDebug || o.httpAddress != "127.0.0.1:1" || o.liveAddress != "127.0.0.1:2" || o.providerSocket != "/run/p.sock" || o.sandboxProfile != "imagecsi/a.json" ||
 		o.container != (contract.Confinement{Unprivileged: true, AppArmor: "Localhost/a"}) {
 		t.Errorf("options %+v", o)
 	}

@@ -35,6 +35,7 @@ type options struct {
 	imageStore       string
 	additionalStores []string
 	httpAddress      string
+	liveAddress      string
 	pullPolicy       string
 	access           string
 	credentialsDir   string
@@ -111,6 +112,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.imageStore, contract.FlagImageStore, "", "cri-o: where it keeps images, if not in its root directory (default: as CRI-O reports)")
 	f.StringArrayVar(&o.additionalStores, contract.FlagAdditionalStore, nil, "cri-o: an additional image store that it reads; may be repeated (default: those that CRI-O reports and that are visible here)")
 	f.StringVar(&o.httpAddress, contract.FlagHTTPAddress, o.httpAddress, "where to serve metrics and health; empty serves none")
+	f.StringVar(&o.liveAddress, contract.FlagLiveAddress, "", "where to serve the live view, as 127.0.0.1:PORT; no other address than one of the loopback is taken (default: it is not served)")
 	f.StringVar(&o.pullPolicy, contract.FlagPullPolicy, o.pullPolicy, "pull policy of volumes that name none: Always, IfNotPresent or Never")
 	f.StringVar(&o.access, contract.FlagAccess, o.access, "whether pods may write to volumes that are not read-only: ReadWrite, or ReadOnly to refuse such volumes")
 	f.StringVar(&o.credentialsDir, contract.FlagCredentialsDir, "", "the directory of secrets with registry credentials for all volumes, one directory for each secret; empty for none")

@@ -51,11 +51,14 @@ const (
 // plugin is the running process: what start has made, in the order in which stop closes it.
 type plugin struct {
 	log       *slog.Logger
+	started   time.Time
 	ready     readiness
 	alone     *singleton.Lock // held until the process ends
 	registrar *registration.Registrar
 	servers   []*grpc.Server
 	http      *http.Server
+	live      *http.Server
+	legacy    *legacy.Volumes // nil where the runtime's store has none
 	node      *volume.Node
 	puller    *pull.Puller
 	closers   []func() error // the rest, last made first closed
@@ -67,7 +70,7 @@ type plugin struct {
 
 // start makes everything and serves. On failure it closes what it has made.
 func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err error) {
-	p := &plugin{log: log, failed: make(chan error, 1)}
+	p := &plugin{log: log, started: time.Now(), failed: make(chan error, 1)}
 	defer func() { //nolint:contextcheck // closing has its own time limit
 		if err != nil {
 			p.stop()
@@ -149,6 +152,7 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 		return nil, err
 	}
 	p.ready.follow(append(ready, operations))
+	p.serveLive(o, container, runtime)
 	if err := p.registrar.Start(o.registryDir()); err != nil { //nolint:contextcheck // it serves until Stop
 		return nil, err
 	}
@@ -189,15 +193,14 @@ func (p *plugin) openNode(o *options, engine *hostmount.Engine, store imagestore
 		OrphanAfter:   o.orphanAfter,
 		Logger:        p.log,
 	}
-	var legacyVolumes *legacy.Volumes
 	if store, ok := store.(leftover.Store); ok {
-		legacyVolumes = legacy.New(config, store)
-		config.Legacy = legacyVolumes
+		p.legacy = legacy.New(config, store)
+		config.Legacy = p.legacy
 	}
 	if p.node, err = volume.New(config); err != nil {
 		return err
 	}
-	m.CollectUsage(p.node.Usage, legacyVolumes.Counts)
+	m.CollectUsage(p.node.Usage, p.legacy.Counts)
 	return nil
 }
 
@@ -325,8 +328,10 @@ func (p *plugin) stop() {
 		}
 		cancel()
 	}
-	if p.http != nil {
-		_ = p.http.Close()
+	for _, s := range []*http.Server{p.http, p.live} {
+		if s != nil {
+			_ = s.Close()
+		}
 	}
 	p.serving.Wait()
 	for i := len(p.closers) - 1; i >= 0; i-- {

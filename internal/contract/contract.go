@@ -190,6 +190,7 @@ const (
 	FlagImageStore       = "image-store"        // cri-o: where images are kept apart from the graph root
 	FlagAdditionalStore  = "additional-store"   // cri-o: an additional image store; may be repeated
 	FlagHTTPAddress      = "http-address"       // where /metrics, /healthz and /readyz are served
+	FlagLiveAddress      = "live-address"       // where the live view is served: an address of the loopback
 	FlagPullPolicy       = "pull-policy"        // default pull policy of volumes that set none
 	FlagAccess           = "access"             // ReadWrite or ReadOnly: whether pods may write to volumes
 	FlagMaxParallelPulls = "max-parallel-pulls" // pulls at a time on one node
@@ -227,6 +228,13 @@ const HTTPPort = 8080
 const (
 	FirstHostPort = 28000
 	HostPorts     = 1000
+)
+
+// LivePort is the port on the loopback of its pod at which a node plugin serves the live view, and OtherLivePort the one if HTTPPort was
+// set to that.
+const (
+	LivePort      = 8082
+	OtherLivePort = 8083
 )
 
 // Paths served at HTTPPort.

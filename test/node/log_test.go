@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
+	"github.com/image-csi/image-csi-operator/internal/liveview"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -19,6 +20,13 @@ func TestTheLogNamesVolumePodAndImageAndNoSecret(t *testing.T) {
 		foreign := nodes.Volume{ID: "logged-refused", Image: image, Inline: true, ReadOnly: true, Secrets: secretOf(host, "alice", "no-such-password")}
 		p.MustPublish(t, own)
 		_ = refused(t, p, "a wrong password", foreign)
+		told := ""
+		for _, path := range []string{liveview.InfoPath, liveview.VolumesPath, liveview.ImagesPath, liveview.PullsPath, liveview.OrphansPath} {
+			told += p.Live(t, path)
+		}
+		if !strings.Contains(told, image) {
+			t.Errorf("the live view lacks %s: %s", image, told)
+		}
 		p.Unpublish(t, own.ID)
 		p.Unpublish(t, foreign.ID)
 
@@ -50,6 +58,9 @@ func TestTheLogNamesVolumePodAndImageAndNoSecret(t *testing.T) {
 			for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret))} {
 				if strings.Contains(p.Said(), form) {
 					t.Errorf("the log tells a secret: %s", form)
+				}
+				if strings.Contains(told, form) {
+					t.Errorf("the live view tells a secret: %s", form)
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/liveview"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -35,6 +37,7 @@ func TestTheMetricsTellWhatIsOnTheNode(t *testing.T) {
 			`imagecsi_pulls_total{result="NotFound"} 1`, `imagecsi_pull_duration_seconds_count{result="NotFound"} 1`,
 			`imagecsi_pulls_in_flight 0`, `imagecsi_pulls_waiting 0`, `imagecsi_orphans{kind="Data"} 0`,
 			`warm_metal_operation_errors_total{operation_type="pull-async-error"} 1`)
+		wantLive(t, p)
 
 		// A reboot after which the kubelet does not know one of the pods.
 		p.Stop(t, syscall.SIGKILL)
@@ -46,12 +49,55 @@ func TestTheMetricsTellWhatIsOnTheNode(t *testing.T) {
 		poll.Until(t, "the metrics tell of an orphan", quick, func() error {
 			return missingMetrics(t, p, `imagecsi_orphans{kind="Data"} 1`, `imagecsi_volumes{access="ReadWrite"} 0`)
 		})
+		if orphans := liveItems[liveview.Orphan](t, p, liveview.OrphansPath); len(orphans) != 1 || orphans[0].Kind != liveview.OrphanData || orphans[0].Pod != "pod-measured-rw" {
+			t.Errorf("the live view has the orphans %+v", orphans)
+		}
 		p.Unpublish(t, "measured-ro")
 		p.Unpublish(t, "measured-rw")
 		poll.Until(t, "the metrics tell of no volume", time.Minute, func() error {
 			return missingMetrics(t, p, `imagecsi_orphans{kind="Data"} 0`, `imagecsi_volumes{access="ReadOnly"} 0`)
 		})
 	})
+}
+
+// wantLive wants the live view to show what the metrics count, by the node's own state.
+func wantLive(t *testing.T, p *nodes.Plugin) {
+	t.Helper()
+	images := map[string]liveview.Image{}
+	for _, image := range liveItems[liveview.Image](t, p, liveview.ImagesPath) {
+		images[image.Image] = image
+	}
+	volumes := liveItems[liveview.Volume](t, p, liveview.VolumesPath)
+	if len(volumes) != 2 || len(images) != 2 {
+		t.Fatalf("the live view has volumes %+v and images %+v", volumes, images)
+	}
+	for i, want := range []struct{ id, image, access string }{{"measured-ro", nodes.Numbered(2), "ReadOnly"}, {"measured-rw", nodes.Numbered(10), "ReadWrite"}} {
+		v, image := volumes[i], images[want.image]
+		if v.Pod != "pod-"+want.id || v.Image != want.image || v.Access != want.access || !strings.HasPrefix(v.Digest, "sha256:") || v.Tree != image.Tree {
+			t.Errorf("volume %+v, want %+v", v, want)
+		}
+		if image.Volumes != 1 || image.Pin != liveview.PinHeld || image.Digest != v.Digest || image.SizeBytes == nil || *image.SizeBytes <= 0 || image.Users[0].Pod != v.Pod {
+			t.Errorf("image %+v of volume %+v", image, v)
+		}
+	}
+	var info liveview.Info
+	if err := json.Unmarshal([]byte(p.Live(t, liveview.InfoPath)), &info); err != nil {
+		t.Fatal(err)
+	}
+	if info.Runtime != p.Target.Runtime || info.RuntimeVersion == "" || info.Node != p.Target.Name || info.Kernel == "" || info.MountMode != p.Target.Mode ||
+		info.Confinement.Seccomp != "Filter" || info.Confinement.NoNewPrivileges != 1 || info.Drivers[0] != p.Driver {
+		t.Errorf("the live view has %+v", info)
+	}
+}
+
+// liveItems asks the live view for a list, for the first time in a test: its answers may be some seconds old.
+func liveItems[T any](t *testing.T, p *nodes.Plugin, path string) []T {
+	t.Helper()
+	var list liveview.List[T]
+	if err := json.Unmarshal([]byte(p.Live(t, path)), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
 }
 
 func wantMetrics(t *testing.T, p *nodes.Plugin, lines ...string) {

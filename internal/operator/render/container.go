@@ -98,6 +98,9 @@ func arguments(driver *v1alpha1.ImageCSIDriver, names []string, class nodeclass.
 		option(contract.FlagImageRules, contract.ImageRulesPath),
 		logLevel(driver),
 	)
+	if live := endpointOf(driver, class).live(); live != "" {
+		args = append(args, option(contract.FlagLiveAddress, live))
+	}
 	args = append(args, stores(driver, class)...)
 	if driver.Spec.NodePlugin.CompatibilityMetrics == v1alpha1.CompatibilityMetricsEnabled {
 		args = append(args, option(contract.FlagWarmMetalMetrics, true))

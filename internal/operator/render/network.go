@@ -43,6 +43,19 @@ func hostPort(driver string) int32 {
 	return contract.FirstHostPort + int32(hash.Sum32()%contract.HostPorts)
 }
 
+// live is where a node plugin serves the live view; empty if it does not. In the network of the node every program there could read it,
+// so there it is not served.
+func (e endpoint) live() string {
+	switch {
+	case e.host != "":
+		return ""
+	case e.port == contract.LivePort:
+		return fmt.Sprintf("%s:%d", loopback, contract.OtherLivePort)
+	default:
+		return fmt.Sprintf("%s:%d", loopback, contract.LivePort)
+	}
+}
+
 func (e endpoint) address() string { return fmt.Sprintf("%s:%d", e.host, e.port) }
 
 // ports are those that the container declares. One on the loopback is not declared: a declared port of such a pod is one on every

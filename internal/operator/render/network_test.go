@@ -2,6 +2,7 @@ package render
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -31,6 +32,9 @@ func TestInTheNodesNetworkNothingListensBeyondTheLoopback(t *testing.T) {
 	driver.Spec.NodePlugin.HTTPPort = 9090
 	pod := inNetwork(t, driver, v1alpha1.NetworkHost)
 	container := pod.Containers[0]
+	if liveOf(container) != "" {
+		t.Errorf("in the node's network the live view is served at %s, where every program of the node reaches it", liveOf(container))
+	}
 	if !pod.HostNetwork || pod.DNSPolicy != corev1.DNSClusterFirstWithHostNet || NetworkOf(container) != v1alpha1.NetworkHost {
 		t.Errorf("host network %v, DNS policy %s, made for %s", pod.HostNetwork, pod.DNSPolicy, NetworkOf(container))
 	}
@@ -48,6 +52,27 @@ func TestInTheNodesNetworkNothingListensBeyondTheLoopback(t *testing.T) {
 	if pod.HostNetwork || pod.DNSPolicy != "" || NetworkOf(container) != v1alpha1.NetworkPod || container.Ports[0].ContainerPort != 9090 ||
 		!slices.Contains(container.Args, "--http-address=:9090") || container.LivenessProbe.HTTPGet.Port.String() != portName {
 		t.Errorf("a pod with a network of its own: %+v", pod)
+	}
+}
+
+// liveOf returns where a node plugin serves the live view.
+func liveOf(container corev1.Container) string {
+	for _, arg := range container.Args {
+		if address, found := strings.CutPrefix(arg, "--live-address="); found {
+			return address
+		}
+	}
+	return ""
+}
+
+func TestTheLiveViewIsOnTheLoopbackAtAPortOfItsOwn(t *testing.T) {
+	for port, want := range map[int32]string{0: "127.0.0.1:8082", 9090: "127.0.0.1:8082", 8082: "127.0.0.1:8083"} {
+		driver := minimal()
+		driver.Spec.NodePlugin.HTTPPort = port
+		container := inNetwork(t, driver, v1alpha1.NetworkPod).Containers[0]
+		if got := liveOf(container); got != want || len(container.Ports) != 1 {
+			t.Errorf("port %d: %q, want %q; declared %v", port, got, want, container.Ports)
+		}
 	}
 }
 

@@ -120,8 +120,24 @@ func (p *Plugin) Metric(t testing.TB, name string) float64 {
 	return 0
 }
 
-// get asks the plugin's HTTP server, from within the node's network.
+// Live is what the plugin's live view answers to a path.
+func (p *Plugin) Live(t testing.TB, path string) string {
+	t.Helper()
+	code, body, err := p.ask(t, p.liveAddress, path)
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("the live view answers %s with %d %q (%v)", path, code, body, err)
+	}
+	return body
+}
+
+// get asks the plugin's HTTP server for health and metrics.
 func (p *Plugin) get(t testing.TB, path string) (code int, body string, err error) {
+	t.Helper()
+	return p.ask(t, p.httpAddress, path)
+}
+
+// ask asks a server, from within the node's network.
+func (p *Plugin) ask(t testing.TB, address, path string) (code int, body string, err error) {
 	t.Helper()
 	client := http.Client{Timeout: probeTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -133,7 +149,7 @@ func (p *Plugin) get(t testing.TB, path string) (code int, body string, err erro
 			return conn, err
 		},
 	}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.httpAddress+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		return 0, "", err
 	}

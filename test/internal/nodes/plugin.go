@@ -44,6 +44,7 @@ type Plugin struct {
 	log         string // the file's name
 	conn        *grpc.ClientConn
 	httpAddress string // in the node's network
+	liveAddress string // likewise
 
 	persistent sync.Map // the IDs of volumes that were published as PersistentVolumes
 }
@@ -103,6 +104,9 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 	if p.httpAddress, err = p.Target.freeAddress(); err != nil {
 		t.Fatal(err)
 	}
+	if p.liveAddress, err = p.Target.freeAddress(); err != nil {
+		t.Fatal(err)
+	}
 	log, err := os.CreateTemp(t.TempDir(), "node-plugin-*.log")
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +122,7 @@ func (p *Plugin) launch(t testing.TB, launcher ...string) {
 		"--" + contract.FlagCredentialsDir + "=" + p.CredentialsDir(),
 		"--" + contract.FlagPolicyDir + "=" + contract.CRIOPolicyDir,
 		"--" + contract.FlagHTTPAddress + "=" + p.httpAddress,
+		"--" + contract.FlagLiveAddress + "=" + p.liveAddress,
 		"--" + contract.FlagLogLevel + "=debug",
 	}, p.Flags...)
 	args := slices.Concat(launcher, p.Target.launcher(p.Dropped), program)
