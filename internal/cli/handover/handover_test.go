@@ -56,17 +56,18 @@ func run(t *testing.T, way Direction, c Cluster) Cluster {
 	t.Helper()
 	for range 100 {
 		step := Next(way, c)
-		switch {
-		case step.Kind == Wait:
+		switch step.Kind {
+		case Wait:
 			if after := settle(c); Next(way, after).String() != step.String() {
 				c = after
 				continue
 			}
 			fallthrough
-		case step.Kind == Blocked:
+		case Blocked:
 			t.Fatalf("%s ends with %s", way, step)
-		case step.Kind == Done:
+		case Done:
 			return settle(c)
+		default:
 		}
 		c = take(c, step)
 	}
@@ -78,7 +79,7 @@ func run(t *testing.T, way Direction, c Cluster) Cluster {
 func guarded(t *testing.T, way Direction, before, after Cluster, step Step) {
 	t.Helper()
 	for i, n := range after.Nodes {
-		if was := before.Nodes[i]; was.Legacy == Ready && n.Legacy == Absent && n.Ours != Ready && n.Fits && !(way == ToLegacy && was.Ours == Ready) {
+		if was := before.Nodes[i]; was.Legacy == Ready && n.Legacy == Absent && n.Ours != Ready && n.Fits && (way != ToLegacy || was.Ours != Ready) {
 			t.Errorf("%s: after %s node %s has no driver", way, step, n.Name)
 		}
 		if was := before.Nodes[i]; way == ToOperator && was.Ours == Ready && n.Ours != Ready && n.Fits && n.Legacy != Ready {

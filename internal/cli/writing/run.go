@@ -68,14 +68,14 @@ func (r Run) Go(ctx context.Context) (handover.Step, handover.Objects, error) {
 			continue
 		}
 		if waitsFor != "" {
-			waitsFor = ""
 			stays, err := r.stays(ctx, step)
 			if err != nil {
 				return step, objects, err
 			}
-			if !stays || step.Ends() {
-				continue
+			if stays {
+				waitsFor = ""
 			}
+			continue
 		}
 		key := step.String()
 		if taken[key]++; taken[key] > repeats {
@@ -83,7 +83,7 @@ func (r Run) Go(ctx context.Context) (handover.Step, handover.Objects, error) {
 		}
 		r.Say(key)
 		if err := r.Take(ctx, step, cluster, objects); apierrors.IsConflict(err) {
-			continue
+			taken[key]-- // Nothing has happened.
 		} else if err != nil {
 			return step, objects, err
 		}
