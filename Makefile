@@ -131,6 +131,11 @@ test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode N
 test-install: ## install, change and remove the operator by every way of docs/install, from a release alone (minutes)
 	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m ./install
 
+# Not a part of CI, whose longest part is the package that has the test.
+.PHONY: test-handover
+test-handover: ## hand a cluster's nodes over from a legacy driver under running pods, and back (minutes; needs root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_HANDOVER=1 $(GO) -C test test -count=1 -v -timeout 20m -run 'TestHandover$$' ./e2e
+
 .PHONY: test-outage
 test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -timeout 15m -run Outage ./storm
