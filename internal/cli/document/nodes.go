@@ -23,6 +23,9 @@ const (
 	NodeReadinessUnknown NodeReadiness = "Unknown"
 )
 
+// NodeDown is the problem of a node that does not report, whatever its drivers are. The operator has no such reason: it waits for the node.
+const NodeDown v1alpha1.ProblemReason = "NodeDown"
+
 // NodeDriver is a driver on a node.
 type NodeDriver struct {
 	Name      string        `json:"name"`

@@ -56,6 +56,8 @@ func driverOn(cluster seen.Cluster, node *corev1.Node, driver *v1alpha1.ImageCSI
 	switch {
 	case !place.Eligible():
 		out.Readiness = document.NodeNotEligible
+	case isDown(node):
+		out.Readiness = document.NodeNotReady
 	case registered:
 		out.Readiness = document.NodeReady
 	case known || cluster.Missed(seen.CSINodes) == "":
@@ -67,8 +69,16 @@ func driverOn(cluster seen.Cluster, node *corev1.Node, driver *v1alpha1.ImageCSI
 		out.Reason, out.Message = driver.Status.Problems[at].Reason, driver.Status.Problems[at].Message
 	case place.Unsupported != nil:
 		out.Reason, out.Message = place.Unsupported.Reason, place.Unsupported.Error()
+	case place.Eligible() && isDown(node):
+		out.Reason, out.Message = document.NodeDown, "the node's kubelet does not report, or reports that it is not ready; repair the node, or remove it"
 	case out.Readiness == document.NodeNotReady:
 		out.Reason, out.Message = v1alpha1.ProblemNotRegistered, "the node's kubelet has not registered the driver"
 	}
 	return out
+}
+
+// isDown reports whether a node's kubelet does not report, or reports that it is not ready. What it had registered is in its CSINode still.
+func isDown(node *corev1.Node) bool {
+	ready := placement.ReadyCondition(node)
+	return ready != nil && ready.Status != corev1.ConditionTrue
 }

@@ -92,6 +92,7 @@ func podRows() []podRow {
 	return []podRow{
 		{row{"StartupTaint", "a node keeps the pod away until its image drivers serve", []string{askAdmin}, "docs/operator.md#new-nodes-the-startup-taint"}, tainted},
 		{row{"NodeDown", "a node that could take the pod does not report: its machine, its kubelet or its network is down", []string{"kubectl get nodes   (those that are not Ready: repair or remove them)", "kubectl -n {ns} describe pod {pod}"}, "docs/troubleshooting.md#there-are-no-events-about-the-volume"}, down},
+		{row{"NodeTainted", "a node that could take the pod has a taint that the pod does not tolerate: the node is down, waits for its image drivers, or is for other pods", []string{"kubectl get nodes   (those that are not Ready: repair or remove them)", askAdmin, "kubectl -n {ns} describe pod {pod}"}, "docs/troubleshooting.md#there-are-no-events-about-the-volume"}, keptAway},
 		{row{"NotScheduled", "no node takes the pod", []string{"kubectl -n {ns} describe pod {pod}"}, seeProblems}, unscheduled},
 		{row{"UserNamespace", "the container runtime cannot map the users of volume {volume}: the pod has hostUsers: false, and the volume has not the form IDMappable", []string{edit, "in the volume's csi section: readOnly: true, and in volumeAttributes: form: IDMappable"}, seeUsers}, mapped},
 	}
@@ -127,6 +128,12 @@ var downTaints = []string{"node.kubernetes.io/unreachable", "node.kubernetes.io/
 func down(q question) (string, bool) {
 	said, is := unscheduled(q)
 	return said, is && slices.ContainsFunc(downTaints, func(taint string) bool { return strings.Contains(said, taint) })
+}
+
+// keptAway is for schedulers that do not name taints, as that of Kubernetes 1.37.
+func keptAway(q question) (string, bool) {
+	said, is := unscheduled(q)
+	return said, is && strings.Contains(said, "untolerated taint(s)")
 }
 
 // cannotMap are the container runtimes' words for a mount that cannot be mapped.

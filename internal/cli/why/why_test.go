@@ -79,6 +79,9 @@ func TestAPodsCause(t *testing.T) {
 		{"NodeDown", "get nodes", func(s *seen.Cluster) {
 			unplaced(s, "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }")
 		}},
+		{"NodeTainted", "get nodes", func(s *seen.Cluster) { // Kubernetes from 1.37 on does not name taints
+			unplaced(s, "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s).")
+		}},
 		{"NotScheduled", "describe pod p", func(s *seen.Cluster) { unplaced(s, "0/1 nodes are available: 1 Insufficient cpu") }},
 		{"UserNamespace", "form: IDMappable", func(s *seen.Cluster) {
 			s.Pods[0].Spec.HostUsers = ptr.To(false)
