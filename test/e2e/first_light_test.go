@@ -72,7 +72,7 @@ func TestFirstLight(t *testing.T) {
 	}
 	for _, step := range steps {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, s) }) {
-			s.dump(t)
+			s.cluster.Dump(t)
 			t.FailNow()
 		}
 	}

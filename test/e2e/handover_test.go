@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/test/internal/clusters"
 )
 
 // legacyInstallation is the legacy driver as plain manifests have it, from its documented flags, and a DaemonSet and a label of somebody
@@ -83,7 +84,7 @@ func TestHandover(t *testing.T) {
 	s := start(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			s.dump(t)
+			s.cluster.Dump(t)
 		}
 	})
 	s.legacyDriverServes(t)
@@ -247,10 +248,9 @@ func (s *suite) migrates(t *testing.T, says string, args ...string) {
 // killedAfter runs a migration until it says a line, and kills it.
 func (s *suite) killedAfter(t *testing.T, line string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), callLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), clusters.CallLimit)
 	defer cancel()
-	command := exec.CommandContext(ctx, filepath.Join(s.plugins, "kubectl-imagecsi"), args...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
+	command := s.cluster.Plugin(ctx, args...)
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()
 	if err != nil {

@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,44 +10,23 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
-const (
-	// callLimit is more than any wait that kubectl is told to make.
-	callLimit = 4 * time.Minute
-
-	// execLimit bounds a command in a pod, whose stream may never end when its container does.
-	execLimit = 30 * time.Second
-)
+// execLimit bounds a command in a pod, whose stream may never end when its container does.
+const execLimit = 30 * time.Second
 
 // kubectl runs the cluster's kubectl and returns its output; what it says on failure is in the error.
 func (s *suite) kubectl(ctx context.Context, input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
-	command := exec.CommandContext(ctx, filepath.Join(s.programs, "kubectl"), args...)
-	command.Dir = s.root
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig(), "PATH="+s.plugins+string(os.PathListSeparator)+os.Getenv("PATH"))
-	var out, said bytes.Buffer
-	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &said
-	if err := command.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, said.String())
-	}
-	return strings.TrimSpace(out.String()), nil
+	return s.cluster.Kubectl(ctx, input, args...)
 }
 
 // must is kubectl for a test that cannot go on without the answer.
 func (s *suite) must(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := s.kubectl(t.Context(), "", args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return s.cluster.Must(t, args...)
 }
 
 func (s *suite) apply(t *testing.T, manifests ...string) {
 	t.Helper()
-	if _, err := s.kubectl(t.Context(), strings.Join(manifests, "\n---\n"), "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.cluster.Apply(t, manifests...)
 }
 
 // waitReady waits for pods to be ready.
@@ -112,14 +87,5 @@ func (s *suite) endContainer(t *testing.T, pod string) {
 // waitFor repeats a kubectl query until its answer is want.
 func (s *suite) waitFor(t *testing.T, within time.Duration, want string, args ...string) {
 	t.Helper()
-	poll.Until(t, "kubectl "+strings.Join(args, " "), within, func() error {
-		got, err := s.kubectl(t.Context(), "", args...)
-		if err != nil {
-			return err
-		}
-		if got != want {
-			return fmt.Errorf("got %q, want %q", got, want)
-		}
-		return nil
-	})
+	s.cluster.WaitFor(t, within, want, args...)
 }

@@ -1,10 +1,7 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,17 +10,6 @@ import (
 
 // developer may view the namespace of the pods, and nothing else.
 const developer = "system:serviceaccount:default:developer"
-
-// buildPlugin builds `kubectl imagecsi`, which kubectl finds in PATH.
-func (s *suite) buildPlugin(ctx context.Context, dir string) error {
-	s.plugins = dir
-	command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "kubectl-imagecsi"), "./cmd/kubectl-imagecsi")
-	command.Dir = s.root
-	if said, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build kubectl imagecsi: %w: %s", err, said)
-	}
-	return nil
-}
 
 // pluginShows has the administrator see that all is well, and a developer the volumes of a namespace.
 func pluginShows(t *testing.T, s *suite) {

@@ -113,12 +113,7 @@ func thePageIsFollowed(t *testing.T, s *suite) {
 		t.Fatalf("the page has the commands %q", commands)
 	}
 	for _, command := range commands {
-		run := exec.CommandContext(t.Context(), "sh", "-c", command)
-		run.Dir, run.Env = s.root, append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig(), "PATH="+s.programs+":"+os.Getenv("PATH"))
-		out, err := run.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v: %s", command, err, out)
-		}
+		out := s.cluster.MustShell(t, command)
 		t.Logf("%s\n%s", command, out)
 	}
 	_, block, _ := strings.Cut(string(page), "```yaml\n")

@@ -56,9 +56,7 @@ func uninstall(t *testing.T, s *suite) {
 		if !first {
 			return
 		}
-		if err := s.install(t); err != nil {
-			t.Fatal(err)
-		}
+		s.cluster.Install(t)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestUpgrade(t *testing.T) {
 	s := start(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			s.dump(t)
+			s.cluster.Dump(t)
 		}
 	})
 	earlier := s.earlierRelease(t)
