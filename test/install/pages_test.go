@@ -4,37 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
+
+	"github.com/image-csi/image-csi-operator/docs/blocks"
 )
 
-// block is the commands of a page that stand together.
-type block struct {
-	script string
-	nodes  bool // they need a pod that runs, which a simulated node does not have
-}
-
-// onNodes stands before a block that needs a pod that runs.
-const onNodes = "<!-- on real nodes -->"
-
-// blocks returns those of a page: its indented lines.
-func blocks(text string) (all []block) {
-	var lines []string
-	nodes := false
-	for line := range strings.Lines(text + "\n") {
-		command, indented := strings.CutPrefix(line, "    ")
-		switch {
-		case indented:
-			lines = append(lines, command)
-		case len(lines) > 0:
-			all = append(all, block{script: strings.Join(lines, ""), nodes: nodes})
-			lines, nodes = nil, false
-		case strings.TrimSpace(line) == onNodes:
-			nodes = true
-		}
-	}
-	return all
-}
+// onNodes is the comment before a block that needs a pod that runs, which a simulated node does not have.
+const onNodes = "on real nodes"
 
 // fromRegistry has commands take the chart from the cluster's registry, which has no TLS.
 func (p *plane) fromRegistry(script string) string {
@@ -79,12 +55,11 @@ func follow(t *testing.T, p *plane, page string) {
 		t.Fatal(err)
 	}
 	run := 0
-	for _, block := range blocks(string(text)) {
-		if block.nodes {
-			continue
+	for _, block := range blocks.Of(string(text)) {
+		if block.Note != onNodes {
+			p.must(t, p.fromRegistry(block.Text))
+			run++
 		}
-		p.must(t, p.fromRegistry(block.script))
-		run++
 	}
 	if run < 5 {
 		t.Errorf("%s has %d blocks of commands", page, run)
