@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -57,4 +58,12 @@ func missing(schema apiextensionsv1.JSONSchemaProps, values []any, path string) 
 		fields = append(fields, missing(field, found, path+"."+name)...)
 	}
 	return fields
+}
+
+// TestTheSandboxSampleIsThePodOfThePage because package e2e runs the page's.
+func TestTheSandboxSampleIsThePodOfThePage(t *testing.T) {
+	_, sample, _ := strings.Cut(page(t, "../config/samples/pod_sandbox.yaml"), "apiVersion: v1\n")
+	if !strings.Contains(page(t, "sandboxes.md"), "```yaml\napiVersion: v1\n"+sample+"```\n") {
+		t.Errorf("docs/sandboxes.md has another pod than the sample:\n%s", sample)
+	}
 }
