@@ -16,7 +16,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/olm test
+MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -61,7 +61,7 @@ WITHOUT_CGO := ./internal/nodeplugin/confinement ./internal/nodeplugin/hostmount
 OTHERS = $(if $(filter test-race,$(BESIDE)),$(WITHOUT_CGO) $(filter-out $(shell $(GO) list $(RACE)),$(shell $(GO) list ./...)),./...)
 
 # Tests that have targets of their own.
-APART := install
+APART := install troubles
 
 .PHONY: test-others
 test-others: ## the other half: unit tests, the API server's, and hack/cluster's own
@@ -135,6 +135,15 @@ test-install: ## install, change and remove the operator by every way of docs/in
 .PHONY: test-handover
 test-handover: ## hand a cluster's nodes over from a legacy driver under running pods, and back (minutes; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_HANDOVER=1 $(GO) -C test test -count=1 -v -timeout 20m -run 'TestHandover$$' ./e2e
+
+# Not a part of CI: TestFirstLight makes five of the troubles happen. They mostly wait, so they do it together.
+.PHONY: test-troubles
+test-troubles: ## make what goes wrong happen on a cluster, and cure it as kubectl imagecsi and docs say; docs/how-to; samples (minutes; root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -parallel 24 -timeout 30m $(if $(RUN),-run '$(RUN)') ./troubles
+
+.PHONY: verify-docs
+verify-docs: ## check links, paths, words and names in docs, and that a test runs each of their commands, or a reason stands for it
+	$(GO) test -count=1 ./docs/... ./internal/cli/why
 
 .PHONY: test-outage
 test-outage: ## stop the API server for five minutes during a rollout (`make test` stops it for a moment)
@@ -221,9 +230,3 @@ chart: ## write the Helm chart from config/
 .PHONY: bundle
 bundle: ## write the OLM bundle from config/ and validate it
 	$(MAKE) -C hack/tools bundle
-
-# Not a part of CI, which has the validators of "make bundle": it builds opm and the scorecard.
-.PHONY: verify-bundle
-verify-bundle: ## check the OLM bundle and its catalog by the validators, the scorecard's tests and opm (a minute; minutes to build them)
-	$(GO) -C hack/tools/bundle test -count=1 -vet=off .
-	$(GO) -C hack/tools/olm test -count=1 -vet=off -v .
