@@ -15,16 +15,10 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
-const (
-	// copyTimeout ends the making of one copy. It is longer than the largest image takes on a slow disk.
-	copyTimeout = 30 * time.Minute
-
-	// copyAtOnce is how many copies are made at a time, so that one large image does not keep the others waiting.
-	copyAtOnce = 2
-)
+// copyTimeout ends the making of one copy. It is longer than the largest image takes on a slow disk.
+const copyTimeout = 30 * time.Minute
 
 // A writable volume in the form IDMappable binds a copy of its image, which is its upper directory: whatever is true of the data of a
 // writable volume is true of the copy. The mount table shows the directory that is bound.
@@ -71,20 +65,14 @@ func (n *Node) showCopied(ctx context.Context, r Request, tree imagestore.Tree) 
 	return n.mounted(r, made, advised(err))
 }
 
-// copyImage has the directory of a volume made, with a copy of its image. It goes on when ctx ends, and the next call waits for its end.
+// copyImage has the directory of a volume made, with a copy of its image.
 func (n *Node) copyImage(ctx context.Context, r Request, tree imagestore.Tree, name string) error {
 	if err := n.fits(ctx, r, tree); err != nil {
 		return err
 	}
-	copying := n.copies.start(ctx, name, func(ctx context.Context) error {
-		return recoverpanic.Guard(n.log, "a copy of an image", func() error { return n.makeCopy(ctx, r, tree) })
+	return n.copying.make(ctx, name, func(ctx context.Context) error {
+		return n.inTurn(ctx, n.copying, tree.ID, func() error { return n.makeCopy(ctx, r, tree) })
 	})
-	select {
-	case <-copying.done:
-		return copying.err
-	case <-ctx.Done():
-		return fmt.Errorf("its image is still being copied for form %s; the next try waits for it: %w", contract.FormIDMappable, ctx.Err())
-	}
 }
 
 // fits returns an error if a volume's limit is smaller than its image.
@@ -103,17 +91,8 @@ func (n *Node) fits(ctx context.Context, r Request, tree imagestore.Tree) error 
 	return nil
 }
 
-// makeCopy makes the directory of a volume. Its lock keeps the layers pinned.
+// makeCopy makes the directory of a volume.
 func (n *Node) makeCopy(ctx context.Context, r Request, tree imagestore.Tree) error {
-	release, err := n.trees.Share(ctx, tree.ID)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := n.copyTurns.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("the images of other volumes are being copied: %w", err)
-	}
-	defer n.copyTurns.Release(1)
 	if _, _, err := n.data.find(r, tree.ID); !errors.Is(err, fs.ErrNotExist) {
 		return err // it was made since the caller looked
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
-	"github.com/image-csi/image-csi-operator/internal/nodeplugin/recoverpanic"
 )
 
 const (
@@ -27,9 +26,6 @@ const (
 
 	// linkTimeout ends the making of one linked tree. It is longer than the largest image takes on a slow disk.
 	linkTimeout = 10 * time.Minute
-
-	// linkAtOnce is how many linked trees are made at a time, so that one large image does not keep the others waiting.
-	linkAtOnce = 2
 
 	// treePrefix starts the ID of a tree; 64 hexadecimal digits follow.
 	treePrefix = "sha256:"
@@ -121,34 +117,15 @@ func (n *Node) bindLinked(ctx context.Context, place linkedPlace, target, tree s
 	return n.mounter.MountBind(ctx, bind)
 }
 
-// link has a linked tree made. It goes on when ctx ends, and the next call waits for its end.
+// link has a linked tree made.
 func (n *Node) link(ctx context.Context, place linkedPlace, tree string) error {
-	ended := n.linking.DoChan(tree, func() (any, error) {
-		return nil, recoverpanic.Guard(n.log, "the making of a linked tree", func() error {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), linkTimeout)
-			defer cancel()
-			return n.makeLinked(ctx, place, tree)
-		})
+	return n.linking.make(ctx, tree, func(ctx context.Context) error {
+		return n.inTurn(ctx, n.linking, tree, func() error { return n.makeLinked(ctx, place, tree) })
 	})
-	select {
-	case result := <-ended:
-		return result.Err
-	case <-ctx.Done():
-		return fmt.Errorf("its form %s is still being made; the next try waits for it: %w", contract.FormIDMappable, ctx.Err())
-	}
 }
 
-// makeLinked makes a linked tree. Its lock keeps the layers pinned, and sweeps from its draft.
+// makeLinked makes a linked tree. The tree's lock also keeps sweeps from its draft.
 func (n *Node) makeLinked(ctx context.Context, place linkedPlace, tree string) error {
-	release, err := n.trees.Share(ctx, tree)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := n.linkTurns.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("the forms of other images are being made: %w", err)
-	}
-	defer n.linkTurns.Release(1)
 	store, err := n.mounter.OpenStore(ctx, place.store)
 	if err != nil {
 		return err

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/sync/singleflight"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -151,11 +149,9 @@ type Node struct {
 	sizes        sizes
 	content      *content.Inspector
 
-	linking   singleflight.Group  // of linked trees, by the tree's ID
-	linkTurns *semaphore.Weighted // held by those that are being made
-	copies    copies              // of images, that are being made
-	copyTurns *semaphore.Weighted // held by those
-	placing   sync.Mutex          // held while a linked tree gets a place, or a store that has none is forgotten
+	linking *maker     // of linked trees, by the tree's ID
+	copying *maker     // of copies of images, by the name of their volume's directory
+	placing sync.Mutex // held while a linked tree gets a place, or a store that has none is forgotten
 
 	targets  keylock.Lock // held by one call for a target
 	creating keylock.Lock // held by the call that makes a directory, or by the sweep that discards it, by the directory's name
@@ -192,8 +188,6 @@ func New(c Config) (*Node, error) {
 		orphans:       grace.Idle{},
 		drafts:        grace.Idle{},
 		idleLinked:    grace.Idle{},
-		linkTurns:     semaphore.NewWeighted(linkAtOnce),
-		copyTurns:     semaphore.NewWeighted(copyAtOnce),
 		idlePins:      grace.Idle{},
 		counter:       newCounter(),
 		content:       content.New(c.Logger),
@@ -203,6 +197,8 @@ func New(c Config) (*Node, error) {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
+	n.linking = newMaker(n.log, "the form "+string(contract.FormIDMappable)+" of its image", linkTimeout)
+	n.copying = newMaker(n.log, "the copy of its image for form "+string(contract.FormIDMappable), copyTimeout)
 	if n.legacy == nil {
 		n.legacy = noLegacy{}
 	}

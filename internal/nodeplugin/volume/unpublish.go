@@ -19,7 +19,7 @@ func (n *Node) Unpublish(ctx context.Context, volumeID, target string) error {
 		return fmt.Errorf("unpublishing volume %q: %w", volumeID, ErrInProgress)
 	}
 	defer unlock()
-	if err := n.copies.stop(ctx, directoryName(volumeID, target)); err != nil {
+	if err := n.copying.stop(ctx, directoryName(volumeID, target)); err != nil {
 		return fmt.Errorf("unpublishing volume %q: %w", volumeID, err)
 	}
 	err = n.mounter.Unmount(ctx, target)
