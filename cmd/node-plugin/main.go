@@ -58,5 +58,6 @@ func command() *cobra.Command {
 		},
 	}
 	o.register(cmd.Flags())
+	cmd.AddCommand(probeCommand())
 	return cmd
 }

@@ -36,6 +36,17 @@ const (
 	// the template.
 	RevisionLabel = Prefix + "revision"
 
+	// SandboxLabel is the label by which a pod says that its containers make sandboxes; its value is SandboxEngine.
+	SandboxLabel = Prefix + "sandbox"
+
+	// SandboxProbeLabel is the label of a node on which a sandbox is tried, or was: SandboxProbeRunning, which has the node run the
+	// probe's pod, or the result. Without the label, it is tried again.
+	SandboxProbeLabel = Prefix + "sandbox-probe"
+
+	// SandboxNodeLabel is the label of a node on which a sandbox was made and held; its value is SandboxEngine. Kubernetes lets no
+	// kubelet set labels under this prefix on its own node (Kubernetes documentation, "NodeRestriction").
+	SandboxNodeLabel = "imagecsi.dev.node-restriction.kubernetes.io/sandboxes"
+
 	// RolloutAnnotation is the annotation on a DaemonSet in which the operator records a rollout's state:
 	// the last good pod template and why a change was rolled back.
 	RolloutAnnotation = Prefix + "rollout"
@@ -43,6 +54,15 @@ const (
 	// Finalizer keeps an ImageCSIDriver until its DaemonSets, CSIDriver objects and node labels are gone.
 	Finalizer = Prefix + "cleanup"
 )
+
+// Values of the labels about sandboxes.
+const (
+	SandboxEngine       = "bubblewrap"
+	SandboxProbeRunning = "Running"
+)
+
+// SandboxProbeCommand is the argument with which the node plugin's program makes a sandbox instead of serving volumes.
+const SandboxProbeCommand = "sandbox-probe"
 
 // Keys of a volume's attributes (a PersistentVolume's or an inline volume's `csi.volumeAttributes`). Manifests
 // for the legacy driver use them, so they never change. Unknown keys are ignored.
