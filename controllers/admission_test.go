@@ -112,6 +112,8 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 		`{"metadata": {"labels": {"team": "b"}}}`:                                                            labels,
 		`{"metadata": {"labels": {"team": null}}}`:                                                           labels,
 		`{"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}`:                            labels,
+		`{"metadata": {"labels": {"imagecsi.dev.node-restriction.kubernetes.io/sandboxes": "podman"}}}`:      labels,
+		`{"metadata": {"labels": {"imagecsi.dev.node-restriction.kubernetes.io/x": "bubblewrap"}}}`:          labels,
 		`{"metadata": {"labels": {"notimagecsi.dev/x": ""}}}`:                                                labels,
 		`{"metadata": {"annotations": {"note": "y"}}}`:                                                       annotations,
 		`{"metadata": {"annotations": {"other": "y"}}}`:                                                      annotations,
@@ -137,6 +139,8 @@ func TestTheOperatorMayChangeNothingOfANodeButWhatIsItsOwn(t *testing.T) {
 	for _, text := range []string{
 		`{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}, "annotations": {"imagecsi.dev/x": "y"}}}`,
 		`{"metadata": {"labels": {"imagecsi.dev/node-class": null}, "annotations": {"imagecsi.dev/x": null}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev.node-restriction.kubernetes.io/sandboxes": "bubblewrap"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev.node-restriction.kubernetes.io/sandboxes": null}}}`,
 		`{"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "dedicated", "effect": "NoSchedule"}, {"key": "imagecsi.dev/driver-not-ready", "effect": "NoSchedule"}]}}`,
 		`{"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "dedicated", "effect": "NoSchedule"}]}}`,
 	} {
@@ -387,6 +391,8 @@ func TestAKubeletMayNotLabelItsNodeForNodePlugins(t *testing.T) {
 	for _, text := range []string{
 		`{"metadata": {"labels": {"imagecsi.dev/node-class": "containerd"}}}`,
 		`{"metadata": {"labels": {"imagecsi.dev/exclude": "false"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev/sandbox-probe": "Running"}}}`,
+		`{"metadata": {"labels": {"imagecsi.dev.node-restriction.kubernetes.io/sandboxes": "bubblewrap"}}}`,
 		`{"metadata": {"labels": {"imagecsi.dev/exclude": null}}}`,
 	} {
 		c.Expect(patch(text)).To(MatchError(ContainSubstring(words)), text)

@@ -29,7 +29,7 @@ func (r *ImageCSIDriverReconciler) apply(ctx context.Context, seen *snapshot, ou
 		out.wait(wait)
 		failures = append(failures, err)
 		out.incomplete = out.incomplete || (err != nil && render.NeededByPods(object))
-		if answer != nil {
+		if answer != nil && !render.IsSandboxProbe(answer) {
 			out.daemonSets = append(withoutDaemonSet(out.daemonSets, answer.Name), *answer)
 		}
 	}

@@ -67,6 +67,8 @@ type ImageCSIDriverReconciler struct {
 	guarding guard
 	// sightings of the rollouts under way, by driver. Drivers are reconciled one at a time, so it needs no lock.
 	sightings map[string]rollout.Sightings
+	// probes of sandboxes that are under way: when they were first seen, by driver and node.
+	probes map[string]map[string]time.Time
 	// usage of volumes that something waits for.
 	usage usageCache
 	// conflicts in a row, by driver.
@@ -126,6 +128,7 @@ func (r *ImageCSIDriverReconciler) phases(seen *snapshot) []phase {
 			{name: "apply", do: r.apply},
 			{name: "replace", do: r.replace},
 			{name: "untaint", do: r.untaint},
+			{name: "probe sandboxes", do: r.probeSandboxes},
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/image-csi/image-csi-operator/controllers/nodecache"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
+	"github.com/image-csi/image-csi-operator/internal/operator/probing"
 	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 	"github.com/image-csi/image-csi-operator/internal/operator/status"
 )
@@ -22,14 +23,15 @@ type judgement struct {
 	holds      bool
 	// revisions by class, as text: neither has a space or a colon.
 	revisions string
+	sandboxes probing.Asked
 }
 
 // readFleet finds the nodes to look at, with their placement and node plugins, and counts the settled ones. aliasUsers are pods
 // that use volumes by a name that the spec has dropped, by their nodes.
 func (r *ImageCSIDriverReconciler) readFleet(seen *snapshot, aliasUsers map[string]string) fleet {
-	rule := settled.Rule{Plan: seen.plan, Names: seen.names, Revisions: revisions(seen)}
+	rule := settled.Rule{Plan: seen.plan, Names: seen.names, Revisions: revisions(seen), Sandboxes: asked(seen)}
 	basis := judgement{driver: seen.driver.UID, generation: seen.driver.Generation, holds: len(seen.cluster.Holding()) > 0,
-		revisions: fmt.Sprint(rule.Revisions)}
+		revisions: fmt.Sprint(rule.Revisions), sandboxes: rule.Sandboxes}
 	nodes, counts := r.nodes.Look(seen.driver.Name, basis, func(of nodecache.Facts) (settled.Kind, bool) {
 		return rule.Of(of.Node, of.Registered, of.Pods)
 	})
@@ -56,7 +58,7 @@ func (r *ImageCSIDriverReconciler) everyNode(seen *snapshot, of fleet) fleet {
 	for i := range of.nodes {
 		known.Insert(of.nodes[i].Name)
 	}
-	out := fleet{nodes: slices.Clone(of.nodes), pods: slices.Clone(of.pods)}
+	out := fleet{nodes: slices.Clone(of.nodes), pods: slices.Clone(of.pods), probes: slices.Clone(of.probes)}
 	for _, facts := range r.nodes.All(seen.driver.Name) {
 		if facts.Node != nil && !known.Has(facts.Node.Name) {
 			out = out.with(seen.plan, facts)
@@ -69,6 +71,9 @@ func (r *ImageCSIDriverReconciler) everyNode(seen *snapshot, of fleet) fleet {
 func (f fleet) with(plan placement.Plan, of nodecache.Facts) fleet {
 	for _, pod := range of.Pods {
 		f.pods = append(f.pods, *pod)
+	}
+	for _, pod := range of.Probes {
+		f.probes = append(f.probes, *pod)
 	}
 	if of.Node != nil {
 		at := plan.Of(of.Node)

@@ -59,6 +59,7 @@ func (r *ImageCSIDriverReconciler) forget(driver string) {
 	r.remember(driver, nil)
 	r.nodes.Forget(driver)
 	delete(r.conflicts, driver)
+	delete(r.probes, driver)
 	maps.DeleteFunc(r.contests, func(key objectKey, _ *contested) bool { return key.driver == driver })
 }
 
@@ -78,6 +79,9 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *snapsh
 	}
 	for i := range daemonSets.Items {
 		seen.objects = append(seen.objects, &daemonSets.Items[i])
+		if !render.IsSandboxProbe(&daemonSets.Items[i]) {
+			seen.daemonSets = append(seen.daemonSets, daemonSets.Items[i])
+		}
 	}
 	for i := range seen.csiDrivers {
 		if object := &seen.csiDrivers[i]; object.Labels[contract.DriverLabel] == seen.driver.Name {
@@ -90,7 +94,6 @@ func (r *ImageCSIDriverReconciler) readObjects(ctx context.Context, seen *snapsh
 	for i := range configMaps.Items {
 		seen.objects = append(seen.objects, &configMaps.Items[i])
 	}
-	seen.daemonSets = daemonSets.Items
 	seen.kinds, seen.unclear, seen.kindsPending = r.kinds.Present(ctx)
 	more, err := r.kinds.List(ctx, seen.kinds, ours)
 	seen.objects = append(seen.objects, more...)

@@ -41,6 +41,7 @@ func (r *ImageCSIDriverReconciler) remove(ctx context.Context, seen *snapshot, o
 		{name: "stop", do: r.stop, needed: true},
 		{name: "clean up", do: r.cleanUp, needed: true},
 		{name: "unlabel", do: r.unlabel, needed: true},
+		{name: "forget sandboxes", do: r.forgetSandboxes, needed: true},
 		{name: "release", do: r.finish},
 	})
 }

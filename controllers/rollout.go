@@ -47,7 +47,7 @@ func (r *ImageCSIDriverReconciler) planRollout(ctx context.Context, seen *snapsh
 	}
 	in := rollout.Input{Names: seen.names, Spec: out.driver.Spec.Rollout, Generation: out.driver.Generation, Now: r.Clock.Now(), Seen: r.sightings[out.driver.Name]}
 	for _, object := range output.Apply {
-		if rendered, is := object.(*appsv1.DaemonSet); is {
+		if rendered, is := object.(*appsv1.DaemonSet); is && !render.IsSandboxProbe(rendered) {
 			found, _ := render.Find(live, rendered).(*appsv1.DaemonSet)
 			in.Classes = append(in.Classes, rollout.Class{Rendered: rendered, Live: found})
 		}
@@ -112,7 +112,7 @@ func policyBefore(seen *snapshot, class string) nodeclass.SELinuxPolicy {
 func decided(rendered []render.Object, daemonSets []*appsv1.DaemonSet) []render.Object {
 	out := make([]render.Object, 0, len(rendered))
 	for _, object := range rendered {
-		if _, is := object.(*appsv1.DaemonSet); is {
+		if daemonSet, is := object.(*appsv1.DaemonSet); is && !render.IsSandboxProbe(daemonSet) {
 			object, daemonSets = daemonSets[0], daemonSets[1:]
 		}
 		out = append(out, object)

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
@@ -36,7 +37,7 @@ type snapshot struct {
 	// cluster has all that a driver may conflict with, and csiDrivers the CSIDriver objects of the cluster.
 	cluster    conflicts.Cluster
 	csiDrivers []storagev1.CSIDriver
-	// objects of the driver, of all kinds, and the DaemonSets among them.
+	// objects of the driver, of all kinds, and the DaemonSets of node plugins among them.
 	objects    []render.Object
 	daemonSets []appsv1.DaemonSet
 	// kinds are the optional ones that the cluster has, unclear those for which that is not known yet, and kindsPending is when
@@ -60,6 +61,8 @@ type fleet struct {
 	// settled counts the settled nodes, whose pods are not among pods.
 	settled settled.Counts
 	pods    []corev1.Pod
+	// probes are the driver's pods that try sandboxes.
+	probes []corev1.Pod
 }
 
 // outcome is what a reconcile has found out and done so far. A phase gets it from the phase before and returns its own.
@@ -80,6 +83,8 @@ type outcome struct {
 	absent  []rollout.Absent
 	seccomp security.Seccomp
 	costs   []render.ServedField
+	// probed are the classes of nodes on which a probe of sandboxes has come to an end.
+	probed sets.Set[string]
 	// contests are about objects that are changed from outside again and again.
 	contests []status.Contest
 	// removal is the stage of a removal, and lingering what keeps it from its end.
@@ -108,7 +113,7 @@ func observation(seen *snapshot, out outcome, err error) status.Observation {
 	return status.Observation{
 		Driver: out.driver, Names: seen.names, Refusal: seen.refusal, Removal: out.removal, Nodes: out.fleet.nodes, Settled: out.fleet.settled,
 		Table: seen.table, DaemonSets: out.daemonSets, Pods: out.fleet.pods, Lingering: out.lingering, Costs: out.costs,
-		Contests: out.contests, Rollout: out.rollout, Stopped: out.stopped, Absent: out.absent, Seccomp: out.seccomp,
+		Contests: out.contests, Rollout: out.rollout, Stopped: out.stopped, Absent: out.absent, Seccomp: out.seccomp, Probed: out.probed,
 		Policies: seen.policies, Err: err,
 	}
 }

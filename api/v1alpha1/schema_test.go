@@ -60,7 +60,7 @@ func complaints(path string, field apiextensionsv1.JSONSchemaProps) []string {
 	element := strings.HasSuffix(path, "[]") || strings.HasSuffix(path, "{}")
 	complain(field.Description == "" && !element, "has no description")
 	complain(field.Type == "boolean", "is a boolean; use an enum")
-	complain(field.Type == "string" && field.MaxLength == nil && len(field.Enum) == 0, "is a string without maxLength")
+	complain(field.Type == "string" && field.MaxLength == nil && len(field.Enum) == 0 && field.Format != "date-time", "is a string without maxLength")
 	complain(field.Type == "array" && field.MaxItems == nil, "is a list without maxItems")
 	complain(field.Type == "array" && field.XListType == nil, "is a list without a list type")
 	complain(field.AdditionalProperties != nil && field.MaxProperties == nil, "is a map without maxProperties")

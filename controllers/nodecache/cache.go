@@ -98,6 +98,8 @@ type Facts struct {
 	Registered sets.Set[string]
 	// Pods of the driver's node plugin.
 	Pods []*corev1.Pod
+	// Probes are the driver's pods that try a sandbox.
+	Probes []*corev1.Pod
 }
 
 func (e *entry) facts(driver string) Facts {
@@ -109,7 +111,11 @@ func (e *entry) facts(driver string) Facts {
 		out.Node, out.Registered = e.node.typed(), e.registration.on(e.node)
 	}
 	for _, pod := range e.pods {
-		if pod.plugin.Value().driver == driver {
+		switch of := pod.plugin.Value(); {
+		case of.driver != driver:
+		case of.sandbox != "":
+			out.Probes = append(out.Probes, pod.typed())
+		default:
 			out.Pods = append(out.Pods, pod.typed())
 		}
 	}

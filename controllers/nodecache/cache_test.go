@@ -185,6 +185,18 @@ func TestAPodOfAnotherDriverIsNotOurs(t *testing.T) {
 	c.expect("1", "n0map[pool:a] [driver] \nmap[]")
 }
 
+func TestAProbeOfSandboxesIsNoNodePlugin(t *testing.T) {
+	c := serving(t, 1)
+	probe := aPod("probe", "n0", "driver")
+	probe.Labels[contract.SandboxLabel], probe.Labels[contract.RevisionLabel] = contract.SandboxEngine, "r"
+	c.set(probe)
+	c.expect("1", "\nmap[{a  }:1]")
+	facts := c.All("driver")
+	if len(facts) != 1 || len(facts[0].Pods) != 1 || len(facts[0].Probes) != 1 || facts[0].Probes[0].Labels[contract.RevisionLabel] != "r" {
+		t.Errorf("the node has %+v", facts)
+	}
+}
+
 func TestEveryNodeIsThereForWhoAsks(t *testing.T) {
 	c := serving(t, 2)
 	c.set(aCSINode("only-registered", "driver"))

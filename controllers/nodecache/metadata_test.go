@@ -35,6 +35,22 @@ func fatNode() *corev1.Node {
 	}
 }
 
+// runtimeHandlers are those of a runtime that runs pods with users of their own, or none.
+func runtimeHandlers(users bool) []corev1.NodeRuntimeHandler {
+	return []corev1.NodeRuntimeHandler{{Name: "kata"}, {Features: &corev1.NodeRuntimeHandlerFeatures{UserNamespaces: &users}}}
+}
+
+func TestOfARuntimeIsKeptThatItRunsNoUserNamespaces(t *testing.T) {
+	for _, users := range []bool{true, false} {
+		in := fatNode()
+		in.Status.RuntimeHandlers = runtimeHandlers(users)
+		kept := keep[*node](t, TrimNode, in).typed().Status.RuntimeHandlers
+		if users && len(kept) != 0 || !users && (len(kept) != 1 || kept[0].Name != "" || *kept[0].Features.UserNamespaces) {
+			t.Errorf("of %v, %+v is kept", users, kept)
+		}
+	}
+}
+
 func TestOfANodeOnlyWhatIsReadIsKept(t *testing.T) {
 	got, err := TrimNode(fatNode())
 	want := &corev1.Node{
@@ -144,6 +160,9 @@ func TestWhatMattersOfANode(t *testing.T) {
 		"cordon":     {func(n *corev1.Node) { n.Spec.Unschedulable = true }, false},
 		"label":      {func(n *corev1.Node) { n.Labels["pool"] = "b" }, true},
 		"runtime":    {func(n *corev1.Node) { n.Status.NodeInfo.ContainerRuntimeVersion = "cri-o://1.36.0" }, true},
+		"kernel":     {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "6.18.0" }, true},
+		"no users":   {func(n *corev1.Node) { n.Status.RuntimeHandlers = runtimeHandlers(false) }, true},
+		"users":      {func(n *corev1.Node) { n.Status.RuntimeHandlers = runtimeHandlers(true) }, false},
 		"OS image":   {func(n *corev1.Node) { n.Status.NodeInfo.OSImage = "Bottlerocket" }, true},
 	}
 	for name, test := range tests {

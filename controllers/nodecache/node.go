@@ -2,12 +2,14 @@ package nodecache
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
@@ -24,7 +26,11 @@ type node struct {
 	ready    readiness
 }
 
-type software struct{ system, image, kubelet, runtime string }
+type software struct {
+	system, image, kubelet, runtime, kernel string
+	// noUsers is set if the container runtime says that it runs no pods with users of their own.
+	noUsers bool
+}
 
 // TrimNode is the transform of the informer of Nodes. It returns other objects unchanged.
 func TrimNode(object any) (any, error) {
@@ -35,6 +41,7 @@ func TrimNode(object any) (any, error) {
 	info := in.Status.NodeInfo
 	out := &node{metadata: identity(in.ObjectMeta), software: unique.Make(software{
 		system: info.OperatingSystem, image: info.OSImage, kubelet: info.KubeletVersion, runtime: info.ContainerRuntimeVersion,
+		kernel: info.KernelVersion, noUsers: slices.ContainsFunc(in.Status.RuntimeHandlers, runsNoUsers),
 	})}
 	out.Labels, out.CreationTimestamp = internedLabels(in.Labels, in.Name), in.CreationTimestamp
 	for _, taint := range in.Spec.Taints {
@@ -48,6 +55,11 @@ func TrimNode(object any) (any, error) {
 	return out, nil
 }
 
+// runsNoUsers reports whether a handler is that of pods without a RuntimeClass, and runs none with users of their own.
+func runsNoUsers(handler corev1.NodeRuntimeHandler) bool {
+	return handler.Name == "" && handler.Features != nil && !ptr.Deref(handler.Features.UserNamespaces, true)
+}
+
 // typed returns the Node as the rules read it.
 func (n *node) typed() *corev1.Node {
 	out := &corev1.Node{ObjectMeta: n.ObjectMeta}
@@ -55,6 +67,10 @@ func (n *node) typed() *corev1.Node {
 	runs := n.software.Value()
 	out.Status.NodeInfo = corev1.NodeSystemInfo{
 		OperatingSystem: runs.system, OSImage: runs.image, KubeletVersion: runs.kubelet, ContainerRuntimeVersion: runs.runtime,
+		KernelVersion: runs.kernel,
+	}
+	if runs.noUsers {
+		out.Status.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Features: &corev1.NodeRuntimeHandlerFeatures{UserNamespaces: ptr.To(false)}}}
 	}
 	if n.ready.status != "" {
 		out.Status.Conditions = []corev1.NodeCondition{{

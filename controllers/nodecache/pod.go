@@ -13,7 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
-// pod is the part of a node plugin's Pod that the operator needs: where it runs, whether it is ready and, if it is not, why.
+// pod is the part of a Pod, of a node plugin or a probe of sandboxes, that the operator needs: where it runs, whether it is ready and, if it is not, why.
 type pod struct {
 	metadata
 	node string
@@ -27,7 +27,11 @@ type pod struct {
 }
 
 // plugin is what a pod's labels tell about its node plugin. Pods made before there were revisions have an empty one.
-type plugin struct{ driver, class, revision string }
+type plugin struct {
+	driver, class, revision string
+	// sandbox is the label imagecsi.dev/sandbox, which the pod of a probe has, and no node plugin.
+	sandbox string
+}
 
 // TrimPod is the transform of the informer of node plugins' Pods. It returns other objects unchanged.
 func TrimPod(object any) (any, error) {
@@ -36,7 +40,7 @@ func TrimPod(object any) (any, error) {
 		return object, nil
 	}
 	out := &pod{metadata: identity(in.ObjectMeta), node: pluginpod.NodeOf(in),
-		plugin: unique.Make(plugin{in.Labels[contract.DriverLabel], in.Labels[contract.NodeClassLabel], in.Labels[contract.RevisionLabel]})}
+		plugin: unique.Make(plugin{in.Labels[contract.DriverLabel], in.Labels[contract.NodeClassLabel], in.Labels[contract.RevisionLabel], in.Labels[contract.SandboxLabel]})}
 	out.CreationTimestamp, out.DeletionTimestamp = in.CreationTimestamp, in.DeletionTimestamp
 	for _, condition := range in.Status.Conditions {
 		switch {
@@ -77,7 +81,7 @@ func (p *pod) typed() *corev1.Pod {
 // GetLabels implements metav1.Object.
 func (p *pod) GetLabels() map[string]string {
 	runs := p.plugin.Value()
-	out := map[string]string{contract.DriverLabel: runs.driver, contract.NodeClassLabel: runs.class, contract.RevisionLabel: runs.revision}
+	out := map[string]string{contract.DriverLabel: runs.driver, contract.NodeClassLabel: runs.class, contract.RevisionLabel: runs.revision, contract.SandboxLabel: runs.sandbox}
 	maps.DeleteFunc(out, func(_, value string) bool { return value == "" })
 	return out
 }

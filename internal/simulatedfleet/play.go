@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -22,7 +23,12 @@ func (f *Fleet) play(ctx context.Context) error {
 		nodes      corev1.NodeList
 		pods       corev1.PodList
 	)
-	ours := []client.ListOption{client.InNamespace(f.namespace), client.HasLabels{contract.DriverLabel}}
+	// Probes of sandboxes are played by the tests that are about them.
+	plugins, err := labels.Parse(contract.DriverLabel + ",!" + contract.SandboxLabel)
+	if err != nil {
+		return err
+	}
+	ours := []client.ListOption{client.InNamespace(f.namespace), client.MatchingLabelsSelector{Selector: plugins}}
 	for list, options := range map[client.ObjectList][]client.ListOption{&daemonSets: ours, &pods: ours, &nodes: nil} {
 		if err := f.client.List(ctx, list, options...); err != nil {
 			return err

@@ -67,7 +67,7 @@ type Output struct {
 }
 
 // Render returns the objects of a driver: a CSIDriver for each of its names, a service account, its rules for images, a
-// DaemonSet for each class, and one object of each optional kind.
+// DaemonSet for each class, one object of each optional kind, and the probe of sandboxes if it asks for them.
 func Render(in Input) Output {
 	apply := make([]Object, 0, len(in.Classes)+len(in.Names)+2)
 	for _, name := range in.Names {
@@ -81,6 +81,9 @@ func Render(in Input) Output {
 		object := daemonSet(in.Driver, in.Names, class, in.Settings, profile.File)
 		object.Name = nameFor(in.Driver.Name, class.Name, in.Existing)
 		apply = append(apply, object)
+	}
+	if in.Driver.Spec.NestedSandboxes != nil {
+		apply = append(apply, sandboxProbe(in.Driver, in.Settings))
 	}
 	apply = append(apply, optional(in, apply)...)
 	return Output{Apply: apply, Delete: surplus(in, apply), Seccomp: profile, Costs: costs(in)}

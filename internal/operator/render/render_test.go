@@ -35,20 +35,21 @@ func TestWhatIsNoLongerRenderedIsDeleted(t *testing.T) {
 	existing := Render(both).Apply
 
 	one := Input{Driver: minimal(), Names: Names(minimal()), Settings: settings, Existing: existing, Classes: both.Classes[:1]}
-	want := []string{"csi-image.warm-metal.tech", "z.example.com", "container-image.csi.k8s.io-crio"}
+	want := []string{"csi-image.warm-metal.tech", "z.example.com", "container-image.csi.k8s.io-crio", "sandbox-probe.container-image.csi.k8s.io"}
 	if got := names(Render(one).Delete); !slices.Equal(got, want) {
 		t.Errorf("deleted %q, want %q", got, want)
 	}
 
+	others := slices.Concat(want[:2], want[3:])
 	one.Unresolved = []string{nodeclass.CRIO}
-	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
-		t.Errorf("with nodes still in crio, deleted %q, want %q", got, want[:2])
+	if got := names(Render(one).Delete); !slices.Equal(got, others) {
+		t.Errorf("with nodes still in crio, deleted %q, want %q", got, others)
 	}
 	one.Unresolved = nil
 	crio := slices.IndexFunc(existing, func(o Object) bool { return o.GetName() == want[2] })
 	existing[crio].(*appsv1.DaemonSet).Status.DesiredNumberScheduled = 1
-	if got := names(Render(one).Delete); !slices.Equal(got, want[:2]) {
-		t.Errorf("with a node of crio that is not seen, deleted %q, want %q", got, want[:2])
+	if got := names(Render(one).Delete); !slices.Equal(got, others) {
+		t.Errorf("with a node of crio that is not seen, deleted %q, want %q", got, others)
 	}
 	if got := Render(Input{Driver: full(), Names: Names(full()), Settings: settings, Existing: existing, Classes: both.Classes}).Delete; got != nil {
 		t.Errorf("nothing changed, but deleted %q", names(got))
@@ -157,7 +158,9 @@ func testLeast(t *testing.T, class nodeclass.Class) {
 		for _, object := range Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Classes: []nodeclass.Class{class}}).Apply {
 			switch object := object.(type) {
 			case *appsv1.DaemonSet:
-				daemonSet = object
+				if !IsSandboxProbe(object) {
+					daemonSet = object
+				}
 			case *corev1.ServiceAccount:
 				if *object.AutomountServiceAccountToken {
 					t.Errorf("%s: the account's token is mounted", name)

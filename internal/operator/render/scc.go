@@ -17,7 +17,7 @@ func podTemplates(lists ...[]Object) []corev1.PodSpec {
 	var out []corev1.PodSpec
 	for _, objects := range lists {
 		for _, object := range objects {
-			if daemonSet, is := object.(*appsv1.DaemonSet); is {
+			if daemonSet, is := object.(*appsv1.DaemonSet); is && !IsSandboxProbe(daemonSet) { // OpenShift's nodes are none for sandboxes.
 				out = append(out, daemonSet.Spec.Template.Spec)
 			}
 		}

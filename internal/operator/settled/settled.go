@@ -8,6 +8,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
 	"github.com/image-csi/image-csi-operator/internal/operator/placement"
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
+	"github.com/image-csi/image-csi-operator/internal/operator/probing"
 )
 
 // Kind is what settled nodes count as.
@@ -43,6 +44,8 @@ type Rule struct {
 	Names []string
 	// Revisions are the forms of the classes' DaemonSets, by class.
 	Revisions map[string]string
+	// Sandboxes is who asks for sandboxes.
+	Sandboxes probing.Asked
 }
 
 // Of reports whether a node is settled, and what it counts as, by the drivers that its kubelet has registered and the
@@ -50,6 +53,8 @@ type Rule struct {
 func (r Rule) Of(node *corev1.Node, registered sets.Set[string], pods []*corev1.Pod) (Kind, bool) {
 	place := r.Plan.Of(node)
 	switch {
+	case !r.Sandboxes.Settled(place):
+		return Kind{}, false
 	case !place.Placed() || place.Tainted || place.Unsupported != nil || place.Unknown != nil:
 		return Kind{}, false
 	case place.Selected:

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -14,8 +15,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/security"
 )
 
-// classes returns the status of every node class that has nodes or a DaemonSet, sorted by name.
-func classes(seen Observation) []v1alpha1.NodeClassStatus {
+// classes returns the status of every node class that has nodes or a DaemonSet, sorted by name. Before is the driver's status so far.
+func classes(before v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Time) []v1alpha1.NodeClassStatus {
 	found := map[string]*v1alpha1.NodeClassStatus{}
 	get := func(name string) *v1alpha1.NodeClassStatus {
 		if found[name] == nil {
@@ -60,7 +61,7 @@ func classes(seen Observation) []v1alpha1.NodeClassStatus {
 	var out []v1alpha1.NodeClassStatus
 	for name, status := range found {
 		status.RuntimeVersions = first(sets.List(versions[name]), v1alpha1.MaxRuntimeVersions)
-		status.NestedSandboxes = classSandboxes(seen, *status, profiles[name])
+		status.NestedSandboxes = classSandboxes(sandboxesBefore(before, name), seen, *status, profiles[name], now)
 		out = append(out, *status)
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.NodeClassStatus) int { return strings.Compare(a.Name, b.Name) })

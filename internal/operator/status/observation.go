@@ -4,6 +4,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
@@ -49,6 +50,8 @@ type Observation struct {
 	Absent []rollout.Absent
 	// Seccomp is the node plugin's own seccomp profile; without a name if none is asked for.
 	Seccomp security.Seccomp
+	// Probed are the classes of nodes on which a probe of sandboxes has come to an end.
+	Probed sets.Set[string]
 	// Policies are the cluster's admission policies.
 	Policies Policies
 	// Err is why the operator could not apply the spec; nil if it could.

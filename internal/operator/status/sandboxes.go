@@ -1,57 +1,93 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
-	"k8s.io/apimachinery/pkg/util/version"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
-	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/operator/probing"
 	"github.com/image-csi/image-csi-operator/internal/sandbox"
 )
 
-// The first container runtimes that run pods with hostUsers: false (Kubernetes documentation, "User Namespaces").
-const (
-	sandboxContainerd = "2.0"
-	sandboxCRIO       = "1.25"
-)
-
 // classSandboxes returns whether pods on the nodes of a class can make sandboxes; nil if the driver does not ask for it. Profile is the
-// one that the class's node plugins keep.
-func classSandboxes(seen Observation, class v1alpha1.NodeClassStatus, profile string) *v1alpha1.ClassSandboxes {
+// one that the class's node plugins keep, and before what the status said.
+func classSandboxes(before *v1alpha1.ClassSandboxes, seen Observation, class v1alpha1.NodeClassStatus, profile string, now metav1.Time) *v1alpha1.ClassSandboxes {
 	if seen.Driver.Spec.NestedSandboxes == nil || class.DaemonSet == "" {
 		return nil
 	}
 	if why := noSandboxes(seen.Table, class); why != "" {
 		return &v1alpha1.ClassSandboxes{State: v1alpha1.SandboxesUnsupported, Message: why}
 	}
+	out := tried(before, seen, class.Name, now)
 	complete := seen.Rollout != nil && seen.Rollout.Phase == v1alpha1.PhaseComplete && class.Updated >= class.Nodes
-	if profile != sandbox.Name() || !complete {
-		return &v1alpha1.ClassSandboxes{State: v1alpha1.SandboxesPreparing,
-			Message: fmt.Sprintf("Seccomp profile %s comes to the nodes with their node plugins; status.rollout has the progress.", sandbox.Name())}
+	switch {
+	case profile != sandbox.Name() || !complete:
+		out.State = v1alpha1.SandboxesPreparing
+		out.Message = fmt.Sprintf("Seccomp profile %s comes to the nodes with their node plugins; status.rollout has the progress.", sandbox.Name())
+	case out.Proven > 0 && out.Proven >= class.Nodes:
+		out.State = v1alpha1.SandboxesProven
+	default:
+		out.State = v1alpha1.SandboxesPrepared
 	}
-	return &v1alpha1.ClassSandboxes{State: v1alpha1.SandboxesPrepared}
+	return out
 }
 
-// noSandboxes returns why nodes of a class cannot run pods that make sandboxes, and what to do; empty if nothing is known against it.
+// tried counts what became of sandboxes on the nodes of a class. Settled nodes of a driver that asks for sandboxes are proven.
+func tried(before *v1alpha1.ClassSandboxes, seen Observation, class string, now metav1.Time) *v1alpha1.ClassSandboxes {
+	out := &v1alpha1.ClassSandboxes{Proven: seen.Settled.In(class)}
+	probed := out.Proven > 0
+	refusals := map[v1alpha1.SandboxReason]*v1alpha1.SandboxRefusal{}
+	for _, node := range seen.Nodes {
+		if node.Current != class {
+			continue
+		}
+		state := probing.Of(node)
+		probed = probed || state.Probed
+		switch {
+		case state.Proven:
+			out.Proven++
+		case state.Refused != "":
+			of := refusals[state.Refused]
+			if of == nil {
+				of = &v1alpha1.SandboxRefusal{Reason: state.Refused, Node: node.Name, Message: probing.Message(state.Refused)}
+				refusals[state.Refused] = of
+			}
+			of.Nodes++
+			of.Node = min(of.Node, node.Name)
+		}
+	}
+	for _, refusal := range refusals {
+		out.Refusals = append(out.Refusals, *refusal)
+	}
+	slices.SortFunc(out.Refusals, func(a, b v1alpha1.SandboxRefusal) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Reason, b.Reason))
+	})
+	out.Refusals = first(out.Refusals, v1alpha1.MaxSandboxRefusals)
+	if before != nil {
+		out.LastProbeTime = before.LastProbeTime
+	}
+	if seen.Probed.Has(class) || (probed && out.LastProbeTime == nil) {
+		out.LastProbeTime = &now
+	}
+	return out
+}
+
+// noSandboxes returns why no node of a class can run pods that make sandboxes, and what to do; empty if nothing is known against it.
 func noSandboxes(table nodeclass.Table, status v1alpha1.NodeClassStatus) string {
 	class, _ := table.Lookup(status.Name)
 	if class.Policy == nodeclass.PolicyOwn || status.Name == nodeclass.OpenShift {
 		return "Nodes of this class have SELinux, where image volumes for pods with users of their own (form: IDMappable) are refused. Run such pods on nodes of another class."
 	}
-	for _, text := range status.RuntimeVersions {
-		runtime, err := nodeclass.ParseRuntimeVersion(text)
-		if err != nil {
-			continue
-		}
-		least := map[string]string{contract.RuntimeContainerd: sandboxContainerd, contract.RuntimeCRIO: sandboxCRIO}[runtime.Name]
-		found, err := version.ParseGeneric(runtime.Version)
-		if err == nil && least != "" && !found.AtLeast(version.MustParseGeneric(least)) {
-			return fmt.Sprintf("Nodes of this class run %s %s, which runs no pods with users of their own. Update it to %s or newer.", runtime.Name, Shorten(runtime.Version, 64), least)
-		}
+	if len(status.RuntimeVersions) == 0 || slices.ContainsFunc(status.RuntimeVersions, func(v string) bool { return !probing.IsRuntimeTooOld(v) }) {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("Nodes of this class run %s, which runs no pods with users of their own. Update containerd to 2.0 or newer, CRI-O to 1.25 or newer.",
+		Shorten(strings.Replace(status.RuntimeVersions[0], "://", " ", 1), 64))
 }
 
 // sandboxes returns what pods that make sandboxes need, once it is on every node that can run them, and until the next profile is.
@@ -73,4 +109,14 @@ func sandboxes(previous *v1alpha1.NestedSandboxesStatus, seen Observation, class
 		return previous
 	}
 	return &v1alpha1.NestedSandboxesStatus{SeccompProfile: sandbox.Name()}
+}
+
+// sandboxesBefore is what a status says of sandboxes on nodes of a class; nil if nothing.
+func sandboxesBefore(status v1alpha1.ImageCSIDriverStatus, class string) *v1alpha1.ClassSandboxes {
+	for i := range status.NodeClasses {
+		if status.NodeClasses[i].Name == class {
+			return status.NodeClasses[i].NestedSandboxes
+		}
+	}
+	return nil
 }

@@ -1,16 +1,21 @@
 package status
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/internal/operator/probing"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/operator/settled"
 	"github.com/image-csi/image-csi-operator/internal/sandbox"
 )
 
@@ -66,7 +71,7 @@ func TestTheProfileOfSandboxesIsNamedOnceItIsOnTheNodes(t *testing.T) {
 		"where one class cannot": {edits: []func(*Observation){asked, containerd, here, placed("b", "bottlerocket", "containerd://2.1.0"), keeping("bottlerocket", sandbox.Name(), "b"), complete}, want: sandbox.Name(),
 			classes: map[string]string{"containerd": "Prepared", "bottlerocket": "Unsupported SELinux"}},
 		"with an old containerd": {edits: []func(*Observation){asked, placed("a", "containerd", "containerd://1.7.27-0ubuntu1"), here, complete}, classes: map[string]string{"containerd": "Unsupported containerd 1.7.27-0ubuntu1"}},
-		"with an old CRI-O":      {edits: []func(*Observation){asked, placed("b", "crio", "cri-o://1.24.6"), keeping("crio", sandbox.Name(), "b"), complete}, classes: map[string]string{"crio": "Unsupported Update it to 1.25"}},
+		"with an old CRI-O":      {edits: []func(*Observation){asked, placed("b", "crio", "cri-o://1.24.6"), keeping("crio", sandbox.Name(), "b"), complete}, classes: map[string]string{"crio": "Unsupported CRI-O to 1.25"}},
 		"on OpenShift":           {edits: []func(*Observation){asked, placed("b", "openshift", "cri-o://1.33.0"), keeping("openshift", sandbox.Name(), "b"), complete}, classes: map[string]string{"openshift": "Unsupported SELinux"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,6 +100,57 @@ func TestTheProfileOfSandboxesIsNamedOnceItIsOnTheNodes(t *testing.T) {
 			}
 			if told != len(test.classes) {
 				t.Errorf("%d classes are told, want %d", told, len(test.classes))
+			}
+		})
+	}
+}
+
+// tries has the latest node's labels say what became of a sandbox there.
+func tries(result string) func(*Observation) {
+	return func(seen *Observation) {
+		last := &seen.Nodes[len(seen.Nodes)-1]
+		last.Labels = probing.Change{Probe: probing.Fingerprint(last.Node) + "." + result, Proven: result == "Proven"}.Labels(nil)
+	}
+}
+
+func TestAClassTellsWhereSandboxesWereProvenAndWhyNotElsewhere(t *testing.T) {
+	earlier := metav1.NewTime(late.Add(-time.Hour))
+	containerd := func(name string) func(*Observation) { return placed(name, "containerd", "containerd://2.1.4") }
+	keep := keeping("containerd", sandbox.Name(), "a", "b", "c")
+	complete := phase(v1alpha1.PhaseComplete)
+	probed := func(seen *Observation) { seen.Probed = sets.New("containerd") }
+	for name, test := range map[string]struct {
+		edits  []func(*Observation)
+		before *metav1.Time
+		want   string // state, proven, refusals
+		when   *metav1.Time
+	}{
+		"not tried":              {[]func(*Observation){containerd("a"), keep, complete}, nil, "Prepared 0", nil},
+		"proven":                 {[]func(*Observation){containerd("a"), tries("Proven"), keep, complete, probed}, &earlier, "Proven 1", &late},
+		"proven before":          {[]func(*Observation){containerd("a"), tries("Proven"), keep, complete}, &earlier, "Proven 1", &earlier},
+		"proven, and not told":   {[]func(*Observation){containerd("a"), tries("Proven"), keep, complete}, nil, "Proven 1", &late},
+		"proven and rolling out": {[]func(*Observation){containerd("a"), tries("Proven"), keep, phase(v1alpha1.PhaseUpdating)}, &earlier, "Preparing 1", &earlier},
+		"proven in part":         {[]func(*Observation){containerd("a"), tries("Proven"), containerd("b"), keep, complete}, &earlier, "Prepared 1", &earlier},
+		"refused by the probe": {[]func(*Observation){containerd("c"), tries("ProcMasked"), containerd("b"), tries("ProcMasked"), containerd("a"), tries("AppArmorRestriction"), keep, complete}, &earlier,
+			"Prepared 0 ProcMasked/2/b AppArmorRestriction/1/a", &earlier},
+		"refused without one": {[]func(*Observation){containerd("b"), tries("Proven"), placed("a", "containerd", "containerd://1.7.1"), keep, complete}, &earlier,
+			"Prepared 1 RuntimeTooOld/1/a", &earlier},
+		"settled": {[]func(*Observation){containerd("a"), tries("ProcMasked"), keep, complete, func(seen *Observation) {
+			seen.Settled = settled.Counts{{Class: "containerd", RuntimeVersion: "containerd://2.1.4"}: 2}
+		}}, &earlier, "Prepared 2 ProcMasked/1/a", &earlier},
+	} {
+		t.Run(name, func(t *testing.T) {
+			previous := v1alpha1.ImageCSIDriverStatus{NodeClasses: []v1alpha1.NodeClassStatus{{Name: "containerd", NestedSandboxes: &v1alpha1.ClassSandboxes{LastProbeTime: test.before}}}}
+			class := Of(previous, observe(append([]func(*Observation){asked}, test.edits...)...), late).NodeClasses[0].NestedSandboxes
+			got := fmt.Sprint(class.State, " ", class.Proven)
+			for _, refusal := range class.Refusals {
+				got += fmt.Sprintf(" %s/%d/%s", refusal.Reason, refusal.Nodes, refusal.Node)
+				if refusal.Message == "" {
+					t.Errorf("%s has no message", refusal.Reason)
+				}
+			}
+			if got != test.want || !class.LastProbeTime.Equal(test.when) {
+				t.Errorf("%s at %v, want %s at %v", got, class.LastProbeTime, test.want, test.when)
 			}
 		})
 	}

@@ -18,7 +18,7 @@ func Of(previous v1alpha1.ImageCSIDriverStatus, seen Observation, now metav1.Tim
 		ObservedGeneration: previous.ObservedGeneration,
 		Conditions:         slices.Clone(previous.Conditions),
 		Nodes:              count(seen),
-		NodeClasses:        classes(seen),
+		NodeClasses:        classes(previous, seen, now),
 		Unsupported:        unsupportedByReason(seen.Nodes),
 		Rollout:            bounded(seen.Rollout),
 	}
