@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/sandbox"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -131,7 +133,23 @@ func sandboxesAreHeld(t *testing.T, c client.Client) {
 			}
 		})
 	}
+	t.Run("where the operator tries sandboxes", func(t *testing.T) { sandboxesAreTried(t, c) })
 	t.Run("a container that is added to debug a pod", func(t *testing.T) { sandboxesAreDebugged(t, c) })
+}
+
+// sandboxesAreTried makes a complete pod in the namespace of node plugins, which is not allowed sandboxes by a label.
+func sandboxesAreTried(t *testing.T, c client.Client) {
+	where := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "plugins-of-probes", Annotations: map[string]string{"imagecsi.dev/node-plugin-image": "example.com/i"}}}
+	if err := c.Create(t.Context(), where); err != nil {
+		t.Fatal(err)
+	}
+	probe, bare := complete(), complete()
+	probe.Namespace, bare.Namespace = where.Name, where.Name
+	bare.Spec.HostUsers, bare.Spec.Containers[0].SecurityContext.ProcMount, bare.Spec.InitContainers = nil, nil, nil
+	poll.Until(t, "a complete pod is accepted", takesEffect, func() error { return c.Create(t.Context(), probe.DeepCopy(), client.DryRunAll) })
+	if err := c.Create(t.Context(), bare, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "needs hostUsers: false") {
+		t.Errorf("a pod with the node's users: %v", err)
+	}
 }
 
 // sandboxesAreDebugged adds a container to a complete pod.
@@ -185,7 +203,7 @@ func sandboxesAreMade(t *testing.T, c client.Client) {
 		}
 		// What an API server adds to every pod is not compared.
 		for _, pair := range [][2]any{
-			{got.Spec.HostUsers, want.Spec.HostUsers}, {got.Spec.SecurityContext, want.Spec.SecurityContext}, {got.Spec.Volumes[0], want.Spec.Volumes[0]},
+			{got.Spec.HostUsers, want.Spec.HostUsers}, {got.Spec.NodeSelector, map[string]string{contract.SandboxNodeLabel: contract.SandboxEngine}}, {got.Spec.SecurityContext, want.Spec.SecurityContext}, {got.Spec.Volumes[0], want.Spec.Volumes[0]},
 			{got.Spec.Containers[0].SecurityContext, want.Spec.Containers[0].SecurityContext}, {got.Spec.InitContainers[0].SecurityContext, want.Spec.InitContainers[0].SecurityContext},
 		} {
 			if !equality.Semantic.DeepEqual(pair[0], pair[1]) {
@@ -197,10 +215,14 @@ func sandboxesAreMade(t *testing.T, c client.Client) {
 	t.Run("what the pod says stays", func(t *testing.T) {
 		pod := labelled()
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](7)}
+		pod.Spec.NodeSelector = map[string]string{contract.SandboxNodeLabel: "another", "pool": "ci"}
 		pod.Spec.InitContainers[0].SecurityContext = &corev1.SecurityContext{SeccompProfile: runtimeDefault(), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL", "CHOWN"}}}
 		got, err := try(pod)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !maps.Equal(got.Spec.NodeSelector, map[string]string{contract.SandboxNodeLabel: "another", "pool": "ci"}) {
+			t.Errorf("the pod has node selector %v", got.Spec.NodeSelector)
 		}
 		init := got.Spec.InitContainers[0].SecurityContext
 		if *got.Spec.SecurityContext.RunAsUser != 7 || init.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault || len(init.Capabilities.Drop) != 2 {

@@ -26,11 +26,15 @@ const bubblewrap = "bwrap --ro-bind /image / --proc /proc --dev /dev --tmpfs /tm
 
 // sandboxPod has a container in which user 1000 makes sandboxes, under a profile of the node.
 func sandboxPod(name, class, profile string) string {
+	return sandboxPodWith(name, class, profile, inline(toolsImage, true))
+}
+
+func sandboxPodWith(name, class, profile, volume string) string {
 	return strings.NewReplacer(
 		"docker.io/library/busybox:1", toolsImage,
 		"spec:\n", "spec:\n  hostUsers: false\n  securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, seccompProfile: {type: Localhost, localhostProfile: "+profile+"}}\n",
 		"      volumeMounts:", "      securityContext: {procMount: Unmasked, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n      volumeMounts:",
-	).Replace(pod(name, class, asMappable(inline(toolsImage, true))))
+	).Replace(pod(name, class, asMappable(volume)))
 }
 
 // labelledPod says no more than that its container makes sandboxes.
@@ -41,7 +45,8 @@ func labelledPod(name, class string) string {
 
 // podsMakeSandboxes has the node plugins put a seccomp profile on the nodes, and pods with one label make sandboxes under it with
 // bubblewrap, on both runtimes, in a namespace at Pod Security's level baseline. Pods that lack one of what it takes are refused, or
-// told so by bubblewrap. Then docs/sandboxes.md is followed. (80 s)
+// told so by bubblewrap. Before that, the operator has a sandbox made on each node, and is killed meanwhile. Then docs/sandboxes.md is
+// followed. (100 s)
 func podsMakeSandboxes(t *testing.T, s *suite) {
 	pushTools(t, s)
 	s.must(t, "label", "namespace", "default", "pod-security.kubernetes.io/enforce=baseline", "imagecsi.dev/sandboxes=allowed")
@@ -51,8 +56,7 @@ func podsMakeSandboxes(t *testing.T, s *suite) {
 	for _, node := range nodes() {
 		theProfileIsOn(t, s, node, tried)
 	}
-	s.waitFor(t, soon, sandbox.Name()+" Prepared Prepared", "get", "imagecsidriver", driver, "-o",
-		"jsonpath={.status.nestedSandboxes.seccompProfile} {.status.nodeClasses[*].nestedSandboxes.state}")
+	sandboxesAreProven(t, s)
 	poll.Until(t, "the policies are in effect", soon, func() error {
 		got, err := s.kubectl(t.Context(), labelledPod("tried", "containerd"), "create", "--dry-run=server", "-f", "-", "-o", "jsonpath={.spec.hostUsers} {.spec.volumes[*].csi.volumeAttributes.form}")
 		if err == nil && got != "false IDMappable" {
@@ -65,6 +69,7 @@ func podsMakeSandboxes(t *testing.T, s *suite) {
 		"masked":     "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
 		"node-users": "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
 	}
+	probesTellWhy(t, s, tried)
 	for class := range nodes() {
 		lacking := func(name, old, with string) string {
 			return strings.Replace(sandboxPod(name+"-"+class, class, tried), old, with, 1)
@@ -99,6 +104,65 @@ func podsMakeSandboxes(t *testing.T, s *suite) {
 	s.deletePods(t, pods...)
 	thePageIsFollowed(t, s)
 	s.must(t, "label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
+}
+
+// sandboxesAreProven waits until both nodes are, and kills the operator when the first runs its probe. A node of which the result is
+// removed is tried again.
+func sandboxesAreProven(t *testing.T, s *suite) {
+	t.Helper()
+	const labels = `jsonpath={.items[*].metadata.labels.imagecsi\.dev/sandbox-probe}`
+	poll.Until(t, "a node runs a probe, or has run it", soon, func() error {
+		if got, err := s.kubectl(t.Context(), "", "get", "nodes", "-o", labels); err != nil || got == "" {
+			return fmt.Errorf("the labels are %q: %w", got, err)
+		}
+		return nil
+	})
+	s.must(t, "-n", "image-csi-operator", "delete", "pod", "-l", "app.kubernetes.io/component=manager", "--force", "--grace-period=0")
+	proven := func() {
+		s.waitFor(t, soon, sandbox.Name()+" Proven Proven 1 1", "get", "imagecsidriver", driver, "-o",
+			"jsonpath={.status.nestedSandboxes.seccompProfile} {.status.nodeClasses[*].nestedSandboxes.state} {.status.nodeClasses[*].nestedSandboxes.proven}")
+		s.waitFor(t, soon, "n1 n2", "get", "nodes", "-l", "imagecsi.dev.node-restriction.kubernetes.io/sandboxes=bubblewrap", "-o", "jsonpath={.items[*].metadata.name}")
+	}
+	proven()
+	const label = `jsonpath={.metadata.labels.imagecsi\.dev/sandbox-probe}`
+	result := s.must(t, "get", "node", "n1", "-o", label)
+	s.must(t, "label", "node", "n1", "imagecsi.dev/sandbox-probe-")
+	s.waitFor(t, soon, result, "get", "node", "n1", "-o", label)
+	proven()
+	t.Log(s.must(t, "get", "imagecsidriver", driver, "-o", "jsonpath={.status.nodeClasses[*].nestedSandboxes}"))
+}
+
+// probesTellWhy runs the probe's program on both runtimes in pods that lack something.
+func probesTellWhy(t *testing.T, s *suite, profile string) {
+	t.Helper()
+	plugin := s.must(t, "-n", s.namespace, "get", "daemonsets", "-l", "imagecsi.dev/sandbox", "-o", "jsonpath={.items[0].spec.template.spec.containers[0].image}")
+	said := map[string]struct{ old, with, want string }{
+		"probe-complete":   {"x", "x", "Proven"},
+		"probe-no-profile": {"type: Localhost, localhostProfile: " + profile, "type: RuntimeDefault", "UserNamespacesForbidden: make a user namespace: "},
+		"probe-masked":     {"procMount: Unmasked, ", "", "ProcMasked: mount /proc: "},
+		"probe-escalating": {"allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "NotConfined: NoNewPrivs"},
+	}
+	var pods []string
+	for class := range nodes() {
+		for name, test := range said {
+			pods = append(pods, name+"-"+class)
+			manifest := strings.NewReplacer(toolsImage, plugin, `[sh, -c, "trap 'exit 1' TERM; while :; do sleep 1; done"]`, "[/node-plugin, sandbox-probe]",
+				"mountPath: /image", "mountPath: /tmp").Replace(sandboxPodWith(name+"-"+class, class, profile, "emptyDir: {medium: Memory}"))
+			s.apply(t, strings.Replace(strings.Replace(manifest, test.old, test.with, 1), "spec:\n", "spec:\n  restartPolicy: Never\n", 1))
+		}
+	}
+	for class := range nodes() {
+		for name, test := range said {
+			poll.Until(t, "the probe "+name+"-"+class, soon, func() error {
+				got, err := s.kubectl(t.Context(), "", "get", "pod", name+"-"+class, "-o", "jsonpath={.status.containerStatuses[0].state.terminated.message}")
+				if err == nil && !strings.HasPrefix(got, test.want) {
+					err = fmt.Errorf("it reports %q, want %q", got, test.want)
+				}
+				return err
+			})
+		}
+	}
+	s.deletePods(t, pods...)
 }
 
 // thePageIsFollowed runs every command of docs/sandboxes.md, and its first pod with images of the tests'.
