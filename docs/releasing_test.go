@@ -14,10 +14,8 @@ func TestEveryPlaceThatReleasingNamesHasTheSameVersion(t *testing.T) {
 	text := page(t, "releasing.md")
 	for _, place := range []struct{ file, line string }{
 		{"config/manager/kustomization.yaml", "newTag: v%"},
-		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "name: image-csi-operator.v%"},
-		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "version: %"},
-		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "olm.skipRange: <%"},
-		{"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml", "url: https://github.com/image-csi/image-csi-operator/blob/v%/docs/install/olm.md"},
+		{"config/catalog/template.yaml", "- image: ghcr.io/image-csi/image-csi-operator-bundle:v%"},
+		{"config/olm/catalog_source.yaml", "image: ghcr.io/image-csi/image-csi-operator-catalog:v%"},
 		{"config/samples/storage_v1alpha1_imagecsidriver_full.yaml", "image: ghcr.io/image-csi/image-csi-operator:v%"},
 		{"hack/cluster/project/project.go", `Tag = "v%"`},
 		{"docs/install/helm.md", `helm install image-csi-operator oci://registry.example/charts/image-csi-operator --version % \`},

@@ -14,13 +14,13 @@ import (
 )
 
 // kustomizations are those that people apply, and what they are made of. The others are for tools.
-var kustomizations = []string{"admission", "crd", "default", "manager", "monitoring", "mutation", "network", "rbac", "samples", "single-namespace"}
+var kustomizations = []string{"admission", "crd", "default", "manager", "monitoring", "mutation", "network", "olm", "rbac", "samples", "single-namespace"}
 
 // imageName is what config/manager calls the image before kustomize gives it its name.
 const imageName = "image-csi-operator"
 
-// writeManifests writes the kustomizations, install.yaml, which is config/default, the Helm chart and the OLM bundle, all with the image
-// by its digest.
+// writeManifests writes the kustomizations, install.yaml, which is config/default, the Helm chart, the OLM bundle and its
+// catalog, all with images by their digests.
 func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
 	work, err := os.MkdirTemp("", "image-csi-manifests-")
 	if err != nil {
@@ -51,7 +51,10 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 	if err := r.chart(ctx, work, dir); err != nil {
 		return fmt.Errorf("make the Helm chart: %w", err)
 	}
-	return r.bundle(ctx, work, dir)
+	if err := r.bundle(ctx, work, dir); err != nil {
+		return err
+	}
+	return r.olm(ctx, work, dir)
 }
 
 // chart writes the Helm chart, packaged.
@@ -73,7 +76,7 @@ func (r release) bundle(ctx context.Context, work, dir string) error {
 	if err := os.WriteFile(manifests, source, 0o644); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"-root", work, "-manifests", manifests}, {"-root", work, "-validate"}} {
+	for _, args := range [][]string{{"-root", work, "-manifests", manifests, "-version", r.version}, {"-root", work, "-validate"}} {
 		if err := tool(ctx, r.root, "bundle", args...); err != nil {
 			return fmt.Errorf("make the OLM bundle: %w", err)
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // push copies the image of a release into a repository, with its inventories: by digest first, and the tag last, so that a tag never
-// names half an image. The Helm chart, which names the image, goes beside it at the end. Credentials are those of "docker login".
+// names half an image. What names the image goes beside it at the end: the images for OLM, and the Helm chart. Credentials are those of "docker login".
 func push(ctx context.Context, dir, repository string, plain bool) error {
 	if err := checkRepository(repository); err != nil {
 		return err
@@ -68,5 +68,8 @@ func push(ctx context.Context, dir, repository string, plain bool) error {
 		return err
 	}
 	fmt.Printf("%s:%s@%s\n", to, tag, digest)
+	if err := pushOLM(dir, repository, options, with); err != nil {
+		return err
+	}
 	return pushChart(dir, repository, options, with)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
@@ -129,6 +132,7 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a catalog names the bundle's image, and config/olm the catalog's", func(t *testing.T) { checkOLM(t, dir) })
 	t.Run("pushed", func(t *testing.T) { checkPush(t, dir, digest) })
 }
 
@@ -177,6 +181,18 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 	if got, err := index.Digest(); err != nil || got != digest {
 		t.Errorf("the tag names %s (%v), want %s", got, err, digest)
 	}
+	for _, kind := range []string{"bundle", "catalog"} {
+		beside, err := name.NewTag(repository+"-"+kind+":v1.2.3", name.Insecure)
+		must(t, err)
+		made, err := remote.Image(beside)
+		must(t, err)
+		if _, err := remote.Image(beside.Digest(namedInOLM(t, dir, kind))); err != nil {
+			t.Error(err)
+		}
+		if got, err := made.Digest(); err != nil || got.String() != namedInOLM(t, dir, kind) {
+			t.Errorf("%s is %s (%v), want %s", beside, got, err, namedInOLM(t, dir, kind))
+		}
+	}
 	checkChart(t, dir, strings.TrimPrefix(server.URL, "http://")+"/image-csi/charts/image-csi-operator:1.2.3")
 	list, err := index.IndexManifest()
 	must(t, err)
@@ -201,6 +217,63 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 		must(t, json.NewDecoder(content).Decode(&document))
 		if document.BOMFormat != "CycloneDX" || len(document.Components) != 1 || document.Components[0].Name != "stdlib" {
 			t.Errorf("the inventory of %s is %+v", descriptor.Platform, document)
+		}
+	}
+}
+
+// namedInOLM is the digest by which a release's files name one of the images for OLM.
+func namedInOLM(t *testing.T, dir, kind string) string {
+	t.Helper()
+	file := map[string]string{"bundle": "catalog/image-csi-operator/catalog.yaml", "catalog": "config/olm/catalog_source.yaml"}[kind]
+	found := regexp.MustCompile(`(?m)image: ` + regexp.QuoteMeta(testRepository+"-"+kind) + `@(sha256:[0-9a-f]{64})$`).FindStringSubmatch(read(t, dir, file))
+	if found == nil {
+		t.Fatalf("%s does not name the image of the %s:\n%.600s", file, kind, read(t, dir, file))
+	}
+	return found[1]
+}
+
+// checkOLM wants one version in all that OLM reads, and the images' files as they are in the release.
+func checkOLM(t *testing.T, dir string) {
+	t.Helper()
+	for _, want := range []string{"name: image-csi-operator.v1.2.3\n", "skipRange: <1.2.3\n", "version: 1.2.3\n", "blob/v1.2.3/docs/install/olm.md"} {
+		for _, file := range []string{"bundle/manifests/image-csi-operator.clusterserviceversion.yaml", "catalog/image-csi-operator/catalog.yaml"} {
+			if !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(read(t, dir, file), "'", ""), `"`, ""), want) {
+				t.Errorf("%s lacks %q", file, want)
+			}
+		}
+	}
+	whole, err := layout.ImageIndexFromPath(filepath.Join(dir, olmDir))
+	must(t, err)
+	for kind, file := range map[string]string{"bundle": "manifests/image-csi-operator.clusterserviceversion.yaml", "catalog": "configs/image-csi-operator/catalog.yaml"} {
+		digest, err := v1.NewHash(namedInOLM(t, dir, kind))
+		must(t, err)
+		made, err := whole.Image(digest)
+		must(t, err)
+		config, err := made.ConfigFile()
+		must(t, err)
+		label := map[string]string{"bundle": "operators.operatorframework.io.bundle.package.v1", "catalog": configsLabel}[kind]
+		if config.Config.Labels[label] == "" {
+			t.Errorf("the image of the %s lacks the label %s: %v", kind, label, config.Config.Labels)
+		}
+		if got := fileIn(t, made, file); got != read(t, dir, kind+"/"+strings.TrimPrefix(file, "configs/")) {
+			t.Errorf("%s in the image of the %s is not the release's", file, kind)
+		}
+	}
+}
+
+func fileIn(t *testing.T, made v1.Image, file string) string {
+	t.Helper()
+	content := mutate.Extract(made)
+	defer content.Close()
+	for files := tar.NewReader(content); ; {
+		header, err := files.Next()
+		if err != nil {
+			t.Fatalf("find %s: %v", file, err)
+		}
+		if header.Name == file {
+			text, err := io.ReadAll(files)
+			must(t, err)
+			return string(text)
 		}
 	}
 }

@@ -95,8 +95,10 @@ func TestTheOldestReleaseIsTheOneThatIsClaimed(t *testing.T) {
 	version := strings.TrimPrefix(OldestAPIServer().Name, "kube-apiserver ")
 	release := version[:strings.LastIndex(version, ".")]
 	for file, claim := range map[string]string{
-		"README.md": "Kubernetes " + release + " or newer",
-		"Makefile":  "oldest release, " + release + " ",
+		"README.md":              "Kubernetes " + release + " or newer",
+		"docs/install/README.md": "Kubernetes " + release + " or newer",
+		"docs/support.md":        "\n| " + release + " | API server | tested | `make test-oldest`",
+		"Makefile":               "oldest release, " + release + " ",
 		"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml": "minKubeVersion: " + release + ".0\n",
 		"bundle/manifests/image-csi-operator.clusterserviceversion.yaml":       "minKubeVersion: " + release + ".0\n",
 		"hack/cluster/pins/" + OldestAPIServer().pin + "/go.mod":               "k8s.io/kubernetes v" + version + " ",

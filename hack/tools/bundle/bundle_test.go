@@ -75,7 +75,7 @@ func TestWords(t *testing.T) {
 }
 
 func TestAFileThatIsNotThereIsAnError(t *testing.T) {
-	if err := generate(t.TempDir(), filepath.Join(t.TempDir(), "none")); err == nil {
+	if err := generate(t.TempDir(), filepath.Join(t.TempDir(), "none"), "1.2.3"); err == nil {
 		t.Error("no error")
 	}
 }

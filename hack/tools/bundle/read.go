@@ -29,12 +29,16 @@ type inputs struct {
 	others      []*unstructured.Unstructured // what the bundle carries as it is
 }
 
-// read sorts the documents of a file into inputs.
-func read(file string) (*inputs, error) {
+// anyVersion stands in the base of the ClusterServiceVersion where its version does.
+const anyVersion = "0.0.0"
+
+// read sorts the documents of a file into inputs, and gives the ClusterServiceVersion its version.
+func read(file, version string) (*inputs, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
+	text = bytes.ReplaceAll(text, []byte(anyVersion), []byte(version))
 	in := &inputs{}
 	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 	for {

@@ -15,15 +15,15 @@ var annotations = map[string]string{
 	"operators.operatorframework.io.bundle.manifests.v1":       "manifests/",
 	"operators.operatorframework.io.bundle.metadata.v1":        "metadata/",
 	"operators.operatorframework.io.bundle.package.v1":         operatorName,
-	"operators.operatorframework.io.bundle.channels.v1":        "candidate",
-	"operators.operatorframework.io.bundle.channel.default.v1": "candidate",
+	"operators.operatorframework.io.bundle.channels.v1":        "candidate-v0",
+	"operators.operatorframework.io.bundle.channel.default.v1": "candidate-v0",
 	"operators.operatorframework.io.test.mediatype.v1":         "scorecard+v1",
 	"operators.operatorframework.io.test.config.v1":            "tests/scorecard/",
 }
 
 // generate writes the bundle anew.
-func generate(root, manifests string) error {
-	in, err := read(manifests)
+func generate(root, manifests, version string) error {
+	in, err := read(manifests, version)
 	if err != nil {
 		return err
 	}
