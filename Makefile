@@ -16,7 +16,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart test
+MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/olm test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -230,3 +230,9 @@ chart: ## write the Helm chart from config/
 .PHONY: bundle
 bundle: ## write the OLM bundle from config/ and validate it
 	$(MAKE) -C hack/tools bundle
+
+# Not a part of CI, which has the validators of "make bundle": it builds opm and the scorecard.
+.PHONY: verify-bundle
+verify-bundle: ## check the OLM bundle and its catalog by the validators, the scorecard's tests and opm (a minute; minutes to build them)
+	$(GO) -C hack/tools/bundle test -count=1 -vet=off .
+	$(GO) -C hack/tools/olm test -count=1 -vet=off -v .
