@@ -129,7 +129,14 @@ test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode N
 # Not a part of CI: it makes a release and builds Helm.
 .PHONY: test-install
 test-install: ## install, change and remove the operator by every way of docs/install, from a release alone (minutes)
-	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m ./install
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m -run TestEveryWayIn ./install
+
+# Not a part of CI: it builds OLM, and makes two releases. OLM=TestOLMWithoutNodes needs no root.
+OLM ?= TestOLM
+
+.PHONY: test-olm
+test-olm: ## install, upgrade and remove the operator by OLM in a cluster, as docs/install/olm.md says (minutes; needs root)
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 40m -run '^$(OLM)$$' ./install
 
 # Not a part of CI, whose longest part is the package that has the test.
 .PHONY: test-handover

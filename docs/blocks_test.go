@@ -39,7 +39,7 @@ func treatments() []treatment {
 		{page: "docs/comparison.md", begins: "volumes:", reason: "it is Kubernetes' own volume, for comparison"},
 		{page: "docs/releasing.md", reason: target},
 		{page: "docs/install/README.md", reason: "TestEveryWayIn makes a release in its own process, with hack/image"},
-		{page: "docs/install/olm.md", reason: "it needs the Operator Lifecycle Manager; docs/support.md says that this is not tested"},
+		{page: "docs/install/olm.md", by: "TestOLM"},
 		{page: "docs/install/migrate.md", reason: "it needs a Helm release of the legacy driver; test/install makes one for its first step"},
 		{page: "docs/install/", by: "TestEveryWayIn"},
 		{page: "docs/how-to/", by: "TestTroubles"},

@@ -25,8 +25,8 @@ func TestEveryWayIn(t *testing.T) {
 	t.Run("by Helm in other ways", func(t *testing.T) { tryHelm(t, p) })
 }
 
-// followPages runs the commands of every page in docs/install from top to bottom, but for those that need OLM, the legacy driver, or pods
-// that run.
+// followPages runs the commands of every page in docs/install from top to bottom, but for those that need OLM (TestOLM), the legacy
+// driver, or pods that run.
 func followPages(t *testing.T, p *plane) {
 	pages, err := filepath.Glob("../../docs/install/*.md")
 	if err != nil {

@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 // plane is a cluster, and the shell of a person who administers it and has a release, of which the image and the chart are in a
 // registry.
 type plane struct {
+	root       string // the checkout
+	cluster    *cluster.Cluster
 	release    string // the release's directory, in which the shell is
 	registry   string // host and port
 	programs   string // the directory of kubectl and helm
@@ -48,6 +50,15 @@ type plane struct {
 // start brings a cluster up until the test ends, and makes a release for this machine's architecture. The cluster is a control plane with
 // a simulated node, which needs no root.
 func start(t *testing.T) *plane {
+	t.Helper()
+	p := bringUp(t, cluster.Config{Name: fmt.Sprintf("install-%d", os.Getpid()), StateDir: filepath.Join(t.TempDir(), "state")})
+	p.manager = operatorOf(t, p.registry+repository)
+	runNode(t, p)
+	return p
+}
+
+// bringUp brings a cluster up until the test ends, and puts a release of the checkout into its registry.
+func bringUp(t *testing.T, config cluster.Config) *plane {
 	t.Helper()
 	root, err := checkout.Root()
 	if err != nil {
@@ -64,19 +75,18 @@ func start(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{release: filepath.Join(t.TempDir(), "dist"), programs: t.TempDir(), home: t.TempDir()}
+	p := &plane{root: root, programs: t.TempDir(), home: t.TempDir()}
 	if err := os.Symlink(filepath.Join(built, "kubectl"), filepath.Join(p.programs, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
 	golang(t, filepath.Join(root, "hack", "tools", "chart"), "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "helm"), "helm.sh/helm/v4/cmd/helm")
 	golang(t, root, "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "kubectl-imagecsi"), "./cmd/kubectl-imagecsi")
 
-	config := cluster.Config{Name: fmt.Sprintf("install-%d", os.Getpid()), StateDir: filepath.Join(t.TempDir(), "state"),
-		Progress: func(step string) { t.Log(step) }}
-	c, err := cluster.Up(t.Context(), config)
-	if c != nil {
+	config.Progress = func(step string) { t.Log(step) }
+	p.cluster, err = cluster.Up(t.Context(), config)
+	if p.cluster != nil {
 		t.Cleanup(func() {
-			if err := c.Down(context.Background()); err != nil {
+			if err := p.cluster.Down(context.Background()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -84,15 +94,21 @@ func start(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.kubeconfig, p.registry = c.Kubeconfig(), c.HostRegistry()
-
-	const name = "/image-csi/image-csi-operator"
-	images := filepath.Join(root, "hack", "image")
-	golang(t, images, "run", ".", "make", "-root", root, "-dir", p.release, "-version", version, "-repository", c.Registry()+name, "-architectures", runtime.GOARCH)
-	golang(t, images, "run", ".", "push", "-dir", p.release, "-repository", p.registry+name, "-plain-http")
-	p.manager = operatorOf(t, p.registry+name)
-	runNode(t, p)
+	p.kubeconfig, p.registry = p.cluster.Kubeconfig(), p.cluster.HostRegistry()
+	p.release = p.made(t, version)
 	return p
+}
+
+// repository is the operator's image in the cluster's registry.
+const repository = "/image-csi/image-csi-operator"
+
+// made makes a release, puts it into the cluster's registry, and returns its directory.
+func (p *plane) made(t *testing.T, version string) string {
+	t.Helper()
+	dir, images := filepath.Join(t.TempDir(), "dist"), filepath.Join(p.root, "hack", "image")
+	golang(t, images, "run", ".", "make", "-root", p.root, "-dir", dir, "-version", version, "-repository", p.cluster.Registry()+repository, "-architectures", runtime.GOARCH)
+	golang(t, images, "run", ".", "push", "-dir", dir, "-repository", p.registry+repository, "-plain-http")
+	return dir
 }
 
 // version is the checkout's.
