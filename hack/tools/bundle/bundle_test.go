@@ -2,10 +2,12 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/operator-framework/api/pkg/manifests"
+	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 const bundleDir = "../../../bundle"
@@ -56,6 +58,16 @@ func TestTheBundleIsForOneNamespace(t *testing.T) {
 	for _, variable := range deployments[0].Spec.Template.Spec.Containers[0].Env {
 		if variable.Name == "NODE_PLUGIN_NAMESPACE" {
 			t.Errorf("the node plugins are to run in %s, of which OLM knows nothing", variable.Value)
+		}
+	}
+	for _, permissions := range bundle.CSV.Spec.InstallStrategy.StrategySpec.Permissions {
+		if !slices.ContainsFunc(permissions.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "daemonsets") }) {
+			t.Errorf("%s gets another role than the operator's: %v", permissions.ServiceAccountName, permissions.Rules)
+		}
+	}
+	for _, object := range bundle.Objects {
+		if object.GetKind() == "Role" && object.GetNamespace() != "" {
+			t.Errorf("role %s is for namespace %s, and OLM chooses another", object.GetName(), object.GetNamespace())
 		}
 	}
 	template := bundle.CSV.Annotations["operatorframework.io/suggested-namespace-template"]

@@ -63,7 +63,11 @@ func (in *inputs) take(object *unstructured.Unstructured) error {
 	case "Deployment":
 		return into(object, &in.deployment)
 	case "Role":
-		return into(object, &in.role)
+		if object.GetName() == operatorName {
+			return into(object, &in.role)
+		}
+		object.SetNamespace("") // OLM's choice, which is that of the operator and of the node plugins
+		in.others = append(in.others, object)
 	case "ClusterRole":
 		if object.GetName() == operatorName {
 			return into(object, &in.clusterRole)
