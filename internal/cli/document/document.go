@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,12 +56,17 @@ type Options struct {
 func Write(w io.Writer, d Document, format Format, options Options) error {
 	switch format {
 	case FormatJSON:
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(d)
+		text, err := jsonOf(d)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(text)
+		return err
 	case FormatYAML:
-		text, err := yaml.Marshal(d)
+		text, err := jsonOf(d)
+		if err == nil {
+			text, err = yaml.JSONToYAML(text)
+		}
 		if err != nil {
 			return err
 		}
@@ -77,6 +83,29 @@ func Write(w io.Writer, d Document, format Format, options Options) error {
 		d.Print(p)
 		return p.err
 	}
+}
+
+// jsonOf writes a document as JSON.
+func jsonOf(d Document) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(d)
+	return []byte(escaped(text.String())), err
+}
+
+// escaped writes control characters that JSON may have as they are, and terminals obey, as JSON's escapes.
+func escaped(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if r >= 0x7f && unicode.IsControl(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
 }
 
 // header starts every document.
@@ -148,7 +177,7 @@ func (p *Printer) Table(header string, rows [][]string) {
 			if cell == "" {
 				cell = "-"
 			}
-			cells = append(cells, cell)
+			cells = append(cells, oneLine(cell))
 		}
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}
