@@ -50,6 +50,7 @@ func treatments() []treatment {
 		{page: "docs/troubleshooting.md", begins: "kubectl imagecsi", by: "TestTroubles"},
 		{page: "docs/kubectl.md", begins: "$ ", reason: session},
 		{page: "docs/kubectl.md", begins: "go build", by: "TestTroubles"},
+		{page: "docs/kubectl.md", begins: "kubectl -n image-csi-system create rolebinding inspectors", reason: "its group is a placeholder"},
 		{page: "docs/node-plugin.md", begins: "kubelet ──", reason: "it is a picture"},
 		{page: "docs/node-plugin.md", begins: "kubectl apply --server-side -k config/mutation", by: "TestFirstLight"},
 		{page: "docs/node-plugin.md", begins: "kubectl -n image-csi-system port-forward", reason: "its names are placeholders"},
