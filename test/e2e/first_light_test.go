@@ -40,6 +40,7 @@ func TestFirstLight(t *testing.T) {
 		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
 		{"pods on both nodes read known bytes", podsRead},
 		{"kubectl imagecsi shows drivers, nodes and volumes to those who may see them", pluginShows},
+		{"node plugins show what they have to inspectors only", onlyInspectorsAsk},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
 		{"set-uid files and devices of a read-only volume have no effect with config/mutation", flagsReachPods},
 		{"a writable volume is written, survives its container, and goes with its pod", writableVolume},

@@ -2,11 +2,17 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
+
+// inspector may ask node plugins, and nothing else.
+const inspector = "system:serviceaccount:default:inspector"
 
 // developer may view the namespace of the pods, and nothing else.
 const developer = "system:serviceaccount:default:developer"
@@ -14,11 +20,17 @@ const developer = "system:serviceaccount:default:developer"
 // pluginShows has the administrator see that all is well, and a developer the volumes of a namespace.
 func pluginShows(t *testing.T, s *suite) {
 	s.must(t, "create", "serviceaccount", "developer")
+	s.must(t, "create", "serviceaccount", "inspector")
+	s.must(t, "-n", s.namespace, "create", "rolebinding", "inspector", "--role=image-csi-inspector", "--serviceaccount=default:inspector")
 	s.must(t, "create", "rolebinding", "developer", "--clusterrole=view", "--serviceaccount=default:developer")
 	for _, c := range []struct {
 		args  []string
 		words []string
 	}{
+		{[]string{"node", "n1"}, []string{driver + " on node n1", "default/reader-containerd", knownImage, "ReadOnly", "Pinned", "seccomp Filter", "containerd"}},
+		{[]string{"node", "n2"}, []string{driver + " on node n2", "default/reader-crio", knownImage, "ReadOnly", "Pinned", "cri-o"}},
+		{[]string{"images", "--as", inspector}, []string{knownImage, "sha256:"}},
+		{[]string{"pulls", "--as", inspector}, []string{"No pulls."}},
 		{[]string{"status"}, []string{driver, "2/2 ready", "containerd", "crio"}},
 		{[]string{"nodes"}, []string{"n1 containerd", "n2 crio", "Ready"}},
 		{[]string{"volumes", "--as", developer}, []string{"reader-containerd", "reader-crio", knownImage, "Mounted", "you may not read"}},
@@ -29,6 +41,22 @@ func pluginShows(t *testing.T, s *suite) {
 			if !strings.Contains(said, word) {
 				t.Errorf("kubectl imagecsi %v does not say %q:\n%s", c.args, word, said)
 			}
+		}
+	}
+}
+
+// onlyInspectorsAsk wants others to be told the role, and the live view on no address but the loopback of the pod.
+func onlyInspectorsAsk(t *testing.T, s *suite) {
+	said, err := s.kubectl(t.Context(), "", "imagecsi", "images", "--as", developer)
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "image-csi-inspector") {
+		t.Errorf("a developer who asks node plugins gets %q, %v", said, err)
+	}
+	for class, node := range nodes() {
+		process := filepath.Dir(filepath.Dir(filepath.Dir(s.threadsOf(t, node, contract.NodePluginBinary)[0])))
+		found := listeners(t, process)
+		live := fmt.Sprintf("%s:%04X", loopback, contract.LivePort)
+		if len(found) != 2 || !slices.Contains(found, live) {
+			t.Errorf("%s: the node plugin listens at %v, and should at %s and for health and metrics", class, found, live)
 		}
 	}
 }
