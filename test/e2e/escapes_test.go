@@ -38,8 +38,12 @@ func powers(runtimeSocket string) []power {
 			return errors.Join(err, unix.Rmdir(name))
 		}},
 		{"read the kubelet's directories of pods", func() error { return opened("/var/lib/kubelet/pods", unix.O_DIRECTORY) }},
+		{"read a pod's token of a service account", func() error { return openedOne("/var/lib/kubelet/pods/*/volumes/kubernetes.io~projected/*/token") }},
+		{"read the kubelet's key", func() error { return opened("/var/lib/kubelet/pki/kubelet.key", unix.O_RDONLY) }},
 		{"write the node's settings in /proc/sys", func() error { return opened("/proc/sys/kernel/core_pattern", unix.O_WRONLY) }},
 		{"read the memory of the first process", func() error { return opened("/proc/1/mem", unix.O_RDONLY) }},
+		{"see the files of the first process through /proc", func() error { return opened("/proc/1/root", unix.O_DIRECTORY) }},
+		{"read the environment of the first process", func() error { return opened("/proc/1/environ", unix.O_RDONLY) }},
 		// By a socket there, it could answer under another driver's name.
 		{"make a file where the kubelet looks for plugins", func() error { return made("/var/lib/kubelet/plugins_registry/imagecsi-escape") }},
 		{"reach the container runtime", func() error { return connected(runtimeSocket) }},
@@ -60,6 +64,18 @@ func opened(name string, flags int) error {
 		return err
 	}
 	return unix.Close(fd)
+}
+
+// openedOne opens one of the files that match for reading.
+func openedOne(pattern string) error {
+	err := fmt.Errorf("nothing is called %s", pattern)
+	names, _ := filepath.Glob(pattern)
+	for _, name := range names {
+		if err = opened(name, unix.O_RDONLY); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // connected does what net.Dial does without its threads.

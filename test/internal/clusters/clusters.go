@@ -122,7 +122,10 @@ func (c *Cluster) Install(t *testing.T) {
 		{"wait", "--for=condition=Established", "--timeout=60s", "crd/imagecsidrivers.storage.imagecsi.dev"},
 		{"-n", OperatorNamespace, "wait", "--for=condition=Available", "--timeout=120s", "deployment", "--all"},
 	} {
-		c.Must(t, args...)
+		if _, err := c.Kubectl(t.Context(), "", args...); err != nil {
+			c.Dump(t)
+			t.Fatal("install the operator: ", err)
+		}
 	}
 }
 
