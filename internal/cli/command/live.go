@@ -166,7 +166,7 @@ func (p *program) pulls(ctx context.Context, l live, watch bool) error {
 
 // unlessEnded returns an error, but for one of a watch that was interrupted.
 func unlessEnded(ctx context.Context, watch bool, err error) error {
-	if watch && ctx.Err() != nil {
+	if interrupted := ctx.Err() != nil; watch && interrupted {
 		return nil
 	}
 	return err
