@@ -166,8 +166,12 @@ func (p *program) pulls(ctx context.Context, l live, watch bool) error {
 
 // unlessEnded returns an error, but for one of a watch that was interrupted.
 func unlessEnded(ctx context.Context, watch bool, err error) error {
-	if interrupted := ctx.Err() != nil; watch && interrupted {
-		return nil
+	select {
+	case <-ctx.Done():
+		if watch {
+			return nil
+		}
+	default:
 	}
 	return err
 }
