@@ -19,6 +19,9 @@ const (
 	AtOnce = 4
 	// Patience is for how long a probe's pod may be on its way. It takes seconds.
 	Patience = 3 * time.Minute
+	// Again is after which time a probe that did not come to a result is made again: what kept it from one may be gone, and no field of the
+	// node tells.
+	Again = 30 * time.Minute
 	// maxDetail bounds what is logged of a report.
 	maxDetail = 256
 )
@@ -42,7 +45,7 @@ type Input struct {
 	// Asked is who asks for sandboxes.
 	Asked Asked
 	Nodes []Node
-	// Began is when a probe was first seen to be under way, by the node's name.
+	// Began is when a probe was first seen to be under way, or to have come to no result, by the node's name.
 	Began map[string]time.Time
 	Now   time.Time
 }
@@ -69,10 +72,12 @@ type Decision struct {
 }
 
 // Decide decides what the labels of nodes should be. A result stands until what it depends on changes, and a node keeps its proof until
-// there is another result: not to know is no result. A node whose kubelet does not report is tried later.
+// there is another result: not to know is no result. A node whose kubelet does not report is tried later, and one whose probe came to
+// no result again, after all others.
 func Decide(in Input) Decision {
 	out := Decision{Began: map[string]time.Time{}}
 	free := AtOnce
+	var due []Change // probes to be made again
 	for i := range in.Nodes {
 		if in.Nodes[i].Labels[contract.SandboxProbeLabel] == contract.SandboxProbeRunning {
 			free--
@@ -91,9 +96,12 @@ func Decide(in Input) Decision {
 			change.Probe, change.Proven = "", false
 		case state.Running:
 			change = in.running(at, change, &out)
+		case state.Probed && in.isDue(at, state, &out):
+			due = append(due, change)
+			continue
 		case state.Probed:
 			change.Proven = state.Proven
-		case at.Prepared && !at.Away && at.Probe == nil && free > 0:
+		case at.mayBegin() && free > 0:
 			free--
 			change.Probe = contract.SandboxProbeRunning
 		}
@@ -101,7 +109,29 @@ func Decide(in Input) Decision {
 			out.Changes = append(out.Changes, change)
 		}
 	}
+	for _, change := range due[:min(len(due), max(free, 0))] {
+		change.Probe, change.Proven = contract.SandboxProbeRunning, false
+		out.Changes = append(out.Changes, change)
+	}
 	return out
+}
+
+// mayBegin reports whether a probe can be made on a node.
+func (n *Node) mayBegin() bool { return n.Prepared && !n.Away && n.Probe == nil }
+
+// isDue reports whether a probe that came to no result is to be made again now.
+func (in Input) isDue(at *Node, state State, out *Decision) bool {
+	if state.Refused != v1alpha1.SandboxNotStarted && state.Refused != v1alpha1.SandboxUnreadable {
+		return false
+	}
+	since, known := in.Began[at.Name]
+	if !known {
+		since = in.Now
+	}
+	out.Began[at.Name] = since
+	left := Again - in.Now.Sub(since)
+	out.Next = recheck.Sooner(out.Next, max(left, Patience))
+	return left <= 0 && at.mayBegin()
 }
 
 // running returns what becomes of a node that runs a probe.

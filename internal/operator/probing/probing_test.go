@@ -133,6 +133,11 @@ func TestANodeGoesFromAProbeToItsResult(t *testing.T) {
 		"is given up when the kubelet is away":  {ByThis, []func(*Node){labelled("Running", true), pending, away}, Patience, " true"},
 		"has a result that stands":              {ByThis, []func(*Node){labelled(".Proven", true)}, 0, ""},
 		"has a refusal that stands":             {ByThis, []func(*Node){labelled(".UserNamespaceLimit", false)}, 0, ""},
+		"did not start":                         {ByThis, []func(*Node){labelled(".NotStarted", false)}, Again - time.Second, ""},
+		"did not start, half an hour ago":       {ByThis, []func(*Node){labelled(".NotStarted", false)}, Again, "Running false"},
+		"was not read, half an hour ago":        {ByThis, []func(*Node){labelled(".Unreadable", false)}, Again, "Running false"},
+		"did not start, and has a pod":          {ByThis, []func(*Node){labelled(".NotStarted", false), pending}, Again, ""},
+		"did not start, and was proven before":  {ByThis, []func(*Node){labelled(".NotStarted", true)}, 0, ".NotStarted false"},
 		"has lost the label of the proof":       {ByThis, []func(*Node){labelled(".Proven", false)}, 0, ".Proven true"},
 		"has been given the label of the proof": {ByThis, []func(*Node){labelled(".ProcMasked", true)}, 0, ".ProcMasked false"},
 		"has a result of other software":        {ByThis, []func(*Node){labelled("0123456789ab.Proven", true)}, 0, "Running true"},
@@ -156,7 +161,7 @@ func TestANodeGoesFromAProbeToItsResult(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
 			}
-			if decision.Next > Patience || (decision.Next > 0) != (len(decision.Began) > 0) {
+			if decision.Next > Again || (decision.Next > 0) != (len(decision.Began) > 0) {
 				t.Errorf("looks again after %s, at %v", decision.Next, decision.Began)
 			}
 		})
