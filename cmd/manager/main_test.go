@@ -122,7 +122,7 @@ func traced(t *testing.T, collector *collector) {
 	g := NewWithT(t)
 	g.Eventually(collector.trees, soon).Should(ContainElement(map[string]string{
 		"reconcile": "", "read": "reconcile", "finalizer": "reconcile", "label": "reconcile", "rollout": "reconcile", "apply": "reconcile",
-		"replace": "reconcile", "untaint": "reconcile", "report": "reconcile",
+		"replace": "reconcile", "untaint": "reconcile", "probe sandboxes": "reconcile", "report": "reconcile",
 	}))
 	g.Expect(collector.service()).To(Equal("image-csi-operator"))
 	for _, span := range collector.spans() {
