@@ -16,3 +16,11 @@ func TestATextOfTheClusterStaysInItsLine(t *testing.T) {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 }
+
+// A node that is down is down for every driver.
+func TestAProblemOfANodeIsNamedOnce(t *testing.T) {
+	n := Node{Drivers: []NodeDriver{{Reason: NodeDown}, {Reason: "NodePluginFailing"}, {Reason: NodeDown}}}
+	if got := n.problem(); got != "NodeDown,NodePluginFailing" {
+		t.Errorf("%q", got)
+	}
+}

@@ -2,6 +2,7 @@ package document
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
@@ -104,10 +105,11 @@ func (n Node) readiness() string {
 	return fmt.Sprintf("%d/%d", ready, eligible)
 }
 
+// problem names what is wrong there, once for all drivers.
 func (n Node) problem() string {
 	var found []string
 	for _, d := range n.Drivers {
-		if d.Reason != "" {
+		if d.Reason != "" && !slices.Contains(found, string(d.Reason)) {
 			found = append(found, string(d.Reason))
 		}
 	}
