@@ -3,7 +3,6 @@ package node
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,13 +130,8 @@ func copyProgram(t *testing.T, to string) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
-	if err != nil {
+	if err := nodes.WriteProgram(to, in); err != nil {
 		t.Fatal(err)
-	}
-	_, err = io.Copy(out, in)
-	if closed := out.Close(); err != nil || closed != nil {
-		t.Fatal(err, closed)
 	}
 }
 

@@ -48,11 +48,12 @@ func newProviders(t *testing.T, p *nodes.Plugin) *providers {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the test's provider: %v: %s", err, out)
 	}
-	program, err := os.ReadFile(suite.Binaries().CredentialProvider)
+	program, err := os.Open(suite.Binaries().CredentialProvider)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.onNode("credential-provider"), program, 0o755); err != nil {
+	defer program.Close()
+	if err := nodes.WriteProgram(s.onNode("credential-provider"), program); err != nil {
 		t.Fatal(err)
 	}
 	return s

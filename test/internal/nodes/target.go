@@ -57,10 +57,11 @@ func (t *Target) Root() string { return t.Node.Root() }
 
 // install copies the program into the node, and gives the node what a DaemonSet's hostPath of /proc/1/ns would.
 func (t *Target) install() error {
-	content, err := os.ReadFile(t.built)
+	content, err := os.Open(t.built)
 	if err != nil {
 		return err
 	}
+	defer content.Close()
 	host := filepath.Join(t.Root(), filepath.Dir(filepath.Dir(filepath.Dir(contract.HostNamespacePath))))
 	if err := os.MkdirAll(host, 0o755); err != nil {
 		return err
@@ -68,7 +69,7 @@ func (t *Target) install() error {
 	if err := os.Symlink("/proc", filepath.Join(host, "proc")); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return os.WriteFile(filepath.Join(t.Root(), t.program), content, 0o755)
+	return WriteProgram(filepath.Join(t.Root(), t.program), content)
 }
 
 // Reboot cuts the node's power and starts it again. The plugin that ran there has ended.
