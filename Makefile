@@ -111,13 +111,16 @@ test-faults: ## kill the node plugin at every step of its work (ten minutes; `ma
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
 # `make test` has all of it but the kernels. The scans are verbose, because one says what it does not judge.
+# The steps that crun 1.8 of Debian bookworm can take.
+CRUN_STEPS := an_empty_driver|the_operator_has|the_containerd_pod|the_CRI-O_pod|pods_on_both|who_takes_over|a_read-only_volume
 .PHONY: test-hardening
 test-hardening: ## scan what is installed, try to get out of running node plugins, and test-kernels (half an hour; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \
 	$(GO) -C test test -count=1 -v ./hardening && \
 	$(GO) test -count=1 ./internal/privileges ./internal/operator/security ./internal/nodeplugin/confinement && \
 	$(GO) -C test test -count=1 -timeout 40m -run 'Hostile|Seccomp|ReadOnlyDriver|BelievesOfTheKernel' ./node && \
-	$(GO) -C test test -count=1 -timeout 40m -run TestFirstLight ./e2e
+	$(GO) -C test test -count=1 -timeout 40m -run TestFirstLight ./e2e && \
+	IMAGECSI_OCI_RUNTIME=crun $(GO) -C test test -count=1 -v -timeout 40m -run 'TestFirstLight/($(CRUN_STEPS))' ./e2e
 	@$(MAKE) --no-print-directory test-kernels
 
 # `make test` changes the mode under volumes, and has CRI-O unpack 127 layers at most; tests of CRI-O nodes have their name.

@@ -41,6 +41,15 @@ const (
 	EROFS     Snapshotter = "erofs"     // an EROFS image for each layer
 )
 
+// OCIRuntime is what a node's container runtime starts containers with.
+type OCIRuntime string
+
+// The OCI runtimes a node can have.
+const (
+	Runc OCIRuntime = "runc" // the default
+	Crun OCIRuntime = "crun" // Debian's; bookworm's 1.8 maps no users of volumes
+)
+
 // ControlPlane is whether a cluster has one.
 type ControlPlane string
 
@@ -86,6 +95,9 @@ type NodeConfig struct {
 
 	// Snapshotter is for Containerd nodes only. The default is Overlayfs.
 	Snapshotter Snapshotter
+
+	// OCIRuntime is for all but Containerd16 nodes, which have the runc of their time. The default is Runc.
+	OCIRuntime OCIRuntime
 }
 
 // maxNodes keeps node addresses and pod networks within one byte.
@@ -148,6 +160,7 @@ func (n *NodeConfig) complete(controlPlane ControlPlane) error {
 	if n.Runtime == Containerd {
 		setDefault(&n.Snapshotter, Overlayfs)
 	}
+	setDefault(&n.OCIRuntime, Runc)
 	switch {
 	case !nameFormat.MatchString(n.Name) || n.Name == controlPlaneMember:
 		return fmt.Errorf("node name %q is not usable: use up to 40 lower-case letters, digits and dashes, and not %q", n.Name, controlPlaneMember)
@@ -157,6 +170,10 @@ func (n *NodeConfig) complete(controlPlane ControlPlane) error {
 		return fmt.Errorf("node %s: snapshotter %q is unknown: use %q, %q or %q", n.Name, n.Snapshotter, Overlayfs, Native, EROFS)
 	case n.Runtime != Containerd && n.Snapshotter != "":
 		return fmt.Errorf("node %s: only a node of %q has a choice of snapshotters", n.Name, Containerd)
+	case n.OCIRuntime != Runc && n.OCIRuntime != Crun:
+		return fmt.Errorf("node %s: OCI runtime %q is unknown: use %q or %q", n.Name, n.OCIRuntime, Runc, Crun)
+	case n.Runtime == Containerd16 && n.OCIRuntime != Runc:
+		return fmt.Errorf("node %s: a node of %q has the %s of its time and no other OCI runtime", n.Name, Containerd16, Runc)
 	case n.Kubelet != KubeletEnabled && n.Kubelet != KubeletDisabled:
 		return fmt.Errorf("node %s: kubelet %q is unknown: use %q or %q", n.Name, n.Kubelet, KubeletEnabled, KubeletDisabled)
 	case n.Kubelet == KubeletEnabled && controlPlane == ControlPlaneNone:

@@ -32,6 +32,8 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 		`container runtime "docker"`: {Nodes: []NodeConfig{{Name: "n", Runtime: "docker"}}},
 		`snapshotter "zfs"`:          {Nodes: []NodeConfig{{Name: "n", Snapshotter: "zfs"}}},
 		`has a choice of snap`:       {Nodes: []NodeConfig{{Name: "n", Runtime: CRIO, Snapshotter: Native}}},
+		`OCI runtime "kata"`:         {Nodes: []NodeConfig{{Name: "n", OCIRuntime: "kata"}}},
+		`no other OCI runtime`:       {Nodes: []NodeConfig{{Name: "n", Runtime: Containerd16, OCIRuntime: Crun}}},
 		`kubelet "Maybe"`:            {Nodes: []NodeConfig{{Name: "n", Kubelet: "Maybe"}}},
 		`two nodes are called "n"`:   {Nodes: []NodeConfig{{Name: "n"}, {Name: "n"}}},
 		`a kubelet needs a control`:  {ControlPlane: ControlPlaneNone, Nodes: []NodeConfig{{Name: "n", Kubelet: KubeletEnabled}}},

@@ -84,6 +84,7 @@ func (c *Cluster) nodeBoot(n nodeState) (nodeBoot, error) {
 		Registry:    registryAddress,
 		PauseImage:  registryAddress + "/" + pauseImage,
 		LimitedRoot: !hasCapability(capSysResource),
+		Crun:        n.OCIRuntime == Crun,
 	}
 	if n.Kubelet == KubeletEnabled {
 		kubelet, err := c.kubeletConfig(n)
@@ -136,6 +137,7 @@ func (c *Cluster) nodeBinds(n nodeState) ([]noderoot.Bind, error) {
 	binds := []noderoot.Bind{
 		{Source: program, Target: nodeconfig.SelfDir + "/" + nodeInitEntrypoint},
 		{Source: program, Target: nodeconfig.SelfDir + "/" + nodeconfig.OCIRuntimeName},
+		{Source: program, Target: nodeconfig.SelfDir + "/" + nodeconfig.CrunName},
 		{Source: c.programDirs.runtime[n.Runtime], Target: nodeconfig.RuntimeDir},
 		{Source: c.programDirs.cni, Target: nodeconfig.CNIDir},
 	}

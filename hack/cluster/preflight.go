@@ -57,6 +57,9 @@ func (s state) debianPackages() []string {
 		if n.Snapshotter == EROFS {
 			packages = append(packages, "erofs-utils")
 		}
+		if n.OCIRuntime == Crun {
+			packages = append(packages, "crun")
+		}
 		if n.Runtime == CRIO {
 			packages = append(packages, "conmon")
 		}

@@ -32,6 +32,7 @@ var entrypoints = map[string]func() error{
 	nodeconfig.OCIRuntimeName: func() error {
 		return ociruntime.Exec(nodeconfig.RuncDir+"/runc", os.Args[1:])
 	},
+	nodeconfig.CrunName: func() error { return ociruntime.ExecCrun(os.Args[1:]) },
 }
 
 // initialized is set when Init was called; without it this program, started again, would do all it does once more.

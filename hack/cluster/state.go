@@ -39,6 +39,7 @@ type nodeState struct {
 	Index   int     `json:"index"` // from 1, decides the addresses
 
 	Snapshotter Snapshotter `json:"snapshotter,omitempty"`
+	OCIRuntime  OCIRuntime  `json:"ociRuntime,omitempty"`
 }
 
 // paths are the places in a state directory.
@@ -127,14 +128,20 @@ func (s *state) merge(c Config) error {
 	for _, want := range c.Nodes {
 		have, exists := s.node(want.Name)
 		if !exists {
-			s.Nodes = append(s.Nodes, nodeState{Name: want.Name, Runtime: want.Runtime, Kubelet: want.Kubelet, Snapshotter: want.Snapshotter, Index: len(s.Nodes) + 1})
+			s.Nodes = append(s.Nodes, newNodeState(want, len(s.Nodes)+1))
 			continue
 		}
-		if have.Runtime != want.Runtime || have.Kubelet != want.Kubelet || have.Snapshotter != want.Snapshotter {
-			return fmt.Errorf("node %s of cluster %s has runtime %s, snapshotter %q and kubelet %s: take the cluster down before you change that", want.Name, s.Name, have.Runtime, have.Snapshotter, have.Kubelet)
+		setDefault(&have.OCIRuntime, Runc) // of a cluster from before there was a choice
+		if have != newNodeState(want, have.Index) {
+			return fmt.Errorf("node %s of cluster %s has runtime %s with %s, snapshotter %q and kubelet %s: take the cluster down before you change that",
+				want.Name, s.Name, have.Runtime, have.OCIRuntime, have.Snapshotter, have.Kubelet)
 		}
 	}
 	return nil
+}
+
+func newNodeState(n NodeConfig, index int) nodeState {
+	return nodeState{Name: n.Name, Runtime: n.Runtime, Kubelet: n.Kubelet, Index: index, Snapshotter: n.Snapshotter, OCIRuntime: n.OCIRuntime}
 }
 
 // lock makes the state directory and keeps other programs from changing the cluster until unlock is called.

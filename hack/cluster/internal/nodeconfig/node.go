@@ -34,6 +34,9 @@ const KubeletRoot = "/var/lib/kubelet"
 // OCIRuntimeName is the name by which this program stands between CRI-O and runc.
 const OCIRuntimeName = "imagecsi-oci-runtime"
 
+// CrunName is the name by which this program stands between a container runtime and crun.
+const CrunName = "imagecsi-crun"
+
 // Node is what a node's configuration depends on.
 type Node struct {
 	Cluster string `json:"cluster"`
@@ -50,6 +53,8 @@ type Node struct {
 
 	// LimitedRoot reports whether root lacks CAP_SYS_RESOURCE here.
 	LimitedRoot bool `json:"limitedRoot"`
+	// Crun reports whether containers are started with crun and not with runc.
+	Crun bool `json:"crun,omitempty"`
 
 	// Kubelet is nil on a node that runs its container runtime only.
 	Kubelet *Kubelet `json:"kubelet,omitempty"`
@@ -83,9 +88,12 @@ func (n Node) Domains() []string {
 // RuntimeDir is where the runtime's programs are; templates use it.
 func (n Node) RuntimeDir() string { return RuntimeDir }
 
-// OCIRuntime is what CRI-O runs containers with.
+// OCIRuntime is what CRI-O runs containers with, and containerd if it is crun.
 func (n Node) OCIRuntime() string {
-	if n.LimitedRoot {
+	switch {
+	case n.Crun:
+		return SelfDir + "/" + CrunName
+	case n.LimitedRoot:
 		return SelfDir + "/" + OCIRuntimeName
 	}
 	return RuncDir + "/runc"

@@ -84,6 +84,22 @@ func TestLimitsOfRootAreHeededByEachRuntime(t *testing.T) {
 	}
 }
 
+func TestBothRuntimesStartContainersWithCrun(t *testing.T) {
+	for _, runtime := range []string{Containerd, CRIO} {
+		for _, crun := range []bool{true, false} {
+			node := testNode(runtime)
+			node.Crun = crun
+			files, err := Files(node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config := files["/etc/containerd/config.toml"] + files["/etc/crio/crio.conf"]; strings.Contains(config, SelfDir+"/"+CrunName) != crun {
+				t.Errorf("%s, with crun %v:\n%s", runtime, crun, config)
+			}
+		}
+	}
+}
+
 func TestNodeWithoutKubeletRunsItsRuntimeOnly(t *testing.T) {
 	node := testNode(CRIO)
 	if got := len(Daemons(node)); got != 3 {

@@ -1,4 +1,5 @@
-// Package ociruntime stands between CRI-O and the OCI runtime on a machine whose root lacks CAP_SYS_RESOURCE. It takes
-// out of a container's configuration what only that capability allows. containerd needs no such help: it has a setting
-// for the first of the two and asks only for capabilities it has.
+// Package ociruntime stands between a container runtime and its OCI runtime, and takes out of a container's configuration what that
+// cannot do: for CRI-O on a machine whose root lacks CAP_SYS_RESOURCE what only that capability allows, and for Debian's crun a version
+// of the specification that it does not know. containerd needs no help with the former: it has a setting for the one part and asks only
+// for capabilities it has.
 package ociruntime

@@ -16,11 +16,24 @@ import (
 
 const missingCapability = "CAP_SYS_RESOURCE"
 
+// debianCrun is where Debian's package has it.
+const debianCrun = "/usr/bin/crun"
+
+// crunVersion is a version of the OCI runtime specification that crun 1.8 takes. It refuses those after 1.0 by their number alone.
+const crunVersion = "1.0.2"
+
 // Exec adapts what the arguments name, the bundle of a new container or the process to run in an existing one, and
 // becomes the real runtime. It returns only if that fails.
-func Exec(runtime string, args []string) error {
+func Exec(runtime string, args []string) error { return become(runtime, args, adaptSpec) }
+
+// ExecCrun is Exec of crun.
+func ExecCrun(args []string) error {
+	return become(debianCrun, args, adaptSpecForCrun)
+}
+
+func become(runtime string, args []string, change func(spec map[string]any)) error {
 	if bundle := flagValue(args, "--bundle", "-b"); bundle != "" {
-		if err := adaptFile(filepath.Join(bundle, "config.json"), adaptSpec); err != nil {
+		if err := adaptFile(filepath.Join(bundle, "config.json"), change); err != nil {
 			return err
 		}
 	}
@@ -89,5 +102,17 @@ func adaptProcess(process map[string]any) {
 		if list, ok := set.([]any); ok {
 			sets[name] = slices.DeleteFunc(list, func(c any) bool { return c == missingCapability })
 		}
+	}
+}
+
+// adaptSpecForCrun also takes out a negative limit of processes, by which newer versions say that there is none.
+func adaptSpecForCrun(spec map[string]any) {
+	adaptSpec(spec)
+	spec["ociVersion"] = crunVersion
+	linux, _ := spec["linux"].(map[string]any)
+	resources, _ := linux["resources"].(map[string]any)
+	pids, _ := resources["pids"].(map[string]any)
+	if limit, ok := pids["limit"].(json.Number); ok && strings.HasPrefix(limit.String(), "-") {
+		delete(resources, "pids")
 	}
 }

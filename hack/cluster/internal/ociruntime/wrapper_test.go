@@ -64,3 +64,13 @@ func sameJSON(t *testing.T, a, b []byte) bool {
 	}
 	return reflect.DeepEqual(x, y)
 }
+
+func TestCrunGetsAVersionThatItKnows(t *testing.T) {
+	got, err := adapt([]byte(`{"ociVersion":"1.3.0","process":{"oomScoreAdj":-998},"linux":{"resources":{"pids":{"limit":-1}}}}`), adaptSpecForCrun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sameJSON(t, got, []byte(`{"ociVersion":"1.0.2","process":{"oomScoreAdj":0},"linux":{"resources":{}}}`)) {
+		t.Errorf("got %s", got)
+	}
+}
