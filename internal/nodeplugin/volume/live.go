@@ -14,18 +14,24 @@ import (
 // ListVolumes returns the volumes that are mounted for pods, from the mount table. It takes no lock, and figures that cannot be had at
 // once are missing.
 func (n *Node) ListVolumes(ctx context.Context) ([]liveview.Volume, error) {
+	volumes, _, err := n.list(ctx)
+	return volumes, err
+}
+
+// list returns the volumes that are mounted, and what is pinned. Mounts are read first: a volume is mounted after its tree is pinned.
+func (n *Node) list(ctx context.Context) ([]liveview.Volume, []imagestore.PinnedImage, error) {
 	mounts, err := n.mounter.Mounts(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pinned, err := n.store.PinnedImages(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	images := imagesByTree(pinned)
 	data, err := n.dataByTarget()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []liveview.Volume
 	listed := map[string]bool{} // a target may have several mounts, one above the other
@@ -39,7 +45,7 @@ func (n *Node) ListVolumes(ctx context.Context) ([]liveview.Volume, error) {
 		v.UsedBytes, v.LimitBytes = n.limitedUse(ctx, m.Target, v.Storage, data[m.Target].dir)
 		out = append(out, v)
 	}
-	return out, nil
+	return out, pinned, nil
 }
 
 func imagesByTree(pinned []imagestore.PinnedImage) map[string]imagestore.PinnedImage {
@@ -126,11 +132,7 @@ func (n *Node) limitedUse(ctx context.Context, target string, storage liveview.S
 
 // ListImages returns the trees that the driver has pinned, and those that volumes show without a pin.
 func (n *Node) ListImages(ctx context.Context) ([]liveview.Image, error) {
-	volumes, err := n.ListVolumes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pinned, err := n.store.PinnedImages(ctx)
+	volumes, pinned, err := n.list(ctx)
 	if err != nil {
 		return nil, err
 	}
