@@ -157,6 +157,15 @@ func columns(header string) (found []column) {
 	return found
 }
 
+// tableOr prints a table, or where there are no rows a line that says so.
+func (p *Printer) tableOr(header string, rows [][]string, none string) {
+	if len(rows) == 0 {
+		p.Line("%s", none)
+		return
+	}
+	p.Table(header, rows)
+}
+
 // Table writes rows below a header: words in which an underscore stands for a space, and a plus before a column of "wide". An empty
 // cell is shown as "-".
 func (p *Printer) Table(header string, rows [][]string) {

@@ -122,11 +122,7 @@ func (d Images) Print(p *Printer) {
 		rows = append(rows, []string{short(o.Image), shortDigest(o.Digest), fmt.Sprint(len(o.Nodes)), fmt.Sprint(o.Volumes), bytesOf(o.SizeBytes),
 			short(o.Tree), short(strings.Join(o.Unpinned, ","))})
 	}
-	if len(rows) > 0 {
-		p.Table("IMAGE DIGEST NODES VOLUMES SIZE +TREE +UNPINNED", rows)
-	} else {
-		p.Line("No images.")
-	}
+	p.tableOr("IMAGE DIGEST NODES VOLUMES SIZE +TREE +UNPINNED", rows, "No images.")
 	p.silent(d.Silent)
 }
 
@@ -168,11 +164,7 @@ func (d Pulls) Print(p *Printer) {
 		}
 		rows = append(rows, []string{o.Node, short(o.Image), short(o.Pod), string(o.State), doneOf(o.Pull), rate, elapsed(o.Seconds), o.Driver})
 	}
-	if len(rows) > 0 {
-		p.Table("NODE IMAGE FOR STATE DONE RATE ELAPSED +DRIVER", rows)
-	} else {
-		p.Line("No pulls.")
-	}
+	p.tableOr("NODE IMAGE FOR STATE DONE RATE ELAPSED +DRIVER", rows, "No pulls.")
 	p.silent(d.Silent)
 }
 

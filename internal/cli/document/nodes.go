@@ -80,11 +80,7 @@ func (n Nodes) Print(p *Printer) {
 		o := &n.Items[i]
 		rows = append(rows, []string{o.Name, o.Class, o.Runtime, o.readiness(), o.problem(), o.OSImage, o.messages()})
 	}
-	if len(rows) > 0 {
-		p.Table("NODE CLASS RUNTIME READY PROBLEM +OS +MESSAGE", rows)
-	} else {
-		p.Line("No nodes.")
-	}
+	p.tableOr("NODE CLASS RUNTIME READY PROBLEM +OS +MESSAGE", rows, "No nodes.")
 	p.unread(n.Unread)
 }
 

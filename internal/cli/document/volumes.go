@@ -74,11 +74,7 @@ func (v Volumes) Print(p *Printer) {
 		o := &v.Items[i]
 		rows = append(rows, []string{o.Namespace, o.Pod, o.Name, o.Node, o.Image, string(o.Access), string(o.State), o.Claim, o.Driver, o.Form, o.SizeLimit})
 	}
-	if len(rows) > 0 {
-		p.Table("NAMESPACE POD VOLUME NODE IMAGE ACCESS STATE +CLAIM +DRIVER +FORM +LIMIT", rows)
-	} else {
-		p.Line("No image volumes.")
-	}
+	p.tableOr("NAMESPACE POD VOLUME NODE IMAGE ACCESS STATE +CLAIM +DRIVER +FORM +LIMIT", rows, "No image volumes.")
 	p.unread(v.Unread)
 }
 
