@@ -110,9 +110,10 @@ fuzz: ## fuzz every parser of untrusted text with FUZZTIME inputs (3000x) each
 test-faults: ## kill the node plugin at every step of its work (ten minutes; `make test` kills it at a sample of the steps)
 	@built=$$($(CLUSTER) build) && eval "$$built" && IMAGECSI_FAULTS=all $(GO) -C test test -count=1 -v -parallel 3 -timeout 60m ./faults
 
-# `make test` has all of it but the kernels. The scans are verbose, because one says what it does not judge.
 # The steps that crun 1.8 of Debian bookworm can take.
 CRUN_STEPS := an_empty_driver|the_operator_has|the_containerd_pod|the_CRI-O_pod|pods_on_both|who_takes_over|a_read-only_volume
+
+# `make test` has all of it but the kernels. The scans are verbose, because one says what it does not judge.
 .PHONY: test-hardening
 test-hardening: ## scan what is installed, try to get out of running node plugins, and test-kernels (half an hour; needs root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && set -x && \

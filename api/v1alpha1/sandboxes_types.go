@@ -91,7 +91,7 @@ const (
 	SandboxKernelTooOld SandboxReason = "KernelTooOld"
 	// SandboxRuntimeTooOld is a node whose container runtime runs no pods with users of their own.
 	SandboxRuntimeTooOld SandboxReason = "RuntimeTooOld"
-	// SandboxRuntimeWithoutUserNamespaces is a node whose container runtime says that it runs none.
+	// SandboxRuntimeWithoutUserNamespaces is a node whose container runtime reports that it runs none.
 	SandboxRuntimeWithoutUserNamespaces SandboxReason = "RuntimeWithoutUserNamespaces"
 	// SandboxNotStarted is a node on which the probe's pod has not come to an end in time.
 	SandboxNotStarted SandboxReason = "NotStarted"

@@ -28,7 +28,7 @@ type node struct {
 
 type software struct {
 	system, image, kubelet, runtime, kernel string
-	// noUsers is set if the container runtime says that it runs no pods with users of their own.
+	// noUsers is set if the container runtime reports that it runs no pods with users of their own.
 	noUsers bool
 }
 

@@ -27,7 +27,7 @@ func (b Block) First() string {
 
 const notRun = "not run: "
 
-// Reason returns why a page says that a block cannot be run by a test, in the comment before it; empty if it can.
+// Reason returns why, by its page, no test can run a block, in the comment before it; empty if it can.
 func (b Block) Reason() string {
 	reason, found := strings.CutPrefix(b.Note, notRun)
 	if !found {

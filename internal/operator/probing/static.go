@@ -36,7 +36,7 @@ func Static(at placement.Node) v1alpha1.SandboxReason {
 	return ""
 }
 
-// runsNoUserNamespaces reports whether a handler is that of pods without a RuntimeClass, and says that it runs no user namespaces. One
+// runsNoUserNamespaces reports whether a handler is that of pods without a RuntimeClass, and reports that it runs no user namespaces. One
 // that says nothing may be older than the question.
 func runsNoUserNamespaces(handler corev1.NodeRuntimeHandler) bool {
 	return handler.Name == "" && handler.Features != nil && handler.Features.UserNamespaces != nil && !*handler.Features.UserNamespaces
