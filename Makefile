@@ -16,7 +16,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/olm test
+MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -223,7 +223,7 @@ test-release: ## make a release from two clones, which must give the same bytes,
 	@hack/image/test-release.sh
 
 .PHONY: generate
-generate: ## write all generated files: deep copies, CRD, RBAC, bundle, chart
+generate: ## write all generated files: deep copies, CRD, RBAC, dashboard, bundle, chart
 	$(MAKE) -C hack/tools generate
 
 .PHONY: verify

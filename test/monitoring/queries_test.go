@@ -2,11 +2,9 @@ package monitoring
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/controllers"
@@ -36,7 +35,7 @@ type exported map[string]sets.Set[string]
 
 func (e exported) add(families map[string]*dto.MetricFamily, ofScrape ...string) {
 	for name, family := range families {
-		labels := sets.New(ofScrape...)
+		labels := sets.New(ofScrape...).Union(e[name]) // node plugins and the operator have the metrics of their processes in common
 		for _, label := range family.GetMetric()[0].GetLabel() {
 			labels.Insert(label.GetName())
 		}
@@ -54,23 +53,23 @@ func everything(t *testing.T) exported {
 	out := exported{}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(controllers.NewStatusMetrics(oneDriver{}))
-	gathered, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator := map[string]*dto.MetricFamily{}
-	for _, family := range gathered {
-		operator[family.GetName()] = family
-	}
-	out.add(operator)
+	out.add(gathered(t, registry), ofManager...)
+	work(t)
+	out.add(gathered(t, ctrlmetrics.Registry), ofManager...)
 	endpoint := rendered(t, render.PodMonitor())["podMetricsEndpoints"].([]any)[0].(map[string]any)
 	var ofScrape []string
 	for _, relabeling := range endpoint["relabelings"].([]any) {
 		ofScrape = append(ofScrape, relabeling.(map[string]any)["targetLabel"].(string))
 	}
 	out.add(nodePlugin(t), ofScrape...)
+	// Prometheus' own, of what it scrapes and of the alerts that fire, whose labels are those of their queries and of their rules.
+	out["up"] = sets.New(ofManager...)
+	out["ALERTS"] = sets.New("alertname", "alertstate", "severity", "node", "driver")
 	return out
 }
+
+// ofManager are labels that the Prometheus operator gives what a ServiceMonitor has it scrape.
+var ofManager = []string{"job", "pod", "namespace", "instance"}
 
 // oneDriver is a cache with a driver whose status has all there is.
 type oneDriver struct{ client.Reader }
@@ -108,36 +107,22 @@ func nodePlugin(t *testing.T) map[string]*dto.MetricFamily {
 // queries of the dashboard's panels and of the alerts, by where they are.
 func queries(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../config/monitoring/dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ RefID, Expr string }
-		}
-		Templating struct {
-			List []struct{ Name, Definition string }
-		}
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]string{}
-	for _, panel := range dashboard.Panels {
+	for _, panel := range dashboard(t).shown() {
 		for _, target := range panel.Targets {
 			out["panel "+panel.Title+" "+target.RefID] = strings.ReplaceAll(target.Expr, "$__rate_interval", "5m")
 		}
 	}
-	for _, variable := range dashboard.Templating.List {
+	for _, variable := range dashboard(t).Templating.List {
 		if asked := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(variable.Definition); asked != nil {
 			out["variable "+variable.Name] = "count by (" + asked[2] + ") (" + asked[1] + ")"
 		}
 	}
-	for _, rule := range rendered(t, render.PrometheusRule())["groups"].([]any)[0].(map[string]any)["rules"].([]any) {
-		alert := rule.(map[string]any)
-		out["alert "+alert["alert"].(string)] = alert["expr"].(string)
+	for _, spec := range alerts(t) {
+		for _, rule := range spec["groups"].([]any)[0].(map[string]any)["rules"].([]any) {
+			alert := rule.(map[string]any)
+			out["alert "+alert["alert"].(string)] = alert["expr"].(string)
+		}
 	}
 	return out
 }
@@ -145,7 +130,7 @@ func queries(t *testing.T) map[string]string {
 func TestEveryQueryAsksForMetricsAndLabelsThatExist(t *testing.T) {
 	metrics := everything(t)
 	asked := queries(t)
-	if len(asked) < 20 {
+	if len(asked) < 60 {
 		t.Fatalf("found %d queries only", len(asked))
 	}
 	for where, query := range asked {
@@ -154,28 +139,54 @@ func TestEveryQueryAsksForMetricsAndLabelsThatExist(t *testing.T) {
 			t.Errorf("%s: %v", where, err)
 			continue
 		}
-		found := sets.New[string]()
-		var grouped []string
-		parser.Inspect(expression, func(node parser.Node, _ []parser.Node) error {
-			switch node := node.(type) {
-			case *parser.AggregateExpr:
-				grouped = append(grouped, node.Grouping...)
-			case *parser.VectorSelector:
-				labels, exists := metrics[node.Name]
-				if !exists {
-					t.Errorf("%s asks for %s, which nothing exports", where, node.Name)
-				}
-				for _, matcher := range node.LabelMatchers {
-					if matcher.Name != model.MetricNameLabel && !labels.Has(matcher.Name) {
-						t.Errorf("%s asks for %s by %s, which it does not have", where, node.Name, matcher.Name)
-					}
-				}
-				found = found.Union(labels)
+		if _, problems := metrics.labels(expression); len(problems) > 0 {
+			t.Errorf("%s: %s", where, strings.Join(problems, "; "))
+		}
+	}
+}
+
+// A legend names labels that its query's results have.
+func TestEveryLegendNamesLabelsOfItsResults(t *testing.T) {
+	metrics := everything(t)
+	for _, panel := range dashboard(t).shown() {
+		for _, target := range panel.Targets {
+			expression, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
+			if err != nil {
+				t.Errorf("%s: %v", panel.Title, err)
+				continue
 			}
-			return nil
-		})
-		if len(found) == 0 || !found.HasAll(grouped...) {
-			t.Errorf("%s groups by %q; its metrics have %q", where, grouped, slices.Sorted(maps.Keys(found)))
+			labels, _ := metrics.labels(expression)
+			for _, named := range regexp.MustCompile(`{{(\w+)}}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				if !labels.Has(named[1]) {
+					t.Errorf("the legend of %q names %s; the results have %q", panel.Title, named[1], slices.Sorted(maps.Keys(labels)))
+				}
+			}
+		}
+	}
+}
+
+func TestUnknownNamesAreFound(t *testing.T) {
+	metrics := exported{"a": sets.New("x", "y"), "b": sets.New("y", "z")}
+	for query, want := range map[string]int{
+		`sum by (x) (a{y="1"})`:             0,
+		`c`:                                 1,
+		`a{z="1"}`:                          1,
+		`sum by (z) (a)`:                    1,
+		`sum by (x) (sum by (y) (a))`:       1,
+		`sum by (y) (a or b)`:               0,
+		`sum by (x) (a) / sum by (x) (b)`:   1,
+		`sum by (x) (a{y="1"} or a{y="2"})`: 0,
+		`sum by (x) (a or b)`:               1,
+		`{__name__=~"a|b",y="1"}`:           0,
+		`{__name__=~"a|c",x="1"}`:           1,
+		`histogram_quantile(.5, sum by (x) (rate(a[1m])))`: 0,
+	} {
+		expression, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, problems := metrics.labels(expression); len(problems) != want {
+			t.Errorf("%s: found %q, want %d", query, problems, want)
 		}
 	}
 }
