@@ -74,6 +74,8 @@ func pluginAnswers(t *testing.T, config *rest.Config, c client.Client) {
 		{"why pod/waits -n kube-system --as developer", command.ExitCluster, []string{"you may not list pods"}},
 		{"volumes --as developer", command.ExitWell, []string{"waits", "Failed", "you may not read persistentvolumes, imagecsidrivers"}},
 		{"volumes -A --as developer", command.ExitCluster, []string{"you may not list pods"}},
+		{"native --as developer", command.ExitWell, []string{"Writable,Unread", "you may not list nodes", "you may not read persistentvolumes, imagecsidrivers, nodes"}},
+		{"native", command.ExitWell, []string{"NeedsDriver", "Writable", "may write to it"}},
 		{"status --as developer", command.ExitCluster, []string{"you may not list imagecsidrivers"}},
 		{"nodes --as developer", command.ExitCluster, []string{"you may not list nodes"}},
 		{"doctor", command.ExitFinding, []string{"Passed", "[kubernetes-version]", "no node can serve", "why pod/waits -n default"}},

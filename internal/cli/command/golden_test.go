@@ -17,6 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/cli/doctor"
 	"github.com/image-csi/image-csi-operator/internal/cli/document"
+	"github.com/image-csi/image-csi-operator/internal/cli/native"
 	"github.com/image-csi/image-csi-operator/internal/cli/overview"
 	"github.com/image-csi/image-csi-operator/internal/cli/seen"
 	"github.com/image-csi/image-csi-operator/internal/cli/why"
@@ -116,6 +117,7 @@ func answers() map[string]document.Document {
 		"node worker-3":     overview.NodeView(samplePods(), "worker-3", sampleViews()[:1]),
 		"images":            overview.Images(sampleViews()),
 		"pulls":             overview.Pulls(sampleViews(), document.Pulls{}, 0),
+		"native":            native.Volumes(cluster),
 		"doctor":            doctor.Examine(cluster, doctor.After),
 		"why pod/trainer-0": why.Pod(cluster, "ml", "trainer-0"),
 		"why pod/late-1":    why.Pod(cluster, "ml", "late-1"),
