@@ -14,7 +14,7 @@ import (
 )
 
 // kustomizations are those that people apply, and what they are made of. The others are for tools.
-var kustomizations = []string{"admission", "crd", "default", "manager", "monitoring", "mutation", "network", "olm", "rbac", "samples", "single-namespace"}
+var kustomizations = []string{"admission", "crd", "dashboard", "default", "manager", "monitoring", "mutation", "network", "olm", "rbac", "samples", "single-namespace"}
 
 // imageName is what config/manager calls the image before kustomize gives it its name.
 const imageName = "image-csi-operator"

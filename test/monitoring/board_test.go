@@ -42,7 +42,7 @@ type variable struct {
 
 func dashboard(t *testing.T) board {
 	t.Helper()
-	text, err := os.ReadFile("../../config/monitoring/dashboard.json")
+	text, err := os.ReadFile("../../config/dashboard/dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}

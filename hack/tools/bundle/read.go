@@ -68,6 +68,9 @@ func (in *inputs) take(object *unstructured.Unstructured) error {
 		}
 		object.SetNamespace("") // OLM's choice, which is that of the operator and of the node plugins
 		in.others = append(in.others, object)
+	case "ConfigMap":
+		object.SetNamespace("")
+		in.others = append(in.others, object)
 	case "ClusterRole":
 		if object.GetName() == operatorName {
 			return into(object, &in.clusterRole)

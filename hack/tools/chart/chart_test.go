@@ -139,13 +139,13 @@ func joined(a, b map[string]any) map[string]any {
 }
 
 func TestTheChartIsWhatKustomizeBuilds(t *testing.T) {
-	everything := map[string]any{"mutation": nested("enabled", true), "networkPolicies": nested("enabled", true), "monitoring": nested("enabled", true)}
+	everything := map[string]any{"mutation": nested("enabled", true), "networkPolicies": nested("enabled", true), "monitoring": nested("enabled", true), "dashboard": nested("enabled", true)}
 	for name, c := range map[string]struct {
 		set   map[string]any
 		parts []string
 	}{
 		"by default": {nil, []string{"default"}},
-		"with all":   {everything, []string{"default", "mutation", "network", "monitoring"}},
+		"with all":   {everything, []string{"default", "mutation", "network", "monitoring", "dashboard"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want, got := built(t, c.parts...), rendered(t, ownName, c.set)
@@ -189,12 +189,16 @@ var samples = map[string]struct {
 	"mutation.enabled":          {true, nil},
 	"networkPolicies.enabled":   {true, nil},
 	"monitoring.enabled":        {true, nil},
+	"dashboard.enabled":         {true, []string{"/ConfigMap image-csi-dashboard"}},
+	"dashboard.labels":          {map[string]any{"a": "b"}, []string{dashboard + "/labels/a"}},
+	"dashboard.annotations":     {map[string]any{"grafana_folder": "b"}, []string{dashboard + "/annotations"}},
 }
 
 const (
 	deployment = "/Deployment image-csi-operator"
 	podSpec    = deployment + "/spec/template/spec"
 	container  = podSpec + "/containers/0"
+	dashboard  = "/ConfigMap image-csi-dashboard/metadata"
 )
 
 var image = []string{container + "/image", container + "/env/2/value", "/Namespace image-csi-system/metadata/annotations/imagecsi.dev/node-plugin-image"}
@@ -207,7 +211,11 @@ func TestEveryValueChangesItsPlacesAndNothingElse(t *testing.T) {
 			t.Errorf("no sample of %s", value.name)
 			continue
 		}
-		changed := differences(map[string]any(before), map[string]any(rendered(t, ownName, nested(value.name, sample.content))), "")
+		on, set := switchedOn(value.name), nested(value.name, sample.content)
+		for group, values := range on {
+			maps.Copy(set[group].(map[string]any), values.(map[string]any))
+		}
+		changed := differences(map[string]any(rendered(t, ownName, on)), map[string]any(rendered(t, ownName, set)), "")
 		if len(changed) == 0 {
 			t.Errorf("%s changes nothing", value.name)
 		}
@@ -222,9 +230,19 @@ func TestEveryValueChangesItsPlacesAndNothingElse(t *testing.T) {
 	}
 }
 
+// switchedOn has the part whose value it is, if it is one of a part.
+func switchedOn(name string) map[string]any {
+	group, _, _ := strings.Cut(name, ".")
+	on := group + ".enabled"
+	if name == on || !slices.ContainsFunc(parts, func(p part) bool { return p.value == on }) {
+		return nil
+	}
+	return nested(on, true)
+}
+
 func TestOtherNamespaces(t *testing.T) {
 	all := nested("enabled", true)
-	set := map[string]any{"mutation": all, "networkPolicies": all, "monitoring": all, "nodePlugin": nested("namespace", "plugins")}
+	set := map[string]any{"mutation": all, "networkPolicies": all, "monitoring": all, "dashboard": all, "nodePlugin": nested("namespace", "plugins")}
 	text, err := render("elsewhere", set)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ var parts = []part{
 	{name: "mutation", value: "mutation.enabled"},
 	{name: "network", value: "networkPolicies.enabled"},
 	{name: "monitoring", value: "monitoring.enabled"},
+	{name: "dashboard", value: "dashboard.enabled"},
 }
 
 // switches are the values that switch on all objects of a kind, beside those of parts.
@@ -107,7 +108,12 @@ var values = []value{
 	{name: "mutation.enabled", help: "Have read-only volumes keep nosuid and nodev in pods; for Kubernetes 1.36 and newer.", schema: switching, initial: false},
 	{name: "networkPolicies.enabled", help: "Let only what has to reach the manager and the node plugins, e.g. Prometheus in the namespace monitoring.",
 		schema: switching, initial: false},
-	{name: "monitoring.enabled", help: "Install a ServiceMonitor, an alert and a dashboard; needs the Prometheus operator.", schema: switching, initial: false},
+	{name: "monitoring.enabled", help: "Install a ServiceMonitor and an alert; needs the Prometheus operator.", schema: switching, initial: false},
+	{name: "dashboard.enabled", help: "Install the Grafana dashboard, as a ConfigMap that Grafana's sidecar finds.", schema: switching, initial: false},
+	{name: "dashboard.labels", help: "The dashboard's labels. The sidecar finds the last by default.", schema: labels,
+		at: []place{in("ConfigMap", whole, "metadata", "labels")}},
+	{name: "dashboard.annotations", help: "The dashboard's annotations, e.g. grafana_folder.", schema: labels, initial: map[string]any{},
+		at: []place{in("ConfigMap", optional, "metadata", "annotations")}},
 }
 
 // everywhere are the places of namespaces, by the names that they have in config/.

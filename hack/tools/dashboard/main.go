@@ -9,7 +9,7 @@ import (
 )
 
 func main() {
-	file := flag.String("file", "../../../config/monitoring/dashboard.json", "the file, which is written anew")
+	file := flag.String("file", "../../../config/dashboard/dashboard.json", "the file, which is written anew")
 	flag.Parse()
 	if err := write(*file); err != nil {
 		fmt.Fprintln(os.Stderr, "dashboard:", err)
