@@ -6,9 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -96,5 +99,65 @@ func pluginAnswers(t *testing.T, config *rest.Config, c client.Client) {
 				t.Errorf("%s does not say %q:\n%s%s", q.line, word, &out, &said)
 			}
 		}
+	}
+}
+
+// uninstallAnswers has `kubectl imagecsi uninstall` of an operator that the test plays: it is refused while a pod uses a volume, deletes the
+// driver and waits for the operator, and is continued. (5 s)
+func uninstallAnswers(t *testing.T, config *rest.Config, c client.Client) {
+	kubeconfig := kubeconfigOf(t, config)
+	ask := func(line string, code command.ExitCode, says ...string) {
+		t.Helper()
+		var out, said bytes.Buffer
+		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &said}
+		if got := command.Run(t.Context(), streams, "v0", append(strings.Fields(line), "--kubeconfig", kubeconfig)); got != code {
+			t.Errorf("%s: the exit code is %d, want %d", line, got, code)
+		}
+		for _, word := range says {
+			if !strings.Contains(out.String()+said.String(), word) {
+				t.Errorf("%s does not say %q:\n%s%s", line, word, &out, &said)
+			}
+		}
+	}
+	finalizers := func(value string) {
+		t.Helper()
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"finalizers": `+value+`}}`))
+		held := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "storage.imagecsi.dev/v1alpha1", "kind": "ImageCSIDriver", "metadata": map[string]any{"name": driver}}}
+		if err := c.Patch(t.Context(), held, patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(`["imagecsi.dev/cleanup"]`)
+	ask("uninstall --apply --as developer", command.ExitCluster, "you may not list imagecsidrivers")
+	ask("uninstall", command.ExitFinding, "Installed by: None", "default/waits", "no operator runs")
+	operatorOfHelm(t, c)
+	ask("uninstall", command.ExitFinding, "Installed by: Helm", "helm uninstall pictures --namespace default", "not before the drivers are gone")
+	ask("uninstall --apply", command.ExitFinding, "default/waits", "nothing was deleted")
+	ask("status", command.ExitFinding, driver)
+	for _, namespace := range []string{"default", "sandboxes"} { // that tests before this one have pods in
+		if err := c.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("uninstall --apply --timeout 1s", command.ExitTimeout, "deleting ImageCSIDriver "+driver, "waiting for the operator", "not gone after 1s")
+	finalizers("null")
+	ask("uninstall --apply", command.ExitWell, "there is no ImageCSIDriver", "ToDo     Operator", "helm uninstall pictures --namespace default")
+	ask("uninstall --apply", command.ExitWell, "there is no ImageCSIDriver")
+}
+
+// operatorOfHelm creates the operator's Deployment as one that Helm has installed, and that runs.
+func operatorOfHelm(t *testing.T, c client.Client) {
+	t.Helper()
+	labels := map[string]string{"app.kubernetes.io/name": "image-csi-operator"}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "image-csi-operator", Labels: labels,
+		Annotations: map[string]string{"meta.helm.sh/release-name": "pictures", "meta.helm.sh/release-namespace": "default"}},
+		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}}}}}
+	if err := c.Create(t.Context(), deployment); err != nil {
+		t.Fatal(err)
+	}
+	deployment.Status.Replicas, deployment.Status.ReadyReplicas, deployment.Status.AvailableReplicas = 1, 1, 1
+	if err := c.Status().Update(t.Context(), deployment); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -164,7 +164,10 @@ func uninstallsAfterItsDrivers(t *testing.T, p *plane) {
 	p.must(t, `helm rollback images "$(helm history images -o json`+in+` | sed -E 's/.*"revision":([0-9]+).*/\1/')"`+in)
 	p.want(t, parts, whole)
 
-	p.must(t, "kubectl delete imagecsidrivers --all --timeout=60s")
+	left := p.must(t, "kubectl imagecsi uninstall --apply --timeout=60s")
+	if !strings.Contains(left, "do: helm uninstall images"+in) {
+		t.Errorf("the release is not what is left to remove:\n%s", left)
+	}
 	p.must(t, "helm uninstall images"+in)
 }
 

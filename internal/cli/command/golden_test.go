@@ -20,6 +20,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/cli/native"
 	"github.com/image-csi/image-csi-operator/internal/cli/overview"
 	"github.com/image-csi/image-csi-operator/internal/cli/seen"
+	"github.com/image-csi/image-csi-operator/internal/cli/uninstall"
 	"github.com/image-csi/image-csi-operator/internal/cli/why"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 )
@@ -52,6 +53,14 @@ func sample() seen.Cluster {
 		Events: []corev1.Event{failedMount("trainer-0", "model", 4, "rpc error: code = PermissionDenied desc = the registry refuses to give out image "+
 			"registry.corp/ml/llama:8b; it was asked without credentials (the runtime says: unexpected status: 401 Unauthorized)")},
 	}
+}
+
+// sampleInstalled is the sample with the operator, of a Helm release.
+func sampleInstalled() seen.Cluster {
+	cluster := sample()
+	cluster.Operators = []seen.Operator{{Namespace: "image-csi-operator", Name: "image-csi-operator", Available: true, Release: "image-csi-operator", ReleaseNamespace: "image-csi-operator"}}
+	cluster.DaemonSets = []seen.DaemonSet{{Namespace: "image-csi-system", Name: contract.DefaultDriverName + "-containerd", Driver: contract.DefaultDriverName}}
+	return cluster
 }
 
 func sampleDriver() v1alpha1.ImageCSIDriver {
@@ -119,6 +128,7 @@ func answers() map[string]document.Document {
 		"pulls":             overview.Pulls(sampleViews(), document.Pulls{}, 0),
 		"native":            native.Volumes(cluster),
 		"doctor":            doctor.Examine(cluster, doctor.After),
+		"uninstall":         uninstall.Plan(sampleInstalled()),
 		"why pod/trainer-0": why.Pod(cluster, "ml", "trainer-0"),
 		"why pod/late-1":    why.Pod(cluster, "ml", "late-1"),
 	}

@@ -82,6 +82,7 @@ func (r *Reader) read(ctx context.Context, cluster *seen.Cluster, namespace stri
 				}
 			})
 		},
+		seen.Operators: func() error { return r.operators(ctx, cluster) },
 		seen.Policies: func() error {
 			return list(ctx, r, func(l *admissionv1.ValidatingAdmissionPolicyList) {
 				for i := range l.Items {

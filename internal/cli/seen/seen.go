@@ -26,6 +26,9 @@ const (
 	DaemonSets Resource = "daemonsets"
 	Policies   Resource = "validatingadmissionpolicies"
 	Bindings   Resource = "validatingadmissionpolicybindings"
+	// Operators are the Deployments of the operator, and Subscriptions those of OLM.
+	Operators     Resource = "deployments"
+	Subscriptions Resource = "subscriptions"
 )
 
 // Cause is why something was not read.
@@ -65,6 +68,7 @@ type Cluster struct {
 	Claims     []corev1.PersistentVolumeClaim
 	Events     []corev1.Event
 	DaemonSets []DaemonSet
+	Operators  []Operator
 	// Policies and Bindings are the names of admission policies and of the policies that bindings put into effect.
 	Policies []string
 	Bindings []string
@@ -80,6 +84,19 @@ type DaemonSet struct {
 	Driver string
 	// Serves is the CSI driver name that its pods are told to serve; empty if that is not known.
 	Serves string
+}
+
+// Operator is a Deployment of the operator.
+type Operator struct {
+	Namespace, Name string
+	// Available reports whether one of its pods is.
+	Available bool
+	// Release is the Helm release that it is of, with its namespace; empty if it is of none.
+	Release, ReleaseNamespace string
+	// CSV is OLM's ClusterServiceVersion, and Extension OLM v1's ClusterExtension, that it is of; empty if it is of none.
+	CSV, Extension string
+	// Subscriptions of OLM that installed the ClusterServiceVersion.
+	Subscriptions []string
 }
 
 // Missed returns why a kind was not read; empty if it was.
