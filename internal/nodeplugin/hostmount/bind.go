@@ -133,11 +133,20 @@ func OpenDir(dir *os.File, rel string) (*os.File, error) {
 	return openRootOf(fd)
 }
 
+// mapsUsers returns an error if the kernel maps the users of no mount.
+func mapsUsers() error {
+	if errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS) {
+		return fmt.Errorf("%w: its kernel is older than Linux 5.12, which is the first to map the users of a mount", ErrNotMappable)
+	}
+	return nil
+}
+
 // mappable returns an error where no mount of a directory can be id-mapped, or none would be readable for pods.
 func (e *Engine) mappable() error {
+	err := mapsUsers()
 	switch {
-	case errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS):
-		return fmt.Errorf("%w: its kernel is older than Linux 5.12, which is the first to map the users of a mount", ErrNotMappable)
+	case err != nil:
+		return err
 	case e.seLinux:
 		// A bind takes no context=, and a new label of its own would change the files of every container of the image.
 		return fmt.Errorf("%w: it has SELinux, and the labels of the image's files are shared with all containers of the image, so "+

@@ -17,7 +17,7 @@ type EROFS struct{}
 func (EROFS) open(images []string) (dirs []string, release func(), err error) {
 	var fds descriptors
 	for _, image := range images {
-		fd, err := mountEROFS(image)
+		fd, err := mountEROFS(image, "")
 		if err != nil {
 			fds.close()
 			return nil, nil, fmt.Errorf("opening layer %s: %w", image, err)
@@ -28,9 +28,10 @@ func (EROFS) open(images []string) (dirs []string, release func(), err error) {
 	return dirs, fds.close, nil
 }
 
-// mountEROFS returns a descriptor of a mount of an image that is not attached anywhere.
-func mountEROFS(image string) (int, error) {
-	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
+// mountEROFS returns a descriptor of a mount of an image that is not attached anywhere. Its files get an SELinux label unless that is
+// empty.
+func mountEROFS(image, label string) (int, error) {
+	fs, err := unix.Fsopen(erofsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, noEROFS(err)
 	}
@@ -41,6 +42,11 @@ func mountEROFS(image string) (int, error) {
 	}
 	if err := unix.FsconfigSetString(fs, "source", path.Base(image)); err != nil {
 		return -1, fmt.Errorf("naming the image (fsconfig): %w%s", err, kernelMessages(fs))
+	}
+	if label != "" {
+		if err := unix.FsconfigSetString(fs, "context", label); err != nil {
+			return -1, fmt.Errorf("setting its SELinux label to %q (fsconfig): %w%s", label, err, kernelMessages(fs))
+		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, fmt.Errorf("reading the image: %w%s", badEROFS(noEROFS(err)), kernelMessages(fs))

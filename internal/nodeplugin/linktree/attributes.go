@@ -48,8 +48,7 @@ func isWhole(dir *os.File, name string) error {
 // capabilities is the attribute with a file's capabilities. They have no effect in a volume, which is nosuid.
 const capabilities = "security.capability"
 
-// copyAttributes gives a directory or file the owner, mode, attributes and times of another. Attributes of overlays and of security
-// modules are not the image's. The owner comes first: a change of owner takes bits of the mode, and capabilities, away.
+// copyAttributes gives a directory or file the owner, mode, attributes and times of another. The owner comes first: a change of owner takes bits of the mode, and capabilities, away.
 func copyAttributes(from, to *os.File) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(from.Fd()), &stat); err != nil {
@@ -58,18 +57,12 @@ func copyAttributes(from, to *os.File) error {
 	if err := chown(to, stat); err != nil {
 		return err
 	}
-	names, err := attributes(from)
+	found, err := Attributes(from)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") && name != capabilities {
-			continue
-		}
-		value, _, err := attribute(from, name)
-		if err == nil {
-			err = unix.Fsetxattr(int(to.Fd()), name, []byte(value), 0)
-		}
+	for name, value := range found {
+		err := unix.Fsetxattr(int(to.Fd()), name, []byte(value), 0)
 		if errors.Is(err, unix.EPERM) && name == capabilities {
 			continue // the driver does without SETFCAP
 		}
@@ -82,6 +75,28 @@ func copyAttributes(from, to *os.File) error {
 		return fmt.Errorf("giving it its times: %w", err)
 	}
 	return nil
+}
+
+// Attributes returns the extended attributes of an open file that are its image's: not those of overlays and of security modules.
+func Attributes(file *os.File) (map[string]string, error) {
+	names, err := attributes(file)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for _, name := range names {
+		if !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_") && name != capabilities {
+			continue
+		}
+		value, has, err := attribute(file, name)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			found[name] = value
+		}
+	}
+	return found, nil
 }
 
 // chown gives a directory or file an owner and a mode. The kernel leaves a set-group-ID bit out without an error where the caller
