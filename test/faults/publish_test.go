@@ -91,6 +91,16 @@ func TestUnpublishOfTheLastVolumeOfALinkedTreeIsKilled(t *testing.T) {
 	onEveryRuntime(t, mappable.killUnpublish)
 }
 
+// The file is written in few steps, and read by fewer.
+func TestTheWritingOfAnEROFSFileIsKilled(t *testing.T) {
+	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
+		withNeighbour(t, p, func(t *testing.T, p *nodes.Plugin) {
+			nodes.WithoutLinks(t, p.Target, "/layers/0")
+			mappable.killPublish(t, p)
+		})
+	})
+}
+
 // Each file of a copy is several steps.
 func TestTheCopyingOfAnImageIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) { withNeighbour(t, p, copied.killPublish) })

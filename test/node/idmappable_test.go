@@ -131,6 +131,73 @@ func TestTheUsersOfAVolumeInTheFormIDMappableCanBeMapped(t *testing.T) {
 	})
 }
 
+// Where no links can be made, the image is written to a file. (10 s for each node)
+func TestAnImageThatCannotBeLinkedIsShownFromAFile(t *testing.T) {
+	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
+		overlay := p.MustPublish(t, nodes.Volume{ID: "overlay", Image: mixed, Inline: true, ReadOnly: true})
+		want := contentOf(t, overlay)
+		nodes.WithoutLinks(t, p.Target, "/home/"+mixedFile)
+		path, err := p.Publish(t, mappable("filed", mixed, true))
+		if status.Code(err) == codes.FailedPrecondition && strings.Contains(err.Error(), "Linux 6.12 or newer") {
+			return // this kernel mounts no files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := contentOf(t, path); !slices.Equal(got, want) {
+			t.Errorf("the volume holds\n%s\nand an overlay\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if said := mapped(t, p, "filed"); said != "a file of user 1000 is of user 101000" {
+			t.Error(said)
+		}
+		first, again := statOf(t, filepath.Join(path, "home", mixedFile)), statOf(t, filepath.Join(path, "home/again"))
+		if first.Ino != again.Ino || first.Nlink != 2 {
+			t.Errorf("two names of a file lead to inodes %d and %d, of %d names", first.Ino, again.Ino, first.Nlink)
+		}
+		if err := os.WriteFile(filepath.Join(path, "new"), nil, 0o644); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("writing gives %v, want a read-only file system", err)
+		}
+		if flags := flagsOf(t, path); flags&unix.ST_NOSUID == 0 || flags&unix.ST_NODEV == 0 {
+			t.Errorf("the mount has flags %#x", flags)
+		}
+		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			p.Stop(t, signal)
+			p.Start(t)
+			id := "second-" + signal.String()
+			second := p.MustPublish(t, mappable(id, mixed, false))
+			if statOf(t, second).Dev != first.Dev {
+				t.Errorf("after %s two volumes of the file are two file systems, which cache it twice", signal)
+			}
+			if strings.Contains(p.Said(), "made the form") {
+				t.Errorf("after %s the file was written again", signal)
+			}
+			p.Unpublish(t, id)
+		}
+		if files := filesOf(t, p); len(files) != 1 {
+			t.Errorf("files %q", files)
+		}
+		for _, id := range []string{"overlay", "filed"} {
+			p.Unpublish(t, id)
+		}
+		p.Stop(t, syscall.SIGTERM)
+		if files := filesOf(t, p); len(files) != 0 {
+			t.Errorf("files are left: %q", files)
+		}
+		nothingLinked(t, p)
+		p.Start(t)
+	})
+}
+
+// filesOf are the EROFS files of a driver.
+func filesOf(t *testing.T, p *nodes.Plugin) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "files/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 func TestAFormOutlivesItsPluginAndIsFoundAgain(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		p.MustPublish(t, mappable("first", nodes.Numbered(10), true))

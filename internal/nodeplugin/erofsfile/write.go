@@ -45,7 +45,15 @@ type bounds struct {
 	depth         int
 }
 
-// Write fills an empty file with an EROFS image of what a directory shows, until ctx ends. Owners, modes, times of modification,
+// WriteEmpty fills an empty file with an EROFS image of an empty directory, to try whether it can be mounted.
+func WriteEmpty(to *os.File) error {
+	if err := erofs.Create(to, erofs.WithBlockSize(os.Getpagesize())).Close(); err != nil {
+		return fmt.Errorf("writing an empty EROFS image: %w", err)
+	}
+	return nil
+}
+
+// Write replaces what a file holds with an EROFS image of what a directory shows, until ctx ends. Owners, modes, times of modification,
 // devices and the image's attributes stay; other times do not. The disk has all of it when Write returns. The directory must not
 // change meanwhile. After an error the file holds a part. Errors: ErrTooLarge, or the kernel's own.
 func Write(ctx context.Context, from, to *os.File) (Written, error) {
@@ -53,6 +61,9 @@ func Write(ctx context.Context, from, to *os.File) (Written, error) {
 }
 
 func write(ctx context.Context, from, to *os.File, within bounds) (Written, error) {
+	if err := to.Truncate(0); err != nil {
+		return Written{}, err
+	}
 	out := &output{file: to, most: within.bytes}
 	// A kernel may take blocks of its page size only. The build time stands for the times of files that have it, so it is one that no
 	// file of an image has.

@@ -217,6 +217,27 @@ func stat(t testing.TB, path string) (found unix.Stat_t) {
 	return found
 }
 
+func TestAnEmptyImageCanBeMountedAndIsReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "image")
+	to, err := os.Create(file)
+	must(t, err)
+	defer to.Close()
+	must(t, WriteEmpty(to))
+	if entries, err := os.ReadDir(shown(t, file)); err != nil || len(entries) != 0 {
+		t.Errorf("it shows %v (%v)", entries, err)
+	}
+	root := t.TempDir()
+	put(t, filepath.Join(root, "file"), []byte("x"))
+	from, err := os.Open(root)
+	must(t, err)
+	defer from.Close()
+	_, err = Write(t.Context(), from, to)
+	must(t, err)
+	if content, err := os.ReadFile(filepath.Join(shown(t, file), "file")); err != nil || string(content) != "x" {
+		t.Errorf("then it holds %q (%v)", content, err)
+	}
+}
+
 // A database of an image may be large and sparse.
 func TestHolesTakeNoDisk(t *testing.T) {
 	root := t.TempDir()
@@ -278,7 +299,12 @@ func TestAFullDiskIsToldAndSoIsTheEndOfTheCall(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	must(t, err)
 	defer full.Close()
-	if _, err := Write(t.Context(), from, full); !errors.Is(err, unix.ENOSPC) {
+	out := &output{file: full, most: 1 << 20}
+	_, err = out.Write([]byte("x"))
+	if err == nil {
+		err = out.finish()
+	}
+	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a full disk: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 
 	"golang.org/x/sys/unix"
@@ -46,13 +47,12 @@ func (e *Engine) mountFile(f File, rel string) error {
 // detachedFile returns a descriptor of a mount that is not attached anywhere. A mount of its own has a file system of its own, which
 // reads and caches the file once more. So it is another one of a mount that is there, unless that may have another label.
 func (e *Engine) detachedFile(f File) (int, error) {
-	if e.seLinux {
-		return mountEROFS(f.Path, e.config.Context)
+	if !e.seLinux {
+		if mount, found := e.again(f); found {
+			return mount, nil
+		}
 	}
-	if mount, found := e.again(f); found {
-		return mount, nil
-	}
-	return mountEROFS(f.Path, "")
+	return mountEROFS(f.Path, e.label())
 }
 
 // again returns another mount of a file that is mounted beneath the root, if there is one. A file's name tells its content.
@@ -118,20 +118,51 @@ const erofsType = "erofs"
 func (m Mount) IsFile() bool { return m.FSType == erofsType }
 
 // MountsFiles returns ErrNotMappable, with the reason, where no EROFS image that is a file can be mounted, or the users of none can be
-// mapped. It has the kernel look into a file, which may be any but one of a file system that has none on disk.
+// mapped. The file has an image.
 func (e *Engine) MountsFiles(ctx context.Context, file string) error {
 	return e.do(ctx, func() error {
 		if err := mapsUsers(); err != nil {
 			return err
 		}
-		mount, err := mountEROFS(file, "")
-		if err == nil {
+		mount, err := mountEROFS(file, e.label())
+		switch {
+		case err == nil:
 			closeFD(mount)
-		}
-		if errors.Is(err, ErrNoEROFS) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+			return nil
+		case errors.Is(err, ErrNoEROFS), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 			return fmt.Errorf("%w: its kernel mounts no EROFS image that is a file, for which it takes Linux 6.12 or newer with erofs and "+
-				"EROFS_FS_BACKED_BY_FILE: %v", ErrNotMappable, err) //nolint:errorlint // the kernel's error has another meaning to callers
+				"EROFS_FS_BACKED_BY_FILE (%v)", ErrNotMappable, err) //nolint:errorlint // the kernel's error has another meaning to callers
+		case errors.Is(err, unix.EACCES):
+			return fmt.Errorf("%w: its SELinux policy lets the node plugin mount no EROFS image with the label %s", ErrNotMappable, e.label())
+		default:
+			return fmt.Errorf("trying whether the kernel mounts files: %w", err)
 		}
-		return nil
 	})
 }
+
+// label is the SELinux label of volumes, empty where SELinux is not enabled.
+func (e *Engine) label() string {
+	if e.seLinux {
+		return e.config.Context
+	}
+	return ""
+}
+
+// Label gives a file that a mount is to show the label for volumes where SELinux is enabled. A kernel may ask whether who reads the mount
+// may read the file. Errors: ErrNotMappable if the policy forbids it.
+func (e *Engine) Label(file *os.File) error {
+	if !e.seLinux {
+		return nil
+	}
+	err := unix.Fsetxattr(int(file.Fd()), seLinuxLabel, []byte(e.config.Context), 0)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: its SELinux policy lets the node plugin give no file the label %s, without which no pod could read it", ErrNotMappable, e.config.Context)
+	}
+	if err != nil {
+		return fmt.Errorf("giving %s the SELinux label %s: %w", file.Name(), e.config.Context, err)
+	}
+	return nil
+}
+
+// seLinuxLabel is the attribute with a file's SELinux label.
+const seLinuxLabel = "security.selinux"

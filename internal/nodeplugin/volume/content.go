@@ -17,9 +17,7 @@ func (n *Node) inspect(ctx context.Context, r Request, tree imagestore.Tree) err
 	err := n.content.Check(ctx, content.Tree{
 		ID:   tree.ID,
 		Hold: func(ctx context.Context) (func(), error) { return n.trees.Share(ctx, tree.ID) },
-		Open: func(ctx context.Context) (*os.File, error) {
-			return n.mounter.OpenOverlay(ctx, hostmount.Overlay{Source: n.source + tree.ID, Layers: tree.Layers, Form: tree.Form, Empty: n.emptyDir, Target: n.lookDir})
-		},
+		Open: func(ctx context.Context) (*os.File, error) { return n.openOverlay(ctx, tree) },
 	}, r.RefusedContent)
 	switch {
 	case err == nil:
@@ -29,4 +27,9 @@ func (n *Node) inspect(ctx context.Context, r Request, tree imagestore.Tree) err
 	default:
 		return fmt.Errorf("image %s: %w", r.Image, err)
 	}
+}
+
+// openOverlay opens what an overlay of a tree's layers shows. No mount of it is in the mount table.
+func (n *Node) openOverlay(ctx context.Context, tree imagestore.Tree) (*os.File, error) {
+	return n.mounter.OpenOverlay(ctx, hostmount.Overlay{Source: n.source + tree.ID, Layers: tree.Layers, Form: tree.Form, Empty: n.emptyDir, Target: n.lookDir})
 }

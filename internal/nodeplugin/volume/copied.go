@@ -141,7 +141,6 @@ func (n *Node) openLayers(ctx context.Context, tree imagestore.Tree) (source *os
 		store, err := n.mounter.OpenStore(ctx, place.store)
 		return store, place.layers, err
 	}
-	overlay := hostmount.Overlay{Source: n.source + tree.ID, Layers: tree.Layers, Form: tree.Form, Empty: n.emptyDir, Target: n.lookDir}
-	source, err = n.mounter.OpenOverlay(ctx, overlay)
+	source, err = n.openOverlay(ctx, tree)
 	return source, []string{"."}, err
 }

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
@@ -81,40 +80,6 @@ func (n *Node) linkedOf(m hostmount.Mount) (driver, tree string, ok bool) {
 		return "", "", false
 	}
 	return found[1], treePrefix + found[2], true
-}
-
-// showLinked shows a tree in the form IDMappable. Callers hold the tree's lock.
-func (n *Node) showLinked(ctx context.Context, r Request, tree imagestore.Tree) error {
-	place, err := placeOf(tree)
-	if err == nil {
-		err = n.bindLinked(ctx, place, r.Target, tree.ID)
-	}
-	if err != nil {
-		return fmt.Errorf("image %s: %w", r.Image, advised(err))
-	}
-	return nil
-}
-
-// advised adds to an error that refuses the form IDMappable what to do.
-func advised(err error) error {
-	if !errors.Is(err, hostmount.ErrNotMappable) {
-		return err
-	}
-	return fmt.Errorf("%w; volume attribute %s is %s, which pods with hostUsers: false need: use a node that can, or a pod "+
-		"without hostUsers: false and the attribute", err, contract.FormAttribute, contract.FormIDMappable)
-}
-
-// bindLinked mounts a linked tree, which it has made if it is not there.
-func (n *Node) bindLinked(ctx context.Context, place linkedPlace, target, tree string) error {
-	bind := hostmount.Bind{Store: place.store, Dir: n.dirOf(tree), Target: target}
-	err := n.mounter.MountBind(ctx, bind)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := n.link(ctx, place, tree); err != nil {
-		return err
-	}
-	return n.mounter.MountBind(ctx, bind)
 }
 
 // link has a linked tree made.

@@ -90,7 +90,7 @@ func (n *Node) volumeOf(m hostmount.Mount, data map[string]volumeData) (liveview
 	switch {
 	case shows:
 		v.Tree = tree
-		if _, _, linked := n.linkedOf(m); linked {
+		if _, _, linked := n.linkedOf(m); linked || m.IsFile() {
 			v.Form = string(contract.FormIDMappable)
 		}
 	case isData && n.isCopy(m):

@@ -59,6 +59,9 @@ const (
 type Mounter interface {
 	MountOverlay(ctx context.Context, o hostmount.Overlay) error
 	MountBind(ctx context.Context, b hostmount.Bind) error
+	MountFile(ctx context.Context, f hostmount.File) error
+	MountsFiles(ctx context.Context, file string) error
+	Label(file *os.File) error
 	OpenStore(ctx context.Context, dir string) (*os.File, error)
 	OpenOverlay(ctx context.Context, o hostmount.Overlay) (*os.File, error)
 	Unmount(ctx context.Context, target string) error
@@ -129,6 +132,7 @@ type Node struct {
 	source   string // what the source string of our overlays starts with
 	emptyDir string
 	lookDir  string // where trees are looked at, on kernels that need a place for it
+	filesDir string // of EROFS files
 	keptDir  string // of files that pods wrote while their volume was not mounted
 	data     directories
 	stores   stores
@@ -144,12 +148,14 @@ type Node struct {
 	orphans      grace.Idle
 	drafts       grace.Idle
 	idleLinked   grace.Idle
+	idleFiles    grace.Idle
 	findings     findings
 	counter      counter
 	sizes        sizes
 	content      *content.Inspector
 
 	linking *maker     // of linked trees, by the tree's ID
+	filing  *maker     // of EROFS files, by the tree's ID
 	copying *maker     // of copies of images, by the name of their volume's directory
 	placing sync.Mutex // held while a linked tree gets a place, or a store that has none is forgotten
 
@@ -178,6 +184,7 @@ func New(c Config) (*Node, error) {
 		source:        Source(c.Driver),
 		emptyDir:      filepath.Join(base, "empty"),
 		lookDir:       filepath.Join(base, "look"),
+		filesDir:      filepath.Join(base, filesDir),
 		keptDir:       filepath.Join(base, "kept"),
 		data:          directories{root: filepath.Join(base, dataDir)},
 		stores:        stores{root: filepath.Join(base, "stores")},
@@ -188,6 +195,7 @@ func New(c Config) (*Node, error) {
 		orphans:       grace.Idle{},
 		drafts:        grace.Idle{},
 		idleLinked:    grace.Idle{},
+		idleFiles:     grace.Idle{},
 		idlePins:      grace.Idle{},
 		counter:       newCounter(),
 		content:       content.New(c.Logger),
@@ -198,12 +206,13 @@ func New(c Config) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	n.linking = newMaker(n.log, "the form "+string(contract.FormIDMappable)+" of its image", linkTimeout)
+	n.filing = n.newFileMaker(n.linking.what)
 	n.copying = newMaker(n.log, "the copy of its image for form "+string(contract.FormIDMappable), copyTimeout)
 	if n.legacy == nil {
 		n.legacy = noLegacy{}
 	}
 	// The empty directory is a part of mounts that any user may read; the data of volumes is for root only.
-	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700, n.stores.root: 0o700} {
+	for dir, mode := range map[string]os.FileMode{n.emptyDir: 0o755, n.keptDir: 0o700, n.data.root: 0o700, n.stores.root: 0o700, n.filesDir: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("preparing the driver's directory below the kubelet root %s: %w", c.KubeletRoot, err)
 		}

@@ -56,7 +56,7 @@ func (n *Node) show(ctx context.Context, r Request) error {
 	case r.Form == contract.FormIDMappable && r.Writable:
 		return n.showCopied(ctx, r, tree)
 	case r.Form == contract.FormIDMappable:
-		return n.showLinked(ctx, r, tree)
+		return n.showMappable(ctx, r, tree)
 	}
 	overlay, made, err := n.prepare(ctx, r, tree)
 	if err != nil {

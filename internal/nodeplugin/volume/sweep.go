@@ -112,11 +112,12 @@ func (n *Node) compare(ctx context.Context, now time.Time, releaseAfter time.Dur
 			trees[tree] = true
 		}
 	}
-	linkedErr := n.sweepLinked(ctx, mounts, now, releaseAfter)
+	formsErr := errors.Join(n.sweepLinked(ctx, mounts, now, releaseAfter), n.sweepFiles(ctx, mounts, now, releaseAfter))
 	pinErr := n.sweepPins(ctx, trees, now, unpinAfter)
 	next, legacyErr := n.legacy.Sweep(ctx, mounts, now)
-	next = min(sweepEvery, next, n.idlePins.Next(now, unpinAfter), n.idleLinked.Next(now, releaseAfter), n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
-	return next, errors.Join(dataErr, linkedErr, pinErr, legacyErr)
+	next = min(sweepEvery, next, n.idlePins.Next(now, unpinAfter), n.idleLinked.Next(now, releaseAfter), n.idleFiles.Next(now, releaseAfter),
+		n.orphans.Next(now, n.orphanAfter), n.drafts.Next(now, n.orphanAfter))
+	return next, errors.Join(dataErr, formsErr, pinErr, legacyErr)
 }
 
 // sweepData removes the data of volumes whose pod is gone, and returns the trees that the other data lies on top of.

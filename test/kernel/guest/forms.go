@@ -13,26 +13,56 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/erofsfile"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
 )
 
-// The volumes in the form IDMappable: a linked tree, and a copy.
+// The volumes in the form IDMappable: a linked tree, a copy, and an EROFS file.
 const (
 	linkedVolume = "linked"
 	copiedVolume = "copied"
+	fileVolume   = "file"
 )
 
 const (
 	linkedTree = "imagecsi/" + driver + "/tree" // in the store
 	copiedDir  = writableDir + "/copy/upper"
+	filePath   = pluginDir + "/files/imagecsi:" + driver + "@tree"
 )
 
 // storeDir is the directory that holds the layers' directory.
 func storeDir() string { return filepath.Dir(snapshots) }
 
 // mappableForms has each form shown where it can be, its users mapped and its files used by a pod; or refused in one sentence.
-func mappableForms(c cell) error {
+func mappableForms(c cell) error { return errors.Join(linkedForms(c), fileForm(c)) }
+
+// fileForm has an EROFS file shown, with SELinux too.
+func fileForm(c cell) error {
+	defer os.RemoveAll(filepath.Dir(filePath))
+	if says := fileRefusal(c); says != "" {
+		return c.inPlugin("refuse-file", says)
+	}
+	if err := c.inPlugin("show-file"); err != nil {
+		return err
+	}
+	return errors.Join(usersAreMapped(target(fileVolume)), c.podOn(target(fileVolume), true, user, "read"), imageIsWhole(), c.inPlugin("hide-file"))
+}
+
+// fileRefusal is why the node plugin, as a cell confines it, shows no EROFS file, empty if it does.
+func fileRefusal(c cell) string {
+	switch release := kernelRelease(); {
+	case strings.HasPrefix(release, "5.10."):
+		return "its kernel is older than Linux 5.12"
+	case strings.HasPrefix(release, "6.1."):
+		return "Linux 6.12 or newer"
+	case strings.Contains(c.pluginLabel, ":container_t:"):
+		return "its SELinux policy lets the node plugin" // as Bottlerocket's does
+	}
+	return ""
+}
+
+func linkedForms(c cell) error {
 	if says := formsRefusal(); says != "" {
 		return c.inPlugin("refuse-forms", says)
 	}
@@ -49,14 +79,77 @@ func mappableForms(c cell) error {
 
 // formsRefusal is why this node shows no such volume, empty if it does.
 func formsRefusal() string {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err == nil && strings.HasPrefix(unix.ByteSliceToString(name.Release[:]), "5.10.") {
+	if strings.HasPrefix(kernelRelease(), "5.10.") {
 		return "its kernel is older than Linux 5.12"
 	}
 	if securityModule() == "selinux" {
 		return "it has SELinux"
 	}
 	return ""
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	_ = unix.Uname(&name)
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// createFile makes a file with an image of nothing.
+func createFile() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(filePath), 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filePath)
+	if err == nil {
+		err = erofsfile.WriteEmpty(file)
+	}
+	return file, err
+}
+
+// refuseFile wants a node that can show no file to be told why.
+func refuseFile(ctx context.Context, engine *hostmount.Engine, says string) error {
+	file, err := createFile()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	err = engine.Label(file)
+	if err == nil {
+		err = engine.MountsFiles(ctx, filePath)
+	}
+	if !errors.Is(err, hostmount.ErrNotMappable) || !strings.Contains(err.Error(), says) {
+		return fmt.Errorf("a file is not refused with %q: %w", says, errors.Join(err, errors.New("(that)")))
+	}
+	return nil
+}
+
+// showFile writes what an overlay shows to a file, and mounts it. With SELinux the file is as another pod's before it gets its label.
+func showFile(ctx context.Context, engine *hostmount.Engine) error {
+	file, err := createFile()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if securityModule() == "selinux" {
+		if err := label(filePath, "system_u:object_r:data_t:s0:c3,c4"); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(engine.Label(file), engine.MountsFiles(ctx, filePath)); err != nil {
+		return err
+	}
+	overlay := volumes()[0]
+	overlay.Target = pluginDir + "/look"
+	shown, err := engine.OpenOverlay(ctx, overlay)
+	if err != nil {
+		return err
+	}
+	defer shown.Close()
+	if _, err := erofsfile.Write(ctx, shown, file); err != nil {
+		return err
+	}
+	mounted := hostmount.File{Path: filePath, Target: target(fileVolume)}
+	return errors.Join(engine.MountFile(ctx, mounted), engine.MountFile(ctx, mounted))
 }
 
 // refuseForms wants both forms refused before anything is made.

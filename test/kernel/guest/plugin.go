@@ -84,6 +84,12 @@ func nodePlugin(args []string) error {
 		return hideForms(ctx, engine)
 	case "refuse-forms":
 		return refuseForms(ctx, engine, args[1])
+	case "show-file":
+		return showFile(ctx, engine)
+	case "hide-file":
+		return engine.Unmount(ctx, target(fileVolume))
+	case "refuse-file":
+		return refuseFile(ctx, engine, args[1])
 	case "upper-in-snapshots":
 		return upperInSnapshots(ctx, engine)
 	}

@@ -72,6 +72,9 @@ func (w *World) MountBind(_ context.Context, b hostmount.Bind) error {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
 	return w.Act("bind", func() error {
+		if w.NoBinds != nil {
+			return w.NoBinds
+		}
 		root := filepath.Join(b.Store, b.Dir)
 		if _, err := os.Stat(root); err != nil {
 			return err
@@ -84,6 +87,42 @@ func (w *World) MountBind(_ context.Context, b hostmount.Bind) error {
 		return nil
 	})
 }
+
+// MountFile notes a mount of an EROFS file without a pin as broken.
+func (w *World) MountFile(_ context.Context, f hostmount.File) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("file", func() error {
+		if _, err := os.Stat(f.Path); err != nil {
+			return err
+		}
+		if w.BadFile {
+			return hostmount.ErrBadEROFS
+		}
+		source := filepath.Base(f.Path)
+		if tree := strings.TrimPrefix(source, "imagecsi:"+Driver+"@"); !w.HasPin[tree] {
+			w.Broken = append(w.Broken, "mounted the file of "+tree+" without a pin")
+		}
+		w.devices++
+		w.Mounted[f.Target] = hostmount.Mount{Target: f.Target, Source: source, FSType: "erofs", Root: "/", ReadOnly: true, Device: w.devices}
+		return nil
+	})
+}
+
+// MountsFiles wants a file that is there.
+func (w *World) MountsFiles(_ context.Context, file string) error {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
+	return w.Act("mounts files", func() error {
+		if _, err := os.Stat(file); err != nil {
+			return err
+		}
+		return w.NoFiles
+	})
+}
+
+// Label labels nothing.
+func (w *World) Label(*os.File) error { return nil }
 
 // OpenStore opens a directory of the test's.
 func (w *World) OpenStore(_ context.Context, dir string) (store *os.File, err error) {

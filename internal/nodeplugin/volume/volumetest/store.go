@@ -1,6 +1,7 @@
 package volumetest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -17,11 +18,11 @@ func (w *World) Pin(_ context.Context, reference string) (imagestore.Tree, error
 	return w.pin(id)
 }
 
-// Size gives every tree 3 MiB in 40 files.
+// Size gives every tree 3 MiB in 40 files, or what the test says.
 func (w *World) Size(context.Context, string) (imagestore.Size, error) {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()
-	return imagestore.Size{Bytes: 3 << 20, Inodes: 40}, w.Act("size", func() error { return nil })
+	return imagestore.Size{Bytes: cmp.Or(w.Bytes, 3<<20), Inodes: 40}, w.Act("size", func() error { return nil })
 }
 
 func (w *World) pin(id string) (imagestore.Tree, error) {

@@ -43,6 +43,10 @@ type World struct {
 	Lost      map[string]bool             // trees whose layers the runtime does not hold any more
 	Gone      map[string]bool             // targets whose layers were removed
 	InMemory  map[string]hostmount.Memory // of the latest mount in memory, by target
+	NoBinds   error                       // why the node binds nothing; nil: it does
+	NoFiles   error                       // why the node mounts no EROFS files; nil: it does
+	BadFile   bool                        // EROFS files are damaged
+	Bytes     int64                       // of every tree; 0: 3 MiB
 	Limits    map[uint64]int64            // by inode of the directory, as the kernel has it; nil: nothing can be limited
 
 	stalled chan struct{} // if not nil: removals have no effect before it is closed, even if a call waits for their answer
