@@ -81,7 +81,7 @@ func tried(before *v1alpha1.ClassSandboxes, seen Observation, class string, now 
 func noSandboxes(table nodeclass.Table, status v1alpha1.NodeClassStatus) string {
 	class, _ := table.Lookup(status.Name)
 	if class.Policy == nodeclass.PolicyOwn || status.Name == nodeclass.OpenShift {
-		return "Nodes of this class have SELinux, where image volumes for pods with users of their own (form: IDMappable) are refused. Run such pods on nodes of another class."
+		return "Nodes of this class have SELinux, under which sandboxes on image volumes are not tried. Run such pods on nodes of another class."
 	}
 	if len(status.RuntimeVersions) == 0 || slices.ContainsFunc(status.RuntimeVersions, func(v string) bool { return !probing.IsRuntimeTooOld(v) }) {
 		return ""
