@@ -2,6 +2,8 @@ package admission
 
 import (
 	"bytes"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -159,5 +161,79 @@ func operatorOfHelm(t *testing.T, c client.Client) {
 	deployment.Status.Replicas, deployment.Status.ReadyReplicas, deployment.Status.AvailableReplicas = 1, 1, 1
 	if err := c.Status().Update(t.Context(), deployment); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// planted is a secret that stands in every place of the namespace where somebody may put one.
+const planted = "pl4nt3d-s3cr3t"
+
+// plantSecrets creates the operator's namespace with it.
+func plantSecrets(t *testing.T, c client.Client) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Namespace: "image-csi-system", Name: "image-csi-operator", Annotations: map[string]string{"example.com/login": planted},
+		Labels: map[string]string{"app.kubernetes.io/name": "image-csi-operator", "app.kubernetes.io/part-of": "image-csi-operator"}}
+	container := corev1.Container{Name: "c", Image: "example.com/c", Args: []string{"--token=" + planted}, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: planted}}}
+	for _, object := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "image-csi-system", Annotations: map[string]string{"example.com/login": planted}}},
+		&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"password": planted}},
+		&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"password": planted}},
+		&corev1.Pod{ObjectMeta: meta, Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{container}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "corp-pull"}}}},
+		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: "e"}, InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: meta.Namespace, Name: meta.Name},
+			Message: "asked https://user:" + planted + "@registry.example in vain"},
+	} {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// bundleIsSafe has `kubectl imagecsi support-bundle` write what can be read, and none of the secrets. There is no kubelet, so logs are
+// among what cannot. (2 s)
+func bundleIsSafe(t *testing.T, config *rest.Config, c client.Client) {
+	plantSecrets(t, c)
+	kubeconfig := kubeconfigOf(t, config)
+	write := func(line string) (map[string]string, string) {
+		t.Helper()
+		dir := filepath.Join(t.TempDir(), "bundle")
+		var out, said bytes.Buffer
+		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &said}
+		if code := command.Run(t.Context(), streams, "v0", append(strings.Fields(line), "--dir", dir, "--kubeconfig", kubeconfig)); code != command.ExitWell {
+			t.Fatalf("%s: exit code %d: %s", line, code, &said)
+		}
+		files := map[string]string{}
+		err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(filepath.Join(dir, path))
+			files[path] = string(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files, said.String()
+	}
+	files, said := write("support-bundle")
+	for path, content := range files {
+		if strings.Contains(content, planted) {
+			t.Errorf("%s has the secret:\n%s", path, content)
+		}
+		if path != "manifest.json" && !strings.Contains(files["manifest.json"], `"path": "`+path+`"`) {
+			t.Errorf("the manifest does not name %s", path)
+		}
+	}
+	for path, has := range map[string]string{"objects/image-csi-system/pods.json": "corp-pull", "objects/image-csi-system/events.json": "registry.example in vain",
+		"objects/imagecsidrivers.json": driver, "objects/validatingadmissionpolicies.json": "image-csi-volume-images", "versions.json": "kubernetes", "answers/doctor.json": "Doctor"} {
+		if !strings.Contains(files[path], has) {
+			t.Errorf("%s does not have %q:\n%s", path, has, files[path])
+		}
+	}
+	if !strings.Contains(said, "not in it: logs/image-csi-system/image-csi-operator/c.log: ") {
+		t.Errorf("what is missing is not shown:\n%s", said)
+	}
+	files, said = write("support-bundle --as developer")
+	if !strings.Contains(said, "not in it: objects/image-csi-system/pods.json: you may not list these objects") || files["versions.json"] == "" {
+		t.Errorf("what a developer may not read is not shown:\n%s", said)
 	}
 }

@@ -160,6 +160,7 @@ func TestPoliciesStopNothingOfOthersWhateverIsMissing(t *testing.T) {
 	t.Run("pods with users of their own need volumes in a form", func(t *testing.T) { formsAreWanted(t, c) })
 	t.Run("pods that make sandboxes are confined otherwise", func(t *testing.T) { sandboxesAreHeld(t, c) })
 	t.Run("kubectl imagecsi answers by what the caller may read", func(t *testing.T) { pluginAnswers(t, config, c) })
+	t.Run("kubectl imagecsi support-bundle has no secrets", func(t *testing.T) { bundleIsSafe(t, config, c) })
 	t.Run("kubectl imagecsi uninstall deletes drivers that nobody uses", func(t *testing.T) { uninstallAnswers(t, config, c) })
 }
 

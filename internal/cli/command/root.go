@@ -55,7 +55,7 @@ func (p *program) root() *cobra.Command {
 	p.flags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVarP((*string)(&p.output), "output", "o", string(document.FormatTable), "output format: table, wide, json, yaml or name")
 	root.PersistentFlags().BoolVar(&p.options.NoHeaders, "no-headers", false, "print tables without their headers")
-	root.AddCommand(p.statusCommand(), p.whyCommand(), p.doctorCommand(), p.nodesCommand(), p.nodeCommand(), p.volumesCommand(), p.imagesCommand(), p.pullsCommand(), p.nativeCommand(), p.migrateCommand(), p.uninstallCommand(), p.versionCommand())
+	root.AddCommand(p.statusCommand(), p.whyCommand(), p.doctorCommand(), p.nodesCommand(), p.nodeCommand(), p.volumesCommand(), p.imagesCommand(), p.pullsCommand(), p.nativeCommand(), p.migrateCommand(), p.uninstallCommand(), p.supportBundleCommand(), p.versionCommand())
 	return root
 }
 
