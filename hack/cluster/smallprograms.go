@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 )
 
 // pauseSource is the program in the image that holds a pod's namespaces. It is built from here rather than found in a
@@ -44,7 +44,7 @@ func buildPause(ctx context.Context) (string, error) {
 				return err
 			}
 		}
-		return goBuild(ctx, work, ".", to)
+		return gobuild.Program(ctx, work, ".", to)
 	})
 }
 
@@ -67,7 +67,7 @@ func buildEnter(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		return goBuild(ctx, filepath.Join(root, "hack", "cluster"), "./internal/enter", to)
+		return gobuild.Program(ctx, filepath.Join(root, "hack", "cluster"), "./internal/enter", to)
 	})
 }
 
@@ -96,15 +96,4 @@ func buildOnce(name string, sources []byte, build func(work, to string) error) (
 	}
 	// Two clusters may build it at once; the last rename wins and both are the same.
 	return program, os.Rename(filepath.Join(work, name), program)
-}
-
-// goBuild builds a small static program from a package of the module in dir.
-func goBuild(ctx context.Context, dir, pkg, to string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, pkg)
-	build.Dir = dir
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
 }

@@ -25,7 +25,8 @@ func nodes() map[string]string { return map[string]string{"containerd": "n1", "c
 
 // TestFirstLight walks the main job from an ImageCSIDriver to its removal.
 func TestFirstLight(t *testing.T) {
-	s := start(t)
+	t.Parallel() // A test mostly waits.
+	s := start(t, "e2e")
 	var mountedByTheOther busy
 	steps := []struct {
 		name string

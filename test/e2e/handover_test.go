@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/test/internal/clusters"
 )
@@ -81,7 +81,7 @@ func TestHandover(t *testing.T) {
 	if os.Getenv("IMAGECSI_HANDOVER") == "" {
 		t.Skip("make test-handover runs it")
 	}
-	s := start(t)
+	s := start(t, "e2e")
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.cluster.Dump(t)
@@ -145,10 +145,8 @@ func TestHandover(t *testing.T) {
 func (s *suite) legacyDriverServes(t *testing.T) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "legacydriver")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./internal/legacydriver")
-	build.Dir, build.Env = filepath.Join(s.root, "test"), append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the legacy driver: %v: %s", err, said)
+	if err := gobuild.Program(t.Context(), filepath.Join(s.root, "test"), "./internal/legacydriver", program); err != nil {
+		t.Fatal(err)
 	}
 	file, err := image.Program(program, "/legacydriver")
 	if err != nil {

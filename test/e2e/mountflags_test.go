@@ -4,11 +4,11 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -73,11 +73,8 @@ func privilegedPod(name, class string) string {
 func pushPrivileged(t *testing.T, s *suite) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "euid")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./e2e/testdata/euid")
-	build.Dir = filepath.Join(s.root, "test")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := gobuild.Program(t.Context(), filepath.Join(s.root, "test"), "./e2e/testdata/euid", program); err != nil {
+		t.Fatal(err)
 	}
 	file, err := image.Program(program, "/bin/euid")
 	file.Mode = 0o4755

@@ -10,8 +10,6 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/clusters"
 )
 
-const clusterName = "e2e"
-
 // operatorNamespace is that of the operator's Deployment.
 const operatorNamespace = clusters.OperatorNamespace
 
@@ -27,12 +25,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// start brings the cluster up and installs the operator as config/default says; the test's end takes it down.
-func start(t *testing.T) *suite {
+// start brings the cluster of a name up and installs the operator as config/default says; the test's end takes it down.
+func start(t *testing.T, name string) *suite {
 	t.Helper()
 	s := &suite{namespace: clusters.PluginNamespace}
 	s.cluster = clusters.Up(t, cluster.Config{
-		Name: clusterName,
+		Name: name,
 		Nodes: []cluster.NodeConfig{
 			{Name: "n1", Runtime: cluster.Containerd, OCIRuntime: ociRuntime()},
 			{Name: "n2", Runtime: cluster.CRIO, OCIRuntime: ociRuntime()},

@@ -38,7 +38,8 @@ const (
 // TestUpgrade replaces the operator, and with it the node plugins, by those of another release, and back, and once the node
 // plugin in vain, while pods on both nodes read and write.
 func TestUpgrade(t *testing.T) {
-	s := start(t)
+	t.Parallel() // A test mostly waits.
+	s := start(t, "e2e-upgrade")
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.cluster.Dump(t)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
@@ -43,10 +43,8 @@ func newProviders(t *testing.T, p *nodes.Plugin) *providers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", s.onNode("bin", providerName), "./internal/credentialprovider/testdata/provider")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the test's provider: %v: %s", err, out)
+	if err := gobuild.Program(t.Context(), root, "./internal/credentialprovider/testdata/provider", s.onNode("bin", providerName)); err != nil {
+		t.Fatal(err)
 	}
 	program, err := os.Open(suite.Binaries().CredentialProvider)
 	if err != nil {

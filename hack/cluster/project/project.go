@@ -4,13 +4,12 @@ package project
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 )
 
@@ -28,7 +27,7 @@ type Binaries struct {
 	Manager, NodePlugin, CredentialProvider string
 }
 
-// Build compiles the checkout's programs, statically, into dir. The Go build cache makes a second build short.
+// Build compiles the checkout's programs, statically, into dir. A second build is short.
 func Build(ctx context.Context, dir string) (Binaries, error) {
 	root, err := checkout.Root()
 	if err != nil {
@@ -39,18 +38,17 @@ func Build(ctx context.Context, dir string) (Binaries, error) {
 
 // BuildFrom is Build for the sources in another directory, and for programs that say that they are of a certain version.
 func BuildFrom(ctx context.Context, sources, dir, version string) (Binaries, error) {
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags="+tags, "-ldflags=-s -w -X main.version="+version,
-		"-o", dir+string(filepath.Separator), "./cmd/manager", "./cmd/node-plugin", "./cmd/credential-provider")
-	command.Dir = sources
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := command.CombinedOutput(); err != nil {
-		return Binaries{}, fmt.Errorf("build the operator's programs: %w\n%s", err, out)
-	}
-	return Binaries{
+	b := Binaries{
 		Manager:            filepath.Join(dir, "manager"),
 		NodePlugin:         filepath.Join(dir, "node-plugin"),
 		CredentialProvider: filepath.Join(dir, "credential-provider"),
-	}, nil
+	}
+	for _, program := range []string{b.Manager, b.NodePlugin, b.CredentialProvider} {
+		if err := gobuild.Program(ctx, sources, "./cmd/"+filepath.Base(program), program, "-tags="+tags, "-ldflags=-X main.version="+version); err != nil {
+			return Binaries{}, fmt.Errorf("build the operator's programs: %w", err)
+		}
+	}
+	return b, nil
 }
 
 // Image assembles the operator's image from built programs.

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
 	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
@@ -106,12 +106,7 @@ func takeDown(t *testing.T, name string) {
 
 // buildPlugin builds `kubectl imagecsi`, which kubectl finds in PATH.
 func (c *Cluster) buildPlugin(ctx context.Context) error {
-	command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(c.plugins, "kubectl-imagecsi"), "./cmd/kubectl-imagecsi")
-	command.Dir = c.Root
-	if said, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build kubectl imagecsi: %w: %s", err, said)
-	}
-	return nil
+	return gobuild.Program(ctx, c.Root, "./cmd/kubectl-imagecsi", filepath.Join(c.plugins, "kubectl-imagecsi"))
 }
 
 // Install installs the operator as config/default says.
