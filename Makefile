@@ -44,12 +44,12 @@ check: ## formatting, vet and the unit tests that need no set-up (under a minute
 # Go's test cache sees neither the kernel nor the programs that a test starts. -vet=off: lint vets everything.
 NODE_TESTS := e2e node images faults conformance
 
-# Further targets, which run beside the tests on nodes, after the other half, whose tests mostly wait, too.
+# Further targets, which run one after the other beside both halves, whose tests mostly wait.
 BESIDE ?=
 
 .PHONY: test
 test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
-	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=2 test-nodes test-others $(BESIDE)
+	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=3 test-nodes test-others $(BESIDE)
 
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters
