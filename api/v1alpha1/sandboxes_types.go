@@ -85,7 +85,7 @@ type SandboxRefusal struct {
 type SandboxReason string
 
 const (
-	// SandboxSELinux is a node with SELinux, where image volumes for such pods are refused.
+	// SandboxSELinux is a node with SELinux, under which sandboxes on image volumes are not tried.
 	SandboxSELinux SandboxReason = "SELinux"
 	// SandboxKernelTooOld is a node whose kernel maps no users of mounts.
 	SandboxKernelTooOld SandboxReason = "KernelTooOld"

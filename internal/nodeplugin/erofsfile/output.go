@@ -61,7 +61,7 @@ func (o *output) Seek(offset int64, whence int) (int64, error) {
 func (o *output) flush() error {
 	for rest := o.buffer; len(rest) > 0; {
 		n := span(rest)
-		if !isZero(rest[:1]) || !isZero(rest[:n]) {
+		if !isZero(rest[:min(grain, n)]) {
 			if o.written += int64(n); o.written > o.most {
 				return fmt.Errorf("%w: it takes more than %d MiB", ErrTooLarge, o.most>>20)
 			}
@@ -91,17 +91,9 @@ func span(p []byte) int {
 	return n
 }
 
-var zeros [grain]byte
-
+// isZero reports whether there are only zeros: each byte is as the one before it, and the first one is zero.
 func isZero(p []byte) bool {
-	for len(p) > 0 {
-		n := min(grain, len(p))
-		if !bytes.Equal(p[:n], zeros[:n]) {
-			return false
-		}
-		p = p[n:]
-	}
-	return true
+	return len(p) == 0 || (p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]))
 }
 
 // finish gives the file its length, of which the end may be a hole.

@@ -13,7 +13,7 @@ import (
 const MaxBytes = 16 << 30
 
 const (
-	// maxEntries is how many files an image may have. The library keeps some 2 KiB of memory for each until the file is written.
+	// maxEntries is how many files an image may have. The library keeps all of them in memory until the file is written.
 	maxEntries = 200_000
 
 	// maxInline bounds the contents of small files, which the library keeps in memory until the end: they lie among the metadata.

@@ -131,7 +131,7 @@ func (e *Engine) MountsFiles(ctx context.Context, file string) error {
 			return nil
 		case errors.Is(err, ErrNoEROFS), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 			return fmt.Errorf("%w: its kernel mounts no EROFS image that is a file, for which it takes Linux 6.12 or newer with erofs and "+
-				"EROFS_FS_BACKED_BY_FILE (%v)", ErrNotMappable, err) //nolint:errorlint // the kernel's error has another meaning to callers
+				"EROFS_FS_BACKED_BY_FILE (%v)", ErrNotMappable, err)
 		case errors.Is(err, unix.EACCES):
 			return fmt.Errorf("%w: its SELinux policy lets the node plugin mount no EROFS image with the label %s", ErrNotMappable, e.label())
 		default:

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -122,6 +123,7 @@ func (n *Node) writeFile(ctx context.Context, tree imagestore.Tree, draft string
 	}
 	defer shown.Close()
 	written, err = erofsfile.Write(ctx, shown, into)
+	debug.FreeOSMemory() // of an image with many files that is a lot, and the next one may be far
 	if errors.Is(err, erofsfile.ErrTooLarge) {
 		err = tooLarge(err)
 	}
