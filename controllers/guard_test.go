@@ -296,8 +296,8 @@ func TestTheGuardIsNotFoughtForAtSpeed(t *testing.T) {
 	c.Expect(len(made)).To(BeNumerically("<=", 15))
 }
 
-// A ClusterServiceVersion takes the operator along, with its rights. OLM itself deletes the one that it has replaced, and the copies
-// that it has put into other namespaces.
+// A ClusterServiceVersion takes the operator along, with its rights, also the one whose successor OLM does not install yet. OLM itself
+// deletes the one that it has replaced, and the copies that it has put into other namespaces.
 func TestOLMsObjectIsNotDeletedBeforeTheDrivers(t *testing.T) {
 	c := newCluster(t)
 	definition := &unstructured.Unstructured{}
@@ -320,9 +320,9 @@ func TestOLMsObjectIsNotDeletedBeforeTheDrivers(t *testing.T) {
 	const ours = "imagecsidrivers.storage.imagecsi.dev"
 	installed := version(operatorNamespace, release, ours, "Succeeded", nil)
 	failed := version(operatorNamespace, "image-csi-operator.v0.1.1", ours, "Failed", nil)
+	held := version(operatorNamespace, "image-csi-operator.v0.0.9", ours, "Replacing", nil)
 	others := []client.Object{
 		version(operatorNamespace, "replaced", ours, "Deleting", nil),
-		version(operatorNamespace, "being-replaced", ours, "Replacing", nil),
 		version(operatorNamespace, "copied", ours, "Succeeded", map[string]string{"olm.copiedFrom": "elsewhere"}),
 		version("default", release, ours, "Succeeded", nil),
 		version(operatorNamespace, "others", "widgets.example.com", "Succeeded", nil),
@@ -330,7 +330,7 @@ func TestOLMsObjectIsNotDeletedBeforeTheDrivers(t *testing.T) {
 	c.start()
 	c.node("one", "containerd://2.1.4")
 	c.driver(driverName)
-	for _, object := range []client.Object{installed, failed} {
+	for _, object := range []client.Object{installed, failed, held} {
 		c.refuses(guardWords+driverName, c.deletes(c, object))
 	}
 	for _, object := range others {

@@ -76,7 +76,8 @@ func deletions(group string, resources ...string) admissionv1.NamedRuleWithOpera
 // are the objects'. The policy does not check:
 //   - deletions by Kubernetes' own controllers, because they follow from a deletion that was checked;
 //   - what OLM has made (v0 and v1), because an upgrade replaces it, except for the definition, and for the ClusterServiceVersion
-//     while OLM does not replace it itself: its deletion takes the rest along;
+//     until OLM deletes it itself: its deletion takes the rest along. One in phase Replacing may still run the operator, for as long
+//     as its successor waits;
 //   - roles that are aggregated into those of users, which the operator does not need.
 //
 // The operator's Deployment and service account are in its own namespace, its role in that of the node plugins. What an operator
@@ -88,7 +89,7 @@ func guarded(settings Settings) []admissionv1.MatchCondition {
 		{Name: "not-of-olm", Expression: "request.resource.resource in ['customresourcedefinitions', 'clusterserviceversions'] || !oldObject.metadata.?labels.orValue({}).exists(label, label in ['olm.owner', 'olm.operatorframework.io/owner-name'])"},
 		// A copy is one in a namespace that OLM lets see the operator.
 		{Name: "not-replaced-by-olm", Expression: "request.resource.resource != 'clusterserviceversions' || " +
-			"!('olm.copiedFrom' in oldObject.metadata.?labels.orValue({})) && !(oldObject.?status.?phase.orValue('') in ['Replacing', 'Deleting'])"},
+			"!('olm.copiedFrom' in oldObject.metadata.?labels.orValue({})) && oldObject.?status.?phase.orValue('') != 'Deleting'"},
 		{Name: "not-for-people", Expression: "!oldObject.metadata.?labels.orValue({}).exists(label, label.startsWith('rbac.authorization.k8s.io/aggregate-to-'))"},
 		{Name: "of-the-operator", Expression: fmt.Sprintf(
 			"request.resource.resource == 'customresourcedefinitions' ? oldObject.metadata.name == '%s' : "+
