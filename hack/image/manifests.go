@@ -19,8 +19,8 @@ var kustomizations = []string{"admission", "crd", "dashboard", "default", "manag
 // imageName is what config/manager calls the image before kustomize gives it its name.
 const imageName = "image-csi-operator"
 
-// writeManifests writes the kustomizations, install.yaml, which is config/default, the Helm chart, the OLM bundle and its
-// catalog, all with images by their digests.
+// writeManifests writes the kustomizations, install.yaml, which is config/default, console.yaml, which is config/console, the Helm chart,
+// the OLM bundle and its catalog, all with images by their digests.
 func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
 	work, err := os.MkdirTemp("", "image-csi-manifests-")
 	if err != nil {
@@ -36,12 +36,14 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 	if err := setSample(filepath.Join(work, "config", "samples", "storage_v1alpha1_imagecsidriver_full.yaml"), r.repository, digest); err != nil {
 		return err
 	}
-	install, err := kustomize(ctx, r.root, filepath.Join(work, "config", "default"))
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "install.yaml"), install, 0o644); err != nil {
-		return err
+	for file, part := range map[string]string{"install.yaml": "default", "console.yaml": "console"} {
+		built, err := kustomize(ctx, r.root, filepath.Join(work, "config", part))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), built, 0o644); err != nil {
+			return err
+		}
 	}
 	for _, part := range kustomizations {
 		if err := os.CopyFS(filepath.Join(dir, "config", part), os.DirFS(filepath.Join(work, "config", part))); err != nil {

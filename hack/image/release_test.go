@@ -115,6 +115,9 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 		if string(built) != read(t, dir, "install.yaml") {
 			t.Errorf("config/default of the release is not its install.yaml:\n%.2000s", built)
 		}
+		if samples := strings.Count(read(t, dir, "console.yaml"), "\n  yaml: |\n    #"); samples != 3 {
+			t.Errorf("console.yaml has %d samples that are texts of config/samples, want 3", samples)
+		}
 		for _, part := range kustomizations {
 			if part != "single-namespace" { // which is a component
 				_, err := kustomize(t.Context(), "../..", filepath.Join(dir, "config", part))
