@@ -58,8 +58,10 @@ func TestOLM(t *testing.T) {
 	tryOLM(t, p, &newer)
 }
 
-// tryOLM installs, upgrades and removes the operator.
+// tryOLM installs, upgrades and removes the operator. The cluster has the kinds of OpenShift's console.
 func tryOLM(t *testing.T, p, newer *plane) {
+	console := filepath.Join(p.moduleOfOLM(t, "github.com/openshift/api"), "console", "v1", "zz_generated.crd-manifests", "00_console")
+	p.must(t, "kubectl create -f "+console+"yamlsamples.crd.yaml -f "+console+"quickstarts.crd.yaml && kubectl wait --for=condition=Established --timeout=1m customresourcedefinition --all")
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T)
@@ -143,11 +145,17 @@ func (p *plane) buildOLM(t *testing.T) string {
 // chartOfOLM is the directory of OLM's own chart, in its module.
 func (p *plane) chartOfOLM(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "-C", filepath.Join(p.root, "hack", "tools", "olm"), "list", "-m", "-f", "{{.Dir}}", olmModule).Output()
+	return filepath.Join(p.moduleOfOLM(t, olmModule), "deploy", "chart")
+}
+
+// moduleOfOLM is the directory of a module that OLM is built of.
+func (p *plane) moduleOfOLM(t *testing.T, module string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "-C", filepath.Join(p.root, "hack", "tools", "olm"), "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
-		t.Fatalf("find module %s: %v", olmModule, err)
+		t.Fatalf("find module %s: %v", module, err)
 	}
-	return filepath.Join(strings.TrimSpace(string(out)), "deploy", "chart")
+	return strings.TrimSpace(string(out))
 }
 
 // nameCatalog has OLM find the catalog's service by its name as soon as it is there, because the cluster has no DNS.
@@ -222,10 +230,29 @@ func installedByOLM(t *testing.T, p *plane) {
 	poll.Until(t, "the driver's first change ends", 2*time.Minute, func() error {
 		return p.prints(t, inOLM+fmt.Sprintf(upgradeable, version), "True")
 	})
+	p.must(t, "kubectl create clusterrolebinding viewers --clusterrole=view --user=viewer")
+	poll.Until(t, "people who may view may view drivers, by OLM's role", time.Minute, func() error {
+		return p.prints(t, "kubectl --as viewer get imagecsidrivers -o name", "imagecsidriver.storage.imagecsi.dev/container-image.csi.k8s.io")
+	})
+	p.shownByConsole(t)
 	p.want(t, "kubectl get namespace image-csi-system -o 'jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}'", "privileged")
 	p.want(t, inOLM+"get deployment image-csi-operator -o 'jsonpath={.spec.template.spec.containers[0].image}'", p.operator(t))
 	p.refused(t, "kubectl --as system:serviceaccount:image-csi-system:image-csi-operator label node n1 foreign=x", "the operator may set and remove node labels under imagecsi.dev/ only")
 	p.refused(t, inOLM+"--as system:serviceaccount:image-csi-system:image-csi-operator set image daemonset --all '*=registry.example/other:1'", "denied request")
+}
+
+// shownByConsole wants each sample that OpenShift's console shows to be an object of the kind beside whose editor it is.
+func (p *plane) shownByConsole(t *testing.T) {
+	t.Helper()
+	p.want(t, "kubectl get consolequickstarts -o name", "consolequickstart.console.openshift.io/image-csi-first-volume")
+	samples := strings.Fields(p.must(t, "kubectl get consoleyamlsamples -o name"))
+	if len(samples) != 3 {
+		t.Errorf("the console has the samples %q", samples)
+	}
+	for _, sample := range samples {
+		target := p.must(t, "kubectl get "+sample+" -o 'jsonpath={.spec.targetResource.apiVersion} {.spec.targetResource.kind}'")
+		p.want(t, "kubectl get "+sample+" -o 'jsonpath={.spec.yaml}' | kubectl apply --dry-run=server --validate=strict -f - -o 'jsonpath={.apiVersion} {.kind}'", target)
+	}
 }
 
 // operator is the image of a release's operator.
@@ -249,6 +276,8 @@ func heldUpgrade(t *testing.T, p, newer *plane) {
 			t.Fatal("the operator was upgraded during a change: ", err)
 		}
 	}
+	p.want(t, inOLM+"get clusterserviceversion image-csi-operator.v"+version+" -o 'jsonpath={.status.phase}'", "Replacing")
+	p.refused(t, inOLM+"delete clusterserviceversion image-csi-operator.v"+version, guarded)
 	p.must(t, patch+`'{"spec": {"rollout": {"state": null}}}'`)
 }
 
