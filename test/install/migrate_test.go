@@ -8,7 +8,7 @@ import (
 )
 
 // legacyChart is as much of the legacy driver's chart as can be seen of it in a cluster without its programs: its name, values that its
-// documentation has, and its CSIDriver object.
+// documentation has, its CSIDriver object, and a DaemonSet with its flags.
 var legacyChart = map[string]string{
 	"Chart.yaml": "{apiVersion: v2, name: warm-metal-csi-driver, version: 2.1.9}",
 	"values.yaml": `
@@ -30,6 +30,26 @@ apiVersion: storage.k8s.io/v1
 kind: CSIDriver
 metadata: {name: container-image.csi.k8s.io}
 spec: {attachRequired: false, podInfoOnMount: true, fsGroupPolicy: None, volumeLifecycleModes: [Persistent, Ephemeral]}
+`,
+	"templates/daemonset.yaml": `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: "{{ .Release.Name }}-nodeplugin", namespace: "{{ .Release.Namespace }}"}
+spec:
+  selector: {matchLabels: {app: legacy}}
+  template:
+    metadata: {labels: {app: legacy}}
+    spec:
+      nodeSelector: {{ toYaml .Values.nodeSelector | nindent 8 }}
+      tolerations: {{ toYaml .Values.tolerations | nindent 8 }}
+      affinity: {{ toYaml .Values.affinity | nindent 8 }}
+      containers:
+        - name: registrar
+          image: example.com/csi-node-driver-registrar:v2
+          args: ["--kubelet-registration-path={{ .Values.kubeletRoot }}/plugins/container-image.csi.k8s.io/csi.sock"]
+        - name: plugin
+          image: example.com/container-image-csi-driver:v2.1.9
+          args: [--endpoint=unix:///csi/csi.sock, --node=n1, "--runtime-addr=containerd://{{ .Values.runtime.socketPath }}", "-v={{ .Values.logLevel }}"]
 `,
 }
 
@@ -73,7 +93,17 @@ func fromTheLegacyDriver(t *testing.T, p *plane) {
 	p.must(t, "kubectl imagecsi migrate --release legacy -n storage 2>/dev/null | diff driver.yaml -")
 	p.refused(t, "kubectl imagecsi migrate --release other -n storage", "there is no deployed Helm release other in namespace storage")
 
-	p.must(t, "kubectl apply -f driver.yaml && kubectl wait --for=condition=Available --timeout=5m imagecsidriver/container-image.csi.k8s.io")
+	p.must(t, "kubectl -n storage rollout status daemonset/legacy-nodeplugin --timeout=1m")
+	for _, want := range []string{"read: DaemonSet storage/legacy-nodeplugin", "becomes: kubeletRoot: spec.nodeClasses[containerd].kubeletRoot", "plan: node n1: the legacy driver's pod leaves"} {
+		p.must(t, "kubectl imagecsi migrate --daemonset storage/legacy-nodeplugin 2>&1 >/dev/null | grep -F '"+strings.ReplaceAll(want, "'", `'\''`)+"'")
+	}
+	p.refused(t, "kubectl imagecsi migrate --apply", "do what its lines say, and go on with --apply -f driver.yaml")
+	done := p.must(t, "kubectl imagecsi migrate --apply -f driver.yaml --timeout 2m")
+	if !strings.Contains(done, "helm --namespace storage uninstall legacy") {
+		t.Errorf("the handover does not say how to remove the release:\n%s", done)
+	}
+	p.want(t, "kubectl -n storage get pods -l app=legacy -o name", "")
+	p.must(t, "kubectl wait --for=condition=Available --timeout=5m imagecsidriver/container-image.csi.k8s.io")
 	p.must(t, "kubectl -n image-csi-system get daemonset container-image.csi.k8s.io-containerd -o jsonpath='{.spec.template.spec.hostNetwork}' | grep true")
 	p.must(t, "helm --namespace storage uninstall legacy")
 	p.must(t, "kubectl wait --for=create --timeout=1m csidriver/container-image.csi.k8s.io")
