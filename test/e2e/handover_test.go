@@ -73,6 +73,10 @@ spec:
 // byTheLegacyDriver is what volumes show that the legacy driver has mounted.
 const byTheLegacyDriver = "mounted by the legacy driver"
 
+// registersAgain is more than a kubelet takes to register a driver whose sockets are new, on a machine that is busy: the node plugin looks
+// once a second, and the kubelet at once.
+const registersAgain = 10 * time.Second
+
 const legacySet = "daemonset/csi-image-warm-metal"
 
 // TestHandover hands the nodes over from a legacy driver under running pods, is killed in the middle, goes back, goes there again and
@@ -96,8 +100,13 @@ func TestHandover(t *testing.T) {
 	s.show(t, "old", byTheLegacyDriver)
 	mounts := s.mountsOf(t, "old")
 
-	pods := s.keepMakingPods(t)
+	legacyPod := []string{"-n", "storage", "get", "pods", "-l", "app=legacy", "--field-selector", "spec.nodeName=n2", "-o", "jsonpath={.items[*].metadata.uid}"}
+	first := s.must(t, legacyPod...)
+	pods, without := s.keepMakingPods(t), s.watchRegistrations(t)
 	s.killedAfter(t, "node n1: the legacy driver's pod leaves", "migrate", "--apply")
+	if now := s.must(t, legacyPod...); now != first {
+		t.Errorf("the legacy driver's pod of n2 was %s, and is %s before its turn", first, now)
+	}
 	s.migrates(t, "done: every node is handed over", "migrate", "--apply")
 	for node, made := range pods() {
 		if made < 2 {
@@ -105,6 +114,13 @@ func TestHandover(t *testing.T) {
 		}
 	}
 	s.handedOver(t)
+	for node, longest := range without() {
+		t.Logf("%s was without a registration for %s at most", node, longest.Round(100*time.Millisecond))
+		if longest > registersAgain {
+			t.Errorf("%s was without a registration for %s", node, longest)
+		}
+	}
+	s.waitedForRegistration(t)
 	s.show(t, "old", byTheLegacyDriver)
 	if after := s.mountsOf(t, "old"); after != mounts {
 		t.Errorf("the mounts of pods were\n%s\nand are\n%s", mounts, after)
@@ -296,6 +312,64 @@ func (s *suite) keepMakingPods(t *testing.T) func() map[string]int {
 		cancel()
 		group.Wait()
 		return made
+	}
+}
+
+// watchRegistrations has the API server tell when the kubelets register the driver, until the returned function is called, which returns
+// how long each node was without it at a time.
+func (s *suite) watchRegistrations(t *testing.T) func() map[string]time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	command := s.cluster.Running(ctx, "get", "csinodes", "--watch", "-o", `jsonpath={.metadata.name}={.spec.drivers[*].name}{"\n"}`)
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	longest, gone, done := map[string]time.Duration{}, map[string]time.Time{}, make(chan struct{})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			node, drivers, _ := strings.Cut(lines.Text(), "=")
+			since, was := gone[node]
+			switch has := strings.Contains(drivers, driver); {
+			case has && was:
+				t.Logf("%s was without a registration for %s", node, time.Since(since).Round(time.Millisecond))
+				longest[node] = max(longest[node], time.Since(since))
+				delete(gone, node)
+			case has:
+				longest[node] += 0
+			case !was:
+				gone[node] = time.Now()
+			}
+		}
+	}()
+	return func() map[string]time.Duration {
+		cancel()
+		<-done
+		_ = command.Wait()
+		if len(longest) != len(nodes()) || len(gone) > 0 {
+			t.Errorf("of the registrations it was seen: %v, and without one are %v", longest, gone)
+		}
+		return longest
+	}
+}
+
+// waitedForRegistration wants nothing to have kept a volume from the pods that were made meanwhile but that the driver was not registered,
+// or that its socket was just being replaced.
+func (s *suite) waitedForRegistration(t *testing.T) {
+	t.Helper()
+	failed := s.must(t, "get", "events", "--field-selector", "reason=FailedMount", "-o", `jsonpath={range .items[*]}{.involvedObject.name}: {.count}: {.message}{"\n"}{end}`)
+	for _, event := range strings.Split(failed, "\n") {
+		if !strings.HasPrefix(event, "meanwhile-") || strings.Contains(event, `volume "kube-api-access-`) {
+			continue
+		}
+		t.Log(event)
+		if !strings.Contains(event, "not found in the list of registered CSI drivers") && !strings.Contains(event, "/csi.sock: ") {
+			t.Error("its volume failed otherwise")
+		}
 	}
 }
 

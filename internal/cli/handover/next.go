@@ -16,7 +16,8 @@ func Next(way Direction, c Cluster) Step {
 	return toOperator(c)
 }
 
-// toOperator lets each node have both drivers' pods before the legacy driver's leaves, so that none is without a driver.
+// toOperator lets each node have both drivers' pods before the legacy driver's leaves, so that none is without a driver for longer than
+// the kubelet takes to register one.
 func toOperator(c Cluster) Step {
 	if len(c.Sets) == 0 {
 		return c.unmark()

@@ -54,6 +54,13 @@ func (c *Cluster) Plugin(ctx context.Context, args ...string) *exec.Cmd {
 	return command
 }
 
+// Running is a call of the cluster's kubectl whose output a test reads while it runs.
+func (c *Cluster) Running(ctx context.Context, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, filepath.Join(c.kubernetes, "kubectl"), args...)
+	command.Env = c.environment()
+	return command
+}
+
 // Must is Kubectl for a test that cannot go on without the answer.
 func (c *Cluster) Must(t *testing.T, args ...string) string {
 	t.Helper()
