@@ -69,7 +69,7 @@ func (r *ImageCSIDriverReconciler) applyObject(ctx context.Context, driver strin
 		return nil, 0, fmt.Errorf("apply %s %s: %w", object.GetObjectKind().GroupVersionKind().Kind, object.GetName(), err)
 	}
 	r.noteApplied(key, live, contents, want)
-	log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
+	log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "object", want.GetName())
 	answer, err = daemonSetOf(want)
 	return answer, 0, err
 }
@@ -120,6 +120,6 @@ func (r *ImageCSIDriverReconciler) deleteObject(ctx context.Context, object rend
 	if err := r.Client.Delete(ctx, object, same, client.PropagationPolicy("Background")); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %s %s: %w", render.KindOf(object), object.GetName(), err)
 	}
-	log.FromContext(ctx).Info("Deleted", "kind", render.KindOf(object), "name", object.GetName())
+	log.FromContext(ctx).Info("Deleted", "kind", render.KindOf(object), "object", object.GetName())
 	return nil
 }

@@ -100,7 +100,7 @@ func (r *ImageCSIDriverReconciler) writeGuard(ctx context.Context) (time.Duratio
 			return 0, fmt.Errorf("apply %s %s: %w", want.GetKind(), want.GetName(), err)
 		}
 		r.guarding.applied[want.GetKind()] = want.GetUID()
-		log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "name", want.GetName())
+		log.FromContext(ctx).Info("Applied", "kind", want.GetKind(), "object", want.GetName())
 	}
 	if wrote {
 		r.guarding.history = r.guarding.history.Apply(render.GuardName, r.Clock.Now())
@@ -137,7 +137,7 @@ func (r *ImageCSIDriverReconciler) dropGuard(ctx context.Context) error {
 		if client.IgnoreNotFound(err) != nil {
 			failures = append(failures, fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err))
 		} else if err == nil {
-			log.FromContext(ctx).Info("Deleted", "kind", kind, "name", object.GetName())
+			log.FromContext(ctx).Info("Deleted", "kind", kind, "object", object.GetName())
 		}
 	}
 	r.guarding.history = contest.History{}

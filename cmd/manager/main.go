@@ -6,11 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
-	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,7 +50,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "manager: find the cluster; in a pod this needs its service account, elsewhere a kubeconfig:", err)
 		os.Exit(2)
 	}
-	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})))
+	logTo(os.Stderr, options.logLevel)
 	ctrl.Log.Info("The operator starts", "version", version, "namespace", options.settings.OperatorNamespace,
 		"nodePluginNamespace", options.settings.Namespace, "nodePluginImage", options.settings.NodePluginImage)
 	if err := run(ctrl.SetupSignalHandler(), config, options); err != nil {

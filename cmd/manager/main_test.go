@@ -54,7 +54,7 @@ func TestTheInstallationRuns(t *testing.T) {
 	collector, endpoint := startCollector(t, spansOverHTTP)
 	t.Setenv(endpointEnv, endpoint)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-	asked := &reviews{}
+	asked, said := &reviews{}, logged()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -72,12 +72,15 @@ func TestTheInstallationRuns(t *testing.T) {
 	g.Eventually(func() error {
 		return cluster.Get(ctx, client.ObjectKey{Name: contract.DefaultDriverName}, &storagev1.CSIDriver{})
 	}, soon).Should(Succeed())
+	unservable(t, cluster)
 	t.Run("every phase of a reconcile has a span", func(t *testing.T) { traced(t, collector) })
 
 	t.Run("who may read the metrics reads them", func(t *testing.T) { guarded(t, cluster, asked) })
+	t.Run("a claim that cannot be served is warned of once", func(t *testing.T) { toldOnce(t, said) })
 
 	stop()
 	g.Eventually(done, soon).Should(Receive(BeNil()))
+	t.Run("the log has one form", func(t *testing.T) { wellFormed(t, said) })
 	var lease coordinationv1.Lease
 	g.Expect(cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "image-csi-operator"}, &lease)).To(Succeed())
 	g.Expect(*lease.Spec.HolderIdentity).To(BeEmpty(), "the lease is released when the manager ends")

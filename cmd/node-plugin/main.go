@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/image-csi/image-csi-operator/internal/repeats"
 )
 
 // The main thread must never enter the host's mount namespace, because /proc/self shows its view.
@@ -45,7 +47,7 @@ func command() *cobra.Command {
 			if err := o.complete(); err != nil {
 				return err
 			}
-			log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}))
+			log := slog.New(repeats.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}), slog.LevelWarn))
 			p, err := start(cmd.Context(), o, log)
 			if err != nil && cmd.Context().Err() != nil {
 				log.Info("stopped before it served", "cause", err.Error())

@@ -35,6 +35,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/singleton"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/volume"
 	"github.com/image-csi/image-csi-operator/internal/privileges"
+	"github.com/image-csi/image-csi-operator/internal/repeats"
 )
 
 const (
@@ -122,7 +123,8 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	downloads, _ := store.(pull.Downloads) // not every runtime reports them
 	p.puller = pull.New(runtime, pull.Config{
-		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Logger: log, Observer: legacyMetrics.Observer(observed),
+		MaxParallel: o.maxParallelPulls, MaxImageBytes: o.maxImageBytes, Access: records, Verify: o.verify, Observer: legacyMetrics.Observer(observed),
+		Logger:    slog.New(repeats.New(log.Handler(), slog.LevelInfo)), // tries of a pull that fails again and again begin and end
 		Downloads: downloads, Namespaced: o.runtime == contract.RuntimeCRIO,
 		Policies: signaturepolicy.Open(o.policyDir, o.runtimeEndpoint), Kubelet: kubeletpulls.Open(engine, o.kubeletRoot),
 	})

@@ -82,7 +82,7 @@ func (o *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	object.SetGroupVersionKind(schema.GroupVersionKind{Group: "operators.coreos.com", Version: "v2", Kind: "OperatorCondition"})
 	if err := o.Direct.Get(ctx, o.Object, object); err != nil {
 		if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-			log.FromContext(ctx).V(1).Info("There is no OperatorCondition to write to", "name", o.Object)
+			log.FromContext(ctx).V(1).Info("There is no OperatorCondition to write to", "condition", o.Object)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("read OperatorCondition %s, for which OLM grants the right: %w", o.Object, err)

@@ -4,6 +4,7 @@ package provisioning
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/go-logr/logr"
@@ -27,6 +28,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/conflicts"
 	"github.com/image-csi/image-csi-operator/internal/operator/provision"
 	"github.com/image-csi/image-csi-operator/internal/operator/render"
+	"github.com/image-csi/image-csi-operator/internal/repeats"
 )
 
 // provisionedBy is the annotation of a PersistentVolume that names its provisioner.
@@ -160,7 +162,8 @@ func (p *Reconciler) provision(ctx context.Context, names []string) (stop func()
 	if len(names) == 0 {
 		return func() {}
 	}
-	log := ctrl.LoggerFrom(ctx).WithName("provisioning")
+	// The library logs every event that it makes, and every try of a claim that it cannot serve.
+	log := logr.FromSlogHandler(repeats.New(logr.ToSlogHandler(ctrl.LoggerFrom(ctx).WithName("provisioning")), slog.LevelInfo))
 	ctx, cancel := context.WithCancel(klog.NewContext(logr.NewContext(ctx, log), log))
 	controller := external.NewProvisionController(ctx, p.Kube, names[0], provisioner{},
 		external.AdditionalProvisionerNames(names[1:]),
