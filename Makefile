@@ -210,8 +210,8 @@ kubectl-plugin: ## build kubectl imagecsi for Linux, macOS and Windows into OUT 
 REPOSITORY ?= ghcr.io/image-csi/image-csi-operator
 
 .PHONY: release
-release: ## make a release in dist: the image for amd64 and arm64, inventories, and manifests, Helm chart and OLM bundle, which name REPOSITORY
-	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY) $(if $(ARCHITECTURES),-architectures $(ARCHITECTURES))
+release: ## make a release in dist: the image for amd64 and arm64, inventories, kubectl imagecsi for DESKTOPS, and manifests, Helm chart and OLM bundle, which name REPOSITORY
+	@$(GO) -C hack/image run . make -root $(CURDIR) -dir $(CURDIR)/dist -version $(VERSION) -repository $(REPOSITORY) -desktops '$(DESKTOPS)' $(if $(ARCHITECTURES),-architectures $(ARCHITECTURES))
 
 .PHONY: release-push
 release-push: ## push the image of the release in dist to REPOSITORY, and the chart beside it

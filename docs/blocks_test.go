@@ -50,6 +50,8 @@ func treatments() []treatment {
 		{page: "docs/troubleshooting.md", begins: "kubectl imagecsi", by: "TestTroubles"},
 		{page: "docs/kubectl.md", begins: "$ ", reason: session},
 		{page: "docs/kubectl.md", begins: "go build", by: "TestTroubles"},
+		{page: "docs/kubectl.md", begins: "kubectl krew install", reason: "hack/image runs it with krew, on a release of a small program"},
+		{page: "docs/kubectl.md", begins: "tar --extract", reason: "hack/image unpacks such an archive by krew"},
 		{page: "docs/kubectl.md", begins: "kubectl -n image-csi-system create rolebinding inspectors", reason: "its group is a placeholder"},
 		{page: "docs/node-plugin.md", begins: "kubelet ──", reason: "it is a picture"},
 		{page: "docs/node-plugin.md", begins: "kubectl apply --server-side -k config/mutation", by: "TestFirstLight"},

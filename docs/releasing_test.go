@@ -18,6 +18,7 @@ func TestEveryPlaceThatReleasingNamesHasTheSameVersion(t *testing.T) {
 		{"config/olm/catalog_source.yaml", "image: ghcr.io/image-csi/image-csi-operator-catalog:v%"},
 		{"config/samples/storage_v1alpha1_imagecsidriver_full.yaml", "image: ghcr.io/image-csi/image-csi-operator:v%"},
 		{"hack/cluster/project/project.go", `Tag = "v%"`},
+		{"docs/kubectl.md", "kubectl krew install --manifest=kubectl/imagecsi.yaml --archive=kubectl/kubectl-imagecsi_v%_linux_amd64.tar.gz"},
 		{"docs/install/helm.md", `helm install image-csi-operator oci://registry.example/charts/image-csi-operator --version % \`},
 	} {
 		if !strings.Contains(text, "| `"+place.file+"` |") {

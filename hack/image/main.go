@@ -33,10 +33,12 @@ func run(ctx context.Context, args []string) error {
 		version := flags.String("version", "", "the release's version, as in 1.2.3")
 		root := flags.String("root", ".", "the checkout")
 		wanted := flags.String("architectures", strings.Join(architectures, ","), "those of the image, with commas between them")
+		desktops := flags.String("desktops", "", "the systems that kubectl imagecsi is for, as in linux/amd64, with spaces between them")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return makeRelease(ctx, release{root: *root, dir: *dir, version: *version, repository: *repository, architectures: strings.Split(*wanted, ",")})
+		return makeRelease(ctx, release{root: *root, dir: *dir, version: *version, repository: *repository,
+			architectures: strings.Split(*wanted, ","), desktops: strings.Fields(*desktops)})
 	case "push":
 		plain := flags.Bool("plain-http", false, "the registry has no TLS")
 		if err := flags.Parse(args[1:]); err != nil {

@@ -23,6 +23,9 @@ type release struct {
 	root, dir           string
 	version, repository string
 	architectures       []string
+
+	// desktops are the systems and architectures that kubectl imagecsi is built for, as linux/amd64; none leaves it out.
+	desktops []string
 }
 
 var (
@@ -39,6 +42,11 @@ func (r release) check() error {
 	for _, architecture := range r.architectures {
 		if !slices.Contains(architectures, architecture) {
 			return fmt.Errorf("no release is for %q: give -architectures of %s", architecture, strings.Join(architectures, ","))
+		}
+	}
+	for _, desktop := range r.desktops {
+		if !desktopForm.MatchString(desktop) {
+			return fmt.Errorf("kubectl imagecsi is not for %q: give -desktops as in linux/amd64", desktop)
 		}
 	}
 	return checkRepository(r.repository)
@@ -88,11 +96,17 @@ func (r release) fill(ctx context.Context, dir string) (v1.Hash, error) {
 		return v1.Hash{}, err
 	}
 	defer builds.remove()
+	if err := compilePlugins(ctx, r, builds); err != nil {
+		return v1.Hash{}, err
+	}
 	digest, err := writeLayout(ctx, r, builds, dir)
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	if err := writeManifests(ctx, r, digest, dir); err != nil {
+		return v1.Hash{}, err
+	}
+	if err := writePlugins(ctx, r, builds, dir); err != nil {
 		return v1.Hash{}, err
 	}
 	return digest, writeSums(dir)
