@@ -40,7 +40,7 @@ func treatments() []treatment {
 		{page: "docs/releasing.md", reason: target},
 		{page: "docs/install/README.md", reason: "TestEveryWayIn makes a release in its own process, with hack/image"},
 		{page: "docs/install/olm.md", by: "TestOLM"},
-		{page: "docs/install/migrate.md", reason: "it needs a Helm release of the legacy driver; test/install makes one for its first step"},
+		{page: "docs/install/migrate.md", reason: "it needs a Helm release of the legacy driver; test/install makes one and hands it over"},
 		{page: "docs/install/", by: "TestEveryWayIn"},
 		{page: "docs/how-to/", by: "TestTroubles"},
 		{page: "docs/sandboxes.md", begins: "containers:", reason: "it is a part of a pod; TestFirstLight runs such pods with a workspace"},
