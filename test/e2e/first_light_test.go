@@ -40,6 +40,7 @@ func TestFirstLight(t *testing.T) {
 		{"the CRI-O pod has confined itself", crioPodHasConfinedItself},
 		{"pods on both nodes read known bytes", podsRead},
 		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
+		{"who is not confined gets more", whoIsNotConfinedGetsMore},
 		{"kubectl imagecsi shows drivers, nodes and volumes to those who may see them", pluginShows},
 		{"node plugins show what they have to inspectors only", onlyInspectorsAsk},
 		{"a read-only volume refuses writes", readOnlyRefusesWrites},
