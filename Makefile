@@ -223,7 +223,7 @@ test-release: ## make a release from two clones, which must give the same bytes,
 	@hack/image/test-release.sh
 
 .PHONY: generate
-generate: ## write all generated files: deep copies, CRD, RBAC, dashboard, bundle, chart
+generate: ## write all generated files: deep copies, CRD, RBAC, API reference, dashboard, bundle, chart
 	$(MAKE) -C hack/tools generate
 
 .PHONY: verify

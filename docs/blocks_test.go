@@ -32,6 +32,8 @@ const (
 func treatments() []treatment {
 	return []treatment{
 		{page: "README.md", begins: "make demo", reason: target},
+		{page: "README.md", begins: "make release", reason: "its registry is a placeholder; TestEveryWayIn makes a release in its own process, and installs install.yaml"},
+		{page: "README.md", begins: "kubectl apply -f config/samples/pod_with", reason: "TestTroubles applies the sample and reads in its pod"},
 		{page: "README.md", begins: "$ kubectl ", reason: "it is what make demo prints"},
 		{page: "README.md", begins: "kubectl apply --server-side -k config/", by: "TestFirstLight"},
 		{page: "README.md", begins: "volumes:", reason: "config/samples/pod_with_image_volume.yaml is the whole pod, which TestTroubles runs"},

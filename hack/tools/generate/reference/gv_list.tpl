@@ -1,0 +1,6 @@
+{{- define "gvList" -}}
+<!-- Written by make generate, from the comments in api/. -->
+
+# API reference
+{{ range . }}{{ template "gvDetails" . }}{{ end }}
+{{- end -}}
