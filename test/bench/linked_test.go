@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -85,15 +86,48 @@ func BenchmarkLinkedTree(b *testing.B) {
 	must(b, overlay.unpublish())
 }
 
-// released waits until nothing is left of the linked trees.
+// BenchmarkEROFSFile compares a volume from an EROFS file, for which no links can be made, with a copy of its image.
+func BenchmarkEROFSFile(b *testing.B) {
+	const rounds = 3
+	p := plugin(b, "--"+contract.FlagReleaseAfter+"=100ms")
+	overlay := newVolume(b, p, "overlay", wide)
+	filed, further := newVolume(b, p, "filed", wide).mappable(), newVolume(b, p, "further", wide).mappable()
+	pulled(b, overlay)
+	nodes.WithoutLinks(b, p.Target, "/0/0/0")
+	shown, copied := filepath.Join(p.Target.Root(), overlay.target), filepath.Join(p.Target.Root(), nodes.KubeletRoot, "copy")
+	var firsts, furthers, copies samples
+	measure(b, "first publish from an EROFS file", func() (float64, string) {
+		firsts, furthers, copies = nil, nil, nil
+		for range rounds {
+			must(b, copies.time(func() error { return os.CopyFS(copied, os.DirFS(shown)) }))
+			must(b, os.RemoveAll(copied))
+			must(b, firsts.time(filed.publish))
+			must(b, furthers.time(further.publish))
+			must(b, further.unpublish())
+			must(b, filed.unpublish())
+			released(b, p)
+		}
+		return ratio(firsts.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(firsts.median()), micros(copies.median()))
+	})
+	measure(b, "further publish from an EROFS file", func() (float64, string) {
+		return ratio(furthers.median(), copies.median()), fmt.Sprintf("p50 %s; a copy of the image %s", micros(furthers.median()), micros(copies.median()))
+	})
+	must(b, overlay.unpublish())
+}
+
+// released waits until nothing is left of the linked trees and EROFS files.
 func released(b *testing.B, p *nodes.Plugin) {
 	b.Helper()
-	stores := filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver, "stores")
-	poll.Until(b, "removal of the linked tree", time.Minute, func() error {
-		left, err := os.ReadDir(stores)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("%d stores have some", len(left))
+	dir := filepath.Join(p.Target.Root(), nodes.KubeletRoot, contract.PluginsDir, p.Driver)
+	poll.Until(b, "removal of the form", time.Minute, func() error {
+		var errs []error
+		for _, name := range []string{"stores", "files"} {
+			left, err := os.ReadDir(filepath.Join(dir, name))
+			if err == nil && len(left) > 0 {
+				err = fmt.Errorf("%d are left in %s", len(left), name)
+			}
+			errs = append(errs, err)
 		}
-		return err
+		return errors.Join(errs...)
 	})
 }

@@ -139,7 +139,8 @@ func TestAnImageThatCannotBeLinkedIsShownFromAFile(t *testing.T) {
 		nodes.WithoutLinks(t, p.Target, "/home/"+mixedFile)
 		path, err := p.Publish(t, mappable("filed", mixed, true))
 		if status.Code(err) == codes.FailedPrecondition && strings.Contains(err.Error(), "Linux 6.12 or newer") {
-			return // this kernel mounts no files
+			t.Log("this kernel mounts no files: ", err)
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
