@@ -59,7 +59,7 @@ func clean(key string, value any) any {
 }
 
 // secretKey are keys whose text is a secret; names of Secrets are none.
-var secretKey = regexp.MustCompile(`(?i)^(.*[-_.])?(password|passwd|token|auth|authorization|apikey|api[-_]key|privatekey|clientsecret)$`)
+var secretKey = regexp.MustCompile(`(?i)(password|passwd|token|auth|authorization|api[-_]?key|access[-_]?key|private[-_]?key|client[-_]?secret)$`)
 
 // dropped are the keys of what no answer needs, and of what Secrets and ConfigMaps hold.
 func dropped(key string) bool {

@@ -68,7 +68,7 @@ func TestNoObjectGivesASecretAway(t *testing.T) {
 		&corev1.Secret{Data: map[string][]byte{"k": []byte(planted)}, StringData: map[string]string{"k": planted}},
 		&corev1.ConfigMap{Data: map[string]string{"k": planted}, BinaryData: map[string][]byte{"k": []byte(planted)}},
 		&corev1.Event{Message: "pull https://u:" + planted + "@registry.example failed"},
-		map[string]any{"list": []any{map[string]any{"password": planted, "registry.token": planted}}},
+		map[string]any{"list": []any{map[string]any{"password": planted, "registry.token": planted, "accessToken": planted, "privateKey": planted}}},
 	} {
 		got, err := Object(object)
 		if err != nil {
