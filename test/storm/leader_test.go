@@ -83,14 +83,17 @@ func (f *fleet) finished(image string) {
 func TestAnotherOperatorFinishesTheRolloutOfOneThatWasKilled(t *testing.T) {
 	t.Parallel()
 	f, leader := rolledOut(t)
+	recorder, finish := record(t, leader)
 	first := f.waitForLeader("")
-	f.operate()
+	recorder.also(f.operate())
 	f.setImage("v2")
 	f.half("v2")
 	must(t, leader.Kill())
 	f.waitForLeader(first)
 	f.waitForRollout(f, "v2", fleetSize, takeover)
 	f.finished("v2")
+	finish()
+	recorder.shows(t)
 }
 
 // A leader whose clock is wrong writes wrong times into the lease. It leads all the same, as long as it writes.
