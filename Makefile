@@ -9,6 +9,8 @@ export CGO_ENABLED := 0
 export GOTOOLCHAIN ?= local
 # Without the checkout's path in what is compiled, Go's build cache answers in every checkout of the machine.
 export GOFLAGS ?= -mod=readonly -trimpath
+# An API server of a test starts within seconds, and within a minute where much else runs.
+export KUBEBUILDER_CONTROLPLANE_START_TIMEOUT ?= 2m
 
 # Without gRPC's debug pages, whose templates keep every method of every type: a quarter of the node plugin, and
 # almost half of the manager.
