@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,12 +39,43 @@ func pluginShows(t *testing.T, s *suite) {
 		{[]string{"nodes"}, []string{"n1 containerd", "n2 crio", "Ready"}},
 		{[]string{"volumes", "--as", developer}, []string{"reader-containerd", "reader-crio", knownImage, "Mounted", "you may not read"}},
 		{[]string{"why", "pod/reader-crio", "--as", developer}, []string{"waits for none of its 1 image volumes"}},
+		{[]string{"native"}, []string{"reader-containerd", "reader-crio", "Possible"}},
 	} {
 		said := strings.Join(strings.Fields(s.must(t, append([]string{"imagecsi"}, c.args...)...)), " ")
 		for _, word := range c.words {
 			if !strings.Contains(said, word) {
 				t.Errorf("kubectl imagecsi %v does not say %q:\n%s", c.args, word, said)
 			}
+		}
+	}
+	s.bundleIsComplete(t)
+}
+
+// bundleIsComplete wants the log and the live view of both node plugins in what goes to those who help, and nothing missing.
+func (s *suite) bundleIsComplete(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "support")
+	s.must(t, "imagecsi", "support-bundle", "--dir", dir)
+	manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct{ Missing []any }
+	if err := json.Unmarshal(manifest, &document); err != nil || len(document.Missing) != 0 {
+		t.Errorf("something is missing in the bundle: %v\n%s", err, manifest)
+	}
+	for kind, word := range map[string]string{"logs": `"msg"`, "live": knownImage} {
+		found := 0
+		err := filepath.WalkDir(filepath.Join(dir, kind), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			found += min(1, bytes.Count(content, []byte(word)))
+			return err
+		})
+		if err != nil || found < len(nodes()) {
+			t.Errorf("of %s, %d files have %q, want those of %d node plugins: %v", kind, found, word, len(nodes()), err)
 		}
 	}
 }
