@@ -131,7 +131,7 @@ func (r *recorder) shows(t *testing.T) {
 	if dir := os.Getenv("IMAGECSI_PICTURES"); dir != "" {
 		drawn, err := picture.Draw(t.Context(), append(board.Section("Drivers"), board.Section("The operator")...), frame, ask)
 		must(t, err)
-		must(t, os.WriteFile(filepath.Join(dir, "dashboard.svg"), drawn, 0o644)) //nolint:gosec // a picture
+		must(t, os.WriteFile(filepath.Join(dir, "dashboard.svg"), drawn, 0o644))
 	}
 }
 
