@@ -133,7 +133,7 @@ func (s *suite) attack(t *testing.T, columns ...column) {
 // whoIsNotConfinedGetsMore holds the tries to what they find where nothing refuses: a container runtime is as mighty as its node. A try that
 // fails there would find nothing in a node plugin, either.
 func whoIsNotConfinedGetsMore(t *testing.T, s *suite) {
-	may, answers := triedAs(t, s.threadOf(t, nodes()["containerd"], "containerd", false), containerdSocket)
+	may, answers := triedAs(t, s.threadOf(t, nodes()["containerd"], "/opt/imagecsi/runtime/containerd", false), containerdSocket)
 	if strings.Contains(may, "no") {
 		t.Errorf("containerd lacks powers that it has: %q", may)
 	}
