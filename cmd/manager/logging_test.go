@@ -61,7 +61,8 @@ var logged = sync.OnceValue(func() *written {
 	return out
 })
 
-// wellFormed wants each line to be one JSON object with a time, a level and a message, and with no key twice.
+// wellFormed wants each line to be one JSON object with a time, a level and a message, with no key twice, and with values that could be
+// written.
 func wellFormed(t *testing.T, w *written) {
 	t.Helper()
 	for _, line := range w.lines() {
@@ -70,6 +71,9 @@ func wellFormed(t *testing.T, w *written) {
 		if _, rest := decoder.Token(); err != nil || !errors.Is(rest, io.EOF) {
 			t.Errorf("no JSON object (%v): %s", err, line)
 			continue
+		}
+		if strings.Contains(line, "!ERROR") {
+			t.Errorf("a value could not be written: %s", line)
 		}
 		for _, key := range []string{"time", "level", "msg"} {
 			if keys[key] == 0 {
