@@ -14,10 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/image-csi/image-csi-operator/docs/blocks"
-	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
-	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
-	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
@@ -37,18 +34,7 @@ const (
 // TestOLM goes the way of docs/install/olm.md with two releases, a real node and the real Operator Lifecycle Manager, whose operators,
 // catalog pods and unpack jobs run in the cluster. It takes five minutes on an idle machine, and ten more to build OLM the first time.
 func TestOLM(t *testing.T) {
-	if missing := cluster.CannotRunNodes(); missing != nil {
-		t.Skip(missing)
-	}
-	unlock, err := exclusive.Cluster(t.Context(), "olm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(unlock)
-	if err := programs.InstallDebian(t.Context(), os.Stdout, "busybox-static"); err != nil {
-		t.Fatal(err)
-	}
-	p := bringUp(t, cluster.Config{Name: "olm", Nodes: []cluster.NodeConfig{{Name: "n1", Runtime: cluster.Containerd}}})
+	p := onNode(t, "olm")
 	t.Cleanup(func() { p.explain(t) })
 	installOLM(t, p)
 	p.nameCatalog(t)
@@ -95,7 +81,7 @@ func (p *plane) section(t *testing.T, heading string) {
 			continue
 		}
 		for _, block := range blocks.Of(part) {
-			if block.Note != onNodes || p.manager == "" {
+			if p.canRun(block) {
 				p.must(t, block.Text)
 				run++
 			}
@@ -112,13 +98,7 @@ func installOLM(t *testing.T, p *plane) {
 	built := p.buildOLM(t)
 	p.pushPrograms(t, "olm/olm:test", built, map[string]string{"olm": "olm", "catalog": "catalog", "copy-content": "copy-content", "cpb": "cpb"})
 	p.pushPrograms(t, "olm/opm:test", built, map[string]string{"opm": "opm", "grpc-health-probe": "grpc_health_probe"})
-	busybox, err := image.Busybox()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cluster.Push(t.Context(), "library/busybox:1", busybox); err != nil {
-		t.Fatal(err)
-	}
+	p.pushShell(t)
 	registry := p.cluster.Registry()
 	chart := p.chartOfOLM(t)
 	parts := ""

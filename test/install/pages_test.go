@@ -25,8 +25,15 @@ func TestEveryWayIn(t *testing.T) {
 	t.Run("by Helm in other ways", func(t *testing.T) { tryHelm(t, p) })
 }
 
+// TestEveryWayInOnNodes follows the pages on a real node, where pods mount images. It takes four minutes.
+func TestEveryWayInOnNodes(t *testing.T) {
+	p := onNode(t, "install")
+	p.pushShell(t)
+	followPages(t, p)
+}
+
 // followPages runs the commands of every page in docs/install from top to bottom, but for those that need OLM (TestOLM), the legacy
-// driver, or pods that run.
+// driver, or pods that run where the node is simulated.
 func followPages(t *testing.T, p *plane) {
 	pages, err := filepath.Glob("../../docs/install/*.md")
 	if err != nil {
@@ -49,6 +56,12 @@ func followPages(t *testing.T, p *plane) {
 	}
 }
 
+// canRun reports whether the plane has the nodes that a block needs.
+func (p *plane) canRun(block blocks.Block) bool {
+	simulated := p.manager != ""
+	return block.Note != onNodes || !simulated
+}
+
 func follow(t *testing.T, p *plane, page string) {
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -56,7 +69,7 @@ func follow(t *testing.T, p *plane, page string) {
 	}
 	run := 0
 	for _, block := range blocks.Of(string(text)) {
-		if block.Note != onNodes {
+		if p.canRun(block) {
 			p.must(t, p.fromRegistry(block.Text))
 			run++
 		}

@@ -24,8 +24,10 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
+	"github.com/image-csi/image-csi-operator/test/internal/exclusive"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +57,35 @@ func start(t *testing.T) *plane {
 	p.manager = operatorOf(t, p.registry+repository)
 	runNode(t, p)
 	return p
+}
+
+// onNode is start for a cluster of a name, with a real node, which needs root.
+func onNode(t *testing.T, name string) *plane {
+	t.Helper()
+	if missing := cluster.CannotRunNodes(); missing != nil {
+		t.Skip(missing)
+	}
+	unlock, err := exclusive.Cluster(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(unlock)
+	if err := programs.InstallDebian(t.Context(), os.Stdout, "busybox-static"); err != nil {
+		t.Fatal(err)
+	}
+	return bringUp(t, cluster.Config{Name: name, Nodes: []cluster.NodeConfig{{Name: "n1", Runtime: cluster.Containerd}}})
+}
+
+// pushShell puts the image that the samples mount where the node looks for it.
+func (p *plane) pushShell(t *testing.T) {
+	t.Helper()
+	busybox, err := image.Busybox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cluster.Push(t.Context(), "library/busybox:1", busybox); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // bringUp brings a cluster up until the test ends, and puts a release of the checkout into its registry.
