@@ -51,10 +51,17 @@ func TestAReadOnlyDriverHasFewerCapabilitiesAndTakesNoVolumeFromAPod(t *testing.
 		if got := nodes.Read(t, readOnly, "top"); got != "1\n" {
 			t.Errorf("the read-only volume holds %q", got)
 		}
-		// Directories of others than root.
-		_, err = p.Publish(t, mappable("mapped", mixed, true))
-		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "CHOWN") {
+		// Directories of others than root, which a linked tree cannot have here, are in a file, on kernels that mount some.
+		mappedAt, err := p.Publish(t, mappable("mapped", mixed, true))
+		switch {
+		case status.Code(err) == codes.FailedPrecondition && strings.Contains(err.Error(), "CHOWN") && strings.Contains(err.Error(), "Linux 6.12 or newer"):
+			t.Log("this kernel mounts no files: ", err)
+		case err != nil:
 			t.Errorf("a volume that can be mapped: %v", err)
+		default:
+			if owner := statOf(t, filepath.Join(mappedAt, "home", mixedFile)).Uid; owner != 1000 {
+				t.Errorf("a file of user 1000 is of user %d", owner)
+			}
 		}
 		p.Unpublish(t, "mapped")
 		p.Unpublish(t, "another") // which a kubelet does for a pod that never started
