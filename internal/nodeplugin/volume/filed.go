@@ -147,14 +147,12 @@ func room(file *os.File, need int64) error {
 	return nil
 }
 
-// fullFiles names the file system that is full.
+// fullFiles names the directory of EROFS files, if its file system is full.
 func (n *Node) fullFiles(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return fmt.Errorf("the file system of %s, which holds images in the form IDMappable, is full; make room there: %w", n.filesDir, err)
-	}
-	return err
+	return nameFull(n.filesDir, "images in the form IDMappable", err)
 }
 
+// removeFile removes a file, unless it is gone already.
 func removeFile(name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -150,23 +149,11 @@ func TestAnEROFSFileIsMadeToItsEndWhenItsCallerHasGivenUp(t *testing.T) {
 	w := withoutLinks(t)
 	root := t.TempDir()
 	n := w.node(t, root)
-	wait, begun := make(chan struct{}), make(chan struct{}, 1)
-	w.OnOpen = func() {
-		select {
-		case begun <- struct{}{}:
-		default:
-		}
-		<-wait
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-begun; cancel() }()
-	if err := n.Publish(ctx, mappable(t, root, "a")); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the next try waits") {
-		t.Fatal(err)
-	}
+	goOn := w.givenUp(t, n, root)
 	if err := n.ReleaseUnused(t.Context()); err != nil || !w.HasPin[linkedTree] || len(filesOf(t, n)) != 1 {
 		t.Errorf("the draft, or the layers' pin, went while the file is written (%v)", err)
 	}
-	close(wait)
+	goOn()
 	if err := n.Publish(t.Context(), mappable(t, root, "a")); err != nil || w.Count("open") != 1 {
 		t.Errorf("the next try: %v, and the image was read %d times", err, w.Count("open"))
 	}

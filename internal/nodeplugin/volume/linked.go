@@ -121,10 +121,15 @@ func (n *Node) makeLinked(ctx context.Context, place linkedPlace, tree string) e
 	return nil
 }
 
-// roomIn names the file system that is full.
+// roomIn names the store that is full.
 func roomIn(store string, err error) error {
+	return nameFull(store, "the container runtime's images", err)
+}
+
+// nameFull adds to an error of a file system that is full which one it is: that of a directory, and what the directory holds.
+func nameFull(dir, holds string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return fmt.Errorf("the file system of %s, which holds the container runtime's images, is full; make room there: %w", store, err)
+		return fmt.Errorf("the file system of %s, which holds %s, is full; make room there: %w", dir, holds, err)
 	}
 	return err
 }
@@ -205,12 +210,7 @@ func (s stores) add(store string) error {
 	return nil
 }
 
-func (s stores) remove(store string) error {
-	if err := os.Remove(s.link(store)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+func (s stores) remove(store string) error { return removeFile(s.link(store)) }
 
 func (s stores) link(store string) string { return filepath.Join(s.root, directoryName(store, "")) }
 

@@ -137,11 +137,9 @@ func TestANewProcessFindsFormsAndRemovesWhatAKilledOneLeft(t *testing.T) {
 	w.expectNothingLeft(t, n)
 }
 
-// The kubelet gives up after two minutes and calls again.
-func TestAFormIsMadeToItsEndWhenItsCallerHasGivenUp(t *testing.T) {
-	w, _ := withLayers(t)
-	root := t.TempDir()
-	n := w.node(t, root)
+// givenUp publishes a volume until its form is being made, and gives up then. The making waits until goOn is called.
+func (w *world) givenUp(t *testing.T, n *Node, root string) (goOn func()) {
+	t.Helper()
 	wait, begun := make(chan struct{}), make(chan struct{}, 1)
 	w.OnOpen = func() {
 		select {
@@ -155,10 +153,19 @@ func TestAFormIsMadeToItsEndWhenItsCallerHasGivenUp(t *testing.T) {
 	if err := n.Publish(ctx, mappable(t, root, "a")); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the next try waits") {
 		t.Fatal(err)
 	}
+	return func() { close(wait) }
+}
+
+// The kubelet gives up after two minutes and calls again.
+func TestAFormIsMadeToItsEndWhenItsCallerHasGivenUp(t *testing.T) {
+	w, _ := withLayers(t)
+	root := t.TempDir()
+	n := w.node(t, root)
+	goOn := w.givenUp(t, n, root)
 	if err := n.ReleaseUnused(t.Context()); err != nil || !w.HasPin[linkedTree] {
 		t.Errorf("the layers lost their pin while they are linked (%v)", err)
 	}
-	close(wait)
+	goOn()
 	if err := n.Publish(t.Context(), mappable(t, root, "a")); err != nil {
 		t.Errorf("the next try: %v", err)
 	}
