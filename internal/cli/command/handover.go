@@ -142,15 +142,24 @@ func (p *program) textIn(file string) ([]byte, error) {
 	return text, err
 }
 
-// carryOut takes all steps, and says what to do after them.
-func (p *program) carryOut(ctx context.Context, reader *reading.Reader, named string, first handover.Objects, asked changes) error {
+// writer changes objects of the cluster that the flags name.
+func (p *program) writer() (*writing.Writer, error) {
 	config, err := p.flags.ToRESTConfig()
 	if err != nil {
-		return &exitError{ExitCluster, err}
+		return nil, &exitError{ExitCluster, err}
 	}
 	writer, err := writing.New(config)
 	if err != nil {
-		return &exitError{ExitCluster, err}
+		return nil, &exitError{ExitCluster, err}
+	}
+	return writer, nil
+}
+
+// carryOut takes all steps, and says what to do after them.
+func (p *program) carryOut(ctx context.Context, reader *reading.Reader, named string, first handover.Objects, asked changes) error {
+	writer, err := p.writer()
+	if err != nil {
+		return err
 	}
 	pace := writing.DefaultPace()
 	pace.Patience = asked.patience

@@ -16,7 +16,6 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/cli/reading"
 	"github.com/image-csi/image-csi-operator/internal/cli/seen"
 	"github.com/image-csi/image-csi-operator/internal/cli/uninstall"
-	"github.com/image-csi/image-csi-operator/internal/cli/writing"
 )
 
 func (p *program) uninstallCommand() *cobra.Command {
@@ -71,13 +70,9 @@ func (p *program) deleteDrivers(ctx context.Context, reader *reading.Reader, clu
 		}
 		return &exitError{ExitFinding, errors.New("nothing was deleted: a step before it is blocked")}
 	}
-	config, err := p.flags.ToRESTConfig()
+	writer, err := p.writer()
 	if err != nil {
-		return &exitError{ExitCluster, err}
-	}
-	writer, err := writing.New(config)
-	if err != nil {
-		return &exitError{ExitCluster, err}
+		return err
 	}
 	for i := range cluster.Drivers {
 		fmt.Fprintln(p.streams.ErrOut, "deleting ImageCSIDriver", cluster.Drivers[i].Name)
