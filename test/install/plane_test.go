@@ -24,6 +24,7 @@ import (
 
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/checkout"
+	"github.com/image-csi/image-csi-operator/hack/cluster/gobuild"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
 	"github.com/image-csi/image-csi-operator/hack/cluster/project"
@@ -110,8 +111,11 @@ func bringUp(t *testing.T, config cluster.Config) *plane {
 	if err := os.Symlink(filepath.Join(built, "kubectl"), filepath.Join(p.programs, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
-	golang(t, filepath.Join(root, "hack", "tools", "chart"), "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "helm"), "helm.sh/helm/v4/cmd/helm")
-	golang(t, root, "build", "-ldflags=-s -w", "-o", filepath.Join(p.programs, "kubectl-imagecsi"), "./cmd/kubectl-imagecsi")
+	helm := gobuild.Program(t.Context(), filepath.Join(root, "hack", "tools", "chart"), "helm.sh/helm/v4/cmd/helm", filepath.Join(p.programs, "helm"))
+	plugin := gobuild.Program(t.Context(), root, "./cmd/kubectl-imagecsi", filepath.Join(p.programs, "kubectl-imagecsi"))
+	if err := errors.Join(helm, plugin); err != nil {
+		t.Fatal(err)
+	}
 
 	config.Progress = func(step string) { t.Log(step) }
 	p.cluster, err = cluster.Up(t.Context(), config)
