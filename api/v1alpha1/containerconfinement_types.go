@@ -111,8 +111,12 @@ type ContainerSELinuxOptions struct {
 
 // Where profiles come from.
 const (
-	SeccompProfileRuntimeDefault ContainerSeccompProfileType  = "RuntimeDefault"
-	SeccompProfileLocalhost      ContainerSeccompProfileType  = "Localhost"
-	AppArmorProfileLocalhost     ContainerAppArmorProfileType = "Localhost"
-	AppArmorProfileUnconfined    ContainerAppArmorProfileType = "Unconfined"
+	// SeccompProfileRuntimeDefault is the profile of the container runtime.
+	SeccompProfileRuntimeDefault ContainerSeccompProfileType = "RuntimeDefault"
+	// SeccompProfileLocalhost is a file of the node.
+	SeccompProfileLocalhost ContainerSeccompProfileType = "Localhost"
+	// AppArmorProfileLocalhost is a profile that is loaded on the node.
+	AppArmorProfileLocalhost ContainerAppArmorProfileType = "Localhost"
+	// AppArmorProfileUnconfined is no profile.
+	AppArmorProfileUnconfined ContainerAppArmorProfileType = "Unconfined"
 )

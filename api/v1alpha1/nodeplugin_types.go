@@ -171,9 +171,13 @@ type NodeSelectorOperator string
 
 // The operators.
 const (
-	NodeSelectorIn           NodeSelectorOperator = "In"
-	NodeSelectorNotIn        NodeSelectorOperator = "NotIn"
-	NodeSelectorExists       NodeSelectorOperator = "Exists"
+	// NodeSelectorIn wants one of the values.
+	NodeSelectorIn NodeSelectorOperator = "In"
+	// NodeSelectorNotIn wants none of the values, or no such label.
+	NodeSelectorNotIn NodeSelectorOperator = "NotIn"
+	// NodeSelectorExists wants the label, with any value.
+	NodeSelectorExists NodeSelectorOperator = "Exists"
+	// NodeSelectorDoesNotExist wants no such label.
 	NodeSelectorDoesNotExist NodeSelectorOperator = "DoesNotExist"
 )
 
@@ -195,7 +199,9 @@ type CompatibilityMetrics string
 
 // Whether there are compatibility metrics.
 const (
-	CompatibilityMetricsEnabled  CompatibilityMetrics = "Enabled"
+	// CompatibilityMetricsEnabled serves them beside the node plugin's own.
+	CompatibilityMetricsEnabled CompatibilityMetrics = "Enabled"
+	// CompatibilityMetricsDisabled serves the node plugin's own only.
 	CompatibilityMetricsDisabled CompatibilityMetrics = "Disabled"
 )
 
@@ -232,7 +238,10 @@ type LogLevel string
 
 // The log levels.
 const (
+	// LogError logs what failed.
 	LogError LogLevel = "Error"
-	LogInfo  LogLevel = "Info"
+	// LogInfo also logs what was done, a line for each volume that is mounted or unmounted.
+	LogInfo LogLevel = "Info"
+	// LogDebug also logs every call that is served.
 	LogDebug LogLevel = "Debug"
 )

@@ -187,12 +187,18 @@ type RolloutPhase string
 
 // The phases of a rollout.
 const (
-	PhaseComplete    RolloutPhase = "Complete"
-	PhaseCanary      RolloutPhase = "Canary"
-	PhaseUpdating    RolloutPhase = "Updating"
-	PhasePaused      RolloutPhase = "Paused"
+	// PhaseComplete: every node has the change.
+	PhaseComplete RolloutPhase = "Complete"
+	// PhaseCanary: the canaries get the change, or prove it.
+	PhaseCanary RolloutPhase = "Canary"
+	// PhaseUpdating: the other nodes get the change.
+	PhaseUpdating RolloutPhase = "Updating"
+	// PhasePaused: spec.rollout.state holds the change.
+	PhasePaused RolloutPhase = "Paused"
+	// PhaseRollingBack: the change failed, and nodes get back what they had.
 	PhaseRollingBack RolloutPhase = "RollingBack"
-	PhaseRolledBack  RolloutPhase = "RolledBack"
+	// PhaseRolledBack: the change failed, and no node has it.
+	PhaseRolledBack RolloutPhase = "RolledBack"
 )
 
 // RolloutFailure is why a change was rolled back.
@@ -302,9 +308,12 @@ const (
 
 // The types of an ImageCSIDriver's conditions.
 const (
-	ConditionAvailable   = "Available"
+	// ConditionAvailable reports whether pods can mount images on the nodes that can serve the driver.
+	ConditionAvailable = "Available"
+	// ConditionProgressing reports whether the operator is bringing the nodes to what the spec asks for.
 	ConditionProgressing = "Progressing"
-	ConditionDegraded    = "Degraded"
+	// ConditionDegraded reports whether something needs a person.
+	ConditionDegraded = "Degraded"
 )
 
 // Bounds that the operator keeps when it writes a status; the schema holds the same numbers.
