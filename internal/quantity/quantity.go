@@ -3,10 +3,10 @@ package quantity
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 const (
@@ -16,8 +16,8 @@ const (
 	// maxText is longer than any amount that users write.
 	maxText = 64
 
-	// maxExponent is the number of digits of a decimal exponent. The library computes ten to the exponent's power: with
-	// ten digits that takes hours and gigabytes.
+	// maxExponent is the number of digits of a decimal exponent. Parse computes ten to the exponent's power: with ten digits that
+	// would take hours and gigabytes.
 	maxExponent = 2
 )
 
@@ -37,33 +37,57 @@ var (
 // signs. The CRD's rules of amounts in bytes have the same form (api/v1alpha1, Volumes).
 var form = regexp.MustCompile(`^([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE]([0-9]+))?$`)
 
+// units are what the suffixes of an amount multiply it with. Those of less than a byte are not here: they divide by thousand once, twice or
+// three times.
+var units = map[string]int64{
+	"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+	"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60,
+}
+
+// parts are those of a unit.
+var parts = map[string]int64{"m": 1e3, "u": 1e6, "n": 1e9}
+
 // Parse reads an amount of bytes such as 500Mi, from 0 to Max, and rounds it up to whole bytes. It refuses by length, form
-// and exponent before the library sees the text, because the library's cost is in the value and not in the length.
+// and exponent before it computes.
 func Parse(text string) (int64, error) {
 	if len(text) > maxText {
 		return 0, fmt.Errorf("a text of %d bytes is too long for a quantity: %w", len(text), ErrForm)
 	}
-	parts := form.FindStringSubmatch(text)
+	matched := form.FindStringSubmatch(text)
 	switch {
-	case parts == nil && strings.ContainsAny(text, "+-"):
+	case matched == nil && strings.ContainsAny(text, "+-"):
 		return 0, fmt.Errorf("%q: %w", text, ErrSign)
-	case parts == nil:
+	case matched == nil:
 		return 0, fmt.Errorf("%q: %w", text, ErrForm)
-	case len(parts[3]) > maxExponent:
+	case len(matched[3]) > maxExponent:
 		return 0, fmt.Errorf("%q: %w", text, ErrTooLarge)
 	}
-	parsed, err := resource.ParseQuantity(text)
-	if err != nil {
-		return 0, fmt.Errorf("%q: %w", text, ErrForm) // the library's words are about its own syntax
+	number, suffix := matched[1], matched[2]
+	if matched[3] != "" {
+		number, suffix = number+"e"+matched[3], ""
 	}
-	// Compared as it is: what does not fit an int64 has any Value, zero and negative ones included.
-	if parsed.CmpInt64(Max) > 0 {
+	amount, is := new(big.Rat).SetString(number)
+	if !is {
+		return 0, fmt.Errorf("%q: %w", text, ErrForm)
+	}
+	if divisor, is := parts[suffix]; is {
+		amount.Mul(amount, big.NewRat(1, divisor))
+	} else {
+		amount.Mul(amount, big.NewRat(units[suffix], 1))
+	}
+	if amount.Cmp(big.NewRat(Max, 1)) > 0 {
 		return 0, fmt.Errorf("%q: %w", text, ErrTooLarge)
 	}
-	return parsed.Value(), nil
+	whole, rest := new(big.Int).QuoRem(amount.Num(), amount.Denom(), new(big.Int))
+	return whole.Int64() + int64(rest.Sign()), nil
 }
 
 // Format writes an amount of bytes as Parse reads it, with the largest binary unit that keeps it exact.
 func Format(bytes int64) string {
-	return resource.NewQuantity(bytes, resource.BinarySI).String()
+	for _, unit := range []string{"Ei", "Pi", "Ti", "Gi", "Mi", "Ki"} {
+		if bytes != 0 && bytes%units[unit] == 0 {
+			return strconv.FormatInt(bytes/units[unit], 10) + unit
+		}
+	}
+	return strconv.FormatInt(bytes, 10)
 }

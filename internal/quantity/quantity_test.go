@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 func TestParse(t *testing.T) {
@@ -17,6 +19,7 @@ func TestParse(t *testing.T) {
 		if got, err := Parse(text); err != nil || got != want {
 			t.Errorf("Parse(%q) = %d, %v; want %d", text, got, err, want)
 		}
+		agrees(t, text, want)
 	}
 }
 
@@ -31,6 +34,19 @@ func TestParseRefuses(t *testing.T) {
 		if got, err := Parse(text); !errors.Is(err, want) {
 			t.Errorf("Parse(%q) = %d, %v; want %v", text, got, err, want)
 		}
+	}
+}
+
+// agrees wants Kubernetes' own library to read the same from a text that was taken, and to write it in the same way.
+func agrees(t *testing.T, text string, bytes int64) {
+	t.Helper()
+	library, err := resource.ParseQuantity(text)
+	if err != nil || library.Value() != bytes {
+		t.Errorf("%q: %d bytes, but the library reads %d, %v", text, bytes, library.Value(), err)
+	}
+	// The library writes fewer bytes with decimal units.
+	if got, want := Format(bytes), resource.NewQuantity(bytes, resource.BinarySI).String(); bytes >= 1024 && got != want {
+		t.Errorf("%d bytes are written %s, by the library %s", bytes, got, want)
 	}
 }
 
@@ -84,6 +100,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %d bytes", text, bytes)
 		}
 		if err == nil {
+			agrees(t, text, bytes)
 			if again, err := Parse(Format(bytes)); err != nil || again != bytes {
 				t.Errorf("%q: %d bytes, read back as %d, %v", text, bytes, again, err)
 			}

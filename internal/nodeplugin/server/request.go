@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"github.com/distribution/reference"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"k8s.io/apimachinery/pkg/util/validation"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
@@ -317,10 +317,13 @@ func podOf(attributes map[string]string) string {
 	return words.Shorten(namespace, 63) + "/" + words.Shorten(name, 253)
 }
 
+// namespaceName is a name of a namespace: a label of DNS (RFC 1123).
+var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
 // namespaceOf returns the pod's namespace; empty if the kubelet does not send it. A runtime finds files by it.
 func namespaceOf(attributes map[string]string) (string, error) {
 	namespace := attributes[contract.PodNamespaceAttribute]
-	if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
+	if namespace != "" && !namespaceName.MatchString(namespace) {
 		return "", invalid("volume attribute %s: %q is not the name of a namespace", contract.PodNamespaceAttribute, words.Shorten(namespace, 80))
 	}
 	return namespace, nil

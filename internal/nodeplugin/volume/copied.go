@@ -15,6 +15,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/linktree"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 // copyTimeout ends the making of one copy. It is longer than the largest image takes on a slow disk.
@@ -86,7 +87,7 @@ func (n *Node) fits(ctx context.Context, r Request, tree imagestore.Tree) error 
 	}
 	if size.Bytes > r.SizeLimit {
 		return fmt.Errorf("%w: its layers have %s, a writable volume of form %s gets a copy of it, and the volume's limit is %s; raise the limit, "+
-			"or mount the image read-only", ErrTooSmall, quantity(size.Bytes), contract.FormIDMappable, quantity(r.SizeLimit))
+			"or mount the image read-only", ErrTooSmall, quantity.Format(size.Bytes), contract.FormIDMappable, quantity.Format(r.SizeLimit))
 	}
 	return nil
 }

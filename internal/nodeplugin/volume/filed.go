@@ -17,6 +17,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/erofsfile"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 // An EROFS file shows an image in the form IDMappable where no linked tree can. It has what an overlay of the layers shows, is made once for
@@ -80,7 +81,7 @@ func (n *Node) makeFile(ctx context.Context, tree imagestore.Tree) error {
 		return fmt.Errorf("measuring it: %w", err)
 	}
 	if size.Bytes > erofsfile.MaxBytes {
-		return tooLarge(fmt.Errorf("its layers have %s, and a file takes %s at most", quantity(size.Bytes), quantity(erofsfile.MaxBytes)))
+		return tooLarge(fmt.Errorf("its layers have %s, and a file takes %s at most", quantity.Format(size.Bytes), quantity.Format(erofsfile.MaxBytes)))
 	}
 	began, draft := time.Now(), n.fileOf(tree.ID)+newSuffix
 	written, err := n.writeFile(ctx, tree, draft, size.Bytes)
@@ -142,7 +143,7 @@ func room(file *os.File, need int64) error {
 		return err
 	}
 	if free := int64(fs.Bavail) * fs.Frsize; free < need {
-		return fmt.Errorf("the image has %s, and %s are free: %w", quantity(need), quantity(free), unix.ENOSPC)
+		return fmt.Errorf("the image has %s, and %s are free: %w", quantity.Format(need), quantity.Format(free), unix.ENOSPC)
 	}
 	return nil
 }

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 var (
@@ -24,7 +23,7 @@ func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	err := n.mounter.Limit(ctx, hostmount.Limit{
 		Work: dir.work(), Upper: dir.upper(), Bytes: r.SizeLimit,
 	})
-	size := quantity(r.SizeLimit)
+	size := quantity.Format(r.SizeLimit)
 	if errors.Is(err, hostmount.ErrNoQuota) {
 		inMemory := "have the driver keep such volumes in memory (spec.volumes.sizeLimitFallback: Memory), "
 		if r.Form == contract.FormIDMappable {
@@ -40,9 +39,6 @@ func (n *Node) limit(ctx context.Context, dir directory, r Request) error {
 	n.log.Info("limited a volume by a project quota", "volume", r.VolumeID, "target", r.Target, "limit", size)
 	return nil
 }
-
-// quantity is a number of bytes as users write it.
-func quantity(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
 
 // limitAgain sets the limit of a volume that the pod had already. It may differ because the driver's default changed. Data
 // that was written without a limit cannot get one, because it would not count, and a limit is never removed.

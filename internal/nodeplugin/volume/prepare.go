@@ -13,6 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/imagestore"
+	"github.com/image-csi/image-csi-operator/internal/quantity"
 )
 
 // prepare returns the overlay that shows a tree at the target. If the volume is writable, it has the directory that the pod has
@@ -111,7 +112,7 @@ func (n *Node) create(ctx context.Context, r Request, tree imagestore.Tree, root
 func (n *Node) full(r Request, err error) error {
 	if r.SizeLimit > 0 && r.Form == contract.FormIDMappable {
 		return fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full, or the volume's limit of %s has no room "+
-			"for a copy of its image; make room there, raise the limit, or mount the image read-only: %w", n.data.root, quantity(r.SizeLimit), err)
+			"for a copy of its image; make room there, raise the limit, or mount the image read-only: %w", n.data.root, quantity.Format(r.SizeLimit), err)
 	}
 	return fmt.Errorf("the file system of %s, which holds the data of writable volumes, is full; make room there, or mount "+
 		"the image read-only: %w", n.data.root, err)
