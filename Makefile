@@ -63,7 +63,7 @@ WITHOUT_CGO := ./internal/nodeplugin/confinement ./internal/nodeplugin/hostmount
 OTHERS = $(if $(filter test-race,$(BESIDE)),$(WITHOUT_CGO) $(filter-out $(shell $(GO) list $(RACE)),$(shell $(GO) list ./...)),./...)
 
 # Tests that have targets of their own.
-APART := install troubles
+APART := install rules troubles
 
 .PHONY: test-others
 test-others: ## the other half: unit tests, the API server's, and hack/cluster's own
@@ -153,6 +153,11 @@ test-handover: ## hand a cluster's nodes over from a legacy driver under running
 .PHONY: test-troubles
 test-troubles: ## make what goes wrong happen on a cluster, and cure it as kubectl imagecsi and docs say; docs/how-to; samples (minutes; root)
 	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -parallel 24 -timeout 30m $(if $(RUN),-run '$(RUN)') ./troubles
+
+# Not a part of CI: each rule is a run of the tests of the policies, with API servers of its own. RULES is a regular expression.
+.PHONY: test-rules
+test-rules: ## take away each rule of config/admission and want a test to fail (half an hour)
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 90m ./rules
 
 .PHONY: verify-docs
 verify-docs: ## check links, paths, words and names in docs, and that a test runs each of their commands, or a reason stands for it
