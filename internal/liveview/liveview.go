@@ -124,6 +124,9 @@ type Volume struct {
 	// would have to be counted.
 	UsedBytes  *int64 `json:"usedBytes,omitempty"`
 	LimitBytes *int64 `json:"limitBytes,omitempty"`
+	// Since is when it was mounted for its pod first, by the node's clock at that time; missing if that is not known. Restarts of the node
+	// plugin and of the node do not change it.
+	Since *time.Time `json:"since,omitempty"`
 }
 
 // Key sorts volumes.
@@ -159,6 +162,8 @@ type Image struct {
 	// Volumes is how many show it, and Users the first MaxUsers of them.
 	Volumes int    `json:"volumes"`
 	Users   []User `json:"users,omitempty"`
+	// UnusedSince is since when sweeps of the running node plugin have found no use of it; missing while there is one, and before a sweep.
+	UnusedSince *time.Time `json:"unusedSince,omitempty"`
 }
 
 // Key sorts images.

@@ -21,6 +21,7 @@ import (
 func sampleViews() []seen.View {
 	tools := "sha256:" + strings.Repeat("0e42a2b4", 8)
 	site := "sha256:" + strings.Repeat("9c1185a5", 8)
+	old := "sha256:" + strings.Repeat("d41f77aa", 8)
 	of := func(pod, node string) seen.NodePlugin {
 		return seen.NodePlugin{Namespace: "image-csi-system", Pod: contract.DefaultDriverName + "-" + pod, Node: node, Driver: contract.DefaultDriverName, Revision: "7c9d4f", Port: 8082}
 	}
@@ -30,13 +31,15 @@ func sampleViews() []seen.View {
 			Runtime: "containerd", RuntimeVersion: "2.2.1", MountMode: contract.ModeNsenter, Kernel: "6.12.41",
 			Confinement: liveview.Confinement{Capabilities: "000000008820001b", NoNewPrivileges: 1, SeccompFilters: 2, Seccomp: "Filter"}},
 		Volumes: []liveview.Volume{
-			{Pod: "uid-trainer-0", Name: "tools", Tree: tools, Image: "ghcr.io/example/tools:1.4", Digest: "sha256:" + strings.Repeat("91ac", 16), Form: "Overlay", Access: "ReadOnly", Storage: liveview.StorageImage},
+			{Pod: "uid-trainer-0", Name: "tools", Tree: tools, Image: "ghcr.io/example/tools:1.4", Digest: "sha256:" + strings.Repeat("91ac", 16), Form: "Overlay", Access: "ReadOnly", Storage: liveview.StorageImage,
+				Since: ptr.To(now.Add(-3 * time.Hour))},
 			{Pod: "uid-web-5f", Name: "site", Tree: site, Image: "ghcr.io/example/site:2", Digest: "sha256:" + strings.Repeat("07fe", 16), Form: "Overlay", Access: "ReadWrite", Storage: liveview.StorageDisk,
-				UsedBytes: ptr.To[int64](310 << 20), LimitBytes: ptr.To[int64](1 << 30)},
+				UsedBytes: ptr.To[int64](310 << 20), LimitBytes: ptr.To[int64](1 << 30), Since: ptr.To(now.Add(-26 * time.Hour))},
 		},
 		Images: []liveview.Image{
 			{Tree: tools, Image: "ghcr.io/example/tools:1.4", Digest: "sha256:" + strings.Repeat("91ac", 16), Pin: liveview.PinHeld, SizeBytes: ptr.To[int64](81 << 20), Volumes: 1, Users: []liveview.User{{Pod: "uid-trainer-0", Name: "tools"}}},
 			{Tree: site, Image: "ghcr.io/example/site:2", Digest: "sha256:" + strings.Repeat("07fe", 16), Pin: liveview.PinHeld, SizeBytes: ptr.To[int64](6 << 20), Volumes: 1, Users: []liveview.User{{Pod: "uid-web-5f", Name: "site"}}},
+			{Tree: old, Image: "ghcr.io/example/site:1", Digest: "sha256:" + strings.Repeat("5cbe", 16), Pin: liveview.PinHeld, SizeBytes: ptr.To[int64](5 << 20), UnusedSince: ptr.To(now.Add(-4 * time.Minute))},
 		},
 		Pulls: []liveview.Pull{{ID: "1", Image: "registry.corp/ml/llama:8b", State: liveview.PullRunning, Pod: "ml/trainer-0", Waiting: 1, Since: now.Add(-84 * time.Second), Seconds: 84,
 			DoneBytes: ptr.To[int64](9500 << 20), TotalBytes: ptr.To[int64](15200 << 20)}},

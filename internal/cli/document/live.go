@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/cli/seen"
 	"github.com/image-csi/image-csi-operator/internal/liveview"
@@ -74,6 +75,14 @@ func doneOf(pull liveview.Pull) string {
 		return ""
 	}
 	return fmt.Sprintf("%d%% of %s", int64(100*(float64(*pull.DoneBytes)/float64(*pull.TotalBytes))), bytesOf(pull.TotalBytes))
+}
+
+// timeOf writes a time; empty if it is not known.
+func timeOf(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
 }
 
 // elapsed writes seconds for people.

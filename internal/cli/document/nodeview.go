@@ -72,19 +72,19 @@ func confinementOf(c liveview.Confinement) string {
 func (n NodePlugin) printVolumes(p *Printer) {
 	var rows [][]string
 	for _, v := range n.Volumes {
-		rows = append(rows, []string{short(v.podOf()), short(v.Name), short(v.Image), v.Access, bytesOf(v.UsedBytes), bytesOf(v.LimitBytes), v.Form, string(v.Storage), v.Digest})
+		rows = append(rows, []string{short(v.podOf()), short(v.Name), short(v.Image), v.Access, bytesOf(v.UsedBytes), bytesOf(v.LimitBytes), v.Form, string(v.Storage), timeOf(v.Since), v.Digest})
 	}
 	if len(rows) > 0 {
-		p.Table("POD VOLUME IMAGE ACCESS USED LIMIT FORM +STORAGE +DIGEST", rows)
+		p.Table("POD VOLUME IMAGE ACCESS USED LIMIT FORM +STORAGE +SINCE +DIGEST", rows)
 	}
 }
 
 func (n NodePlugin) printImages(p *Printer) {
 	var rows [][]string
 	for _, i := range n.Images {
-		rows = append(rows, []string{short(i.Image), shortDigest(i.Digest), fmt.Sprint(i.Volumes), bytesOf(i.SizeBytes), string(i.Pin), i.Tree})
+		rows = append(rows, []string{short(i.Image), shortDigest(i.Digest), fmt.Sprint(i.Volumes), bytesOf(i.SizeBytes), string(i.Pin), timeOf(i.UnusedSince), i.Tree})
 	}
 	if len(rows) > 0 {
-		p.Table("KEPT_IMAGE DIGEST VOLUMES SIZE PIN +TREE", rows)
+		p.Table("KEPT_IMAGE DIGEST VOLUMES SIZE PIN UNUSED_SINCE +TREE", rows)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // List returns the names in a directory beneath the root as the engine's namespace shows it, which may be more than
@@ -22,6 +25,35 @@ func (e *Engine) List(ctx context.Context, dir string) ([]string, error) {
 		return nil, fmt.Errorf("listing %s: %w", dir, err)
 	}
 	return names, nil
+}
+
+// Changed returns when a directory beneath the root last got or lost a name. Errors: ErrBadTarget, or the kernel's own.
+func (e *Engine) Changed(ctx context.Context, dir string) (time.Time, error) {
+	rel, err := e.beneathRoot(dir)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var found unix.Stat_t
+	err = e.look(ctx, func() error { return e.statDir(rel, &found) })
+	if err != nil {
+		return time.Time{}, fmt.Errorf("looking at %s: %w", dir, err)
+	}
+	return time.Unix(found.Mtim.Unix()), nil
+}
+
+// statDir runs on the thread for looks.
+func (e *Engine) statDir(rel string, found *unix.Stat_t) error {
+	root, err := e.openRoot()
+	if err != nil {
+		return err
+	}
+	defer closeFD(root)
+	dir, err := openDir(root, rel)
+	if err != nil {
+		return err
+	}
+	defer closeFD(dir)
+	return unix.Fstat(dir, found)
 }
 
 // list runs on a mount thread.

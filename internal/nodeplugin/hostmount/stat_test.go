@@ -47,6 +47,38 @@ func TestStatTellsTheMountAndItsCapacity(t *testing.T) {
 	}
 }
 
+func TestAMountChangesTheDirectoryAboveItsTargetOnce(t *testing.T) {
+	f := newFixture(t)
+	o := f.overlay(t, f.layers(t, 2)...)
+	above := filepath.Dir(o.Target)
+	if err := os.MkdirAll(above, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(above, long, long); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := f.Changed(deadline(t), above); err != nil || !changed.Equal(long) {
+		t.Errorf("before: %s, %v, want %s", changed, err, long)
+	}
+	if err := f.MountOverlay(deadline(t), o); err != nil {
+		t.Fatal(err)
+	}
+	first, err := f.Changed(deadline(t), above)
+	if err != nil || time.Since(first) > time.Minute {
+		t.Errorf("after the mount: %s, %v", first, err)
+	}
+	if err := f.MountOverlay(deadline(t), o); err != nil { // as after a restart
+		t.Fatal(err)
+	}
+	if again, err := f.Changed(deadline(t), above); err != nil || !again.Equal(first) {
+		t.Errorf("after the same mount: %s, %v, want %s", again, err, first)
+	}
+	if _, err := f.Changed(deadline(t), "/"); !errors.Is(err, ErrBadTarget) {
+		t.Errorf("outside the root: %v", err)
+	}
+}
+
 func TestStatTellsThatALayerIsGone(t *testing.T) {
 	for _, writable := range []bool{false, true} {
 		for i := range 3 {

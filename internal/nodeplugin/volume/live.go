@@ -42,6 +42,7 @@ func (n *Node) list(ctx context.Context) ([]liveview.Volume, []imagestore.Pinned
 		}
 		listed[m.Target] = true
 		v.Image, v.Digest = images[v.Tree].Image, images[v.Tree].Digest
+		v.Since = n.since(ctx, m.Target)
 		v.UsedBytes, v.LimitBytes = n.limitedUse(ctx, m.Target, v.Storage, data[m.Target].dir)
 		out = append(out, v)
 	}
@@ -110,6 +111,17 @@ func (n *Node) volumeOf(m hostmount.Mount, data map[string]volumeData) (liveview
 // nameOf returns the name of the kubelet's directory of the volume with a target.
 func nameOf(target string) string { return filepath.Base(filepath.Dir(target)) }
 
+// since returns when a volume was mounted first. Its target, the one name that the kubelet's directory of the volume gets late, was made
+// then, and no restart makes it again.
+func (n *Node) since(ctx context.Context, target string) *time.Time {
+	made, err := n.mounter.Changed(ctx, filepath.Dir(target))
+	if err != nil {
+		return nil
+	}
+	made = made.UTC().Truncate(time.Second)
+	return &made
+}
+
 // limitedUse returns what a volume uses of its limit; nil if it has none, or the answer would take a count of its files.
 func (n *Node) limitedUse(ctx context.Context, target string, storage liveview.Storage, dir directory) (used, limit *int64) {
 	switch {
@@ -146,6 +158,9 @@ func (n *Node) ListImages(ctx context.Context) ([]liveview.Image, error) {
 		image.Users = users[p.Tree][:min(len(users[p.Tree]), liveview.MaxUsers)]
 		if size, err := n.sizes.of(ctx, n.store, p.Tree); err == nil {
 			image.SizeBytes = &size.Bytes
+		}
+		if since, known := n.findings.unusedSince(p.Tree); known && image.Volumes == 0 {
+			image.UnusedSince = &since
 		}
 		out = append(out, image)
 	}

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 
 func TestTheLiveViewHasEachVolumeOnceWithItsImage(t *testing.T) {
 	w, root := newWorld(), t.TempDir()
-	n := w.node(t, root)
+	n, since := w.node(t, root), time.Date(2026, 11, 1, 9, 30, 0, 0, time.UTC)
 	for uid, writable := range map[string]bool{"a": false, "b": false, "c": true} {
 		r := request(t, root, uid, writable)
 		if writable {
@@ -24,6 +25,12 @@ func TestTheLiveViewHasEachVolumeOnceWithItsImage(t *testing.T) {
 		}
 		if err := n.Publish(t.Context(), r); err != nil {
 			t.Fatal(err)
+		}
+		if uid != "b" { // of which nobody knows since when
+			above := filepath.Dir(r.Target)
+			if err := errors.Join(os.MkdirAll(above, 0o755), os.Chtimes(above, since, since)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for target, mount := range maps.Clone(w.Mounted) {
@@ -51,6 +58,9 @@ func TestTheLiveViewHasEachVolumeOnceWithItsImage(t *testing.T) {
 		if (got.LimitBytes == nil) != (want.LimitBytes == nil) || want.LimitBytes != nil && (*got.LimitBytes != limit || *got.UsedBytes != used) {
 			t.Errorf("%s: use %v of %v", got.Pod, got.UsedBytes, got.LimitBytes)
 		}
+		if known := got.Since != nil && got.Since.Equal(since); known != (got.Pod != "b") {
+			t.Errorf("%s: since %v", got.Pod, got.Since)
+		}
 	}
 	images, err := n.ListImages(t.Context())
 	if err != nil || len(images) != 1 || images[0].Volumes != 3 || len(images[0].Users) != 3 || images[0].Pin != liveview.PinHeld || *images[0].SizeBytes != 3<<20 {
@@ -60,6 +70,46 @@ func TestTheLiveViewHasEachVolumeOnceWithItsImage(t *testing.T) {
 	if images, err = n.ListImages(t.Context()); err != nil || len(images) != 1 || images[0].Pin != liveview.PinMissing || images[0].Tree != tree {
 		t.Errorf("without a pin: %+v, %v", images, err)
 	}
+}
+
+// An image is unused since the sweep that found it so, until a volume shows it again.
+func TestTheLiveViewTellsSinceWhenAnImageIsUnused(t *testing.T) {
+	w, root := newWorld(), t.TempDir()
+	n, r := w.node(t, root), request(t, root, "a", false)
+	unused := func(when string, want *time.Time) {
+		t.Helper()
+		images, err := n.ListImages(t.Context())
+		if err != nil || len(images) != 1 {
+			t.Fatalf("%s: %+v, %v", when, images, err)
+		}
+		if got := images[0].UnusedSince; (got == nil) != (want == nil) || want != nil && !got.Equal(*want) {
+			t.Errorf("%s: unused since %v, want %v", when, got, want)
+		}
+	}
+	sweep := func(at time.Time) {
+		t.Helper()
+		if _, err := n.sweep(t.Context(), at, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now().Truncate(time.Second)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	sweep(now)
+	unused("in use", nil)
+	if err := n.Unpublish(t.Context(), r.VolumeID, r.Target); err != nil {
+		t.Fatal(err)
+	}
+	unused("before a sweep", nil)
+	sweep(now.Add(time.Second))
+	first := now.Add(time.Second)
+	sweep(now.Add(time.Minute))
+	unused("after two sweeps", &first)
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	unused("in use again", nil)
 }
 
 func TestTheLiveViewNamesWhatIsLeftOver(t *testing.T) {

@@ -68,6 +68,7 @@ type Mounter interface {
 	MoveDir(ctx context.Context, target, to string) error
 	Mounts(ctx context.Context) ([]hostmount.Mount, error)
 	List(ctx context.Context, dir string) ([]string, error)
+	Changed(ctx context.Context, dir string) (time.Time, error)
 	Stat(ctx context.Context, target string) (hostmount.Stat, error)
 	Attributes(ctx context.Context, layer string, form hostmount.Form) (hostmount.Attributes, error)
 	Limit(ctx context.Context, l hostmount.Limit) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ func (n *Node) sweepPins(ctx context.Context, used map[string]bool, now time.Tim
 	errs := []error{n.repin(ctx, used, pins)}
 	unused := slices.DeleteFunc(pins, func(tree string) bool { return used[tree] })
 	n.idlePins.Update(unused, now)
+	shown := maps.Clone(n.idlePins)
+	n.findings.unused.Store(&shown)
 	for _, tree := range unused {
 		if n.idlePins.Ripe(tree, now, after) {
 			errs = append(errs, n.release(ctx, tree))

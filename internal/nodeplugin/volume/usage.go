@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/liveview"
+	"github.com/image-csi/image-csi-operator/internal/nodeplugin/grace"
 )
 
 // Usage is what is on the node now, and what sweeps found and did.
@@ -27,6 +29,17 @@ type findings struct {
 	orphanedData, removedData atomic.Int64
 	repinned                  atomic.Int64
 	orphans                   atomic.Pointer[[]liveview.Orphan] // of the latest sweep; replaced, never changed
+	unused                    atomic.Pointer[grace.Idle]        // pinned trees; likewise
+}
+
+// unusedSince returns since when sweeps have found no use of a pinned tree.
+func (f *findings) unusedSince(tree string) (since time.Time, known bool) {
+	unused := f.unused.Load()
+	if unused == nil {
+		return time.Time{}, false
+	}
+	since, known = (*unused)[tree]
+	return since.UTC().Truncate(time.Second), known
 }
 
 // Usage counts what the mount table and the image store hold. A volume is one file system, but it may be mounted at many paths:

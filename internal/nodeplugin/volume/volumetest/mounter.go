@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/image-csi/image-csi-operator/internal/nodeplugin/hostmount"
 )
@@ -180,6 +181,15 @@ func (w *World) List(_ context.Context, dir string) ([]string, error) {
 		on()
 	}
 	return names, nil
+}
+
+// Changed returns what the disk has.
+func (w *World) Changed(_ context.Context, dir string) (time.Time, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }
 
 // Stat returns what the mount table has, and a capacity of its own.
