@@ -312,7 +312,7 @@ const (
 	ConditionAvailable = "Available"
 	// ConditionProgressing reports whether the operator is bringing the nodes to what the spec asks for.
 	ConditionProgressing = "Progressing"
-	// ConditionDegraded reports whether something needs a person.
+	// ConditionDegraded reports whether something needs action.
 	ConditionDegraded = "Degraded"
 )
 
