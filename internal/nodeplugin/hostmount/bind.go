@@ -55,7 +55,7 @@ func (e *Engine) mountBind(b Bind, rel string) error {
 // detachedBind returns a descriptor of a mount that is not attached anywhere. What is mounted beneath the directory is not in it,
 // and what is mounted there later does not reach it.
 func (e *Engine) detachedBind(b Bind) (int, error) {
-	if err := e.mappable(); err != nil {
+	if err := e.mappable(b); err != nil {
 		return -1, err
 	}
 	store, err := openNodeDir(b.Store)
@@ -102,7 +102,7 @@ func (b Bind) accept(found Mount) error {
 func (e *Engine) OpenStore(ctx context.Context, dir string) (*os.File, error) {
 	var store *os.File
 	err := e.do(ctx, func() error {
-		if err := e.mappable(); err != nil {
+		if err := mapsUsers(); err != nil {
 			return err
 		}
 		fd, err := openNodeDir(dir)
@@ -142,13 +142,14 @@ func mapsUsers() error {
 }
 
 // mappable returns an error where no mount of a directory can be id-mapped, or none would be readable for pods.
-func (e *Engine) mappable() error {
+func (e *Engine) mappable(b Bind) error {
 	err := mapsUsers()
 	switch {
 	case err != nil:
 		return err
-	case e.seLinux:
-		// A bind takes no context=, and a new label of its own would change the files of every container of the image.
+	case e.seLinux && !b.Writable:
+		// A bind takes no context=, and a new label of its own would change the files of every container of the image. What may be written
+		// is a volume's own, and has the label of volumes.
 		return fmt.Errorf("%w: it has SELinux, and the labels of the image's files are shared with all containers of the image, so "+
 			"they cannot be made readable for one pod", ErrNotMappable)
 	default:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 
 	"golang.org/x/sys/unix"
@@ -139,30 +138,3 @@ func (e *Engine) MountsFiles(ctx context.Context, file string) error {
 		}
 	})
 }
-
-// label is the SELinux label of volumes, empty where SELinux is not enabled.
-func (e *Engine) label() string {
-	if e.seLinux {
-		return e.config.Context
-	}
-	return ""
-}
-
-// Label gives a file that a mount is to show the label for volumes where SELinux is enabled. A kernel may ask whether who reads the mount
-// may read the file. Errors: ErrNotMappable if the policy forbids it.
-func (e *Engine) Label(file *os.File) error {
-	if !e.seLinux {
-		return nil
-	}
-	err := unix.Fsetxattr(int(file.Fd()), seLinuxLabel, []byte(e.config.Context), 0)
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: its SELinux policy lets the node plugin give no file the label %s, without which no pod could read it", ErrNotMappable, e.config.Context)
-	}
-	if err != nil {
-		return fmt.Errorf("giving %s the SELinux label %s: %w", file.Name(), e.config.Context, err)
-	}
-	return nil
-}
-
-// seLinuxLabel is the attribute with a file's SELinux label.
-const seLinuxLabel = "security.selinux"

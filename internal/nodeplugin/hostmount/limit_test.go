@@ -149,6 +149,45 @@ func TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs(t *testing.T)
 	})
 }
 
+// A copy of an image is made in an upper directory, with the label for volumes.
+func TestACopyWithItsLabelIsLimited(t *testing.T) {
+	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
+		l := Limit{Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Bytes: 8 * mega}
+		if err := errors.Join(os.Mkdir(l.Upper, 0o700), os.Mkdir(l.Work, 0o700), f.Limit(deadline(t), l)); err != nil {
+			t.Fatal(err)
+		}
+		upper, err := os.Open(l.Upper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer upper.Close()
+		within := filepath.Join(l.Upper, "within")
+		err = f.FillLabelled(upper, func() error {
+			err := errors.Join(fill(within, 4*mega), os.Symlink("within", filepath.Join(l.Upper, "link")))
+			if beyond := fill(filepath.Join(l.Upper, "beyond"), 16*mega); !errors.Is(beyond, unix.EDQUOT) && !errors.Is(beyond, unix.ENOSPC) {
+				t.Errorf("20 MiB in a copy of 8: %v", beyond)
+			}
+			return err
+		})
+		if f.seLinux && underContainerPolicy() {
+			if !errors.Is(err, ErrNotMappable) {
+				t.Errorf("the policy lets the node plugin give labels: %v", err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.seLinux && labelOf(t, within) != DefaultContext {
+			t.Errorf("a file has the label %s", labelOf(t, within))
+		}
+		bytes, inodes, ok, err := f.Limited(deadline(t), l.Work)
+		if err != nil || !ok || bytes.Total != 8*mega || bytes.Used < 4*mega || bytes.Used > 8*mega || inodes.Used < 4 {
+			t.Errorf("statistics %+v, %+v, %v, %v", bytes, inodes, ok, err)
+		}
+	})
+}
+
 func TestEmptyFilesAreLimitedToo(t *testing.T) {
 	eachQuota(t, func(t *testing.T, f *fixture, dir string) {
 		o, _ := f.limited(t, dir, "many", mega)

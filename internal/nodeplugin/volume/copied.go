@@ -122,7 +122,11 @@ func (n *Node) copyInto(ctx context.Context, dir directory, tree imagestore.Tree
 	}
 	defer into.Close()
 	began := time.Now()
-	built, err := linktree.Copy(ctx, source, layers, into, size.Bytes)
+	var built linktree.Built
+	err = n.mounter.FillLabelled(into, func() (err error) {
+		built, err = linktree.Copy(ctx, source, layers, into, size.Bytes)
+		return err
+	})
 	if err == nil {
 		err = chown(dir.upper(), root)
 	}

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,6 +129,31 @@ func TestACopyThatFailsLeavesNothing(t *testing.T) {
 			}
 			w.expectNothingLeft(t, n)
 		})
+	}
+}
+
+// With SELinux a pod reads only what has a label for containers, and a policy may let the node plugin give none.
+func TestACopyIsMadeWithTheLabelOfVolumesOrNotAtAll(t *testing.T) {
+	w, _ := withLayers(t)
+	root := t.TempDir()
+	r := copied(t, root, "a")
+	n := w.node(t, root)
+	w.NoLabels = fmt.Errorf("%w: its policy forbids it", hostmount.ErrNotMappable)
+	err := n.Publish(t.Context(), r)
+	if !errors.Is(err, hostmount.ErrNotMappable) || !strings.Contains(err.Error(), "its policy forbids it; volume attribute form is IDMappable") {
+		t.Errorf("got %v", err)
+	}
+	if err := n.ReleaseUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.expectNothingLeft(t, n)
+	w.NoLabels = nil
+	if err := n.Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	draft := string(n.data.directory(r.VolumeID, r.Target)) + newSuffix
+	if want := directory(draft).upper(); len(w.Labelled) != 1 || w.Labelled[0] != want {
+		t.Errorf("labelled %v, want %s", w.Labelled, want)
 	}
 }
 

@@ -62,6 +62,7 @@ type Mounter interface {
 	MountFile(ctx context.Context, f hostmount.File) error
 	MountsFiles(ctx context.Context, file string) error
 	Label(file *os.File) error
+	FillLabelled(dir *os.File, fill func() error) error
 	OpenStore(ctx context.Context, dir string) (*os.File, error)
 	OpenOverlay(ctx context.Context, o hostmount.Overlay) (*os.File, error)
 	Unmount(ctx context.Context, target string) error

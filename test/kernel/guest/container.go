@@ -32,6 +32,7 @@ type container struct {
 	label    string // SELinux, of the process; empty: none
 	files    string // SELinux, of the container's own mounts
 	appArmor string
+	ownUsers bool // the container has users of its own, for whom those of /volume are mapped
 	spec     []oci.SpecOpts
 }
 
@@ -131,10 +132,25 @@ func (c container) bundle() (string, error) {
 		return "", fmt.Errorf("configuring a container: %w", err)
 	}
 	spec.Linux.MountLabel = c.files
+	if c.ownUsers {
+		giveOwnUsers(spec)
+	}
 	spec.Linux.RootfsPropagation = "rslave"
 	config, err := json.Marshal(spec)
 	if err != nil {
 		return "", err
 	}
 	return dir, os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600)
+}
+
+// giveOwnUsers does what a container runtime does for a pod with hostUsers: false.
+func giveOwnUsers(spec *oci.Spec) {
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100_000, Size: 65_536}}
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	spec.Linux.UIDMappings, spec.Linux.GIDMappings = ids, ids
+	for i := range spec.Mounts {
+		if spec.Mounts[i].Destination == "/volume" {
+			spec.Mounts[i].UIDMappings, spec.Mounts[i].GIDMappings = ids, ids
+		}
+	}
 }

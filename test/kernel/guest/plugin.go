@@ -78,12 +78,18 @@ func nodePlugin(args []string) error {
 		return publishMemory(ctx, engine)
 	case "unpublish-memory":
 		return engine.Unmount(ctx, target(memoryVolume))
-	case "show-forms":
-		return showForms(ctx, engine)
-	case "hide-forms":
-		return hideForms(ctx, engine)
-	case "refuse-forms":
-		return refuseForms(ctx, engine, args[1])
+	case "show-linked":
+		return showLinked(ctx, engine)
+	case "hide-linked":
+		return engine.Unmount(ctx, target(linkedVolume))
+	case "refuse-linked":
+		return isRefused(engine.MountBind(ctx, linkedBind()), args[1])
+	case "show-copy":
+		return showCopy(ctx, engine)
+	case "hide-copy":
+		return hideCopy(ctx, engine)
+	case "refuse-copy":
+		return isRefused(showCopy(ctx, engine), args[1])
 	case "show-file":
 		return showFile(ctx, engine)
 	case "hide-file":

@@ -19,7 +19,12 @@ func pod(args []string) error {
 	case "wait":
 		return wait()
 	case "write-copy":
-		return errors.Join(writeCopy(), noRelabel())
+		return writeCopy()
+	case "write-copy-again":
+		return writeCopyAgain()
+	case "forbidden-copy":
+		_, err := os.ReadFile("/volume/dir/file")
+		return expectErr(err, unix.EACCES)
 	case "read":
 		return errors.Join(readImage(), expectErr(os.WriteFile("/volume/new", nil, 0o644), unix.EROFS), noRelabel())
 	case "write":

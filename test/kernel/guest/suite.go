@@ -20,6 +20,7 @@ const testTimeout = "-test.timeout=14m"
 // quotaTests must pass in every run of the suite: elsewhere they are skipped where a kernel has no project quotas.
 var quotaTests = []string{
 	"TestALimitedVolumeIsFullWhenItsLimitIsReachedAndNothingElseIs",
+	"TestACopyWithItsLabelIsLimited",
 	"TestEmptyFilesAreLimitedToo",
 	"TestALimitKeepsItsProjectAndLeavesNothing",
 	"TestALimitIsRecordedWhenItsDirectoriesLeadToIt",

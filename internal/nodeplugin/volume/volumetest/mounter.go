@@ -125,6 +125,20 @@ func (w *World) MountsFiles(_ context.Context, file string) error {
 // Label labels nothing.
 func (w *World) Label(*os.File) error { return nil }
 
+// FillLabelled notes the directory, and runs fill, unless NoLabels refuses it.
+func (w *World) FillLabelled(dir *os.File, fill func() error) error {
+	w.Mu.Lock()
+	refusal := w.NoLabels
+	if refusal == nil {
+		w.Labelled = append(w.Labelled, dir.Name())
+	}
+	w.Mu.Unlock()
+	if refusal != nil {
+		return refusal
+	}
+	return fill()
+}
+
 // OpenStore opens a directory of the test's.
 func (w *World) OpenStore(_ context.Context, dir string) (store *os.File, err error) {
 	if w.OnOpen != nil {

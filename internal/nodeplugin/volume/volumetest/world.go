@@ -45,6 +45,8 @@ type World struct {
 	InMemory  map[string]hostmount.Memory // of the latest mount in memory, by target
 	NoBinds   error                       // why the node binds nothing; nil: it does
 	NoFiles   error                       // why the node mounts no EROFS files; nil: it does
+	NoLabels  error                       // why the node gives no directory a label; nil: it does
+	Labelled  []string                    // directories that were filled with the label of volumes
 	BadFile   bool                        // EROFS files are damaged
 	Bytes     int64                       // of every tree; 0: 3 MiB
 	Limits    map[uint64]int64            // by inode of the directory, as the kernel has it; nil: nothing can be limited
