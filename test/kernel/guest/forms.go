@@ -53,12 +53,12 @@ func fileForm(c cell) error {
 // fileRefusal is why the node plugin, as a cell confines it, shows no EROFS file, empty if it does.
 func fileRefusal(c cell) string {
 	switch release := kernelRelease(); {
+	case strings.Contains(c.pluginLabel, ":container_t:"): // whatever the kernel: the file gets its label before it is mounted
+		return "its SELinux policy lets the node plugin give no file the label" // as Bottlerocket's does
 	case strings.HasPrefix(release, "5.10."):
 		return "its kernel is older than Linux 5.12"
 	case strings.HasPrefix(release, "6.1."):
 		return "Linux 6.12 or newer"
-	case strings.Contains(c.pluginLabel, ":container_t:"):
-		return "its SELinux policy lets the node plugin" // as Bottlerocket's does
 	}
 	return ""
 }
