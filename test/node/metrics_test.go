@@ -76,7 +76,10 @@ func wantLive(t *testing.T, p *nodes.Plugin) {
 		if v.Pod != "pod-"+want.id || v.Image != want.image || v.Access != want.access || !strings.HasPrefix(v.Digest, "sha256:") || v.Tree != image.Tree {
 			t.Errorf("volume %+v, want %+v", v, want)
 		}
-		if image.Volumes != 1 || image.Pin != liveview.PinHeld || image.Digest != v.Digest || image.SizeBytes == nil || *image.SizeBytes <= 0 || image.Users[0].Pod != v.Pod {
+		if v.Since == nil || time.Since(*v.Since) > time.Minute {
+			t.Errorf("volume %s is mounted since %v", v.Pod, v.Since)
+		}
+		if image.Volumes != 1 || image.UnusedSince != nil || image.Pin != liveview.PinHeld || image.Digest != v.Digest || image.SizeBytes == nil || *image.SizeBytes <= 0 || image.Users[0].Pod != v.Pod {
 			t.Errorf("image %+v of volume %+v", image, v)
 		}
 	}

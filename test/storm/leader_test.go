@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/image-csi/image-csi-operator/test/internal/dashboard"
 	"github.com/image-csi/image-csi-operator/test/internal/installation"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -83,17 +84,16 @@ func (f *fleet) finished(image string) {
 func TestAnotherOperatorFinishesTheRolloutOfOneThatWasKilled(t *testing.T) {
 	t.Parallel()
 	f, leader := rolledOut(t)
-	recorder, finish := record(t, leader)
+	recorder := dashboard.Record(t, scrape(leader, "operator-a"))
 	first := f.waitForLeader("")
-	recorder.also(f.operate())
+	recorder.Also(scrape(f.operate(), "operator-b"))
 	f.setImage("v2")
 	f.half("v2")
 	must(t, leader.Kill())
 	f.waitForLeader(first)
 	f.waitForRollout(f, "v2", fleetSize, takeover)
 	f.finished("v2")
-	finish()
-	recorder.shows(t)
+	shows(t, recorder)
 }
 
 // A leader whose clock is wrong writes wrong times into the lease. It leads all the same, as long as it writes.

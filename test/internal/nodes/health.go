@@ -104,6 +104,18 @@ func (p *Plugin) Metrics(t testing.TB) string {
 	return body
 }
 
+// Scraper returns what Prometheus does: it asks the plugin as it runs now for its metrics.
+func (p *Plugin) Scraper() func(context.Context) ([]byte, error) {
+	address := p.httpAddress
+	return func(ctx context.Context) ([]byte, error) {
+		code, body, err := p.Target.ask(ctx, address, contract.MetricsPath)
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("a scrape gets %d %q", code, body)
+		}
+		return []byte(body), err
+	}
+}
+
 // Metric is the value of a metric that the plugin serves, by its name and its labels.
 func (p *Plugin) Metric(t testing.TB, name string) float64 {
 	t.Helper()
@@ -123,7 +135,7 @@ func (p *Plugin) Metric(t testing.TB, name string) float64 {
 // Live is what the plugin's live view answers to a path.
 func (p *Plugin) Live(t testing.TB, path string) string {
 	t.Helper()
-	code, body, err := p.ask(t, p.liveAddress, path)
+	code, body, err := p.Target.ask(t.Context(), p.liveAddress, path)
 	if err != nil || code != http.StatusOK {
 		t.Fatalf("the live view answers %s with %d %q (%v)", path, code, body, err)
 	}
@@ -133,23 +145,22 @@ func (p *Plugin) Live(t testing.TB, path string) string {
 // get asks the plugin's HTTP server for health and metrics.
 func (p *Plugin) get(t testing.TB, path string) (code int, body string, err error) {
 	t.Helper()
-	return p.ask(t, p.httpAddress, path)
+	return p.Target.ask(t.Context(), p.httpAddress, path)
 }
 
 // ask asks a server, from within the node's network.
-func (p *Plugin) ask(t testing.TB, address, path string) (code int, body string, err error) {
-	t.Helper()
+func (t *Target) ask(ctx context.Context, address, path string) (code int, body string, err error) {
 	client := http.Client{Timeout: probeTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-			err = p.Target.inNetwork(func() error {
+			err = t.inNetwork(func() error {
 				conn, err = new(net.Dialer).DialContext(ctx, network, address)
 				return err
 			})
 			return conn, err
 		},
 	}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
