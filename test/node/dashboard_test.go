@@ -23,7 +23,7 @@ import (
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
-// Panels about node plugins that show nothing here, and why.
+// emptyPanels are panels about node plugins that show nothing here, and why.
 func emptyPanels() map[string]string {
 	return map[string]string{
 		"Alerts that fire": "Prometheus itself writes ALERTS, some minutes after what an alert is about; test/monitoring has each alert fire",
