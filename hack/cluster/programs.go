@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/programs"
@@ -17,9 +16,9 @@ type programDirs struct {
 }
 
 // Prepare builds the programs that a cluster of this configuration runs, shows the progress on w, and installs the Debian
-// packages that its nodes use. Up does what is missing of that; a caller that prepares can do other work beside Up, with the
-// machine free of the build.
-func Prepare(ctx context.Context, w io.Writer, config Config) error {
+// packages that its nodes use, and further ones that the caller wants. Up does what is missing of that; a caller that prepares can do
+// other work beside Up, with the machine free of the build.
+func Prepare(ctx context.Context, w io.Writer, config Config, packages ...string) error {
 	config, err := config.complete()
 	if err != nil {
 		return err
@@ -28,12 +27,12 @@ func Prepare(ctx context.Context, w io.Writer, config Config) error {
 	if err := s.merge(config); err != nil {
 		return err
 	}
-	_, err = s.preparePrograms(ctx, w)
+	_, err = s.preparePrograms(ctx, w, packages...)
 	return err
 }
 
 // preparePrograms finds the programs that the cluster runs, and builds or installs those that are missing.
-func (s state) preparePrograms(ctx context.Context, w io.Writer) (programDirs, error) {
+func (s state) preparePrograms(ctx context.Context, w io.Writer, packages ...string) (programDirs, error) {
 	dirs := programDirs{runtime: map[Runtime]string{}}
 	var sets []programs.Set
 	use := func(dir *string, set programs.Set) (err error) {
@@ -68,12 +67,7 @@ func (s state) preparePrograms(ctx context.Context, w io.Writer) (programDirs, e
 		}
 		dirs.runtime[n.Runtime] = dir
 	}
-	if err := programs.Ensure(ctx, w, sets...); err != nil {
-		return dirs, err
-	}
-	packages := s.debianPackages()
-	slices.Sort(packages)
-	return dirs, programs.InstallDebian(ctx, w, slices.Compact(packages)...)
+	return dirs, programs.Ensure(ctx, w, append(s.debianPackages(), packages...), sets...)
 }
 
 func runtimePrograms(r Runtime) programs.Set {

@@ -100,7 +100,7 @@ func bringUp(t *testing.T, config cluster.Config) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := programs.Ensure(t.Context(), os.Stdout, kubernetes); err != nil {
+	if err := programs.Ensure(t.Context(), os.Stdout, nil, kubernetes); err != nil {
 		t.Fatal(err)
 	}
 	built, err := kubernetes.Dir()

@@ -36,7 +36,7 @@ func makeDisk(ctx context.Context, work, guest string) (string, error) {
 		}
 	}
 	runtime := programs.Runc()
-	if err := programs.Ensure(ctx, os.Stderr, runtime); err != nil {
+	if err := programs.Ensure(ctx, os.Stderr, nil, runtime); err != nil {
 		return "", err
 	}
 	runc, err := runtime.Dir()

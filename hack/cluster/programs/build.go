@@ -12,16 +12,78 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/image-csi/image-csi-operator/hack/cluster/internal/flock"
 )
 
-// Ensure builds the sets that the cache lacks and reports progress to w. Interrupted at any point, it starts that set again
-// the next time; two processes that want the same set build it once.
-func Ensure(ctx context.Context, w io.Writer, sets ...Set) error {
-	for _, s := range sets {
-		if err := ensure(ctx, w, s); err != nil {
-			return fmt.Errorf("build %s: %w", s.Name, err)
+// Ensure installs the Debian packages that are missing and builds the sets that the cache lacks, and reports progress to w. What has to be
+// downloaded for later sets comes while the first ones are compiled. Interrupted at any point, it starts that set again the next time;
+// two processes that want the same set build it once.
+func Ensure(ctx context.Context, w io.Writer, packages []string, sets ...Set) error {
+	missing, err := lacking(sets)
+	if err != nil {
+		return err
+	}
+	wanted := slices.Clone(packages)
+	for _, s := range missing {
+		wanted = append(wanted, s.needs...)
+	}
+	install, err := debianInstallation(ctx, w, wanted)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	installed := make(chan struct{})
+	group.Go(func() error {
+		defer close(installed)
+		return install(ctx)
+	})
+	group.Go(func() error { return Fetch(ctx, missing...) })
+	group.Go(func() error {
+		for _, s := range missing {
+			if len(s.needs) > 0 {
+				<-installed
+			}
+			if err := ensure(ctx, w, s); err != nil {
+				return fmt.Errorf("build %s: %w", s.Name, err)
+			}
 		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// lacking returns those of the sets that the cache does not have.
+func lacking(sets []Set) ([]Set, error) {
+	var missing []Set
+	for _, s := range sets {
+		dir, err := s.Dir()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(dir); err != nil {
+			missing = append(missing, s)
+		}
+	}
+	return missing, nil
+}
+
+// Fetch downloads the Go modules of the sets that the cache lacks, so that a build of them waits for none.
+func Fetch(ctx context.Context, sets ...Set) error {
+	missing, err := lacking(sets)
+	if err != nil {
+		return err
+	}
+	for _, s := range missing {
+		if len(s.packages) == 0 {
+			continue // of Debian's programs
+		}
+		b, err := newBuild(ctx, io.Discard, s)
+		if err != nil {
+			return err
+		}
+		b.countPackages(slices.Sorted(maps.Keys(b.names()))) // a failure is one of the build, too, which reports it
 	}
 	return nil
 }
@@ -53,7 +115,10 @@ func ensure(ctx context.Context, w io.Writer, s Set) error {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return err
 	}
-	b := &build{ctx: ctx, out: w, set: s}
+	b, err := newBuild(ctx, w, s)
+	if err != nil {
+		return err
+	}
 	if err := b.run(scratch); err != nil {
 		return err
 	}
@@ -80,18 +145,18 @@ type build struct {
 	sources string
 }
 
+func newBuild(ctx context.Context, w io.Writer, s Set) (*build, error) {
+	pins, err := pinsDir()
+	if err != nil {
+		return nil, err
+	}
+	return &build{ctx: ctx, out: w, set: s, sources: filepath.Join(pins, s.pin)}, nil
+}
+
 func (b *build) run(dir string) error {
 	if len(b.set.debian) > 0 {
 		return b.unpackDebian(dir)
 	}
-	if err := InstallDebian(b.ctx, b.out, b.set.needs...); err != nil {
-		return err
-	}
-	pins, err := pinsDir()
-	if err != nil {
-		return err
-	}
-	b.sources = filepath.Join(pins, b.set.pin)
 	if err := b.compile(dir); err != nil {
 		return err
 	}
@@ -101,13 +166,19 @@ func (b *build) run(dir string) error {
 	return nil
 }
 
-// compile builds each package once and links the further names of its binary.
-func (b *build) compile(dir string) error {
+// names are the programs' names by the package that builds them.
+func (b *build) names() map[string][]string {
 	names := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(b.set.packages)) {
 		pkg := b.set.packages[name]
 		names[pkg] = append(names[pkg], name)
 	}
+	return names
+}
+
+// compile builds each package once and links the further names of its binary.
+func (b *build) compile(dir string) error {
+	names := b.names()
 	packages := slices.Sorted(maps.Keys(names))
 	bar := newProgress(b.out, "building "+b.set.Name, b.countPackages(packages))
 	for _, pkg := range packages {
@@ -151,6 +222,10 @@ func (b *build) countPackages(packages []string) int {
 	return strings.Count(string(out), "\n")
 }
 
+// cFlags have C compiled as fast as the compiler can. Of all C that is built, which is SQLite for the most part, nothing is where nodes
+// spend their time.
+const cFlags = "CGO_CFLAGS=-O0 -g0"
+
 func (b *build) goCommand(args ...string) *exec.Cmd {
 	command := exec.CommandContext(b.ctx, "go", args...)
 	command.Dir = b.sources
@@ -158,7 +233,7 @@ func (b *build) goCommand(args ...string) *exec.Cmd {
 	if b.set.cgo {
 		cgo = "1"
 	}
-	command.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOFLAGS=-mod=readonly", "GOWORK=off")
+	command.Env = append(os.Environ(), "CGO_ENABLED="+cgo, cFlags, "GOFLAGS=-mod=readonly", "GOWORK=off")
 	return command
 }
 

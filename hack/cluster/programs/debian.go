@@ -8,33 +8,49 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // InstallDebian installs the Debian packages that are missing. The error says what to install by hand where this machine
 // is no Debian or the caller is not root.
 func InstallDebian(ctx context.Context, w io.Writer, names ...string) error {
-	missing, err := missingPackages(ctx, names)
-	if err != nil || len(missing) == 0 {
+	install, err := debianInstallation(ctx, w, names)
+	if err != nil {
 		return err
+	}
+	return install(ctx)
+}
+
+// debianInstallation reports on w which of the packages are missing, and returns what installs them.
+func debianInstallation(ctx context.Context, w io.Writer, names []string) (install func(context.Context) error, err error) {
+	slices.Sort(names)
+	missing, err := missingPackages(ctx, slices.Compact(names))
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) == 0 {
+		return func(context.Context) error { return nil }, nil
 	}
 	wanted := strings.Join(missing, " ")
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("these Debian packages are missing: %s; install them (apt-get install %s) and run this again", wanted, wanted)
+		return nil, fmt.Errorf("these Debian packages are missing: %s; install them (apt-get install %s) and run this again", wanted, wanted)
 	}
 	fmt.Fprintf(w, "installing Debian packages: %s\n", wanted)
-	install := append([]string{"install", "--yes", "--no-install-recommends"}, missing...)
-	if _, err := aptGet(ctx, "", install...); err == nil {
+	return func(ctx context.Context) error {
+		install := append([]string{"install", "--yes", "--no-install-recommends"}, missing...)
+		if _, err := aptGet(ctx, "", install...); err == nil {
+			return nil
+		}
+		// A machine that never ran it has no lists, or old ones.
+		if out, err := aptGet(ctx, "", "update"); err != nil {
+			return fmt.Errorf("apt-get update: %w\n%s", err, out)
+		}
+		if out, err := aptGet(ctx, "", install...); err != nil {
+			return fmt.Errorf("apt-get install %s: %w\n%s", wanted, err, out)
+		}
 		return nil
-	}
-	// A machine that never ran it has no lists, or old ones.
-	if out, err := aptGet(ctx, "", "update"); err != nil {
-		return fmt.Errorf("apt-get update: %w\n%s", err, out)
-	}
-	if out, err := aptGet(ctx, "", install...); err != nil {
-		return fmt.Errorf("apt-get install %s: %w\n%s", wanted, err, out)
-	}
-	return nil
+	}, nil
 }
 
 func missingPackages(ctx context.Context, names []string) ([]string, error) {

@@ -102,7 +102,7 @@ func Containerd() Set {
 			"containerd-shim-runc-v2": module + "/cmd/containerd-shim-runc-v2",
 			"ctr":                     module + "/cmd/ctr",
 		},
-		tags:    []string{"no_btrfs", "no_devmapper"},
+		tags:    []string{"no_btrfs", "no_devmapper", "nri_no_wasm"},
 		ldflags: []string{"-X", module + "/version.Version=2.4.2"},
 	}
 }
@@ -148,7 +148,7 @@ func CRIO() Set {
 		packages: map[string]string{"crio": "github.com/cri-o/cri-o/cmd/crio"},
 		tags: []string{
 			"seccomp", "containers_image_openpgp", "containers_image_ostree_stub",
-			"exclude_graphdriver_btrfs", "exclude_graphdriver_devicemapper",
+			"exclude_graphdriver_btrfs", "exclude_graphdriver_devicemapper", "nri_no_wasm",
 		},
 		cgo:   true,
 		needs: []string{"gcc", "libc6-dev", "libseccomp-dev", "pkg-config"},

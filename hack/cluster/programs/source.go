@@ -29,7 +29,7 @@ func pinsDir() (string, error) {
 // key hashes everything that decides what a build gives.
 func (s Set) key() (string, error) {
 	hash := sha256.New()
-	fmt.Fprintln(hash, s.Name, s.tags, s.ldflags, s.cgo, s.debian)
+	fmt.Fprintln(hash, s.Name, s.tags, s.ldflags, s.cgo, cFlags, s.debian)
 	for _, name := range slices.Sorted(maps.Keys(s.packages)) {
 		fmt.Fprintln(hash, name, s.packages[name])
 	}

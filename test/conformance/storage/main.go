@@ -60,7 +60,7 @@ func run(ctx context.Context) error {
 // open builds the suite, unless it is in the cache.
 func open(ctx context.Context, c *cluster.Cluster) (*suite, error) {
 	built := programs.StorageSuite()
-	if err := programs.Ensure(ctx, os.Stdout, built); err != nil {
+	if err := programs.Ensure(ctx, os.Stdout, nil, built); err != nil {
 		return nil, err
 	}
 	binaries, err := built.Dir()

@@ -57,7 +57,7 @@ func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes progra
 		return err
 	}
 	server := programs.OldestAPIServer()
-	if err := programs.Ensure(ctx, progress, server); err != nil {
+	if err := programs.Ensure(ctx, progress, nil, server); err != nil {
 		return err
 	}
 	dir, err := server.Dir()
@@ -73,17 +73,15 @@ func buildAssets(ctx context.Context, progress, out io.Writer, kubernetes progra
 	if os.Getenv(assetsVariable) != "" {
 		return nil
 	}
-	if err := programs.Ensure(ctx, progress, kubernetes); err != nil {
+	if err := programs.Ensure(ctx, progress, nil, kubernetes); err != nil {
 		return err
 	}
 	return export(out, assetsVariable, kubernetes)
 }
 
 func buildAll(ctx context.Context, progress, out io.Writer, kubernetes programs.Set) error {
-	if err := programs.InstallDebian(ctx, progress, "busybox-static", "conmon", "iptables", "nftables"); err != nil {
-		return err
-	}
-	err := programs.Ensure(ctx, progress, kubernetes, programs.Containerd(), programs.Containerd16(),
+	packages := []string{"busybox-static", "conmon", "iptables", "nftables"}
+	err := programs.Ensure(ctx, progress, packages, kubernetes, programs.Containerd(), programs.Containerd16(),
 		programs.Runc(), programs.CNI(), programs.CRIO())
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func upSimulated(ctx context.Context, s steps, reason error) error {
 	fmt.Printf("This machine lets the demo run no nodes: %v.\n"+
 		"So it runs a real control plane and the operator with simulated Node objects. Mounting images in pods is the part\n"+
 		"that needs root: run `make demo` as root to see it.\n\n", reason)
-	c, binaries, err := startCluster(ctx, s)
+	c, binaries, err := startCluster(ctx, s, nil)
 	if err != nil {
 		return err
 	}

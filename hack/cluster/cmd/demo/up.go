@@ -31,10 +31,9 @@ func up(ctx context.Context, s steps) error {
 	if reason := cluster.CannotRunNodes(); reason != nil {
 		return upSimulated(ctx, s, reason)
 	}
-	if err := programs.InstallDebian(ctx, os.Stdout, "busybox-static"); err != nil {
-		return err
-	}
-	c, binaries, err := startCluster(ctx, s, firstNode)
+	var later errgroup.Group
+	later.Go(func() error { return programs.Fetch(ctx, programs.CRIO()) })
+	c, binaries, err := startCluster(ctx, s, []string{"busybox-static", "conmon"}, firstNode)
 	if err != nil {
 		return err
 	}
@@ -58,6 +57,9 @@ func up(ctx context.Context, s steps) error {
 	}
 	s.say("the pod on the containerd node reads a file of its image:")
 	if err := k.show(ctx, "exec", "reader-containerd", "--", "cat", "/image/hello.txt"); err != nil {
+		return err
+	}
+	if err := later.Wait(); err != nil {
 		return err
 	}
 	if err := joinCRIO(ctx, s); err != nil {
@@ -88,11 +90,11 @@ func configOf(s steps, nodes ...cluster.NodeConfig) cluster.Config {
 
 // startCluster builds the project and brings the cluster up, side by side. The cluster's programs are built before: what they
 // have in common with the project is then compiled already.
-func startCluster(ctx context.Context, s steps, nodes ...cluster.NodeConfig) (*cluster.Cluster, project.Binaries, error) {
+func startCluster(ctx context.Context, s steps, packages []string, nodes ...cluster.NodeConfig) (*cluster.Cluster, project.Binaries, error) {
 	var binaries project.Binaries
 	var c *cluster.Cluster
 	config := configOf(s, nodes...)
-	if err := cluster.Prepare(ctx, os.Stdout, config); err != nil {
+	if err := cluster.Prepare(ctx, os.Stdout, config, packages...); err != nil {
 		return nil, binaries, err
 	}
 	var group errgroup.Group
