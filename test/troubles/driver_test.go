@@ -58,7 +58,7 @@ func driverTroubles() []trouble {
 			asks: []question{admin("imagecsi doctor", "the Pod Security level of namespace "+clusters.PluginNamespace+" is baseline", "[pod-security]")},
 			cure: func(t *testing.T, a answer) {
 				a.run(t, "kubectl label --overwrite namespace "+clusters.PluginNamespace)
-				a.suite.WaitFor(t, late, "2", "get", "imagecsidriver", strict, "-o", "jsonpath={.status.nodes.ready}")
+				a.suite.WaitFor(t, late, "3", "get", "imagecsidriver", strict, "-o", "jsonpath={.status.nodes.ready}")
 				a.suite.Must(t, "-n", clusters.PluginNamespace, "wait", "pod", "-l", "imagecsi.dev/driver="+strict, "--for=condition=Ready", "--timeout=2m")
 			},
 		},

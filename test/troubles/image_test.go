@@ -1,9 +1,18 @@
 package troubles
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/internal/contract"
 )
 
 // imageTroubles are those with the image itself, or how it is named.
@@ -61,5 +70,54 @@ func imageTroubles() []trouble {
 			},
 			well: "pod/set-uid",
 		},
+		{
+			name: "a signature policy of the node refuses the image",
+			make: func(t *testing.T, s *suite) {
+				s.wantsSigned(t, "registry.example/troubles/unsigned")
+				s.Apply(t, pod("untrusted", volume(unsigned, readOnly), "nodeName: "+signing))
+			},
+			asks: []question{why("pod/untrusted", "(ImageUntrusted)", "the policy for images of node "+signing+" refuses "+unsigned, "use an image that the policy allows, such as a signed one")},
+			page: "| `is not trusted: this node's policy` |",
+			cure: func(t *testing.T, a answer) {
+				a.suite.Must(t, "-n", team, "delete", "pod", "untrusted")
+				a.suite.Apply(t, pod("untrusted", volume(tools, readOnly), "nodeName: "+signing))
+			},
+			well: "pod/untrusted",
+		},
+	}
+}
+
+// wantsSigned has the node with CRI-O want images of a repository signed by a key, for pods of the team, as an administrator does
+// (containers-policy.json(5)).
+func (s *suite) wantsSigned(t *testing.T, repository string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type requirement map[string]any
+	text, err := json.Marshal(map[string]any{
+		"default": []requirement{{"type": "insecureAcceptAnything"}},
+		"transports": map[string]any{"docker": map[string]any{repository: []requirement{{
+			"type": "sigstoreSigned", "keyData": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+		}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := s.Node(signing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(node.Root(), contract.CRIOPolicyDir, team+".json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

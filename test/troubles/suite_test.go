@@ -27,12 +27,13 @@ const (
 
 // Images of the tests.
 const (
-	tools   = "registry.example/troubles/tools:1"
-	other   = "registry.example/elsewhere/tools:1" // not allowed by the strict driver
-	setuid  = "registry.example/troubles/setuid:1"
-	large   = "registry.example/troubles/large:1"
-	private = "private/alice/troubles:1" // in the cluster's own registry, for alice alone
-	faulty  = "faulty/503/troubles"      // which the registry does not give out until it is repaired
+	tools    = "registry.example/troubles/tools:1"
+	other    = "registry.example/elsewhere/tools:1" // not allowed by the strict driver
+	setuid   = "registry.example/troubles/setuid:1"
+	large    = "registry.example/troubles/large:1"
+	unsigned = "registry.example/troubles/unsigned:1"
+	private  = "private/alice/troubles:1" // in the cluster's own registry, for alice alone
+	faulty   = "faulty/503/troubles"      // which the registry does not give out until it is repaired
 )
 
 const drivers = `
@@ -57,18 +58,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// suite is a cluster of two nodes, with two drivers and a developer.
+// signing is a node with CRI-O, which knows signature policies for namespaces. Only pods that name it run there.
+const signing = "n3"
+
+// suite is a cluster of three nodes, with two drivers and a developer.
 type suite struct{ *clusters.Cluster }
 
 // start brings the cluster up, and installs the operator and the drivers.
 func start(t *testing.T) *suite {
 	t.Helper()
-	s := &suite{clusters.Up(t, cluster.Config{Name: "troubles", Nodes: []cluster.NodeConfig{{Name: "n1"}, {Name: "n2"}}}, "busybox-static")}
+	s := &suite{clusters.Up(t, cluster.Config{Name: "troubles", Nodes: []cluster.NodeConfig{{Name: "n1"}, {Name: "n2"}, {Name: signing, Runtime: cluster.CRIO}}}, "busybox-static")}
 	s.pushImages(t)
+	s.Must(t, "cordon", signing)
 	s.Install(t)
 	s.Apply(t, drivers)
 	s.Must(t, "wait", "--for=condition=Available", "--timeout=2m", "imagecsidriver", "--all")
-	s.WaitFor(t, soon, "2 2", "get", "imagecsidrivers", "-o", "jsonpath={.items[*].status.nodes.ready}")
+	s.WaitFor(t, soon, "3 3", "get", "imagecsidrivers", "-o", "jsonpath={.items[*].status.nodes.ready}")
 	s.Must(t, "create", "namespace", team)
 	s.Must(t, "-n", team, "create", "serviceaccount", "developer")
 	s.Must(t, "-n", team, "create", "rolebinding", "developer", "--clusterrole=view", "--serviceaccount="+team+":developer")
@@ -82,6 +87,7 @@ func (s *suite) pushImages(t *testing.T) {
 	small := []image.File{{Path: "/hello.txt", Content: []byte("hello\n")}}
 	for reference, files := range map[string][]image.File{
 		"troubles/tools:1":      small,
+		"troubles/unsigned:1":   small,
 		"elsewhere/tools:1":     small,
 		private:                 small,
 		"private/alice/tools:1": small,
