@@ -79,7 +79,7 @@ func cellsOf(module string) []cell {
 			knows("seLinuxType=container_t;seLinuxLevel=s0:c1,c2", ""), knows("seLinuxType=own_t", "its type should be own_t"),
 			knows("seLinuxType=container_t;seLinuxLevel=s0", "its level should be s0")})
 		trusted.name, trusted.pluginLabel = "SELinux spc_t", "system_u:system_r:spc_t:s0"
-		trusted.steps = slices.Concat(volumes, []step{enforced, ofStore,
+		trusted.steps = slices.Concat(volumes, sandboxSteps(trusted), []step{enforced, ofStore,
 			{"volumes have the label that an administrator chooses", volumesAreLabelled},
 			{"a label that the policy does not have is told at the start", anUnknownLabelIsTold},
 			knows("seLinuxType=spc_t;seLinuxLevel=s0", ""), knows("seLinuxType=container_t", "its type should be container_t")})

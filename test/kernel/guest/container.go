@@ -26,14 +26,15 @@ const containerPatience = 15 * time.Minute
 
 // container is what an OCI runtime is told to run.
 type container struct {
-	name     string
-	args     []string
-	env      []string
-	label    string // SELinux, of the process; empty: none
-	files    string // SELinux, of the container's own mounts
-	appArmor string
-	ownUsers bool // the container has users of its own, for whom those of /volume are mapped
-	spec     []oci.SpecOpts
+	name      string
+	args      []string
+	env       []string
+	label     string // SELinux, of the process; empty: none
+	files     string // SELinux, of the container's own mounts
+	appArmor  string
+	ownUsers  bool // the container has users of its own, for whom those of /volume are mapped
+	sandboxes bool // the container may make sandboxes
+	spec      []oci.SpecOpts
 }
 
 // pluginContainer is the node plugin's, with the privileges that the operator gives it in mode Nsenter.
@@ -134,6 +135,11 @@ func (c container) bundle() (string, error) {
 	spec.Linux.MountLabel = c.files
 	if c.ownUsers {
 		giveOwnUsers(spec)
+	}
+	if c.sandboxes {
+		if err := letMakeSandboxes(spec); err != nil {
+			return "", err
+		}
 	}
 	spec.Linux.RootfsPropagation = "rslave"
 	config, err := json.Marshal(spec)

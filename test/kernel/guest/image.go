@@ -51,6 +51,7 @@ func makeImage() error {
 		os.Mkdir(in("dir"), 0o700), os.WriteFile(in("dir/file"), nil, 0o600),
 		os.Chown(in("dir/file"), user, user), os.Chown(in("dir"), user, user),
 		os.WriteFile(in("tool"), tool, 0o700), os.Chown(in("tool"), user, user),
+		os.Mkdir(in("proc"), 0o755),
 		os.WriteFile(in("setuid"), nil, 0o755), unix.Chmod(in("setuid"), 0o4755),
 		os.WriteFile(in("capable"), nil, 0o755), unix.Setxattr(in("capable"), "security.capability", fileCapability, 0),
 		unix.Mknod(in("device"), unix.S_IFCHR|0o644, int(unix.Mkdev(1, 5))),

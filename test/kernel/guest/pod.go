@@ -25,6 +25,12 @@ func pod(args []string) error {
 	case "forbidden-copy":
 		_, err := os.ReadFile("/volume/dir/file")
 		return expectErr(err, unix.EACCES)
+	case "sandbox":
+		return makeSandbox()
+	case "enter-sandbox":
+		return enterSandbox()
+	case "in-sandbox":
+		return inSandbox()
 	case "read":
 		return errors.Join(readImage(), expectErr(os.WriteFile("/volume/new", nil, 0o644), unix.EROFS), noRelabel())
 	case "write":
