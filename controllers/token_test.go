@@ -248,14 +248,18 @@ func TestTheOperatorMayWriteDaemonSetsOfNodePluginsOnly(t *testing.T) {
 func TestOnlyTheOperatorOfANamespaceMayWriteNodePluginsThere(t *testing.T) {
 	c := newCluster(t)
 	me := c.asOperator()
-	c.Expect(c.create(driverName, "spec: {}")).To(Succeed())
+	c.Expect(c.create(driverName, "spec: {nestedSandboxes: {}}")).To(Succeed())
 	plugin := c.rendered(driverName, nodeclass.Containerd)
 	c.Eventually(c.tries(me, plugin), soon).Should(Succeed())
+	probe := c.probeSet(driverName)
+	c.Eventually(c.tries(me, probe), soon).Should(Succeed())
 	const stranger = "system:serviceaccount:tenant:image-csi-operator"
 	writes := rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"daemonsets"}, Verbs: []string{"create"}}
 	c.grant("strangers-node-plugins", stranger, writes)
 	c.refuses("namespace "+namespace+" is for the node plugins of system:serviceaccount:"+operatorNamespace+":image-csi-operator, and not of "+stranger+
 		": kubectl annotate --overwrite namespace "+namespace+" imagecsi.dev/operator-namespace=tenant", c.tries(c.as(stranger), plugin))
+	const probesToo = "the operator may write DaemonSets in the namespace of its node plugins only"
+	c.refuses(probesToo, c.tries(c.as(stranger), probe))
 
 	// Without the annotation the operator is in the namespace of its node plugins.
 	c.grant("operators-node-plugins", c.server.operator.Impersonate.UserName, writes)
@@ -263,6 +267,8 @@ func TestOnlyTheOperatorOfANamespaceMayWriteNodePluginsThere(t *testing.T) {
 	elsewhere := plugin.DeepCopy()
 	elsewhere.Namespace = "plugins"
 	c.refuses("namespace plugins is for the node plugins of system:serviceaccount:plugins:image-csi-operator", c.tries(me, elsewhere))
+	probe.Namespace = elsewhere.Namespace
+	c.refuses(probesToo, c.tries(me, probe))
 }
 
 // What the operator renders, for all that a driver may ask for.
