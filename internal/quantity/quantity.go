@@ -37,15 +37,29 @@ var (
 // signs. The CRD's rules of amounts in bytes have the same form (api/v1alpha1, Volumes).
 var form = regexp.MustCompile(`^([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE]([0-9]+))?$`)
 
-// units are what the suffixes of an amount multiply it with. Those of less than a byte are not here: they divide by thousand once, twice or
-// three times.
-var units = map[string]int64{
-	"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
-	"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60,
-}
+// powers are the units' letters: of the first, second, third… power of 1024 with an i behind them, and of 1000 without.
+const powers = "KMGTPE"
 
-// parts are those of a unit.
-var parts = map[string]int64{"m": 1e3, "u": 1e6, "n": 1e9}
+// unit is what a suffix multiplies an amount with.
+func unit(suffix string) *big.Rat {
+	switch suffix {
+	case "":
+		return big.NewRat(1, 1)
+	case "m":
+		return big.NewRat(1, 1e3)
+	case "u":
+		return big.NewRat(1, 1e6)
+	case "n":
+		return big.NewRat(1, 1e9)
+	}
+	letter, binary := strings.CutSuffix(suffix, "i")
+	base := int64(1000)
+	if binary {
+		base = 1024
+	}
+	power := int64(1 + strings.Index(powers, strings.ToUpper(letter)))
+	return new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(base), big.NewInt(power), nil))
+}
 
 // Parse reads an amount of bytes such as 500Mi, from 0 to Max, and rounds it up to whole bytes. It refuses by length, form
 // and exponent before it computes.
@@ -70,11 +84,7 @@ func Parse(text string) (int64, error) {
 	if !is {
 		return 0, fmt.Errorf("%q: %w", text, ErrForm)
 	}
-	if divisor, is := parts[suffix]; is {
-		amount.Mul(amount, big.NewRat(1, divisor))
-	} else {
-		amount.Mul(amount, big.NewRat(units[suffix], 1))
-	}
+	amount.Mul(amount, unit(suffix))
 	if amount.Cmp(big.NewRat(Max, 1)) > 0 {
 		return 0, fmt.Errorf("%q: %w", text, ErrTooLarge)
 	}
@@ -84,9 +94,9 @@ func Parse(text string) (int64, error) {
 
 // Format writes an amount of bytes as Parse reads it, with the largest binary unit that keeps it exact.
 func Format(bytes int64) string {
-	for _, unit := range []string{"Ei", "Pi", "Ti", "Gi", "Mi", "Ki"} {
-		if bytes != 0 && bytes%units[unit] == 0 {
-			return strconv.FormatInt(bytes/units[unit], 10) + unit
+	for power := len(powers); power > 0; power-- {
+		if unit := int64(1) << (10 * power); bytes != 0 && bytes%unit == 0 {
+			return strconv.FormatInt(bytes/unit, 10) + powers[power-1:power] + "i"
 		}
 	}
 	return strconv.FormatInt(bytes, 10)
