@@ -27,9 +27,9 @@ type suite struct {
 // failed matches the line of a test that failed, and of none of its parts.
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
-// fails runs the suite with the policies in a directory, and returns the tests that failed. A run that fails without naming a test
-// is an error: then it did not come to them.
-func (s suite) fails(ctx context.Context, admission string) ([]string, error) {
+// fails runs the suite with the policies in a directory, and returns the tests that failed, with all that was printed. A run that fails
+// without naming a test is an error: then it did not come to them.
+func (s suite) fails(ctx context.Context, admission string) (names []string, said string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	// The tests end their servers when they are told to end.
@@ -37,15 +37,14 @@ func (s suite) fails(ctx context.Context, admission string) ([]string, error) {
 	command.Dir = s.dir
 	command.Env = append(os.Environ(), "CI=true", "IMAGECSI_ADMISSION="+admission)
 	out, err := command.CombinedOutput()
-	var names []string
 	for _, match := range failed.FindAllStringSubmatch(string(out), -1) {
 		names = append(names, match[1])
 	}
 	var exit *exec.ExitError
 	if err == nil || errors.As(err, &exit) && len(names) > 0 {
-		return names, nil
+		return names, string(out), nil
 	}
-	return nil, fmt.Errorf("%s: %w\n%s", s.program, err, out)
+	return nil, "", fmt.Errorf("%s: %w\n%s", s.program, err, out)
 }
 
 // rule is a validation of a policy.
@@ -165,8 +164,8 @@ func TestEachRuleIsHeldByATest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range suites {
-		if names, err := s.fails(t.Context(), whole); err != nil || len(names) > 0 {
-			t.Fatalf("with every rule in place %v failed: %v", names, err)
+		if names, said, err := s.fails(t.Context(), whole); err != nil || len(names) > 0 {
+			t.Fatalf("with every rule in place %v failed: %v\n%s", names, err, said)
 		}
 	}
 	var rules []rule
@@ -185,7 +184,7 @@ func TestEachRuleIsHeldByATest(t *testing.T) {
 func isHeld(t *testing.T, suites []suite, r rule) {
 	dir := without(t, r)
 	for _, s := range suites {
-		names, err := s.fails(t.Context(), dir)
+		names, _, err := s.fails(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
