@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,15 +45,20 @@ func TestTheDashboardShowsWhatNodePluginsDo(t *testing.T) {
 	for _, p := range plugins {
 		recorder.Also(dashboard.Target{Labels: scrapeLabels(t, p), Scrape: p.Scraper()})
 	}
+	var worked atomic.Int32
 	if !t.Run("at work", func(t *testing.T) {
 		for _, p := range plugins {
 			t.Run(p.Target.Name, func(t *testing.T) {
 				t.Parallel()
 				work(t, p, recorder)
+				worked.Add(1)
 			})
 		}
 	}) {
 		return
+	}
+	if int(worked.Load()) < len(plugins) {
+		t.Skip("-run has left out node plugins, without whose work panels are empty")
 	}
 	if asked := recorder.Shows(t, "../..", dashboard.IsOfNodePlugins, emptyPanels()); asked < 30 {
 		t.Errorf("asked %d queries only", asked)
