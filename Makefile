@@ -156,7 +156,7 @@ test-troubles: ## make what goes wrong happen on a cluster, and cure it as kubec
 
 # Not a part of CI: each rule is a run of the tests of the policies, with API servers of its own. RULES is a regular expression.
 .PHONY: test-rules
-test-rules: ## take away each rule of config/admission and want a test to fail (half an hour)
+test-rules: ## take away each rule of config/admission and want a test to fail (an hour)
 	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 90m ./rules
 
 .PHONY: verify-docs

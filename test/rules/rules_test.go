@@ -145,7 +145,7 @@ func compile(t *testing.T, dir, tests string) suite {
 }
 
 // TestEachRuleIsHeldByATest takes away one rule after the other, and wants a test to fail each time. Each is a run of its own on
-// API servers of its own, so all take half an hour. RULES is a regular expression of those to take, such as
+// API servers of its own, so all take an hour. RULES is a regular expression of those to take, such as
 // ^image-csi-operator-volumes/.
 func TestEachRuleIsHeldByATest(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
