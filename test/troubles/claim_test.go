@@ -4,12 +4,15 @@ import "testing"
 
 // claimTroubles are those with claims.
 func claimTroubles() []trouble {
-	const class = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: images}, provisioner: " + driver + "}"
+	// Troubles happen at once, so each has a class of its own.
+	class := func(name string) string {
+		return "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: " + name + "}, provisioner: " + driver + "}"
+	}
 	const named = ", annotations: {csi.storage.k8s.io/image: '" + tools + "'}"
 	return []trouble{
 		{
 			name: "the claim's storage class does not exist",
-			make: applies(class, claim("no-class", named, "image"), pod("no-class", claimed("no-class"))),
+			make: applies(class("images"), claim("no-class", named, "image"), pod("no-class", claimed("no-class"))),
 			asks: []question{why("pvc/no-class", "(NoStorageClass)", "kubectl get storageclass")},
 			cure: func(t *testing.T, a answer) {
 				a.suite.Must(t, "-n", team, "delete", "pod", "no-class") // which protects the claim
@@ -20,7 +23,7 @@ func claimTroubles() []trouble {
 		},
 		{
 			name: "the claim names no image",
-			make: applies(class, claim("no-annotation", "", "images"), pod("no-annotation", claimed("no-annotation"))),
+			make: applies(class("annotated"), claim("no-annotation", "", "annotated"), pod("no-annotation", claimed("no-annotation"))),
 			asks: []question{why("pod/no-annotation", "(ClaimNamesNoImage)")},
 			cure: func(t *testing.T, a answer) {
 				a.run(t, "kubectl -n "+team+" annotate pvc no-annotation", "REGISTRY/IMAGE:TAG", tools)
