@@ -23,9 +23,21 @@ func Look() error {
 }
 
 func seesItsOwnProcesses() error {
-	entries, err := os.ReadDir("/proc")
+	processes, err := Processes()
 	if err != nil {
 		return err
+	}
+	if processes == 0 || processes > mostProcesses {
+		return fmt.Errorf("/proc shows %d processes", processes)
+	}
+	return nil
+}
+
+// Processes returns how many processes /proc shows.
+func Processes() (int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
 	}
 	processes := 0
 	for _, entry := range entries {
@@ -33,10 +45,7 @@ func seesItsOwnProcesses() error {
 			processes++
 		}
 	}
-	if processes == 0 || processes > mostProcesses {
-		return fmt.Errorf("/proc shows %d processes", processes)
-	}
-	return nil
+	return processes, nil
 }
 
 // writesNothing tries what the kernel and the read-only root refuse.

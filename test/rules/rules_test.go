@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -80,26 +81,25 @@ func each(t *testing.T, file string, visit func(r rule, validation map[string]an
 	t.Helper()
 	var documents []string
 	for text := range strings.SplitSeq(string(read(t, file)), "\n---\n") {
-		var object struct {
-			Metadata struct{ Name string }
-			Spec     struct{ Validations []any }
-		}
-		var whole map[string]any
-		if err := errors.Join(yaml.Unmarshal([]byte(text), &object), yaml.Unmarshal([]byte(text), &whole)); err != nil {
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte(text), &object); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if spec, is := whole["spec"].(map[string]any); is {
-			validations, _ := spec["validations"].([]any)
-			for i, v := range validations {
-				validation, is := v.(map[string]any)
-				if !is {
-					t.Fatalf("%s, %s: validation %d is no object", file, object.Metadata.Name, i)
-				}
-				message, _ := validation["message"].(string)
-				visit(rule{file, object.Metadata.Name, i, message}, validation)
-			}
+		policy, _, _ := unstructured.NestedString(object, "metadata", "name")
+		found, _, err := unstructured.NestedFieldNoCopy(object, "spec", "validations")
+		if err != nil {
+			t.Fatalf("%s, %s: %v", file, policy, err)
 		}
-		out, err := yaml.Marshal(whole)
+		validations, _ := found.([]any) // a binding has none
+		for i, v := range validations {
+			validation, is := v.(map[string]any)
+			if !is {
+				t.Fatalf("%s, %s: validation %d is no object", file, policy, i)
+			}
+			message, _ := validation["message"].(string)
+			visit(rule{file, policy, i, message}, validation)
+		}
+		out, err := yaml.Marshal(object)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,10 +39,12 @@ func Ensure(ctx context.Context, w io.Writer, packages []string, sets ...Set) er
 		defer close(installed)
 		return install(ctx)
 	})
-	group.Go(func() error { return Fetch(ctx, missing...) })
+	if len(missing) > 1 { // the first fetches its own
+		group.Go(func() error { return fetch(ctx, missing[1:]) })
+	}
 	group.Go(func() error {
 		for _, s := range missing {
-			if len(s.needs) > 0 {
+			if len(s.needs)+len(s.debian) > 0 { // two of apt-get would be in each other's way
 				<-installed
 			}
 			if err := ensure(ctx, w, s); err != nil {
@@ -75,6 +77,10 @@ func Fetch(ctx context.Context, sets ...Set) error {
 	if err != nil {
 		return err
 	}
+	return fetch(ctx, missing)
+}
+
+func fetch(ctx context.Context, missing []Set) error {
 	for _, s := range missing {
 		if len(s.packages) == 0 {
 			continue // of Debian's programs

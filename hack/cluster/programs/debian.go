@@ -24,8 +24,7 @@ func InstallDebian(ctx context.Context, w io.Writer, names ...string) error {
 
 // debianInstallation reports on w which of the packages are missing, and returns what installs them.
 func debianInstallation(ctx context.Context, w io.Writer, names []string) (install func(context.Context) error, err error) {
-	slices.Sort(names)
-	missing, err := missingPackages(ctx, slices.Compact(names))
+	missing, err := missingPackages(ctx, slices.Compact(slices.Sorted(slices.Values(names))))
 	if err != nil {
 		return nil, err
 	}

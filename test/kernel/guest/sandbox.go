@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/image-csi/image-csi-operator/internal/sandbox"
+	"github.com/image-csi/image-csi-operator/internal/sandboxprobe"
 )
 
 // Types of SELinux of pods that make sandboxes: the first may in Fedora's and Red Hat's policy, the second may not.
@@ -108,15 +108,9 @@ func inSandbox() error {
 	if err != nil || string(own) != "mine" {
 		return fmt.Errorf("the user's own file: %q, %w", own, err)
 	}
-	entries, err := os.ReadDir("/proc")
+	processes, err := sandboxprobe.Processes()
 	if err != nil {
 		return err
-	}
-	processes := 0
-	for _, entry := range entries {
-		if _, err := strconv.Atoi(entry.Name()); err == nil {
-			processes++
-		}
 	}
 	if processes != 1 {
 		return fmt.Errorf("/proc shows %d processes", processes)
