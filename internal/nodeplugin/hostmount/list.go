@@ -43,12 +43,7 @@ func (e *Engine) Changed(ctx context.Context, dir string) (time.Time, error) {
 
 // statDir runs on the thread for looks.
 func (e *Engine) statDir(rel string, found *unix.Stat_t) error {
-	root, err := e.openRoot()
-	if err != nil {
-		return err
-	}
-	defer closeFD(root)
-	dir, err := openDir(root, rel)
+	dir, err := e.openBeneath(rel)
 	if err != nil {
 		return err
 	}
@@ -58,12 +53,7 @@ func (e *Engine) statDir(rel string, found *unix.Stat_t) error {
 
 // list runs on a mount thread.
 func (e *Engine) list(rel string) ([]string, error) {
-	root, err := e.openRoot()
-	if err != nil {
-		return nil, err
-	}
-	defer closeFD(root)
-	found, err := openDir(root, rel)
+	found, err := e.openBeneath(rel)
 	if err != nil {
 		return nil, err
 	}

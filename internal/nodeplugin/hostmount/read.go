@@ -34,12 +34,7 @@ func (e *Engine) ReadFile(ctx context.Context, file string, limit int64) ([]byte
 
 // readFile runs on a mount thread.
 func (e *Engine) readFile(rel string, limit int64) ([]byte, error) {
-	root, err := e.openRoot()
-	if err != nil {
-		return nil, err
-	}
-	defer closeFD(root)
-	dir, err := openDir(root, path.Dir(rel))
+	dir, err := e.openBeneath(path.Dir(rel))
 	if err != nil {
 		return nil, err
 	}

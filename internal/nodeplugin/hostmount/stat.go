@@ -43,12 +43,7 @@ func (e *Engine) Stat(ctx context.Context, target string) (Stat, error) {
 
 // stat runs on the thread for looks.
 func (e *Engine) stat(rel string) (Stat, error) {
-	root, err := e.openRoot()
-	if err != nil {
-		return Stat{}, err
-	}
-	defer closeFD(root)
-	target, err := openDir(root, rel)
+	target, err := e.openBeneath(rel)
 	if err != nil {
 		return Stat{}, err
 	}

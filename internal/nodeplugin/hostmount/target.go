@@ -47,6 +47,16 @@ func (e *Engine) openRoot() (int, error) {
 	return fd, nil
 }
 
+// openBeneath opens the directory at rel beneath the engine's root without following any symbolic link.
+func (e *Engine) openBeneath(rel string) (int, error) {
+	root, err := e.openRoot()
+	if err != nil {
+		return -1, err
+	}
+	defer closeFD(root)
+	return openDir(root, rel)
+}
+
 // openDir opens the directory at rel beneath root without following any symbolic link.
 func openDir(root int, rel string) (int, error) {
 	fd, err := openPlain(root, rel)
