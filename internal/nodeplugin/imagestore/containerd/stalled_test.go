@@ -81,6 +81,25 @@ func (d disk) freeze(t *testing.T) (thaw func()) {
 	return thaw
 }
 
+// freezeIdle is freeze at a moment at which nobody waits for the disk. A collection of containerd's own that was about to write the
+// first page of its database would have every reader of the database wait, which is not what a test asks for. read is such a reader.
+func (d disk) freezeIdle(t *testing.T, read func(context.Context) error) (thaw func()) {
+	t.Helper()
+	var err error
+	for range 5 {
+		thaw = d.freeze(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		err = read(ctx)
+		cancel()
+		if err == nil {
+			return thaw
+		}
+		thaw()
+	}
+	t.Fatalf("containerd was writing each time the disk was frozen: %v", err)
+	return nil
+}
+
 func (d disk) control(command uintptr) error {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.dir.Fd(), command, 0); errno != 0 {
 		return errno
@@ -159,7 +178,10 @@ func TestLateUnpin(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	thaw := disk.freeze(t)
+	thaw := disk.freezeIdle(t, func(ctx context.Context) error {
+		_, err := d.client(t).GetImage(ctx, used)
+		return err
+	})
 	if err := n.ReleaseUnused(within(2 * time.Second)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the sweep: %v", err)
 	}
