@@ -155,6 +155,9 @@ func start(ctx context.Context, o *options, log *slog.Logger) (_ *plugin, err er
 	}
 	p.ready.follow(append(ready, operations))
 	p.serveLive(o, container, runtime)
+	if err := pageOutProgram(); err != nil {
+		log.Debug("what of the program the start alone needed stays in memory", "error", err)
+	}
 	if err := p.registrar.Start(o.registryDir()); err != nil { //nolint:contextcheck // it serves until Stop
 		return nil, err
 	}

@@ -38,6 +38,7 @@ func TestFirstLight(t *testing.T) {
 		{"the operator has no power over its node", operatorIsPowerless},
 		{"the containerd pod has exactly the privileges it lists", containerdPodIsScoped},
 		{"the CRI-O pod has confined itself", crioPodHasConfinedItself},
+		{"node plugins that have nothing to do keep within their memory", idleNodePluginsAreSmall},
 		{"pods on both nodes read known bytes", podsRead},
 		{"who takes over a node plugin gets no more than docs/security.md says", whoTakesOverANodePluginGetsNoMore},
 		{"who is not confined gets more", whoIsNotConfinedGetsMore},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,6 +82,20 @@ func (s *suite) statusTells(t *testing.T, class string, container v1alpha1.Conta
 func crioPodHasConfinedItself(t *testing.T, s *suite) {
 	s.everyThreadIs(t, nodes()["crio"], contract.NodePluginBinary, confined(1))
 	s.statusTells(t, "crio", v1alpha1.ContainerPrivileged, "Process")
+}
+
+// idleMemory is the most that a node plugin has in memory before its first volume (VmRSS, in KiB): a fifth above what it takes, and
+// less than what its start takes, which it gives back.
+const idleMemory = 22 << 10
+
+func idleNodePluginsAreSmall(t *testing.T, s *suite) {
+	for class, node := range nodes() {
+		used := readStatus(t, s.threadsOf(t, node, contract.NodePluginBinary)[0])["VmRSS"]
+		t.Logf("the node plugin of class %s: %s", class, used)
+		if kibibytes, err := strconv.Atoi(strings.TrimSuffix(used, " kB")); err != nil || kibibytes > idleMemory {
+			t.Errorf("the node plugin of class %s has %s in memory, and should have %d kB at most (%v)", class, used, idleMemory, err)
+		}
+	}
 }
 
 func operatorIsPowerless(t *testing.T, s *suite) {
