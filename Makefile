@@ -18,7 +18,7 @@ TAGS := grpcnotrace
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test
+MODULES := . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -71,6 +71,7 @@ test-others: ## the other half: unit tests, the API server's, and hack/cluster's
 	$(GO) test -count=1 -vet=off -timeout 40m $(OTHERS) && \
 	$(GO) -C hack/cluster test -count=1 -vet=off ./... && \
 	$(GO) -C hack/image test -count=1 -vet=off ./... && \
+	$(GO) -C cmd/must-gather test -count=1 -vet=off ./... && \
 	$(GO) -C hack/tools/bundle test -count=1 -vet=off ./... && \
 	$(GO) -C hack/tools/chart test -count=1 -vet=off ./... && \
 	$(GO) -C test test -count=1 -vet=off -p 1 -timeout 40m $$($(GO) -C test list ./... | grep -vE '/test/($(subst $() ,|,$(NODE_TESTS) $(APART)))(/|$$)')

@@ -13,7 +13,7 @@ if [ "$before" != "$(state)" ]; then
   exit 1
 fi
 
-for module in . hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test; do
+for module in . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test; do
   (cd "$module" && go mod tidy -diff) || { echo "$module/go.mod is not tidy: run 'go mod tidy' in $module" >&2; exit 1; }
 done
 

@@ -17,7 +17,7 @@ import (
 // brings the libraries of another Kubernetes release, and cgo. Neither are tools: Helm's libraries are no reason to build Kubernetes
 // again.
 var compiledTogether = []string{
-	".", "test", "hack/cluster", "hack/image", "hack/cluster/pins/kubernetes-1.37", "hack/cluster/pins/containerd",
+	".", "test", "cmd/must-gather", "hack/cluster", "hack/image", "hack/cluster/pins/kubernetes-1.37", "hack/cluster/pins/containerd",
 }
 
 // TestLibrariesHaveOneVersion holds the modules to one version of each library. Go compiles a package again for each version of each
