@@ -290,8 +290,9 @@ func TestTheOperatorMayRunNoOtherPodThanThatOfAProbe(t *testing.T) {
 	right := func(edit func(*corev1.SecurityContext)) func(*appsv1.DaemonSet) {
 		return ofContainer(func(p *corev1.Container) { edit(p.SecurityContext) })
 	}
-	const users, program, rights, user, place, volume, account = "users of their own", "the program of probes of sandboxes only", "no right that a pod with sandboxes has not",
-		"as user 1000 only", "on nodes with the label imagecsi.dev/sandbox-probe=Running only", "no volume but an empty one", "their driver's own service account only"
+	const users, program, rights, user, place, volume, account, selinux = "users of their own", "the program of probes of sandboxes only", "no right that a pod with sandboxes has not",
+		"as user 1000 only", "on nodes with the label imagecsi.dev/sandbox-probe=Running only", "no volume but an empty one", "their driver's own service account only",
+		"the SELinux type container_engine_t only"
 	for _, test := range []struct {
 		what, words string
 		edit        func(*appsv1.DaemonSet)
@@ -329,6 +330,13 @@ func TestTheOperatorMayRunNoOtherPodThanThatOfAProbe(t *testing.T) {
 		{"an AppArmor profile", user, pod(func(s *corev1.PodSecurityContext) {
 			s.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
 		})},
+		{"another SELinux type", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.Type = contract.SELinuxUnconfined })},
+		{"another SELinux level", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.Level = "s0:c1,c2" })},
+		{"another SELinux user", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.User = "system_u" })},
+		{"another SELinux role", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.Role = "system_r" })},
+		{"its own SELinux type", rights, right(func(s *corev1.SecurityContext) {
+			s.SELinuxOptions = &corev1.SELinuxOptions{Type: contract.SELinuxUnconfined}
+		})},
 		{"a group", user, pod(func(s *corev1.PodSecurityContext) { s.SupplementalGroups = []int64{0} })},
 		{"a capability", rights, right(func(s *corev1.SecurityContext) { s.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"} })},
 		{"the runtime's capabilities", rights, right(func(s *corev1.SecurityContext) { s.Capabilities = nil })},
@@ -341,5 +349,6 @@ func TestTheOperatorMayRunNoOtherPodThanThatOfAProbe(t *testing.T) {
 	} {
 		c.Eventually(c.tries(me, probe, test.edit), soon).Should(MatchError(MatchRegexp(test.words)), test.what)
 	}
+	c.Expect(c.tries(me, probe, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = nil }))()).To(Succeed(), "as an earlier release's operator writes it")
 	c.Expect(c.tries(c.Client, probe, hostPath("/"))()).To(Succeed(), "others are held by nothing here")
 }

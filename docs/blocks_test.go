@@ -47,6 +47,7 @@ func treatments() []treatment {
 		{page: "docs/how-to/", by: "TestTroubles"},
 		{page: "docs/sandboxes.md", begins: "containers:", reason: "it is a part of a pod; TestFirstLight runs such pods with a workspace"},
 		{page: "docs/sandboxes.md", begins: "spec:", reason: "it is the pod that config/mutation makes; TestFirstLight wants it from the API server"},
+		{page: "docs/sandboxes.md", begins: "oc adm", reason: "it takes OpenShift"},
 		{page: "docs/sandboxes.md", by: "TestFirstLight"},
 		{page: "docs/troubleshooting.md", begins: "kubectl describe", reason: "TestTroubles asks for what these print"},
 		{page: "docs/troubleshooting.md", begins: "kubectl imagecsi", by: "TestTroubles"},

@@ -85,7 +85,7 @@ type SandboxRefusal struct {
 type SandboxReason string
 
 const (
-	// SandboxSELinux is a node with SELinux, under which sandboxes on image volumes are not tried.
+	// SandboxSELinux is a node whose operating system has an SELinux policy without a type for containers that make sandboxes.
 	SandboxSELinux SandboxReason = "SELinux"
 	// SandboxKernelTooOld is a node whose kernel maps no users of mounts.
 	SandboxKernelTooOld SandboxReason = "KernelTooOld"

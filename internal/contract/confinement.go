@@ -24,6 +24,10 @@ const (
 // SELinuxUnconfined is the type of containers that SELinux does not confine, in Fedora's and Red Hat's policy (container-selinux).
 const SELinuxUnconfined = "spc_t"
 
+// SELinuxSandboxes is the type, in the same policy, of containers that make containers: unlike container_t it may mount a /proc. Pod Security
+// lets pods of the level baseline choose it since Kubernetes 1.31.
+const SELinuxSandboxes = "container_engine_t"
+
 // Confinement is what a node plugin's container is meant to run under, as the operator asks for it in the container's security
 // context and tells the node plugin with FlagConfinement. The zero value asks for nothing.
 type Confinement struct {

@@ -43,7 +43,7 @@ func complete() *corev1.Pod {
 	pod := withItsOwnUsers(labelled())
 	pod.Spec.Volumes[0] = formedVolume(driver, true, "IDMappable")
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](1000), RunAsGroup: ptr.To[int64](1000),
-		SeccompProfile: localhost(sandbox.Name())}
+		SELinuxOptions: &corev1.SELinuxOptions{Type: contract.SELinuxSandboxes}, SeccompProfile: localhost(sandbox.Name())}
 	for _, containers := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
 		containers[0].SecurityContext = &corev1.SecurityContext{ProcMount: ptr.To(corev1.UnmaskedProcMount), AllowPrivilegeEscalation: ptr.To(false),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
@@ -214,7 +214,7 @@ func sandboxesAreMade(t *testing.T, c client.Client) {
 	})
 	t.Run("what the pod says stays", func(t *testing.T) {
 		pod := labelled()
-		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](7)}
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](7), SELinuxOptions: &corev1.SELinuxOptions{Type: "container_t", Level: "s0:c1,c2"}}
 		pod.Spec.NodeSelector = map[string]string{contract.SandboxNodeLabel: "another", "pool": "ci"}
 		pod.Spec.InitContainers[0].SecurityContext = &corev1.SecurityContext{SeccompProfile: runtimeDefault(), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL", "CHOWN"}}}
 		got, err := try(pod)
@@ -225,6 +225,9 @@ func sandboxesAreMade(t *testing.T, c client.Client) {
 			t.Errorf("the pod has node selector %v", got.Spec.NodeSelector)
 		}
 		init := got.Spec.InitContainers[0].SecurityContext
+		if *got.Spec.SecurityContext.SELinuxOptions != (corev1.SELinuxOptions{Type: "container_t", Level: "s0:c1,c2"}) {
+			t.Errorf("the pod has %s", got.Spec.SecurityContext.SELinuxOptions)
+		}
 		if *got.Spec.SecurityContext.RunAsUser != 7 || init.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault || len(init.Capabilities.Drop) != 2 {
 			t.Errorf("the pod is %s", got.Spec.String())
 		}

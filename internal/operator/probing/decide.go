@@ -26,9 +26,9 @@ const (
 	maxDetail = 256
 )
 
-// Revision is the label imagecsi.dev/revision of the pods of probes: it names the profile that they have.
+// Revision is the label imagecsi.dev/revision of the pods of probes: it names the profile and the SELinux type that they have.
 func Revision() string {
-	return strings.TrimSuffix(strings.TrimPrefix(sandbox.Name(), sandbox.Prefix), ".json")
+	return strings.TrimSuffix(strings.TrimPrefix(sandbox.Name(), sandbox.Prefix), ".json") + "-" + contract.SELinuxSandboxes
 }
 
 // Node is a node with what matters for a probe there.

@@ -8,7 +8,7 @@ func Message(reason v1alpha1.SandboxReason) string {
 	const again = " Then remove the node's label imagecsi.dev/sandbox-probe, so that it is tried again."
 	switch reason {
 	case v1alpha1.SandboxSELinux:
-		return "The node has SELinux, under which sandboxes on image volumes are not tried. Run such pods on other nodes."
+		return "The SELinux policy of the node's operating system has no type for containers that make sandboxes. Run such pods on nodes of another operating system."
 	case v1alpha1.SandboxRuntimeTooOld:
 		return "The container runtime runs no pods with users of their own. Update containerd to 2.0 or newer, CRI-O to 1.25 or newer."
 	case v1alpha1.SandboxRuntimeWithoutUserNamespaces:

@@ -86,8 +86,8 @@ func TestWhatANodeReportsSpeaksAgainstSandboxes(t *testing.T) {
 		"a handler with user namespaces":    {handler("", ptr.To(true)), ""},
 		"a handler that says nothing":       {handler("", nil), ""},
 		"another handler without":           {handler("kata", ptr.To(false)), ""},
-		"SELinux":                           {func(n *Node) { n.Policy = nodeclass.PolicyOwn }, v1alpha1.SandboxSELinux},
-		"OpenShift":                         {func(n *Node) { n.Current = nodeclass.OpenShift }, v1alpha1.SandboxSELinux},
+		"an SELinux policy of its own":      {func(n *Node) { n.Policy = nodeclass.PolicyOwn }, v1alpha1.SandboxSELinux},
+		"OpenShift":                         {func(n *Node) { n.Current = nodeclass.OpenShift }, ""},
 	} {
 		if got := Static(at("n", test.edit).Node); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

@@ -16,10 +16,10 @@ import (
 // fingerprintDigits are enough to tell the software of one node before and after a change.
 const fingerprintDigits = 12
 
-// Fingerprint identifies what a result on a node depends on: the profile, the kernel, the container runtime and the kubelet.
+// Fingerprint identifies what a result on a node depends on: what the probe's pod has, the kernel, the container runtime and the kubelet.
 func Fingerprint(node *corev1.Node) string {
 	info := node.Status.NodeInfo
-	sum := sha256.Sum256([]byte(strings.Join([]string{sandbox.Name(), info.KernelVersion, info.ContainerRuntimeVersion, info.KubeletVersion}, "\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{Revision(), info.KernelVersion, info.ContainerRuntimeVersion, info.KubeletVersion}, "\n")))
 	return hex.EncodeToString(sum[:])[:fingerprintDigits]
 }
 

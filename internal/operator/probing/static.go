@@ -24,7 +24,7 @@ func leastRuntime() map[string]string {
 // Static returns why a node cannot run sandboxes, by what it reports; empty if nothing that it reports speaks against it.
 func Static(at placement.Node) v1alpha1.SandboxReason {
 	switch {
-	case at.Policy == nodeclass.PolicyOwn, at.Current == nodeclass.OpenShift:
+	case at.Policy == nodeclass.PolicyOwn:
 		return v1alpha1.SandboxSELinux
 	case IsRuntimeTooOld(at.RuntimeVersion):
 		return v1alpha1.SandboxRuntimeTooOld

@@ -11,6 +11,7 @@ import (
 	"github.com/image-csi/image-csi-operator/api/v1alpha1"
 	"github.com/image-csi/image-csi-operator/internal/contract"
 	"github.com/image-csi/image-csi-operator/internal/operator/nodeclass"
+	"github.com/image-csi/image-csi-operator/internal/sandbox"
 )
 
 // kinds of the objects that are of an optional kind.
@@ -112,5 +113,21 @@ func TestConstraintsAllowTheVolumesOfCredentials(t *testing.T) {
 	got := applied[len(applied)-1].(*unstructured.Unstructured).Object["volumes"].([]any)
 	if !slices.Equal(got, []any{"configMap", "emptyDir", "hostPath", "projected"}) {
 		t.Errorf("volumes %q", got)
+	}
+}
+
+// A probe of sandboxes is one of the account's pods. What OpenShift gives to pods that ask for no profile is the first of the list, which
+// must be there before the node plugin brings any other.
+func TestConstraintsAllowProbesOfSandboxes(t *testing.T) {
+	driver := minimal()
+	driver.Spec.NestedSandboxes = &v1alpha1.NestedSandboxes{}
+	applied := Render(Input{Driver: driver, Names: Names(driver), Settings: settings, Kinds: []OptionalKind{SecurityContextConstraints()},
+		Classes: []nodeclass.Class{class(t, nodeclass.OpenShift)}}).Apply
+	got := applied[len(applied)-1].(*unstructured.Unstructured).Object
+	if profiles := got["seccompProfiles"].([]any); !slices.Equal(profiles, []any{"runtime/default", "localhost/" + sandbox.Name()}) {
+		t.Errorf("profiles %q", profiles)
+	}
+	if volumes := got["volumes"].([]any); !slices.Contains(volumes, any("emptyDir")) {
+		t.Errorf("volumes %q", volumes)
 	}
 }

@@ -71,6 +71,7 @@ func probePod(driver *v1alpha1.ImageCSIDriver, settings Settings) corev1.PodSpec
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](probeUser), RunAsGroup: ptr.To[int64](probeUser),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr.To(sandbox.Name())},
+			SELinuxOptions: &corev1.SELinuxOptions{Type: contract.SELinuxSandboxes}, // Nodes without SELinux pass over it.
 		},
 		NodeSelector:     map[string]string{contract.SandboxProbeLabel: contract.SandboxProbeRunning, corev1.LabelOSStable: string(corev1.Linux)},
 		Tolerations:      tolerations(driver.Spec.NodePlugin),

@@ -17,7 +17,7 @@ func podTemplates(lists ...[]Object) []corev1.PodSpec {
 	var out []corev1.PodSpec
 	for _, objects := range lists {
 		for _, object := range objects {
-			if daemonSet, is := object.(*appsv1.DaemonSet); is && !IsSandboxProbe(daemonSet) { // OpenShift's nodes are none for sandboxes.
+			if daemonSet, is := object.(*appsv1.DaemonSet); is {
 				out = append(out, daemonSet.Spec.Template.Spec)
 			}
 		}
@@ -71,16 +71,19 @@ func securityContextConstraints(driver *v1alpha1.ImageCSIDriver, settings Settin
 	return constraints
 }
 
-// privileges that pods ask for; the lists are sorted.
+// privileges that pods ask for. The lists are sorted, but that runtime/default comes first.
 type privileges struct {
 	privileged, hostNetwork        bool
 	capabilities, volumes, seccomp []string
 }
 
 func needs(pods []corev1.PodSpec) privileges {
-	out := privileges{seccomp: []string{"runtime/default"}}
+	out := privileges{}
 	for _, pod := range pods {
 		out.hostNetwork = out.hostNetwork || pod.HostNetwork
+		if pod.SecurityContext != nil {
+			out.addSeccomp(pod.SecurityContext.SeccompProfile)
+		}
 		for _, container := range pod.Containers {
 			out.add(container.SecurityContext)
 		}
@@ -92,6 +95,8 @@ func needs(pods []corev1.PodSpec) privileges {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
+	// OpenShift gives the first one to pods that say nothing. Any other is a file, which a node may not have yet.
+	out.seccomp = append([]string{"runtime/default"}, out.seccomp...)
 	return out
 }
 
@@ -105,8 +110,12 @@ func (p *privileges) add(context *corev1.SecurityContext) {
 			p.capabilities = append(p.capabilities, string(capability))
 		}
 	}
-	if seccomp := context.SeccompProfile; seccomp != nil && seccomp.LocalhostProfile != nil {
-		p.seccomp = append(p.seccomp, "localhost/"+*seccomp.LocalhostProfile)
+	p.addSeccomp(context.SeccompProfile)
+}
+
+func (p *privileges) addSeccomp(profile *corev1.SeccompProfile) {
+	if profile != nil && profile.LocalhostProfile != nil {
+		p.seccomp = append(p.seccomp, "localhost/"+*profile.LocalhostProfile)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestConstraintsAllowTheSeccompProfile(t *testing.T) {
 	for _, object := range Render(in).Apply {
 		if KindOf(object) == "SecurityContextConstraints" {
 			got := object.(*unstructured.Unstructured).Object["seccompProfiles"].([]any)
-			if !slices.Equal(got, []any{"localhost/" + file(installed("")), "runtime/default"}) {
+			if !slices.Equal(got, []any{"runtime/default", "localhost/" + file(installed(""))}) {
 				t.Errorf("profiles %q", got)
 			}
 			return

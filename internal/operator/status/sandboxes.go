@@ -80,8 +80,8 @@ func tried(before *v1alpha1.ClassSandboxes, seen Observation, class string, now 
 // noSandboxes returns why no node of a class can run pods that make sandboxes, and what to do; empty if nothing is known against it.
 func noSandboxes(table nodeclass.Table, status v1alpha1.NodeClassStatus) string {
 	class, _ := table.Lookup(status.Name)
-	if class.Policy == nodeclass.PolicyOwn || status.Name == nodeclass.OpenShift {
-		return "Nodes of this class have SELinux, under which sandboxes on image volumes are not tried. Run such pods on nodes of another class."
+	if class.Policy == nodeclass.PolicyOwn {
+		return "The SELinux policy of this class's operating system has no type for containers that make sandboxes. Run such pods on nodes of another class."
 	}
 	if len(status.RuntimeVersions) == 0 || slices.ContainsFunc(status.RuntimeVersions, func(v string) bool { return !probing.IsRuntimeTooOld(v) }) {
 		return ""

@@ -72,7 +72,7 @@ func TestTheProfileOfSandboxesIsNamedOnceItIsOnTheNodes(t *testing.T) {
 			classes: map[string]string{"containerd": "Prepared", "bottlerocket": "Unsupported SELinux"}},
 		"with an old containerd": {edits: []func(*Observation){asked, placed("a", "containerd", "containerd://1.7.27-0ubuntu1"), here, complete}, classes: map[string]string{"containerd": "Unsupported containerd 1.7.27-0ubuntu1"}},
 		"with an old CRI-O":      {edits: []func(*Observation){asked, placed("b", "crio", "cri-o://1.24.6"), keeping("crio", sandbox.Name(), "b"), complete}, classes: map[string]string{"crio": "Unsupported CRI-O to 1.25"}},
-		"on OpenShift":           {edits: []func(*Observation){asked, placed("b", "openshift", "cri-o://1.33.0"), keeping("openshift", sandbox.Name(), "b"), complete}, classes: map[string]string{"openshift": "Unsupported SELinux"}},
+		"on OpenShift":           {edits: []func(*Observation){asked, placed("b", "openshift", "cri-o://1.33.0"), keeping("openshift", sandbox.Name(), "b"), complete}, want: sandbox.Name(), classes: map[string]string{"openshift": "Prepared"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			previous := v1alpha1.ImageCSIDriverStatus{}
