@@ -18,12 +18,13 @@ type pace struct {
 	longest time.Duration // the bound of that wait
 	calm    time.Duration // without a loss, after which a path is taken back at once again
 	ask     time.Duration // for each question to the process that took a path
+	offer   time.Duration // the wait before a driver that the kubelet refused is offered again; doubles each time up to longest
 }
 
 // defaultPace notices a loss before the kubelet's next try of a volume. Two processes that fight for a path do so about once a
-// minute, because the kubelet registers a driver again each time.
+// minute, because the kubelet registers a driver again each time. A kubelet that tries again by itself does so before the first offer.
 func defaultPace() pace {
-	return pace{look: time.Second, first: 2 * time.Second, longest: time.Minute, calm: 5 * time.Minute, ask: time.Second}
+	return pace{look: time.Second, first: 2 * time.Second, longest: time.Minute, calm: 5 * time.Minute, ask: time.Second, offer: 5 * time.Second}
 }
 
 // keeper makes sure that the paths of one driver's sockets lead to this process. Any process with rights in the kubelet's
@@ -40,6 +41,9 @@ type keeper struct {
 	wait   time.Duration // before they are taken back the next time
 	due    time.Time     // when that is, while they are lost
 	placed time.Time     // when they were taken back last
+
+	offerWait time.Duration // before the driver is offered the next time, while the kubelet refuses it
+	offerDue  time.Time     // when that is; zero while the kubelet does not refuse it
 }
 
 // lostSocket returns the first of the driver's sockets whose path leads elsewhere, and what it is; nil for none.
@@ -87,6 +91,20 @@ func (k *keeper) takeBack(now time.Time) error {
 	k.times++
 	k.wait = min(max(2*k.wait, k.pace.first), k.pace.longest)
 	return nil
+}
+
+// offer reports whether it is time to offer the driver to the kubelet again, which has refused it or not.
+func (k *keeper) offer(refused bool, now time.Time) bool {
+	if !refused {
+		k.offerWait, k.offerDue = 0, time.Time{}
+		return false
+	}
+	due := !k.offerDue.IsZero() && !now.Before(k.offerDue)
+	if due || k.offerDue.IsZero() {
+		k.offerWait = min(max(2*k.offerWait, k.pace.offer), k.pace.longest)
+		k.offerDue = now.Add(k.offerWait)
+	}
+	return due
 }
 
 func (k *keeper) place() error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,8 @@ const soon = 10 * time.Second
 
 // hastily watches at a test's pace.
 func hastily(r *Registrar) *Registrar {
-	r.pace = pace{look: 10 * time.Millisecond, first: 20 * time.Millisecond, longest: 200 * time.Millisecond, calm: time.Hour, ask: time.Second}
+	r.pace = pace{look: 10 * time.Millisecond, first: 20 * time.Millisecond, longest: 200 * time.Millisecond, calm: time.Hour, ask: time.Second,
+		offer: 50 * time.Millisecond}
 	return r
 }
 
@@ -50,8 +52,9 @@ func eventually(t *testing.T, what string, check func() bool) {
 	}
 }
 
-// kubelet registers whatever it finds at a path, once for each socket that appears there, as the kubelet's watcher does.
-func kubelet(t *testing.T, path string) {
+// kubelet registers whatever it finds at a path, once for each socket that appears there, as the kubelet's watcher does. The first
+// sockets are refused, each with its reason.
+func kubelet(t *testing.T, path string, refusals ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -68,8 +71,12 @@ func kubelet(t *testing.T, path string) {
 			client := kubeletSide(t, path)
 			call, done := context.WithTimeout(ctx, time.Second)
 			if _, err := client.GetInfo(call, &registerapi.InfoRequest{}); err == nil {
-				if _, err := client.NotifyRegistrationStatus(call, &registerapi.RegistrationStatus{PluginRegistered: true}); err == nil {
-					seen = found
+				verdict := &registerapi.RegistrationStatus{PluginRegistered: len(refusals) == 0}
+				if len(refusals) > 0 {
+					verdict.Error = refusals[0]
+				}
+				if _, err := client.NotifyRegistrationStatus(call, verdict); err == nil {
+					seen, refusals = found, refusals[min(1, len(refusals)):]
 				}
 			}
 			done()
@@ -170,6 +177,46 @@ func TestALegacyRegistrarThatStartsIsNamedAndLosesThePath(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	if !held() {
 		t.Error("the socket went with the other process")
+	}
+}
+
+// The kubelet up to 1.35 asks a socket once where its registration failed halfway, as when the API server does not answer.
+func TestADriverThatTheKubeletRefusedIsOfferedAgain(t *testing.T) {
+	dir := shortDir(t)
+	var out safeBuffer
+	r, path := registered(t, dir, slog.New(slog.NewTextHandler(&out, nil)))
+	kubelet(t, path, "no answer of the API server", "still no answer")
+	eventually(t, "the kubelet that refused the driver twice registers it", func() bool { return r.Ready(t.Context()) == nil })
+	if said := out.String(); !strings.Contains(said, "still no answer") {
+		t.Errorf("the log lacks the second refusal: %s", said)
+	}
+	before, err := look(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * r.pace.longest)
+	if now, err := look(path); err != nil || now != before {
+		t.Errorf("a driver that is registered is offered again: %v", err)
+	}
+}
+
+func TestOffersToAKubeletThatRefusesSlowDown(t *testing.T) {
+	k := &keeper{pace: defaultPace()}
+	clock := time.Unix(1000, 0)
+	offers := func(seconds int) (after []int) {
+		for i := range seconds {
+			if k.offer(true, clock.Add(time.Duration(i)*time.Second)) {
+				after = append(after, i)
+			}
+		}
+		return after
+	}
+	if got, want := offers(250), []int{5, 15, 35, 75, 135, 195}; !slices.Equal(got, want) {
+		t.Errorf("offers after %v seconds, want %v", got, want)
+	}
+	k.offer(false, clock)
+	if got, want := offers(10), []int{5}; !slices.Equal(got, want) {
+		t.Errorf("after a registration: offers after %v seconds, want %v", got, want)
 	}
 }
 

@@ -50,6 +50,9 @@ type state struct {
 	lost       string // what happened to a socket that is not taken back yet
 }
 
+// refused reports whether the kubelet's latest answer is a refusal.
+func (s state) refused() bool { return s.problem != "" && s.lost == "" }
+
 // New returns a Registrar that serves nothing yet.
 func New(drivers []Driver, log *slog.Logger) *Registrar {
 	r := &Registrar{drivers: drivers, log: log, pace: defaultPace(), states: map[string]state{}, csi: map[string]*Socket{}, removed: func(error) {}}
@@ -112,6 +115,7 @@ func (r *Registrar) watch(ctx context.Context) {
 		case now := <-ticker.C:
 			for _, k := range r.keepers {
 				r.keep(ctx, k, now)
+				r.offer(k, now)
 			}
 		}
 	}
@@ -137,6 +141,22 @@ func (r *Registrar) keep(ctx context.Context, k *keeper, now time.Time) {
 		return
 	}
 	r.log.Info("listening again; waiting for the kubelet to register the driver again", "driver", k.driver)
+}
+
+// offer has a kubelet that refused a driver look at it again: it does so when the registration socket is replaced. A kubelet up to 1.35
+// whose registration of a driver failed halfway, as when the API server does not answer, does not try again by itself
+// (pkg/kubelet/pluginmanager/operationexecutor). The answer is kept until the next one comes, which may take it two minutes.
+func (r *Registrar) offer(k *keeper, now time.Time) {
+	r.mu.Lock()
+	refused := r.states[k.driver].refused()
+	r.mu.Unlock()
+	if !k.offer(refused, now) {
+		return
+	}
+	r.log.Info("offering the driver to the kubelet again, which has refused it", "driver", k.driver)
+	if err := k.registration.place(); err != nil {
+		r.log.Warn("the registration socket could not be replaced; it is tried again", "driver", k.driver, "error", err)
+	}
 }
 
 // recovered turns a panic into an error of the kubelet's call in which it happened.
@@ -225,7 +245,7 @@ func (s *service) GetInfo(context.Context, *registerapi.InfoRequest) (*registera
 	}, nil
 }
 
-// NotifyRegistrationStatus receives the kubelet's answer. After a refusal the kubelet tries again on its own.
+// NotifyRegistrationStatus receives the kubelet's answer.
 func (s *service) NotifyRegistrationStatus(_ context.Context, status *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
 	verdict := state{registered: status.GetPluginRegistered(), problem: status.GetError()}
 	if !verdict.registered && verdict.problem == "" {
