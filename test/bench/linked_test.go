@@ -13,6 +13,7 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/imagelayers"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -93,7 +94,7 @@ func BenchmarkEROFSFile(b *testing.B) {
 	overlay := newVolume(b, p, "overlay", wide)
 	filed, further := newVolume(b, p, "filed", wide).mappable(), newVolume(b, p, "further", wide).mappable()
 	pulled(b, overlay)
-	nodes.WithoutLinks(b, p.Target, "/0/0/0")
+	imagelayers.WithoutLinks(b, p.Target.Root(), "/0/0/0")
 	shown, copied := filepath.Join(p.Target.Root(), overlay.target), filepath.Join(p.Target.Root(), nodes.KubeletRoot, "copy")
 	var firsts, furthers, copies samples
 	measure(b, "first publish from an EROFS file", func() (float64, string) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
+	"github.com/image-csi/image-csi-operator/test/internal/imagelayers"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
 
@@ -78,6 +79,7 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 		}
 	}
 	writtenByTheirOwnUsers(t, s)
+	filedForTheirOwnUsers(t, s)
 	s.deletePods(t, pods...)
 	for class := range nodes() {
 		for _, n := range layers {
@@ -109,6 +111,44 @@ func podsWithTheirOwnUsers(t *testing.T, s *suite) {
 		s.deletePods(t, onEach(name)...)
 		s.dropClaims(t, onEach(name)...)
 	}
+}
+
+// filedForTheirOwnUsers has pods with hostUsers: false read an image whose files cannot be linked, from an EROFS file, on both runtimes,
+// while pods with the node's users have an overlay of it. A kernel that mounts no such files refuses it. (5 s)
+func filedForTheirOwnUsers(t *testing.T, s *suite) {
+	const ref, file = "registry.example/e2e/unlinked:1", "/unlinked/secret"
+	data, err := image.Data([]image.File{
+		{Path: "/unlinked", Directory: true, Mode: 0o700, UID: 1000, GID: 1000},
+		{Path: file, Content: []byte("mine\n"), Mode: 0o600, UID: 1000, GID: 1000},
+	}, []image.File{{Path: "/top", Content: []byte("upper\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, repository, _ := strings.Cut(ref, "/")
+	if err := s.cluster.Push(t.Context(), repository, data); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(t, onNode("overlaid", inline(ref, true))...)
+	s.waitReady(t, onEach("overlaid")...)
+	var manifests []string
+	for class, node := range nodes() {
+		imagelayers.WithoutLinks(t, s.nodeRoot(t, node), file)
+		manifests = append(manifests, withItsOwnUsers(pod("filed-"+class, class, asMappable(inline(ref, true)))))
+	}
+	s.apply(t, manifests...)
+	s.waitReady(t, onEach("filed")...)
+	for _, pod := range onEach("filed") {
+		got := s.run(t, pod, "sh", "-c", "cd /image; cat unlinked/secret top; stat -c '%u %g %a' unlinked/secret top; (echo x >unlinked/secret) 2>&1 | grep -c 'Read-only file system'; grep ' /image ' /proc/self/mountinfo | sed 's/.* - //; s/ .*//'")
+		if want := "mine\nupper\n1000 1000 600\n0 0 644\n1\nerofs"; got != want {
+			t.Errorf("%s gets\n%s\nwant\n%s", pod, got, want)
+		}
+	}
+	for _, pod := range onEach("overlaid") {
+		if got := s.run(t, pod, "cat", "/image/top"); got != "upper" {
+			t.Errorf("%s gets %q", pod, got)
+		}
+	}
+	s.deletePods(t, append(onEach("filed"), onEach("overlaid")...)...)
 }
 
 // writtenByTheirOwnUsers has pods with hostUsers: false write in volumes of their own, as root and as another user, on both runtimes.

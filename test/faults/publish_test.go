@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/imagelayers"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 )
 
@@ -95,7 +96,7 @@ func TestUnpublishOfTheLastVolumeOfALinkedTreeIsKilled(t *testing.T) {
 func TestTheWritingOfAnEROFSFileIsKilled(t *testing.T) {
 	onEveryRuntime(t, func(t *testing.T, p *nodes.Plugin) {
 		withNeighbour(t, p, func(t *testing.T, p *nodes.Plugin) {
-			nodes.WithoutLinks(t, p.Target, "/layers/0")
+			imagelayers.WithoutLinks(t, p.Target.Root(), "/layers/0")
 			mappable.killPublish(t, p)
 		})
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster"
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 	"github.com/image-csi/image-csi-operator/internal/contract"
+	"github.com/image-csi/image-csi-operator/test/internal/imagelayers"
 	"github.com/image-csi/image-csi-operator/test/internal/nodes"
 	"github.com/image-csi/image-csi-operator/test/internal/poll"
 )
@@ -136,7 +137,7 @@ func TestAnImageThatCannotBeLinkedIsShownFromAFile(t *testing.T) {
 	suite.OnEveryNode(t, func(t *testing.T, p *nodes.Plugin) {
 		overlay := p.MustPublish(t, nodes.Volume{ID: "overlay", Image: mixed, Inline: true, ReadOnly: true})
 		want := contentOf(t, overlay)
-		nodes.WithoutLinks(t, p.Target, "/home/"+mixedFile)
+		imagelayers.WithoutLinks(t, p.Target.Root(), "/home/"+mixedFile)
 		path, err := p.Publish(t, mappable("filed", mixed, true))
 		if status.Code(err) == codes.FailedPrecondition && strings.Contains(err.Error(), "Linux 6.12 or newer") {
 			t.Log("this kernel mounts no files: ", err)
