@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -346,6 +347,24 @@ func TestCommands(t *testing.T) {
 				t.Errorf("it ends with %d, prints %q and says %q, want %d and %q", code, out.String(), said.String(), test.code, test.want)
 			}
 		})
+	}
+}
+
+// hack/image links these names to the program. Shells are where oc calls them.
+func TestTheImageHasALinkForEachCommand(t *testing.T) {
+	text, err := os.ReadFile("links")
+	must(t, err)
+	var want []string
+	for name := range commands() {
+		dir := "/usr/bin/"
+		if name == "bash" || name == "sh" {
+			dir = "/bin/"
+		}
+		want = append(want, dir+name)
+	}
+	slices.Sort(want)
+	if got := strings.Fields(string(text)); !slices.Equal(got, want) {
+		t.Errorf("links has %q, want %q", got, want)
 	}
 }
 

@@ -18,7 +18,7 @@ func (b builds) program(architecture, name string) string {
 	return filepath.Join(b.dir, architecture, name)
 }
 
-// compile builds what the Makefile's target does, for every architecture of a release.
+// compile builds what the Makefile's target does, and the must-gather image's shell, for every architecture of a release.
 func compile(ctx context.Context, r release) (builds, error) {
 	dir, err := os.MkdirTemp("", "image-csi-release-")
 	if err != nil {
@@ -33,6 +33,22 @@ func compile(ctx context.Context, r release) (builds, error) {
 			b.remove()
 			return builds{}, fmt.Errorf("build the programs for %s: %w", architecture, err)
 		}
+		if err := compileShell(ctx, r.root, filepath.Join(dir, architecture), architecture); err != nil {
+			b.remove()
+			return builds{}, err
+		}
 	}
 	return b, nil
+}
+
+// compileShell builds the shell's program, which is a module of its own, into a directory.
+func compileShell(ctx context.Context, root, dir, architecture string) error {
+	command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), ".")
+	command.Dir = filepath.Join(root, "cmd", mustGather)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("build the shell of the must-gather image for %s: %w", architecture, err)
+	}
+	return nil
 }

@@ -34,14 +34,14 @@ func modules(files []string) ([]debug.Module, error) {
 	return sorted, nil
 }
 
-// inventory is the CycloneDX 1.6 document of an image. It has neither a time nor a serial number, so that equal programs give
+// inventory is the CycloneDX 1.6 document of the image of a name. It has neither a time nor a serial number, so that equal programs give
 // equal documents.
-func inventory(r release, architecture string, linked []debug.Module) ([]byte, error) {
+func inventory(r release, name, architecture string, linked []debug.Module) ([]byte, error) {
 	document := cyclonedx.NewBOM()
 	document.SpecVersion, document.XMLNS = cyclonedx.SpecVersion1_6, ""
 	document.JSONSchema = "http://cyclonedx.org/schema/bom-1.6.schema.json"
 	document.Metadata = &cyclonedx.Metadata{Component: &cyclonedx.Component{
-		BOMRef: "image", Type: cyclonedx.ComponentTypeContainer, Name: "image-csi-operator", Version: r.tag(),
+		BOMRef: "image", Type: cyclonedx.ComponentTypeContainer, Name: name, Version: r.tag(),
 		Properties: &[]cyclonedx.Property{{Name: "architecture", Value: architecture}},
 		Licenses:   &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "Apache-2.0"}}},
 	}}

@@ -18,9 +18,6 @@ import (
 	"github.com/image-csi/image-csi-operator/hack/cluster/image"
 )
 
-// layoutDir is the OCI layout in a release's directory. Its index lists the image's index, named by its tag, and the inventories.
-const layoutDir = "image"
-
 // refName is the annotation that names an image in a layout (OCI image specification, "Image Layout").
 const refName = "org.opencontainers.image.ref.name"
 
@@ -28,21 +25,21 @@ const refName = "org.opencontainers.image.ref.name"
 const inventoryType = types.MediaType("application/vnd.cyclonedx+json")
 
 // writeLayout writes the image of every architecture and its inventory, and returns the digest of the index over them.
-func writeLayout(ctx context.Context, r release, b builds, dir string) (v1.Hash, error) {
-	path, err := layout.Write(filepath.Join(dir, layoutDir), empty.Index)
+func (p product) writeLayout(ctx context.Context, r release, b builds, dir string) (v1.Hash, error) {
+	path, err := layout.Write(filepath.Join(dir, p.dir), empty.Index)
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("write an OCI layout: %w", err)
 	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var inventories []v1.Image
 	for _, architecture := range r.architectures {
-		made, inventory, err := assemble(ctx, r, b, architecture)
+		made, inventory, err := p.assemble(ctx, r, b, architecture)
 		if err != nil {
 			return v1.Hash{}, fmt.Errorf("assemble the image for %s: %w", architecture, err)
 		}
 		platform := v1.Platform{OS: "linux", Architecture: architecture}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: made, Descriptor: v1.Descriptor{Platform: &platform}})
-		if err := os.WriteFile(filepath.Join(dir, "inventory-"+architecture+".cdx.json"), inventory, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, p.inventoryFile(architecture)), inventory, 0o644); err != nil {
 			return v1.Hash{}, err
 		}
 		about, err := referTo(made, inventory)
@@ -63,40 +60,37 @@ func writeLayout(ctx context.Context, r release, b builds, dir string) (v1.Hash,
 }
 
 // assemble makes an image, whose lowest layer changes least, and its inventory.
-func assemble(ctx context.Context, r release, b builds, architecture string) (v1.Image, []byte, error) {
-	var files []string
-	for _, name := range programs {
-		files = append(files, b.program(architecture, name))
-	}
+func (p product) assemble(ctx context.Context, r release, b builds, architecture string) (v1.Image, []byte, error) {
+	files := p.built(b, architecture)
 	linked, err := modules(files)
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := textLayer(ctx, r, linked)
+	texts, err := p.textLayer(ctx, r, linked)
 	if err != nil {
 		return nil, nil, err
 	}
 	layers := []v1.Layer{texts}
-	for i, name := range programs {
-		layer, err := image.ProgramLayer(files[i], "/"+name)
+	for i, target := range p.programs {
+		layer, err := image.ProgramLayer(files[i], target)
 		if err != nil {
 			return nil, nil, err
 		}
 		layers = append(layers, layer)
 	}
-	config := image.OperatorConfig()
-	config.Labels = labels(r)
+	config := p.config
+	config.Labels = p.labels(r)
 	made, err := image.NewFor(architecture, config, layers...)
 	if err != nil {
 		return nil, nil, err
 	}
 	made = mutate.ConfigMediaType(mutate.MediaType(made, types.OCIManifestSchema1), types.OCIConfigJSON)
-	document, err := inventory(r, architecture, linked)
+	document, err := inventory(r, imageName+p.suffix, architecture, linked)
 	return made, document, err
 }
 
-// textLayer has the certificates that programs trust, and the terms of the project and of all that is linked into it.
-func textLayer(ctx context.Context, r release, linked []debug.Module) (v1.Layer, error) {
+// textLayer has the certificates that programs trust, the terms of the project and of all that is linked into it, and the image's own files.
+func (p product) textLayer(ctx context.Context, r release, linked []debug.Module) (v1.Layer, error) {
 	roots, err := certificates()
 	if err != nil {
 		return nil, err
@@ -105,23 +99,27 @@ func textLayer(ctx context.Context, r release, linked []debug.Module) (v1.Layer,
 	if err != nil {
 		return nil, err
 	}
-	others, err := notices(ctx, r.root, linked)
+	others, err := notices(ctx, r.root, p.modules, linked)
 	if err != nil {
 		return nil, err
 	}
-	return image.Layer(
-		image.File{Path: "/etc/ssl/certs/ca-certificates.crt", Content: roots},
-		image.File{Path: "/licenses/LICENSE", Content: own},
-		image.File{Path: "/licenses/NOTICES", Content: others},
-	)
+	files, err := p.files(r.root)
+	if err != nil {
+		return nil, err
+	}
+	return image.Layer(append([]image.File{
+		{Path: "/etc/ssl/certs/ca-certificates.crt", Content: roots},
+		{Path: "/licenses/LICENSE", Content: own},
+		{Path: "/licenses/NOTICES", Content: others},
+	}, files...)...)
 }
 
 // labels are those of the OCI image specification, "Annotations".
-func labels(r release) map[string]string {
+func (p product) labels(r release) map[string]string {
 	const page = "https://github.com/image-csi/image-csi-operator"
 	return map[string]string{
-		"org.opencontainers.image.title":         "image-csi-operator",
-		"org.opencontainers.image.description":   "Mounts container images as volumes in pods",
+		"org.opencontainers.image.title":         imageName + p.suffix,
+		"org.opencontainers.image.description":   p.description,
 		"org.opencontainers.image.version":       r.tag(),
 		"org.opencontainers.image.licenses":      "Apache-2.0",
 		"org.opencontainers.image.source":        page,

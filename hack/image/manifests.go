@@ -21,7 +21,7 @@ const imageName = "image-csi-operator"
 
 // writeManifests writes the kustomizations, install.yaml, which is config/default, console.yaml, which is config/console, the Helm chart,
 // the OLM bundle and its catalog, all with images by their digests.
-func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) error {
+func writeManifests(ctx context.Context, r release, made digests, dir string) error {
 	work, err := os.MkdirTemp("", "image-csi-manifests-")
 	if err != nil {
 		return fmt.Errorf("make a directory for manifests: %w", err)
@@ -30,10 +30,14 @@ func writeManifests(ctx context.Context, r release, digest v1.Hash, dir string) 
 	if err := os.CopyFS(filepath.Join(work, "config"), os.DirFS(filepath.Join(r.root, "config"))); err != nil {
 		return fmt.Errorf("copy config: %w", err)
 	}
-	if err := setImage(filepath.Join(work, "config", "manager", "kustomization.yaml"), r.repository, digest); err != nil {
+	if err := setImage(filepath.Join(work, "config", "manager", "kustomization.yaml"), r.repository, made.operator); err != nil {
 		return err
 	}
-	if err := setSample(filepath.Join(work, "config", "samples", "storage_v1alpha1_imagecsidriver_full.yaml"), r.repository, digest); err != nil {
+	if err := setSample(filepath.Join(work, "config", "samples", "storage_v1alpha1_imagecsidriver_full.yaml"), r.repository, made.operator); err != nil {
+		return err
+	}
+	base := filepath.Join(work, "config", "manifests", "bases", imageName+".clusterserviceversion.yaml")
+	if err := setName(base, templateGatherer, made.gathererIn(r.repository)); err != nil {
 		return err
 	}
 	for file, part := range map[string]string{"install.yaml": "default", "console.yaml": "console"} {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,11 +20,18 @@ import (
 // termsForm is how files are called in which a module states its terms.
 var termsForm = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([._-].*)?$`)
 
-// notices are the terms of every linked module, one after the other. A module without any is an error.
-func notices(ctx context.Context, root string, linked []debug.Module) ([]byte, error) {
-	where, err := moduleDirs(ctx, root)
-	if err != nil {
-		return nil, err
+// notices are the terms of every module that is linked of those that modules below a root require, one after the other. A module
+// without any is an error.
+func notices(ctx context.Context, root string, below []string, linked []debug.Module) ([]byte, error) {
+	where := map[string]string{}
+	for _, dir := range below {
+		found, err := moduleDirs(ctx, filepath.Join(root, dir))
+		if err != nil {
+			return nil, err
+		}
+		// A module that only another module links has no directory here.
+		maps.DeleteFunc(found, func(_, dir string) bool { return dir == "" })
+		maps.Copy(where, found)
 	}
 	var out bytes.Buffer
 	for _, module := range linked {
@@ -64,7 +72,7 @@ func termsIn(dir string) ([]string, error) {
 	return files, nil
 }
 
-// moduleDirs are the directories of the checkout's modules and of the toolchain, by path and version.
+// moduleDirs are the directories of a module, of those that it requires, and of the toolchain, by path and version.
 func moduleDirs(ctx context.Context, root string) (map[string]string, error) {
 	command := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-json=Path,Version,Dir,Replace", "all")
 	command.Dir = root

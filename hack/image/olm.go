@@ -30,9 +30,10 @@ const (
 	configsLabel = "operators.operatorframework.io.index.configs.v1"
 	configsDir   = "/configs"
 
-	// templateBundle and templateCatalog are what config/ calls the images before they have a digest.
-	templateBundle  = "ghcr.io/image-csi/image-csi-operator-bundle:v"
-	templateCatalog = "ghcr.io/image-csi/image-csi-operator-catalog:v"
+	// These are what config/ calls the images before they have a digest.
+	templateBundle   = "ghcr.io/image-csi/image-csi-operator-bundle:v"
+	templateCatalog  = "ghcr.io/image-csi/image-csi-operator-catalog:v"
+	templateGatherer = "ghcr.io/image-csi/image-csi-operator-must-gather:v"
 )
 
 // olm writes the bundle's image, the catalog that names it by its digest, the catalog's image, and the catalog source that names that.

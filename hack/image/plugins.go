@@ -121,7 +121,7 @@ func pluginArchive(ctx context.Context, r release, from, desktop string, own []b
 	if err != nil {
 		return nil, p, err
 	}
-	others, err := notices(ctx, r.root, linked)
+	others, err := notices(ctx, r.root, []string{"."}, linked)
 	if err != nil {
 		return nil, p, err
 	}

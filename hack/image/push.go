@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// push copies the image of a release into a repository, with its inventories: by digest first, and the tag last, so that a tag never
-// names half an image. What names the image goes beside it at the end: the images for OLM, and the Helm chart. Credentials are those of "docker login".
+// push copies the images of a release into a repository and the one beside it. What names the images goes beside them at the end: the
+// images for OLM, and the Helm chart. Credentials are those of "docker login".
 func push(ctx context.Context, dir, repository string, plain bool) error {
 	if err := checkRepository(repository); err != nil {
 		return err
@@ -23,11 +23,25 @@ func push(ctx context.Context, dir, repository string, plain bool) error {
 	if plain {
 		options = append(options, name.Insecure)
 	}
-	to, err := name.NewRepository(repository, options...)
-	if err != nil {
+	with := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	for _, p := range []product{operator(), gatherer()} {
+		to, err := name.NewRepository(repository+p.suffix, options...)
+		if err != nil {
+			return err
+		}
+		if err := p.push(dir, to, with); err != nil {
+			return err
+		}
+	}
+	if err := pushOLM(dir, repository, options, with); err != nil {
 		return err
 	}
-	index, err := layout.ImageIndexFromPath(filepath.Join(dir, layoutDir))
+	return pushChart(dir, repository, options, with)
+}
+
+// push copies an image, with its inventories: by digest first, and the tag last, so that a tag never names half an image.
+func (p product) push(dir string, to name.Repository, with []remote.Option) error {
+	index, err := layout.ImageIndexFromPath(filepath.Join(dir, p.dir))
 	if err != nil {
 		return fmt.Errorf("read the release in %s: %w; make one first", dir, err)
 	}
@@ -35,7 +49,6 @@ func push(ctx context.Context, dir, repository string, plain bool) error {
 	if err != nil {
 		return fmt.Errorf("read the release in %s: %w", dir, err)
 	}
-	with := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	var image v1.ImageIndex
 	var tag string
 	for _, descriptor := range list.Manifests {
@@ -68,8 +81,5 @@ func push(ctx context.Context, dir, repository string, plain bool) error {
 		return err
 	}
 	fmt.Printf("%s:%s@%s\n", to, tag, digest)
-	if err := pushOLM(dir, repository, options, with); err != nil {
-		return err
-	}
-	return pushChart(dir, repository, options, with)
+	return nil
 }

@@ -15,9 +15,6 @@ import (
 // architectures are those that a release can be for, by Go's names and OCI's, which are the same here.
 var architectures = []string{"amd64", "arm64"}
 
-// programs are the image's, each at its root.
-var programs = []string{"manager", "node-plugin", "credential-provider"}
-
 // release is what is made, from where and into which directory.
 type release struct {
 	root, dir           string
@@ -79,37 +76,47 @@ func makeRelease(ctx context.Context, r release) error {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return err
 	}
-	digest, err := r.fill(ctx, scratch)
+	made, err := r.fill(ctx, scratch)
 	if err != nil {
 		return err
 	}
 	if err := replace(scratch, r.dir); err != nil {
 		return err
 	}
-	fmt.Printf("%s@%s\n", r.repository, digest)
+	fmt.Printf("%s@%s\n%s\n", r.repository, made.operator, made.gathererIn(r.repository))
 	return nil
 }
 
-func (r release) fill(ctx context.Context, dir string) (v1.Hash, error) {
+// digests are those of a release's images.
+type digests struct{ operator, gatherer v1.Hash }
+
+// gathererIn is the name of the must-gather image beside the operator's repository.
+func (d digests) gathererIn(repository string) string {
+	return repository + gatherer().suffix + "@" + d.gatherer.String()
+}
+
+func (r release) fill(ctx context.Context, dir string) (made digests, err error) {
 	builds, err := compile(ctx, r)
 	if err != nil {
-		return v1.Hash{}, err
+		return made, err
 	}
 	defer builds.remove()
 	if err := compilePlugins(ctx, r, builds); err != nil {
-		return v1.Hash{}, err
+		return made, err
 	}
-	digest, err := writeLayout(ctx, r, builds, dir)
-	if err != nil {
-		return v1.Hash{}, err
+	if made.operator, err = operator().writeLayout(ctx, r, builds, dir); err != nil {
+		return made, err
 	}
-	if err := writeManifests(ctx, r, digest, dir); err != nil {
-		return v1.Hash{}, err
+	if made.gatherer, err = gatherer().writeLayout(ctx, r, builds, dir); err != nil {
+		return made, err
+	}
+	if err := writeManifests(ctx, r, made, dir); err != nil {
+		return made, err
 	}
 	if err := writePlugins(ctx, r, builds, dir); err != nil {
-		return v1.Hash{}, err
+		return made, err
 	}
-	return digest, writeSums(dir)
+	return made, writeSums(dir)
 }
 
 // marker is what only a release's directory has, so nothing else is replaced by one.

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
@@ -25,7 +27,7 @@ import (
 
 const testRepository = "registry.example/image-csi/image-csi-operator"
 
-// sources are those of three small programs, which stand for the project's own: building these for two architectures takes minutes.
+// sources are those of small programs, which stand for the project's own: building these for two architectures takes minutes.
 // Everything else that a release is made from is the checkout's.
 func sources(t *testing.T) string {
 	t.Helper()
@@ -38,14 +40,19 @@ func sources(t *testing.T) string {
 	write("go.mod", "module example.com/operator\n\ngo 1.26.0\n")
 	write("LICENSE", "the terms")
 	write("Makefile", "build:\n\tgo build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=v$(VERSION)' -o $(OUT)/ ./cmd/...\n"+
-		"kubectl-plugin:\n\tgo build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=v$(VERSION)' -o $(OUT)/$(DESKTOPS)/ ./kubectl-imagecsi\n")
-	write("kubectl-imagecsi/main.go", "package main\n\nvar version string\n\nfunc main() { println(\"kubectl-imagecsi\", version) }\n")
-	for _, program := range programs {
+		"kubectl-plugin:\n\tgo build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=v$(VERSION)' -o $(OUT)/$(DESKTOPS)/ ./cmd/kubectl-imagecsi\n")
+	for _, program := range append(operator().programs, plugin) {
+		program = strings.TrimPrefix(program, "/")
 		write("cmd/"+program+"/main.go", "package main\n\nvar version string\n\nfunc main() { println(\""+program+"\", version) }\n")
 	}
 	checkout, err := filepath.Abs("../..")
 	must(t, err)
 	must(t, os.CopyFS(filepath.Join(root, "config"), os.DirFS(filepath.Join(checkout, "config"))))
+	write("cmd/must-gather/go.mod", "module example.com/operator/cmd/must-gather\n\ngo 1.26.0\n")
+	write("cmd/must-gather/main.go", "package main\n\nfunc main() { println(\"a shell\") }\n")
+	for _, file := range []string{"gather", "links"} {
+		write("cmd/must-gather/"+file, read(t, checkout, "cmd/must-gather/"+file))
+	}
 	must(t, os.MkdirAll(filepath.Join(root, "hack"), 0o755))
 	must(t, os.Symlink(filepath.Join(checkout, "hack", "tools"), filepath.Join(root, "hack", "tools")))
 	return root
@@ -58,9 +65,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func indexOf(t *testing.T, dir string) (v1.ImageIndex, v1.Hash) {
+func indexOf(t *testing.T, dir string, p product) (v1.ImageIndex, v1.Hash) {
 	t.Helper()
-	whole, err := layout.ImageIndexFromPath(filepath.Join(dir, layoutDir))
+	whole, err := layout.ImageIndexFromPath(filepath.Join(dir, p.dir))
 	must(t, err)
 	list, err := whole.IndexManifest()
 	must(t, err)
@@ -79,13 +86,16 @@ func indexOf(t *testing.T, dir string) (v1.ImageIndex, v1.Hash) {
 func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dist")
 	must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository, architectures: architectures, desktops: []string{desktop}}))
-	index, digest := indexOf(t, dir)
+	index, digest := indexOf(t, dir, operator())
+	gathering, gathererDigest := indexOf(t, dir, gatherer())
 
 	t.Run("again from elsewhere, in its place", func(t *testing.T) {
 		before := read(t, dir, marker)
 		must(t, makeRelease(t.Context(), release{root: sources(t), dir: dir, version: "1.2.3", repository: testRepository, architectures: architectures, desktops: []string{desktop}}))
-		if _, other := indexOf(t, dir); other != digest {
-			t.Errorf("the digest is %s, and was %s", other, digest)
+		_, other := indexOf(t, dir, operator())
+		_, otherGatherer := indexOf(t, dir, gatherer())
+		if other != digest || otherGatherer != gathererDigest {
+			t.Errorf("the digests are %s and %s, and were %s and %s", other, otherGatherer, digest, gathererDigest)
 		}
 		if after := read(t, dir, marker); after != before {
 			t.Errorf("sums differ:\n%s\n%s", before, after)
@@ -98,7 +108,11 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	t.Run("every architecture", func(t *testing.T) { checkArchitectures(t, index) })
+	t.Run("every architecture", func(t *testing.T) {
+		checkArchitectures(t, index, operator())
+		checkArchitectures(t, gathering, gatherer())
+	})
+	t.Run("only the must-gather image has a shell", func(t *testing.T) { checkShell(t, index, gathering) })
 	t.Run("manifests name the digest", func(t *testing.T) {
 		want := testRepository + "@" + digest.String()
 		for file, times := range map[string]int{"install.yaml": 3, "config/samples/storage_v1alpha1_imagecsidriver_full.yaml": 1, "bundle/manifests/image-csi-operator.clusterserviceversion.yaml": 3} {
@@ -108,6 +122,14 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 			}
 			if strings.Contains(text, ":v0.") || strings.Contains(text, "ghcr.io") {
 				t.Errorf("%s names another image, too", file)
+			}
+		}
+	})
+	t.Run("the bundle and the catalog name the must-gather image", func(t *testing.T) {
+		want := testRepository + "-must-gather@" + gathererDigest.String()
+		for file, times := range map[string]int{"bundle/manifests/image-csi-operator.clusterserviceversion.yaml": 2, "catalog/image-csi-operator/catalog.yaml": 2} {
+			if got := strings.Count(read(t, dir, file), want); got != times {
+				t.Errorf("%s names %s %d times, want %d", file, want, got, times)
 			}
 		}
 	})
@@ -139,7 +161,7 @@ func TestAReleaseIsMadeTwiceToOneDigestAndPushed(t *testing.T) {
 	})
 	t.Run("a catalog names the bundle's image, and config/olm the catalog's", func(t *testing.T) { checkOLM(t, dir) })
 	t.Run("krew installs kubectl imagecsi", func(t *testing.T) { checkPlugin(t, filepath.Join(dir, pluginsDir)) })
-	t.Run("pushed", func(t *testing.T) { checkPush(t, dir, digest) })
+	t.Run("pushed", func(t *testing.T) { checkPush(t, dir, map[string]v1.Hash{"": digest, "-must-gather": gathererDigest}) })
 }
 
 func read(t *testing.T, dir, file string) string {
@@ -149,7 +171,7 @@ func read(t *testing.T, dir, file string) string {
 	return string(text)
 }
 
-func checkArchitectures(t *testing.T, index v1.ImageIndex) {
+func checkArchitectures(t *testing.T, index v1.ImageIndex, p product) {
 	t.Helper()
 	list, err := index.IndexManifest()
 	must(t, err)
@@ -163,7 +185,7 @@ func checkArchitectures(t *testing.T, index v1.ImageIndex) {
 		if config.Architecture != descriptor.Platform.Architecture || config.Config.User != "65532:65532" || config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" {
 			t.Errorf("the image for %s says %s, user %s, labels %v", descriptor.Platform, config.Architecture, config.Config.User, config.Config.Labels)
 		}
-		if len(config.RootFS.DiffIDs) != 1+len(programs) {
+		if len(config.RootFS.DiffIDs) != 1+len(p.programs) {
 			t.Errorf("the image for %s has %d layers", descriptor.Platform, len(config.RootFS.DiffIDs))
 		}
 	}
@@ -172,7 +194,58 @@ func checkArchitectures(t *testing.T, index v1.ImageIndex) {
 	}
 }
 
-func checkPush(t *testing.T, dir string, digest v1.Hash) {
+// checkShell wants a shell and what oc calls in one image for each architecture, and no shell in the other.
+func checkShell(t *testing.T, operator, gathering v1.ImageIndex) {
+	t.Helper()
+	list, err := gathering.IndexManifest()
+	must(t, err)
+	for _, descriptor := range list.Manifests {
+		image, err := gathering.Image(descriptor.Digest)
+		must(t, err)
+		found := entriesOf(t, image)
+		for name, target := range map[string]string{
+			"bin/bash": "/usr/bin/must-gather", "bin/sh": "/usr/bin/must-gather", "usr/bin/tar": "/usr/bin/must-gather", "usr/bin/must-gather": "",
+			"usr/bin/kubectl-imagecsi": "", "usr/bin/gather": "", "licenses/LICENSE": "", "licenses/NOTICES": "",
+		} {
+			header := found[name]
+			if header == nil || header.Linkname != target || strings.HasPrefix(name, "usr/") && target == "" && header.Mode != 0o755 {
+				t.Errorf("the image for %s has as %s %+v", descriptor.Platform, name, header)
+			}
+		}
+		if got, want := fileIn(t, image, "usr/bin/gather"), read(t, "../../cmd/must-gather", "gather"); got != want {
+			t.Errorf("the image for %s gathers by %q", descriptor.Platform, got)
+		}
+	}
+	list, err = operator.IndexManifest()
+	must(t, err)
+	for _, descriptor := range list.Manifests {
+		image, err := operator.Image(descriptor.Digest)
+		must(t, err)
+		for name := range entriesOf(t, image) {
+			if base := path.Base(name); base == "sh" || base == "bash" || base == "must-gather" {
+				t.Errorf("the operator's image for %s has %s", descriptor.Platform, name)
+			}
+		}
+	}
+}
+
+// entriesOf are the files of an image.
+func entriesOf(t *testing.T, made v1.Image) map[string]*tar.Header {
+	t.Helper()
+	content := mutate.Extract(made)
+	defer content.Close()
+	found := map[string]*tar.Header{}
+	for files := tar.NewReader(content); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		must(t, err)
+		found[header.Name] = header
+	}
+}
+
+func checkPush(t *testing.T, dir string, images map[string]v1.Hash) {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true)))
 	defer server.Close()
@@ -180,12 +253,15 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 	for range 2 { // again is no error
 		must(t, push(t.Context(), dir, repository, true))
 	}
-	tag, err := name.NewTag(repository+":v1.2.3", name.Insecure)
-	must(t, err)
-	index, err := remote.Index(tag)
-	must(t, err)
-	if got, err := index.Digest(); err != nil || got != digest {
-		t.Errorf("the tag names %s (%v), want %s", got, err, digest)
+	for suffix, digest := range images {
+		tag, err := name.NewTag(repository+suffix+":v1.2.3", name.Insecure)
+		must(t, err)
+		index, err := remote.Index(tag)
+		must(t, err)
+		if got, err := index.Digest(); err != nil || got != digest {
+			t.Errorf("the tag of %s names %s (%v), want %s", tag, got, err, digest)
+		}
+		checkInventories(t, tag, index)
 	}
 	for _, kind := range []string{"bundle", "catalog"} {
 		beside, err := name.NewTag(repository+"-"+kind+":v1.2.3", name.Insecure)
@@ -200,6 +276,11 @@ func checkPush(t *testing.T, dir string, digest v1.Hash) {
 		}
 	}
 	checkChart(t, dir, strings.TrimPrefix(server.URL, "http://")+"/image-csi/charts/image-csi-operator:1.2.3")
+}
+
+// checkInventories wants of each image in an index that its inventory refers to it.
+func checkInventories(t *testing.T, tag name.Tag, index v1.ImageIndex) {
+	t.Helper()
 	list, err := index.IndexManifest()
 	must(t, err)
 	for _, descriptor := range list.Manifests {
@@ -356,8 +437,29 @@ func TestAModuleWithoutTermsIsRefused(t *testing.T) {
 	if got, want := strings.Join(files, " "), dir+"/COPYING "+dir+"/LICENSE.md "+dir+"/NOTICE"; got != want {
 		t.Errorf("terms are in %s, want %s", got, want)
 	}
-	if _, err := notices(t.Context(), "../..", []debug.Module{{Path: "example.com/unknown", Version: "v1.0.0"}}); err == nil {
+	if _, err := notices(t.Context(), "../..", []string{".", "cmd/must-gather"}, []debug.Module{{Path: "example.com/unknown", Version: "v1.0.0"}}); err == nil {
 		t.Error("a module that the checkout does not have is accepted")
+	}
+}
+
+// Each module's list has modules that only the other links, without their directories.
+func TestTermsAreThoseOfEveryModuleOfAnImage(t *testing.T) {
+	var linked []debug.Module
+	for _, from := range []struct{ module, path string }{{"../..", "github.com/google/uuid"}, {"../../cmd/must-gather", "github.com/u-root/u-root"}} {
+		dirs, err := moduleDirs(t.Context(), from.module)
+		must(t, err)
+		for key := range dirs {
+			if name, version, _ := strings.Cut(key, "@"); name == from.path {
+				linked = append(linked, debug.Module{Path: name, Version: version})
+			}
+		}
+	}
+	for _, below := range [][]string{{".", "cmd/must-gather"}, {"cmd/must-gather", "."}} {
+		text, err := notices(t.Context(), "../..", below, linked)
+		must(t, err)
+		if got := strings.Count("\n"+string(text), "\n==== "); got != len(linked) || got != 2 {
+			t.Errorf("there are terms of %d modules, want those of %v", got, linked)
+		}
 	}
 }
 

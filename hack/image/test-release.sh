@@ -26,5 +26,8 @@ for program in manager node-plugin credential-provider; do
 	said=$("$emulator" "$work/arm64/$program" --help 2>&1) || true
 	[[ $said == *sage* ]] || { echo "$program for arm64 does not print its usage: $said" >&2; exit 1; }
 done
+GOARCH=arm64 go build -C cmd/must-gather -o "$work/arm64/bash" .
+said=$("$emulator" "$work/arm64/bash" -c 'echo $((6 * 7))')
+[[ $said == 42 ]] || { echo "the must-gather image's shell for arm64 does not count: $said" >&2; exit 1; }
 GOARCH=arm64 go test -count=1 -exec "$emulator" ./internal/privileges ./internal/contract ./internal/quantity \
 	./internal/nodeplugin/imagestore ./internal/nodeplugin/server ./internal/nodeplugin/words

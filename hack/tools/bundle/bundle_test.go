@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/operator-framework/api/pkg/manifests"
+	"github.com/operator-framework/api/pkg/operators/v1alpha1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -73,6 +74,21 @@ func TestTheBundleIsForOneNamespace(t *testing.T) {
 	template := bundle.CSV.Annotations["operatorframework.io/suggested-namespace-template"]
 	if !strings.Contains(template, `"pod-security.kubernetes.io/enforce":"privileged"`) {
 		t.Errorf("node plugins are not admitted in the suggested namespace: %s", template)
+	}
+}
+
+// OpenShift takes what collects for support from the annotation, and mirrors of catalogs take images from the list.
+func TestTheBundleNamesTheMustGatherImage(t *testing.T) {
+	bundle, err := manifests.GetBundleFromDir(bundleDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := bundle.CSV.Annotations["operators.openshift.io/must-gather-image"]
+	if !strings.Contains(image, "/image-csi-operator-must-gather:v"+bundle.CSV.Spec.Version.String()) {
+		t.Errorf("the annotation names %q", image)
+	}
+	if want := (v1alpha1.RelatedImage{Name: "must-gather", Image: image}); !slices.Contains(bundle.CSV.Spec.RelatedImages, want) {
+		t.Errorf("the images are %v, want %v among them", bundle.CSV.Spec.RelatedImages, want)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 const (
 	operatorName       = "image-csi-operator"
 	relatedImagePrefix = "RELATED_IMAGE_"
+
+	// gatherAnnotation names the image that "oc adm must-gather --all-images" runs, too.
+	gatherAnnotation = "operators.openshift.io/must-gather-image"
 )
 
 // complete fills the base of the ClusterServiceVersion with everything that config/ says already.
@@ -77,7 +80,7 @@ func strategy(in *inputs) v1alpha1.NamedInstallStrategy {
 	}
 }
 
-// relatedImages are the operator's image and those that it is told by environment variables.
+// relatedImages are the operator's image, those that it is told by environment variables, and the one that collects for support.
 func relatedImages(in *inputs) []v1alpha1.RelatedImage {
 	var out []v1alpha1.RelatedImage
 	for _, container := range in.deployment.Spec.Template.Spec.Containers {
@@ -90,5 +93,5 @@ func relatedImages(in *inputs) []v1alpha1.RelatedImage {
 			}
 		}
 	}
-	return out
+	return append(out, v1alpha1.RelatedImage{Name: "must-gather", Image: in.csv.Annotations[gatherAnnotation]})
 }
