@@ -135,8 +135,8 @@ test-modes: ## run the tests of CRI-O nodes with the node plugin in mount mode N
 
 # Not a part of CI: it makes a release and builds Helm.
 .PHONY: test-install
-test-install: ## install, change and remove the operator by every way of docs/install, from a release alone (minutes; root for a real node)
-	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m -run TestEveryWayIn ./install
+test-install: ## install, change and remove the operator by every way of docs/install, from a release alone, and collect for support (minutes; root for a real node)
+	@built=$$($(CLUSTER) build) && eval "$$built" && $(GO) -C test test -count=1 -v -timeout 25m -run 'TestEveryWayIn|TestMustGather' ./install
 
 # Not a part of CI: it builds OLM, and makes two releases. OLM=TestOLMWithoutNodes needs no root.
 OLM ?= TestOLM

@@ -41,6 +41,7 @@ func treatments() []treatment {
 		{page: "docs/comparison.md", begins: "volumes:", reason: "it is Kubernetes' own volume, for comparison"},
 		{page: "docs/releasing.md", reason: target},
 		{page: "docs/install/README.md", reason: "TestEveryWayIn makes a release in its own process, with hack/image"},
+		{page: "docs/install/olm.md", begins: "oc adm must-gather", reason: "oc is no module that can be built alone; TestMustGather makes what it makes, and copies by its commands"},
 		{page: "docs/install/olm.md", by: "TestOLM"},
 		{page: "docs/install/migrate.md", reason: "it needs a Helm release of the legacy driver; test/install makes one and hands it over"},
 		{page: "docs/install/", by: "TestEveryWayIn"},

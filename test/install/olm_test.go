@@ -53,6 +53,7 @@ func tryOLM(t *testing.T, p, newer *plane) {
 		run  func(*testing.T)
 	}{
 		{"installed", func(t *testing.T) { p.section(t, ""); installedByOLM(t, p) }},
+		{"collected by the image that the ClusterServiceVersion names", func(t *testing.T) { gatheredWithOLM(t, p) }},
 		{"a change of a driver holds an upgrade", func(t *testing.T) { heldUpgrade(t, p, newer) }},
 		{"upgraded", func(t *testing.T) { newer.section(t, "Upgrade"); upgradedByOLM(t, p) }},
 		{"guarded while there is a driver", func(t *testing.T) { guardedByOLM(t, newer) }},
@@ -219,6 +220,17 @@ func installedByOLM(t *testing.T, p *plane) {
 	p.want(t, inOLM+"get deployment image-csi-operator -o 'jsonpath={.spec.template.spec.containers[0].image}'", p.operator(t))
 	p.refused(t, "kubectl --as system:serviceaccount:image-csi-system:image-csi-operator label node n1 foreign=x", "the operator may set and remove node labels under imagecsi.dev/ only")
 	p.refused(t, inOLM+"--as system:serviceaccount:image-csi-system:image-csi-operator set image daemonset --all '*=registry.example/other:1'", "denied request")
+}
+
+// gatheredWithOLM has the image collect that "oc adm must-gather --all-images" finds, where pods run.
+func gatheredWithOLM(t *testing.T, p *plane) {
+	image := p.must(t, inOLM+"get clusterserviceversion image-csi-operator.v"+version+` -o 'jsonpath={.metadata.annotations.operators\.openshift\.io/must-gather-image}'`)
+	if !strings.Contains(image, "@sha256:") {
+		t.Errorf("the ClusterServiceVersion names %q", image)
+	}
+	if p.manager == "" {
+		mustGather(t, p, image)
+	}
 }
 
 // shownByConsole wants each sample that OpenShift's console shows to be an object of the kind beside whose editor it is.
