@@ -16,21 +16,21 @@ import (
 	"github.com/google/licensecheck"
 )
 
+// gatherer is the module of the must-gather image's shell, whose program is released beside those of the checkout's own.
+const gatherer = "cmd/must-gather"
+
 // linked returns the directories from which the programs have code, with those above them in the module, by the module's path. The standard
 // library is "std".
 func linked(t *testing.T) map[string][]string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags=grpcnotrace", "./cmd/...")
-	command.Dir = root
-	listed, err := command.Output()
-	if err != nil {
-		t.Fatalf("%v: %v", command, err)
-	}
+	listed := run(t, root, "go", "list", "-deps", "-json=Dir,Module", "-tags=grpcnotrace", "./cmd/...")
+	listed = append(listed, run(t, filepath.Join(root, gatherer), "go", "list", "-deps", "-json=Dir,Module", ".")...)
 	goroot, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string][]string{"std": {strings.TrimSpace(string(goroot))}}
+	// The checkout's own terms are those of its modules.
+	out := map[string][]string{"std": {strings.TrimSpace(string(goroot))}, "github.com/image-csi/image-csi-operator/" + gatherer: {root}}
 	for decoder := json.NewDecoder(bytes.NewReader(listed)); ; {
 		var p struct {
 			Dir    string

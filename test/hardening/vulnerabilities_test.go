@@ -20,8 +20,9 @@ func programs(t *testing.T) []string {
 	t.Helper()
 	dir := t.TempDir()
 	run(t, root, "go", "build", "-tags=grpcnotrace", "-ldflags=-w", "-o", dir+"/", "./cmd/...")
+	run(t, filepath.Join(root, gatherer), "go", "build", "-ldflags=-w", "-o", dir+"/", ".")
 	built, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(built) != 4 {
+	if err != nil || len(built) != 5 {
 		t.Fatalf("programs %v: %v", built, err)
 	}
 	return built
