@@ -134,8 +134,8 @@ func (r *ImageCSIDriverReconciler) unlabel(ctx context.Context, seen *snapshot, 
 	nodes := slices.Clone(out.fleet.nodes)
 	var unneeded []int
 	for i := range nodes {
-		place := plan.Of(nodes[i].Node)
-		if place.Current != "" && place.Wanted == "" && nodes[i].UsedBy == "" && !selected.Has(place.Current) {
+		at := plan.Of(nodes[i].Node)
+		if at.Current != "" && at.Wanted == "" && nodes[i].UsedBy == "" && !selected.Has(at.Current) {
 			unneeded = append(unneeded, i)
 		}
 	}

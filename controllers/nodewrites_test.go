@@ -13,16 +13,16 @@ func TestNodesAreWrittenAFewAtATimeAndOneFailureStopsNoOther(t *testing.T) {
 		var underWay, done atomic.Int64
 		released := make(chan struct{})
 		ended := make(chan error, 1)
-		places := make([]int, 3*nodesAtOnce)
-		for i := range places {
-			places[i] = 100 + i
+		indexes := make([]int, 3*nodesAtOnce)
+		for i := range indexes {
+			indexes[i] = 100 + i
 		}
 		go func() {
-			ended <- writeNodes(places, func(place int) error {
+			ended <- writeNodes(indexes, func(index int) error {
 				underWay.Add(1)
 				<-released
-				done.Add(int64(place))
-				if place == 100 {
+				done.Add(int64(index))
+				if index == 100 {
 					return broken
 				}
 				return nil
@@ -37,11 +37,11 @@ func TestNodesAreWrittenAFewAtATimeAndOneFailureStopsNoOther(t *testing.T) {
 			t.Errorf("error %v, want the failure of the first node", err)
 		}
 		sum := int64(0)
-		for _, place := range places {
-			sum += int64(place)
+		for _, index := range indexes {
+			sum += int64(index)
 		}
 		if done.Load() != sum {
-			t.Errorf("places that add up to %d were written, want %d", done.Load(), sum)
+			t.Errorf("indexes that add up to %d were written, want %d", done.Load(), sum)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -46,23 +47,22 @@ func (r *ImageCSIDriverReconciler) probeSandboxes(ctx context.Context, seen *sna
 	r.probes[name] = decision.Began
 	out.wait(decision.Next)
 	nodes := slices.Clone(out.fleet.nodes)
-	written := make([]bool, len(decision.Changes))
-	indexes := make([]int, len(decision.Changes))
-	for i := range indexes {
-		indexes[i] = i
+	changes := make(map[int]probing.Change, len(decision.Changes)) // by the node's index
+	for _, change := range decision.Changes {
+		changes[change.Index] = change
 	}
-	err := writeNodes(indexes, func(i int) error {
-		change := decision.Changes[i]
-		changed, err := r.labelSandboxes(ctx, nodes[change.Index].Node, change)
+	reported := make([]bool, len(nodes))
+	err := writeNodes(slices.Sorted(maps.Keys(changes)), func(i int) error {
+		changed, err := r.labelSandboxes(ctx, nodes[i].Node, changes[i])
 		if err == nil {
-			nodes[change.Index].Node, written[i] = changed, true
+			nodes[i].Node, reported[i] = changed, changes[i].Report != ""
 		}
 		return err
 	})
 	out.probed = sets.New[string]()
-	for i, change := range decision.Changes {
-		if written[i] && change.Report != "" {
-			out.probed.Insert(nodes[change.Index].Current)
+	for i := range nodes {
+		if reported[i] {
+			out.probed.Insert(nodes[i].Current)
 		}
 	}
 	out.fleet.nodes = nodes

@@ -90,7 +90,8 @@ func (r *ImageCSIDriverReconciler) everyDriver(ctx context.Context, _ client.Obj
 	return requests
 }
 
-// noted records events about nodes in the node cache. If an event matters, it queues requests a little later, so that a burst
+// noted records events about nodes in the node cache, whose types the objects have: the cache trims Nodes, CSINodes and pods to them
+// (cached.Options). If an event matters, it queues requests a little later, so that a burst
 // of changes is reconciled once. A heartbeat does not matter.
 func (r *ImageCSIDriverReconciler) noted(toRequests handler.MapFunc) handler.EventHandler {
 	later := func(ctx context.Context, before, after client.Object, q trigger.Queue) {

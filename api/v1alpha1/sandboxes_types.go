@@ -20,7 +20,7 @@ const Bubblewrap SandboxEngine = "Bubblewrap"
 // NestedSandboxesStatus is what pods that make sandboxes need.
 type NestedSandboxesStatus struct {
 	// seccompProfile is what such a container has as seccompProfile.localhostProfile. The profile is on every node of the classes that are
-	// prepared. While another one is on its way to the nodes, this is the one before.
+	// prepared. While another one is being rolled out, this is the earlier one.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	SeccompProfile string `json:"seccompProfile"`

@@ -11,9 +11,8 @@ type ImageCSIDriverStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Available reports whether every eligible node serves the driver, Progressing whether a change is on its
-	// way to the nodes (reboots and added nodes are not changes), Degraded whether the driver has a problem that needs
-	// action.
+	// conditions: Available reports whether every eligible node serves the driver, Progressing whether a rollout is in
+	// progress (reboots and added nodes start none), Degraded whether the driver has a problem that needs action.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type

@@ -77,7 +77,7 @@ func pkill(args []string, s streams) error {
 	}
 	signalled := false
 	err = eachProcess(func(process procfs.ProcStat) error {
-		meant := process.Session == *session || flags.NArg() == 1 && strings.Contains(process.Comm, flags.Arg(0))
+		meant := process.Session == *session || (flags.NArg() == 1 && strings.Contains(process.Comm, flags.Arg(0)))
 		if !meant || process.PID == os.Getpid() {
 			return nil
 		}

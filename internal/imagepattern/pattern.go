@@ -105,4 +105,4 @@ func (p Pattern) rank() int {
 }
 
 // Empty reports whether a pattern names no host.
-func (p Pattern) Empty() bool { return len(p.parts) == 0 || len(p.parts) == 1 && p.parts[0] == "" }
+func (p Pattern) Empty() bool { return len(p.parts) == 0 || (len(p.parts) == 1 && p.parts[0] == "") }

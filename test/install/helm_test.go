@@ -71,7 +71,7 @@ func failedInstall(t *testing.T, p *plane) {
 	p.must(t, "helm uninstall images --namespace failing")
 }
 
-// older is the chart as of a release of before, whose definition has another field.
+// older is the chart as of an earlier release, whose definition has another field.
 func older(t *testing.T, p *plane) string {
 	t.Helper()
 	pulled := t.TempDir()

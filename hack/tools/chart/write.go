@@ -87,7 +87,7 @@ func (c *chart) metadata() ([]byte, error) {
 		Keywords    []string `yaml:"keywords"`
 		Icon        string   `yaml:"icon"`
 	}{
-		"v2", "image-csi-operator", "Mounts container images as volumes in pods, on every node, whatever its container runtime", "application",
+		"v2", "image-csi-operator", "Mounts container images as volumes in pods, on nodes with containerd and CRI-O alike", "application",
 		c.version, "v" + c.version, ">=1.31.0-0", home, []string{home}, []string{"csi", "storage", "volumes", "container images"},
 		home + "/raw/v" + c.version + "/config/manifests/icon.svg",
 	})

@@ -212,7 +212,7 @@ var operator = []panel{
 		queries: []query{{expr: `histogram_quantile(0.99, sum by (le, controller) (rate(controller_runtime_reconcile_time_seconds_bucket{` + manager + `}` + interval + `)))`,
 			legend: "{{controller}}"}}},
 	{kind: lines, title: "Reconciles that failed", width: 8, height: 8, unit: "ops", none: notOurs,
-		help:    "By controller. The operator's log has the errors; it tries again by itself.",
+		help:    "By controller. The operator's log has the errors; it tries again automatically.",
 		queries: []query{{expr: `sum by (controller) (rate(controller_runtime_reconcile_errors_total{` + manager + `}` + interval + `))`, legend: "{{controller}}"}}},
 	{kind: lines, title: "Queue", width: 8, height: 8, unit: "short", none: notOurs,
 		help:    "What waits for a reconcile, by controller. It should fall to 0 again and again.",

@@ -184,7 +184,7 @@ func volumesOf(cluster seen.Cluster, kind, name string) (names []string) {
 func claimedBy(cluster seen.Cluster, pod, claim string) bool {
 	at := slices.IndexFunc(cluster.Pods, func(p corev1.Pod) bool { return p.Name == pod })
 	return at >= 0 && slices.ContainsFunc(cluster.Pods[at].Spec.Volumes, func(v corev1.Volume) bool {
-		return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim || v.Ephemeral != nil && pod+"-"+v.Name == claim
+		return (v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim) || (v.Ephemeral != nil && pod+"-"+v.Name == claim)
 	})
 }
 

@@ -59,7 +59,7 @@ func (p *program) handOver(ctx context.Context, chosen source, asked changes) er
 	if !asked.apply {
 		return nil
 	}
-	return p.carryOut(ctx, reader, chosen.daemonSet, objects, asked)
+	return p.takeSteps(ctx, reader, chosen.daemonSet, objects, asked)
 }
 
 // describe prints a plan, and returns its last step.
@@ -155,8 +155,8 @@ func (p *program) writer() (*writing.Writer, error) {
 	return writer, nil
 }
 
-// carryOut takes all steps, and says what to do after them.
-func (p *program) carryOut(ctx context.Context, reader *reading.Reader, named string, first handover.Objects, asked changes) error {
+// takeSteps takes all steps, and says what to do after them.
+func (p *program) takeSteps(ctx context.Context, reader *reading.Reader, named string, first handover.Objects, asked changes) error {
 	writer, err := p.writer()
 	if err != nil {
 		return err

@@ -232,7 +232,7 @@ func NewNodeView(name string, plugins []NodePlugin, unread []seen.Unread) NodeVi
 // NeedsAction reports whether a node plugin is not ready or does not answer, or there is none.
 func (d NodeView) NeedsAction() bool {
 	for _, plugin := range d.Plugins {
-		if plugin.Reason != "" || plugin.Info != nil && plugin.Info.NotReady != "" {
+		if plugin.Reason != "" || (plugin.Info != nil && plugin.Info.NotReady != "") {
 			return true
 		}
 	}

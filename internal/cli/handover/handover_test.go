@@ -147,7 +147,7 @@ func TestTheNextStep(t *testing.T) {
 		seen Cluster
 		want string // the kind, what it is on, and a part of why
 	}{
-		"the node plugin of before serves":                   {ToOperator, prepared.with("a", alone).with("b", waiting), "admit b"},
+		"the earlier node plugin serves":                     {ToOperator, prepared.with("a", alone).with("b", waiting), "admit b"},
 		"not ready yet":                                      {ToOperator, prepared.with("a", alone).with("b", func(n *Node) { both(n); n.Ours = Present; n.Problem = "no image" }), "wait node b the node plugin to be ready and registered (no image)"},
 		"not registered yet":                                 {ToOperator, prepared.with("a", alone).with("b", func(n *Node) { both(n); n.OursRegistered = false }), "wait node b"},
 		"ready and registered":                               {ToOperator, prepared.with("a", alone).with("b", both), "retire b"},

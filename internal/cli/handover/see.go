@@ -97,7 +97,7 @@ func setOf(set LegacySet) Set {
 func lostOf(set LegacySet, there []storagev1.CSIDriver) (lost []string, err error) {
 	record, err := ReadRecord(set.Annotations[RecordAnnotation])
 	if err != nil {
-		return nil, fmt.Errorf("DaemonSet %s: %w; if you remove the annotation, the DaemonSet's update strategy of before is lost", set.Key(), err)
+		return nil, fmt.Errorf("DaemonSet %s: %w; if you remove the annotation, the DaemonSet's earlier update strategy is lost", set.Key(), err)
 	}
 	if record == nil {
 		return nil, nil

@@ -45,7 +45,7 @@ func (r *Reader) OwnPods(ctx context.Context, namespace, node string) ([]seen.Ow
 func ownPodOf(pod *corev1.Pod) seen.OwnPod {
 	own := seen.OwnPod{Namespace: pod.Namespace, Name: pod.Name}
 	for _, c := range pod.Status.Conditions {
-		own.Ready = own.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		own.Ready = own.Ready || (c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue)
 	}
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {

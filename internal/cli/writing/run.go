@@ -48,7 +48,7 @@ func (r Run) Go(ctx context.Context) (handover.Step, handover.Objects, error) {
 	var since time.Time
 	for {
 		step, cluster, objects, err := r.look(ctx)
-		if err != nil || step.Ends() && waitsFor == "" {
+		if err != nil || (step.Ends() && waitsFor == "") {
 			return step, objects, err
 		}
 		if step.Kind == handover.Wait {

@@ -53,7 +53,7 @@ func (c *Container) Ready(context.Context) error {
 
 // onSELinux reports whether the container asks for a label of SELinux, and the kernel runs with SELinux.
 func (c *Container) onSELinux() (bool, error) {
-	if c.asked.SELinuxType == "" && c.asked.SELinuxLevel == "" || c.asked.SELinuxType == contract.SELinuxUnconfined {
+	if (c.asked.SELinuxType == "" && c.asked.SELinuxLevel == "") || c.asked.SELinuxType == contract.SELinuxUnconfined {
 		return false, nil
 	}
 	return hasSELinux(filepath.Join(c.proc, "filesystems"))

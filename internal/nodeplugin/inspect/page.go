@@ -96,7 +96,7 @@ func cut[T any](all []keyed[T], from page) (liveview.List[json.RawMessage], erro
 			return out, err
 		}
 		size += len(text)
-		if i == from.limit || i > 0 && size > liveview.MaxAnswer/2 {
+		if i == from.limit || (i > 0 && size > liveview.MaxAnswer/2) {
 			out.Continue = base64.RawURLEncoding.EncodeToString([]byte(all[first+i-1].key))
 			return out, nil
 		}

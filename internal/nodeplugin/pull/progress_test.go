@@ -30,7 +30,7 @@ func TestAPullUnderWayTellsHowFarItIs(t *testing.T) {
 		"no runtime that reports it": {nil, "elapsed; the container runtime does not report progress); the kubelet"},
 		"half": {downloads(func(_ context.Context, of string, since time.Time) (done, total int64, err error) {
 			if of != image || since.Before(begun) {
-				return 0, 0, errors.New("asked for another image, or for downloads of before the pull")
+				return 0, 0, errors.New("asked for another image, or for downloads from before the pull")
 			}
 			return 1 << 20, 5 << 19, nil
 		}), "elapsed; 1.0 MiB of 2.5 MiB of its layers are on this node); the kubelet"},

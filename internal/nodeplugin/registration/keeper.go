@@ -22,7 +22,7 @@ type pace struct {
 }
 
 // defaultPace notices a loss before the kubelet's next try of a volume. Two processes that fight for a path do so about once a
-// minute, because the kubelet registers a driver again each time. A kubelet that tries again by itself does so before the first offer.
+// minute, because the kubelet registers a driver again each time. A kubelet that tries again automatically does so before the first offer.
 func defaultPace() pace {
 	return pace{look: time.Second, first: 2 * time.Second, longest: time.Minute, calm: 5 * time.Minute, ask: time.Second, offer: 5 * time.Second}
 }

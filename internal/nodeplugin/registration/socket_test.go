@@ -148,7 +148,7 @@ func TestASocketGoesOnAcceptingWhereItIsPlacedAgain(t *testing.T) {
 		t.Error("nothing answers at the path that was taken back")
 	}
 	if !returns(old) {
-		t.Error("a connection of before broke")
+		t.Error("an earlier connection broke")
 	}
 	if err := socket.Close(); err != nil {
 		t.Error(err)

@@ -83,7 +83,7 @@ func TestGoodRequests(t *testing.T) {
 		{"volumeHandle wins", inline("volumeHandle", "r.example/other"), volume.Request{Image: "r.example/other:latest", Writable: true}},
 		{"short name", inline("image", "busybox"), volume.Request{Image: "docker.io/library/busybox:latest", Writable: true}},
 		{"tag and digest", inline("image", "r.example/app:1@"+digest), volume.Request{Image: "r.example/app@" + digest, Writable: true}},
-		{"unknown keys, and those of before", inline("secret", "s", "secretNamespace", "n", "x", "y"), volume.Request{Image: app, Writable: true}},
+		{"unknown keys, and earlier ones", inline("secret", "s", "secretNamespace", "n", "x", "y"), volume.Request{Image: app, Writable: true}},
 		{"pullAlways", inline("pullAlways", "TRUE"), volume.Request{Image: app, Writable: true, Policy: contract.PullAlways}},
 		{"pullAlways of another value", inline("pullAlways", "yes"), volume.Request{Image: app, Writable: true}},
 		{"pullPolicy wins", inline("pullAlways", "true", "pullPolicy", "never"), volume.Request{Image: app, Writable: true, Policy: contract.PullNever}},

@@ -71,7 +71,7 @@ func (n *Node) copyImage(ctx context.Context, r Request, tree imagestore.Tree, n
 	if err := n.fits(ctx, r, tree); err != nil {
 		return err
 	}
-	return n.copying.make(ctx, name, func(ctx context.Context) error {
+	return n.copying.do(ctx, name, func(ctx context.Context) error {
 		return n.inTurn(ctx, n.copying, tree.ID, func() error { return n.makeCopy(ctx, r, tree) })
 	})
 }

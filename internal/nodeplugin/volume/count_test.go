@@ -104,7 +104,7 @@ func TestCallsThatWaitedForACountShareIt(t *testing.T) {
 	c.turn.Release(1)
 	waiting.Wait()
 	if held, err := c.count(t.Context(), top, time.Minute); err != nil || held.bytes == 42 {
-		t.Errorf("a later call got the count of before: %+v, %v", held, err)
+		t.Errorf("a later call got the earlier count: %+v, %v", held, err)
 	}
 	c.last["long ago"] = counted{at: time.Now().Add(-2 * countKept)}
 	if _, err := c.count(t.Context(), top, time.Minute); err != nil || len(c.last) != 1 {

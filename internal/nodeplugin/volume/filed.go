@@ -66,7 +66,7 @@ func (n *Node) mountFile(ctx context.Context, r Request, tree imagestore.Tree) e
 
 // file has an EROFS file made.
 func (n *Node) file(ctx context.Context, tree imagestore.Tree) error {
-	return n.filing.make(ctx, tree.ID, func(ctx context.Context) error {
+	return n.filing.do(ctx, tree.ID, func(ctx context.Context) error {
 		return n.inTurn(ctx, n.filing, tree.ID, func() error { return n.makeFile(ctx, tree) })
 	})
 }

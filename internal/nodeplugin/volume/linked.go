@@ -84,7 +84,7 @@ func (n *Node) linkedOf(m hostmount.Mount) (driver, tree string, ok bool) {
 
 // link has a linked tree made.
 func (n *Node) link(ctx context.Context, place linkedPlace, tree string) error {
-	return n.linking.make(ctx, tree, func(ctx context.Context) error {
+	return n.linking.do(ctx, tree, func(ctx context.Context) error {
 		return n.inTurn(ctx, n.linking, tree, func() error { return n.makeLinked(ctx, place, tree) })
 	})
 }

@@ -22,47 +22,47 @@ type maker struct {
 	limit time.Duration // ends the making of one
 	turns *semaphore.Weighted
 
-	mu     sync.Mutex
-	making map[string]*making
+	mu   sync.Mutex
+	jobs map[string]*job
 }
 
-// making is something that is being made. err is valid when done is closed.
-type making struct {
+// job is something that is being made. err is valid when done is closed.
+type job struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
 }
 
 func newMaker(log *slog.Logger, what string, limit time.Duration) *maker {
-	return &maker{log: log, what: what, limit: limit, turns: semaphore.NewWeighted(makeAtOnce), making: map[string]*making{}}
+	return &maker{log: log, what: what, limit: limit, turns: semaphore.NewWeighted(makeAtOnce), jobs: map[string]*job{}}
 }
 
-// make waits until work has ended, which starts unless it is under way for the name. It goes on when ctx ends, and the next call waits for
+// do waits until work has ended, which starts unless it is under way for the name. It goes on when ctx ends, and the next call waits for
 // its end.
-func (m *maker) make(ctx context.Context, name string, work func(context.Context) error) error {
-	making := m.start(ctx, name, work)
+func (m *maker) do(ctx context.Context, name string, work func(context.Context) error) error {
+	running := m.start(ctx, name, work)
 	select {
-	case <-making.done:
-		return making.err
+	case <-running.done:
+		return running.err
 	case <-ctx.Done():
 		return fmt.Errorf("%s is still being made; the next try waits for it: %w", m.what, ctx.Err())
 	}
 }
 
-func (m *maker) start(ctx context.Context, name string, work func(context.Context) error) *making {
+func (m *maker) start(ctx context.Context, name string, work func(context.Context) error) *job {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if running, ok := m.making[name]; ok {
+	if running, ok := m.jobs[name]; ok {
 		return running
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
-	started := &making{cancel: cancel, done: make(chan struct{})}
-	m.making[name] = started
+	started := &job{cancel: cancel, done: make(chan struct{})}
+	m.jobs[name] = started
 	go func() {
 		defer cancel()
 		started.err = recoverpanic.Guard(m.log, "the making of "+m.what, func() error { return work(ctx) })
 		m.mu.Lock()
-		delete(m.making, name)
+		delete(m.jobs, name)
 		m.mu.Unlock()
 		close(started.done)
 	}()
@@ -72,7 +72,7 @@ func (m *maker) start(ctx context.Context, name string, work func(context.Contex
 // stop ends the making of a name, if it is under way, and waits until nothing is written any more.
 func (m *maker) stop(ctx context.Context, name string) error {
 	m.mu.Lock()
-	running, ok := m.making[name]
+	running, ok := m.jobs[name]
 	m.mu.Unlock()
 	if !ok {
 		return nil

@@ -158,7 +158,7 @@ func TestARemovalEntersNoMountAndRemovesTheRest(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := mount(at, t.TempDir()); err != nil {
-				t.Skipf("nothing can be mounted here: %v", err)
+				cannotMount(t, err)
 			}
 			t.Cleanup(func() {
 				if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
@@ -199,18 +199,20 @@ func TestAnOldKernelOpensNoLinkAndNoMountEither(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(top, "dir"), 0o755), os.Mkdir(bound, 0o755), os.Symlink("dir", filepath.Join(top, "link"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount(t.TempDir(), bound, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("nothing can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(bound, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
 	for _, c := range []struct {
 		parent, name string
 		want         error
 	}{{top, "dir", nil}, {top, "link", unix.ENOTDIR}, {top, "missing", unix.ENOENT}, {"/", "proc", unix.EXDEV}, {top, "bound", unix.EXDEV}} {
+		if c.name == "bound" {
+			if err := unix.Mount(t.TempDir(), bound, "", unix.MS_BIND, ""); err != nil {
+				cannotMount(t, err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(bound, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 		parent, err := os.Open(c.parent)
 		if err != nil {
 			t.Fatal(err)
@@ -224,6 +226,15 @@ func TestAnOldKernelOpensNoLinkAndNoMountEither(t *testing.T) {
 			_ = dir.Close()
 		}
 	}
+}
+
+// cannotMount ends a test that has to mount: a machine that runs CI can.
+func cannotMount(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal("nothing can be mounted here: ", err)
+	}
+	t.Skip("nothing can be mounted here: ", err)
 }
 
 // xfs mounts a new file system that has projects, with or without quotas.
@@ -241,7 +252,7 @@ func xfs(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-		t.Skipf("nothing can be mounted here: %v: %s", err, out)
+		cannotMount(t, fmt.Errorf("%w: %s", err, out))
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

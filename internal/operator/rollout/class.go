@@ -31,6 +31,8 @@ type class struct {
 	deadline time.Duration
 }
 
+// evaluate returns a class with what is known of it. It counts as canary until arrange finds its stage: judge, which comes before, asks
+// whether a node plugin shows that the change has failed, and in table() canary and spreading are the stages in which one can.
 func evaluate(in Input, c *Class) (*class, error) {
 	out := &class{in: c, deadline: Deadline(in.Spec), stage: canary, rules: table()}
 	var err error

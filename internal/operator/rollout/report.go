@@ -109,7 +109,7 @@ func (d *decision) message(s *v1alpha1.RolloutStatus) string {
 	if d.every(func(c *class) bool { return !c.good.known() }) {
 		return "The first node plugins are starting: " + progress + d.waitsFor(s) + "."
 	}
-	return "The change is on its way: " + progress + d.waitsFor(s) + "."
+	return "The rollout is in progress: " + progress + d.waitsFor(s) + "."
 }
 
 // waitsFor names the nodes that the change waits for: those that are being replaced or, if there are none, those that do not

@@ -166,8 +166,8 @@ func (d *decision) judge() {
 // aim chooses the form that each DaemonSet has from now on.
 func (d *decision) aim() {
 	for _, c := range d.classes {
-		holds := d.failure != nil || (d.paused() && c.live.revision == c.good.revision)
-		if c.good.known() && c.in.Live != nil && holds {
+		keepsGood := d.failure != nil || (d.paused() && c.live.revision == c.good.revision)
+		if c.good.known() && c.in.Live != nil && keepsGood {
 			c.target = c.good
 		}
 		if c.in.Live != nil && c.live.revision == c.target.revision {

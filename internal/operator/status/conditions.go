@@ -111,7 +111,7 @@ func inSpiteOf(ignored []v1alpha1.IgnoredPod) string {
 func rollingOut(rollout *v1alpha1.RolloutStatus, stopped bool) metav1.Condition {
 	const kind = v1alpha1.ConditionProgressing
 	if rollout == nil {
-		return condition(kind, false, ReasonRolledOut, "No change is on its way to the nodes.")
+		return condition(kind, false, ReasonRolledOut, "No rollout is in progress.")
 	}
 	switch rollout.Phase {
 	case v1alpha1.PhaseCanary, v1alpha1.PhaseUpdating:

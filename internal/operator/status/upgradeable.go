@@ -33,7 +33,7 @@ func unfinished(status v1alpha1.ImageCSIDriverStatus) (reason, format string) {
 		reason = progressing.Reason
 		switch reason {
 		case ReasonRollingOut:
-			return reason, "A change of the node plugin of ImageCSIDriver %s is on its way to the nodes."
+			return reason, "A change of the node plugin of ImageCSIDriver %s is being rolled out."
 		case ReasonRollingBack:
 			return reason, "A change of the node plugin of ImageCSIDriver %s failed and is rolling back."
 		case ReasonPaused:

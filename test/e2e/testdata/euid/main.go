@@ -1,4 +1,4 @@
-// Command euid prints its effective user ID. As a set-uid file it tells whether that bit had an effect.
+// Command euid prints its effective user ID. As a set-uid file it shows the effect of that bit.
 package main
 
 import (
