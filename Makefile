@@ -170,11 +170,14 @@ test-outage: ## stop the API server for five minutes during a rollout (`make tes
 
 # Not a part of CI. The node plugin's tests need no API server, and the clusters of e2e have kubelets of the release that Kubernetes'
 # own modules are pinned to.
-.PHONY: test-oldest
-test-oldest: ## run the operator's tests on an API server of the oldest release, 1.31 (ten minutes; as many to build it)
-	@built=$$($(CLUSTER) build --oldest-api-server) && eval "$$built" && "$$TEST_ASSET_KUBE_APISERVER" --version && export CI=true && \
-	$(GO) test -count=1 -timeout 30m ./controllers ./cmd/manager && \
-	$(GO) -C test test -count=1 ./admission
+APISERVERS ?= 1.31 1.33 1.35
+
+.PHONY: test-apiservers
+test-apiservers: ## run the operator's tests on API servers of the older releases APISERVERS (ten minutes each; as many to build one)
+	@set -e; for release in $(APISERVERS); do \
+	built=$$($(CLUSTER) build --api-server $$release); (eval "$$built"; "$$TEST_ASSET_KUBE_APISERVER" --version; export CI=true; \
+	$(GO) test -count=1 -timeout 30m ./controllers ./cmd/manager; \
+	$(GO) -C test test -count=1 ./admission); done
 
 .PHONY: bench
 bench: ## measure the node plugin's speed and memory against thresholds (minutes; needs root)

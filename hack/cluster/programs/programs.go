@@ -53,15 +53,22 @@ func Kubernetes(release string) (Set, error) {
 	}, nil
 }
 
-// OldestAPIServer is kube-apiserver of the oldest Kubernetes release that the operator is meant for. It runs with the etcd
-// of Kubernetes. A newer oldest release is a new pin here, in minKubeVersion of the bundle and in the README.
-func OldestAPIServer() Set {
-	return Set{
-		Name:     "kube-apiserver 1.31.14",
-		pin:      "kube-apiserver-1.31",
-		packages: map[string]string{"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"},
-		ldflags:  kubernetesVersionFlags("1.31.14"),
+// OldestRelease is the oldest Kubernetes release that the operator is meant for. A newer one is a change here, in minKubeVersion of the
+// bundle and in the README.
+const OldestRelease = "1.31"
+
+// APIServer is kube-apiserver of an older Kubernetes release: "1.31", "1.33" or "1.35". It runs with the etcd of Kubernetes.
+func APIServer(release string) (Set, error) {
+	patch, known := map[string]string{OldestRelease: "1.31.14", "1.33": "1.33.13", "1.35": "1.35.4"}[release]
+	if !known {
+		return Set{}, fmt.Errorf("no kube-apiserver %q is pinned here: choose 1.31, 1.33 or 1.35", release)
 	}
+	return Set{
+		Name:     "kube-apiserver " + patch,
+		pin:      "kube-apiserver-" + release,
+		packages: map[string]string{"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"},
+		ldflags:  kubernetesVersionFlags(patch),
+	}, nil
 }
 
 // StorageSuite is Kubernetes' end-to-end suite for storage drivers, e2e.test, of the release that is the client libraries'

@@ -92,16 +92,20 @@ func TestTheOldestReleaseIsTheOneThatIsClaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := strings.TrimPrefix(OldestAPIServer().Name, "kube-apiserver ")
-	release := version[:strings.LastIndex(version, ".")]
+	const release = OldestRelease
+	oldest, err := APIServer(release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := strings.TrimPrefix(oldest.Name, "kube-apiserver ")
 	for file, claim := range map[string]string{
 		"README.md":              "Kubernetes " + release + " or newer",
 		"docs/install/README.md": "Kubernetes " + release + " or newer",
-		"docs/support.md":        "\n| " + release + " | API server | tested | `make test-oldest`",
-		"Makefile":               "oldest release, " + release + " ",
+		"docs/support.md":        "\n| " + release + " | API server | tested | `make test-apiservers`",
+		"Makefile":               "\nAPISERVERS ?= " + release + " ",
 		"config/manifests/bases/image-csi-operator.clusterserviceversion.yaml": "minKubeVersion: " + release + ".0\n",
 		"bundle/manifests/image-csi-operator.clusterserviceversion.yaml":       "minKubeVersion: " + release + ".0\n",
-		"hack/cluster/pins/" + OldestAPIServer().pin + "/go.mod":               "k8s.io/kubernetes v" + version + " ",
+		"hack/cluster/pins/" + oldest.pin + "/go.mod":                          "k8s.io/kubernetes v" + version + " ",
 	} {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {

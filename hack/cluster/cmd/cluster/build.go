@@ -23,22 +23,21 @@ const (
 
 // newBuild is for a machine that is to have everything before tests with deadlines of their own start.
 func newBuild() *cobra.Command {
-	var release string
-	var oldest bool
+	var release, server string
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build every program that a cluster can run, install the Debian packages they use, and print where tests find them",
 		Example: "  eval \"$(cluster build)\"   # sets KUBEBUILDER_ASSETS (unless it is set) and IMAGECSI_TEST_CONTAINERD\n" +
 			"  cluster build --kubernetes 1.36\n" +
-			"  cluster build --oldest-api-server   # sets TEST_ASSET_KUBE_APISERVER and KUBEBUILDER_ASSETS",
+			"  cluster build --api-server 1.31   # sets TEST_ASSET_KUBE_APISERVER and KUBEBUILDER_ASSETS",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			kubernetes, err := programs.Kubernetes(release)
 			if err != nil {
 				return err
 			}
-			if oldest {
-				return buildOldest(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
+			if server != "" {
+				return buildAPIServer(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), server, kubernetes)
 			}
 			if cluster.CannotRunNodes() != nil {
 				return buildAssets(cmd.Context(), cmd.ErrOrStderr(), cmd.OutOrStdout(), kubernetes)
@@ -47,16 +46,19 @@ func newBuild() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&release, "kubernetes", cluster.DefaultKubernetes, "the Kubernetes release, 1.37 or 1.36")
-	cmd.Flags().BoolVar(&oldest, "oldest-api-server", false, "build what tests against the API server of the oldest supported release need, and nothing else")
+	cmd.Flags().StringVar(&server, "api-server", "", "build what tests against the API server of this older release need, and nothing else: 1.31, 1.33 or 1.35")
 	return cmd
 }
 
-// buildOldest builds the oldest API server, and the release whose etcd it uses.
-func buildOldest(ctx context.Context, progress, out io.Writer, kubernetes programs.Set) error {
+// buildAPIServer builds the API server of an older release, and the release whose etcd it uses.
+func buildAPIServer(ctx context.Context, progress, out io.Writer, release string, kubernetes programs.Set) error {
+	server, err := programs.APIServer(release)
+	if err != nil {
+		return err
+	}
 	if err := buildAssets(ctx, progress, out, kubernetes); err != nil {
 		return err
 	}
-	server := programs.OldestAPIServer()
 	if err := programs.Ensure(ctx, progress, nil, server); err != nil {
 		return err
 	}
