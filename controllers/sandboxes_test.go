@@ -334,7 +334,7 @@ func TestTheOperatorMayRunNoOtherPodThanThatOfAProbe(t *testing.T) {
 		{"another SELinux level", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.Level = "s0:c1,c2" })},
 		{"another SELinux user", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.User = "system_u" })},
 		{"another SELinux role", selinux, pod(func(s *corev1.PodSecurityContext) { s.SELinuxOptions.Role = "system_r" })},
-		{"its own SELinux type", rights, right(func(s *corev1.SecurityContext) {
+		{"its own SELinux type", rights + "|" + otherProfile, right(func(s *corev1.SecurityContext) {
 			s.SELinuxOptions = &corev1.SELinuxOptions{Type: contract.SELinuxUnconfined}
 		})},
 		{"a group", user, pod(func(s *corev1.PodSecurityContext) { s.SupplementalGroups = []int64{0} })},
