@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,27 +100,13 @@ func (c container) runs(t *testing.T, command *exec.Cmd) (string, int) {
 }
 
 // watcher is what oc starts in the background of a gather container: it ends what gathers when more than a limit of the volume is used.
+// test/install reads the same file.
+//
+//go:embed testdata/watcher.sh
+var watcherForm string
+
 func watcher(dir string, limit int) string {
-	return fmt.Sprintf(`
-dir="%s"
-limit="%d"
-while true; do
-used=$(df -P "$dir" | awk 'NR==2 {print $5}' | sed 's/%%//')
-echo "used: ${used} of ${limit}"
-if [ "$used" -gt "$limit" ]; then
-	echo "too much is used"
-	if [ "$HAVE_SESSION_TOOLS" = "true" ]; then
-		ps -o sess --no-headers | sort -u | while read sid; do
-			[[ "$sid" -eq "${$}" ]] && continue
-			pkill --signal SIGKILL --session "$sid"
-		done
-	else
-		kill 0
-	fi
-	exit 1
-fi
-sleep 5
-done`, dir, limit)
+	return "\n" + strings.NewReplacer("DIRECTORY", dir, "LIMIT", strconv.Itoa(limit)).Replace(strings.TrimSuffix(watcherForm, "\n"))
 }
 
 // scripts are those of a gather container, as releases of oc make them.

@@ -24,37 +24,27 @@ const (
 )
 
 // gatherScript is that of oc's first container (openshift/oc, pkg/cli/admin/mustgather), which ends what gathers when 70 % of the volume are
-// used. 100 stands for that here, because the volume is a part of this machine's disk.
-const gatherScript = `if command -v setsid >/dev/null 2>&1 && command -v ps >/dev/null 2>&1 && command -v pkill >/dev/null 2>&1; then
+// used. 100 stands for that here, because the volume is a part of this machine's disk. The part that watches is what the shell's own
+// tests run, too.
+func gatherScript(t *testing.T, p *plane) string {
+	t.Helper()
+	watcher, err := os.ReadFile(filepath.Join(p.root, "cmd/must-gather/testdata/watcher.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return `if command -v setsid >/dev/null 2>&1 && command -v ps >/dev/null 2>&1 && command -v pkill >/dev/null 2>&1; then
   HAVE_SESSION_TOOLS=true
 else
   HAVE_SESSION_TOOLS=false
 fi
-dir="/must-gather"
-limit="100"
-while true; do
-used=$(df -P "$dir" | awk 'NR==2 {print $5}' | sed 's/%//')
-echo "used: ${used} of ${limit}"
-if [ "$used" -gt "$limit" ]; then
-	echo "too much is used"
-	if [ "$HAVE_SESSION_TOOLS" = "true" ]; then
-		ps -o sess --no-headers | sort -u | while read sid; do
-			[[ "$sid" -eq "${$}" ]] && continue
-			pkill --signal SIGKILL --session "$sid"
-		done
-	else
-		kill 0
-	fi
-	exit 1
-fi
-sleep 5
-done & if [ "$HAVE_SESSION_TOOLS" = "true" ]; then
+` + strings.NewReplacer("DIRECTORY", "/must-gather", "LIMIT", "100").Replace(strings.TrimSuffix(string(watcher), "\n")) + ` & if [ "$HAVE_SESSION_TOOLS" = "true" ]; then
   setsid -w bash <<-MUSTGATHER_EOF
 /usr/bin/gather
 MUSTGATHER_EOF
 else
   /usr/bin/gather
 fi; sync && echo 'Caches written to disk'`
+}
 
 // waitScript is that of the second, in which oc copies.
 const waitScript = "trap : TERM INT; sleep infinity & wait"
@@ -81,7 +71,7 @@ func mustGather(t *testing.T, p *plane, image string) {
 	p.create(t, gatheringNamespace())
 	uid := p.must(t, "kubectl get namespace "+gatherNamespace+" -o jsonpath={.metadata.uid}")
 	p.create(t, gatheringRights(types.UID(uid)))
-	p.create(t, gatheringPod(image))
+	p.create(t, gatheringPod(image, gatherScript(t, p)))
 	if _, err := p.sh(t.Context(), gatherPod+`wait pod/gathers --timeout=3m --for=jsonpath='{.status.containerStatuses[?(@.name=="gather")].state.terminated.exitCode}'=0`); err != nil {
 		said, _ := p.sh(t.Context(), gatherPod+"describe pod gathers; "+gatherPod+"logs gathers -c gather")
 		t.Fatal(err, said)
@@ -191,7 +181,7 @@ func gatheringRights(uid types.UID) *rbacv1.ClusterRoleBinding {
 	}
 }
 
-func gatheringPod(image string) *corev1.Pod {
+func gatheringPod(image, script string) *corev1.Pod {
 	const volume = "must-gather-output"
 	container := func(name, script string) corev1.Container {
 		return corev1.Container{
@@ -208,7 +198,7 @@ func gatheringPod(image string) *corev1.Pod {
 			PriorityClassName: "system-cluster-critical", RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
 			NodeSelector: map[string]string{corev1.LabelOSStable: "linux"}, Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			Volumes:    []corev1.Volume{{Name: volume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-			Containers: []corev1.Container{container("gather", gatherScript), container("copy", waitScript)},
+			Containers: []corev1.Container{container("gather", script), container("copy", waitScript)},
 		},
 	}
 }
