@@ -90,8 +90,9 @@ const idleMemory = 22 << 10
 
 func idleNodePluginsAreSmall(t *testing.T, s *suite) {
 	for class, node := range nodes() {
-		used := readStatus(t, s.threadsOf(t, node, contract.NodePluginBinary)[0])["VmRSS"]
-		t.Logf("the node plugin of class %s: %s", class, used)
+		status := readStatus(t, s.threadsOf(t, node, contract.NodePluginBinary)[0])
+		used := status["VmRSS"]
+		t.Logf("the node plugin of class %s: %s, %s of them files", class, used, status["RssFile"])
 		if kibibytes, err := strconv.Atoi(strings.TrimSuffix(used, " kB")); err != nil || kibibytes > idleMemory {
 			t.Errorf("the node plugin of class %s has %s in memory, and should have %d kB at most (%v)", class, used, idleMemory, err)
 		}
