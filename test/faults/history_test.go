@@ -103,7 +103,7 @@ func wantState(t *testing.T, p *nodes.Plugin, before state) {
 			t.Errorf("left:\n%s\nlost:\n%s\nlog: %s", strings.Join(left, "\n"), strings.Join(lost, "\n"), p.Said())
 			return
 		}
-		p.Start(t)
+		p.StartAndSweep(t)
 		p.Stop(t, syscall.SIGTERM)
 	}
 }

@@ -53,7 +53,10 @@ func (n *Node) Run(ctx context.Context) {
 				next, err = n.Sweep(ctx)
 				return err
 			})
-			if err != nil && ctx.Err() == nil {
+			switch {
+			case err == nil:
+				n.log.Debug("sweep complete", "next", next)
+			case ctx.Err() == nil:
 				n.log.Warn("the sweep is incomplete and will be tried again", "error", err)
 			}
 			due = time.Now().Add(next)

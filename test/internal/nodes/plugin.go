@@ -177,6 +177,18 @@ func (p *Plugin) dial(t testing.TB, path string, options ...grpc.DialOption) *gr
 // Conn is the connection to the CSI socket, for calls that no client makes.
 func (p *Plugin) Conn() grpc.ClientConnInterface { return p.conn }
 
+// StartAndSweep is Start, and waits for the sweep at the start. What that sweep finds unused, the one at the end releases.
+func (p *Plugin) StartAndSweep(t testing.TB) {
+	t.Helper()
+	p.Start(t)
+	poll.Until(t, "the node plugin sweeps at its start", startPatience, func() error {
+		if !strings.Contains(p.Said(), "sweep complete") {
+			return fmt.Errorf("its log: %s", p.Said())
+		}
+		return nil
+	})
+}
+
 // Answers waits until the plugin answers, and returns why it does not.
 func (p *Plugin) Answers(t testing.TB) error {
 	t.Helper()
