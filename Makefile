@@ -17,8 +17,6 @@ export KUBEBUILDER_CONTROLPLANE_START_TIMEOUT ?= 2m
 TAGS := grpcnotrace
 
 GO      ?= go
-LINT    := $(GO) tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
-MODULES := . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -87,21 +85,24 @@ test-race: ## run tests that need no node under the race detector (needs gcc); R
 	@built=$$($(CLUSTER) build) && eval "$$built" && \
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -tags=exclude_graphdriver_btrfs,exclude_disk_quota -count=1 -vet=off -skip '$(RACE_SKIPS)' $(RACE)
 
-# A number of inputs (3000x) or a time (20s). A time fails now and then without an input to blame, with "context deadline exceeded", until
+# A number of inputs (10000x) or a time (20s). A time fails now and then without an input to blame, with "context deadline exceeded", until
 # Go 1.27 (go.dev/issue/75804).
-FUZZTIME ?= 3000x
-# Ends a target that neither ends nor fails, as one does whose input runs for ever: its inputs and compiling, which instruments every
-# dependency the first time.
+FUZZTIME ?= 10000x
+# Ends a target that neither ends nor fails, as one does whose input runs for ever.
 FUZZLIMIT ?= 15m
+# Inputs are kept that reach new branches of GUIDES: of this project's packages (own), or of every library besides (all), which is what
+# go test -fuzz does. All compiles a thousand packages again, and tries a tenth of the inputs in the same time.
+GUIDES ?= own
+INSTRUMENTED := $(if $(filter all,$(GUIDES)),-fuzz=.,-gcflags=github.com/image-csi/image-csi-operator/...=-d=libfuzzer)
 
 # Inputs that are new are made smaller by ten tries only: Go would spend a short run on nothing else, and shows what failed anyway. CI
-# tries a few hundred inputs of each target. Seeds are in the tests and in testdata/fuzz/<target>, which every test run tries, too.
+# tries a thousand inputs of each target. Seeds are in the tests and in testdata/fuzz/<target>, which every test run tries, too.
 # A package's targets share one instrumented program; what it learns stays where go test -fuzz keeps it, too.
 .PHONY: fuzz
-fuzz: ## fuzz every parser of untrusted text with FUZZTIME inputs (3000x) each
+fuzz: ## fuzz every parser of untrusted text with FUZZTIME inputs (10000x) each
 	@programs=$$(mktemp -d) && trap 'rm -rf "$$programs"' EXIT && failed=0; corpus=$$($(GO) env GOCACHE)/fuzz; \
 	for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-		$(GO) -C $$package test -vet=off -fuzz . -c -o "$$programs/fuzz.test" . || { failed=1; continue; }; \
+		$(GO) -C $$package test -vet=off '$(INSTRUMENTED)' -c -o "$$programs/fuzz.test" . || { failed=1; continue; }; \
 		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | cut -d' ' -f2 | sort); do \
 			echo "$$package $$name"; \
 			( cd $$package && timeout -k 10 $(FUZZLIMIT) "$$programs/fuzz.test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) \
@@ -241,9 +242,14 @@ generate: ## write all generated files: deep copies, CRD, RBAC, API reference, d
 verify: ## fail if a generated file, go.mod or the formatting is not up to date
 	@hack/verify.sh
 
+# The modules of the workspace in one run; OLM's libraries are of another time, so its module is on its own.
+LINT_TOGETHER := . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard test
+
 .PHONY: lint
 lint: ## run golangci-lint on every module, go vet's checks among its own
-	@for module in $(MODULES); do (cd $$module && echo "lint $$module" && $(LINT) run --allow-parallel-runners ./...) || exit 1; done
+	@lint=$$($(GO) tool -n -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint) && \
+	GOWORK=$(CURDIR)/hack/tools/lint/workspace/go.work "$$lint" run --allow-parallel-runners $(LINT_TOGETHER:%=./%/...) && \
+	cd hack/tools/olm && "$$lint" run --allow-parallel-runners ./...
 
 .PHONY: chart
 chart: ## write the Helm chart from config/
