@@ -109,7 +109,7 @@ func (q requests) publish(r *csi.NodePublishVolumeRequest) (volume.Request, erro
 	var sizeLimit int64
 	var group *uint32
 	if writable {
-		if sizeLimit, err = q.limits.of(attributes); err != nil {
+		if sizeLimit, err = q.limits.limitOf(attributes); err != nil {
 			return volume.Request{}, err
 		}
 		if group, err = groupOf(r.GetVolumeCapability()); err != nil {

@@ -17,8 +17,8 @@ type SizeLimits struct {
 	Max     int64 // that a volume may name; also of volumes that name none if there is no default
 }
 
-// of returns the size limit of a writable volume with the given attributes, 0 for none.
-func (s SizeLimits) of(attributes map[string]string) (int64, error) {
+// limitOf returns the size limit of a writable volume with the given attributes, 0 for none.
+func (s SizeLimits) limitOf(attributes map[string]string) (int64, error) {
 	text := attributes[contract.SizeLimitAttribute]
 	switch {
 	case text != "":

@@ -84,7 +84,7 @@ func FuzzSizeLimit(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		limit, err := SizeLimits{}.of(map[string]string{"sizeLimit": text})
+		limit, err := SizeLimits{}.limitOf(map[string]string{"sizeLimit": text})
 		if err == nil && text != "" && (limit < minSizeLimit || limit > quantity.Max) {
 			t.Errorf("%q: %d", text, limit)
 		}

@@ -81,7 +81,7 @@ func (n *Node) fits(ctx context.Context, r Request, tree imagestore.Tree) error 
 	if r.SizeLimit == 0 {
 		return nil
 	}
-	size, err := n.sizes.of(ctx, n.store, tree.ID)
+	size, err := n.sizes.sizeOf(ctx, n.store, tree.ID)
 	if err != nil {
 		return fmt.Errorf("measuring it: %w", err)
 	}
@@ -107,7 +107,7 @@ func (n *Node) makeCopy(ctx context.Context, r Request, tree imagestore.Tree) er
 
 // copyInto copies a tree to the directory of a volume, which is limited by now.
 func (n *Node) copyInto(ctx context.Context, dir directory, tree imagestore.Tree, root hostmount.Attributes, r Request) error {
-	size, err := n.sizes.of(ctx, n.store, tree.ID)
+	size, err := n.sizes.sizeOf(ctx, n.store, tree.ID)
 	if err != nil {
 		return fmt.Errorf("measuring it: %w", err)
 	}

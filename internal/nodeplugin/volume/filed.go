@@ -76,7 +76,7 @@ func (n *Node) makeFile(ctx context.Context, tree imagestore.Tree) error {
 	if made, err := n.hasFile(tree.ID); made || err != nil {
 		return err // since the caller looked
 	}
-	size, err := n.sizes.of(ctx, n.store, tree.ID)
+	size, err := n.sizes.sizeOf(ctx, n.store, tree.ID)
 	if err != nil {
 		return fmt.Errorf("measuring it: %w", err)
 	}

@@ -156,7 +156,7 @@ func (n *Node) ListImages(ctx context.Context) ([]liveview.Image, error) {
 	add := func(p imagestore.PinnedImage, pin liveview.PinState) {
 		image := liveview.Image{Tree: p.Tree, Image: p.Image, Digest: p.Digest, Pin: pin, Volumes: len(users[p.Tree])}
 		image.Users = users[p.Tree][:min(len(users[p.Tree]), liveview.MaxUsers)]
-		if size, err := n.sizes.of(ctx, n.store, p.Tree); err == nil {
+		if size, err := n.sizes.sizeOf(ctx, n.store, p.Tree); err == nil {
 			image.SizeBytes = &size.Bytes
 		}
 		if since, known := n.findings.unusedSince(p.Tree); known && image.Volumes == 0 {

@@ -16,8 +16,8 @@ type sizes struct {
 	known map[string]imagestore.Size
 }
 
-// of returns the size of a tree. It asks the store if the size is not cached.
-func (s *sizes) of(ctx context.Context, store imagestore.Store, tree string) (imagestore.Size, error) {
+// sizeOf returns the size of a tree. It asks the store if the size is not cached.
+func (s *sizes) sizeOf(ctx context.Context, store imagestore.Store, tree string) (imagestore.Size, error) {
 	s.mu.Lock()
 	size, ok := s.known[tree]
 	s.mu.Unlock()

@@ -60,7 +60,7 @@ func (n *Node) Stats(ctx context.Context, volumeID, target string) (Stats, error
 
 // imageStats returns the statistics of a volume that shows a tree and nothing else.
 func (n *Node) imageStats(ctx context.Context, volumeID, tree string) (Stats, error) {
-	size, err := n.sizes.of(ctx, n.store, tree)
+	size, err := n.sizes.sizeOf(ctx, n.store, tree)
 	if err != nil {
 		return Stats{}, fmt.Errorf("measuring volume %q: %w", volumeID, err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/image-csi/image-csi-operator/internal/operator/pluginpod"
 )
 
-// class is a node class and the forms of its node plugin.
-type class struct {
+// classRollout is what a decision knows of a node class: the forms of its node plugin, and what each node has.
+type classRollout struct {
 	in     *Class
 	record record
 	// wanted is what the spec asks for, good what worked last, live what the DaemonSet has, target what it gets.
@@ -33,8 +33,8 @@ type class struct {
 
 // evaluate returns a class with what is known of it. It counts as canary until arrange finds its stage: judge, which comes before, asks
 // whether a node plugin shows that the change has failed, and in table() canary and spreading are the stages in which one can.
-func evaluate(in Input, c *Class) (*class, error) {
-	out := &class{in: c, deadline: Deadline(in.Spec), stage: canary, rules: table()}
+func evaluate(in Input, c *Class) (*classRollout, error) {
+	out := &classRollout{in: c, deadline: Deadline(in.Spec), stage: canary, rules: table()}
 	var err error
 	if out.wanted, err = stamped(&c.Rendered.Spec.Template); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func evaluate(in Input, c *Class) (*class, error) {
 
 // recall reads what the DaemonSet has and remembers. What runs when the operator meets a DaemonSet of an earlier release
 // is good until it knows better.
-func (c *class) recall(live *appsv1.DaemonSet) error {
+func (c *classRollout) recall(live *appsv1.DaemonSet) error {
 	c.live = formOf(&live.Spec.Template)
 	record, known, err := readRecord(live)
 	if err != nil {
@@ -121,20 +121,20 @@ func older(a, b *corev1.Pod) bool {
 }
 
 // updated reports whether a node plugin has the target form.
-func (c *class) updated(p *plugin) bool { return p.revision == c.target.revision }
+func (c *classRollout) updated(p *plugin) bool { return p.revision == c.target.revision }
 
 // wasThere reports whether a node was there when the change began. On one that joined since, nothing worked before.
-func (c *class) wasThere(p *plugin) bool {
+func (c *classRollout) wasThere(p *plugin) bool {
 	return c.record.Youngest.IsZero() || !p.node.CreationTimestamp.After(c.record.Youngest)
 }
 
-// made reports whether a node plugin has been made, or is to be, since the DaemonSet's template last changed.
-func (c *class) made(p *plugin) bool {
+// madeSince reports whether a node plugin has been made, or is to be, since the DaemonSet's template last changed.
+func (c *classRollout) madeSince(p *plugin) bool {
 	return p.pod == nil || p.pod.CreationTimestamp.After(c.record.Newest)
 }
 
 // youngest returns when the last of the class's nodes joined.
-func (c *class) youngest() time.Time {
+func (c *classRollout) youngest() time.Time {
 	var last time.Time
 	for i := range c.in.Nodes {
 		if joined := c.in.Nodes[i].CreationTimestamp.Time; joined.After(last) {
@@ -145,7 +145,7 @@ func (c *class) youngest() time.Time {
 }
 
 // newest returns when the last of the class's pods was made.
-func (c *class) newest() time.Time {
+func (c *classRollout) newest() time.Time {
 	var last metav1.Time
 	for _, pod := range c.in.Pods {
 		if last.Before(&pod.CreationTimestamp) {
@@ -155,8 +155,8 @@ func (c *class) newest() time.Time {
 	return last.Time
 }
 
-// working returns how many node plugins of another form work.
-func (c *class) working() int {
+// othersWorking returns how many node plugins of another form work.
+func (c *classRollout) othersWorking() int {
 	n := 0
 	for i := range c.plugins {
 		if !c.updated(&c.plugins[i]) && c.plugins[i].works() {
@@ -167,20 +167,22 @@ func (c *class) working() int {
 }
 
 // observed reports whether the DaemonSet controller makes new pods in the target form.
-func (c *class) observed() bool {
+func (c *classRollout) observed() bool {
 	live := c.in.Live
 	return live != nil && c.live.revision == c.target.revision && live.Status.ObservedGeneration == live.Generation &&
 		live.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
 }
 
-// proven reports whether nothing is to be proved any more: the target is the last good form.
-func (c *class) proven() bool { return c.good.known() && c.target.revision == c.good.revision }
+// targetIsGood reports whether nothing is to be proved any more: the target is the last good form.
+func (c *classRollout) targetIsGood() bool {
+	return c.good.known() && c.target.revision == c.good.revision
+}
 
 // protects reports whether something that works is at stake.
-func (c *class) protects() bool { return !c.proven() && c.working() > 0 }
+func (c *classRollout) protects() bool { return !c.targetIsGood() && c.othersWorking() > 0 }
 
 // failed finds the first node on which the wanted form fails, if there is a form to roll back to.
-func (c *class) failed(generation int64) *failure {
+func (c *classRollout) failed(generation int64) *failure {
 	if !c.good.known() || c.good.revision == c.wanted.revision || c.live.revision != c.wanted.revision {
 		return nil
 	}
@@ -198,6 +200,6 @@ func (c *class) failed(generation int64) *failure {
 
 // worksSomewhere reports whether the target form works on a node. Then one on which it fails, and nothing worked before, is
 // more likely to be at fault itself.
-func (c *class) worksSomewhere() bool {
+func (c *classRollout) worksSomewhere() bool {
 	return slices.ContainsFunc(c.plugins, func(p plugin) bool { return c.updated(&p) && p.works() })
 }

@@ -14,9 +14,9 @@ import (
 func (d *decision) arrange() {
 	for _, c := range d.classes {
 		switch {
-		case c.proven() && d.failure != nil && c.good.revision != c.wanted.revision:
+		case c.targetIsGood() && d.failure != nil && c.good.revision != c.wanted.revision:
 			c.stage = rollback
-		case c.proven():
+		case c.targetIsGood():
 			c.stage = proven
 		case c.good.known():
 			c.stage = canary
@@ -24,7 +24,7 @@ func (d *decision) arrange() {
 			c.stage = installing
 		}
 	}
-	d.canariesProved = d.every(func(c *class) bool { return c.canariesWork(d.Spec.Canary) }) && !d.lacksCanaries()
+	d.canariesProved = d.every(func(c *classRollout) bool { return c.canariesWork(d.Spec.Canary) }) && !d.lacksCanaries()
 	for _, c := range d.classes {
 		if c.stage == canary && d.canariesProved {
 			c.stage = spreading
@@ -40,12 +40,12 @@ func (d *decision) promote() {
 	}
 	for _, c := range d.classes {
 		exempt := len(c.in.Nodes) == 0 || !c.good.known()
-		if !c.proven() && (!c.decided(d.Spec) || (!exempt && !c.hasEvidence(d.Spec.Canary))) {
+		if !c.targetIsGood() && (!c.decided(d.Spec) || (!exempt && !c.hasEvidence(d.Spec.Canary))) {
 			return
 		}
 	}
 	for _, c := range d.classes {
-		if !c.proven() && c.hasEvidence(d.Spec.Canary) {
+		if !c.targetIsGood() && c.hasEvidence(d.Spec.Canary) {
 			c.good = c.wanted
 			c.record.Good = c.wanted.template
 		}
@@ -54,17 +54,17 @@ func (d *decision) promote() {
 
 // decided reports whether the wanted form is on every node on which it can be. Nodes that have not reported for long are not
 // waited for, unless they are more than a change may leave without a node plugin: then too few are left to tell.
-func (c *class) decided(spec v1alpha1.Rollout) bool {
+func (c *classRollout) decided(spec v1alpha1.Rollout) bool {
 	return c.observed() && c.target.revision == c.wanted.revision &&
 		c.number(starting, fails, holds, turn, first, atOnce) == 0 && !c.tooFewReport(spec)
 }
 
-func (c *class) tooFewReport(spec v1alpha1.Rollout) bool {
+func (c *classRollout) tooFewReport(spec v1alpha1.Rollout) bool {
 	return c.good.known() && len(c.unheard()) > c.share(spec.MaxUnavailable)
 }
 
 // unheard returns the nodes that do not report, but for those that joined since the change began.
-func (c *class) unheard() []*plugin {
+func (c *classRollout) unheard() []*plugin {
 	var out []*plugin
 	for i := range c.plugins {
 		if p := &c.plugins[i]; p.unheard() && c.wasThere(p) {
@@ -75,7 +75,7 @@ func (c *class) unheard() []*plugin {
 }
 
 // hasEvidence reports whether the target form works on as many nodes as there are canaries, and at least on one.
-func (c *class) hasEvidence(spec *v1alpha1.Canary) bool {
+func (c *classRollout) hasEvidence(spec *v1alpha1.Canary) bool {
 	need := 1
 	if c.good.known() {
 		need = max(1, c.canaries(spec))
@@ -84,7 +84,7 @@ func (c *class) hasEvidence(spec *v1alpha1.Canary) bool {
 }
 
 // share is how many nodes may be without a working node plugin.
-func (c *class) share(most *intstr.IntOrString) int {
+func (c *classRollout) share(most *intstr.IntOrString) int {
 	given := ptr.Deref(most, intstr.FromString("10%"))
 	allowed, err := intstr.GetScaledValueFromIntOrPercent(&given, len(c.in.Nodes), true)
 	if err != nil {
@@ -94,10 +94,10 @@ func (c *class) share(most *intstr.IntOrString) int {
 }
 
 // busy returns how many nodes are without a working node plugin because of the change.
-func (c *class) busy() int { return c.number(starting, silent, fails, blocks, stops) }
+func (c *classRollout) busy() int { return c.number(starting, silent, fails, blocks, stops) }
 
 // canaries returns how many canaries a class has, of those nodes that can prove something.
-func (c *class) canaries(spec *v1alpha1.Canary) int {
+func (c *classRollout) canaries(spec *v1alpha1.Canary) int {
 	able := c.busy() + c.number(turn, first, holds) + c.provedBefore()
 	if spec == nil {
 		return min(1, able)
@@ -106,7 +106,7 @@ func (c *class) canaries(spec *v1alpha1.Canary) int {
 }
 
 // provedBefore returns on how many nodes the target form works in place of another one. Only these are canaries.
-func (c *class) provedBefore() int {
+func (c *classRollout) provedBefore() int {
 	n := 0
 	for _, p := range c.having(proves) {
 		if c.kindOf(p) != joined {
@@ -117,8 +117,8 @@ func (c *class) provedBefore() int {
 }
 
 // canariesWork reports whether the class's canaries work with the wanted form, or whether it has nothing to lose.
-func (c *class) canariesWork(spec *v1alpha1.Canary) bool {
-	if c.proven() || (!c.good.known() && c.working() == 0) {
+func (c *classRollout) canariesWork(spec *v1alpha1.Canary) bool {
+	if c.targetIsGood() || (!c.good.known() && c.othersWorking() == 0) {
 		return true
 	}
 	if selector := selectorOf(spec); selector != nil {
@@ -129,7 +129,7 @@ func (c *class) canariesWork(spec *v1alpha1.Canary) bool {
 
 // provedOn reports whether the change works on the nodes that a selector makes canaries, as far as they can tell: on one of
 // them at least, if there is any.
-func (c *class) provedOn(selector map[string]v1alpha1.LabelValue) bool {
+func (c *classRollout) provedOn(selector map[string]v1alpha1.LabelValue) bool {
 	selected, works := false, false
 	for i := range c.in.Nodes {
 		selected = selected || nodeclass.HasLabels(c.in.Nodes[i].Labels, selector)
@@ -160,7 +160,7 @@ func selectorOf(spec *v1alpha1.Canary) map[string]v1alpha1.LabelValue {
 // lacksCanaries reports whether the canaries' selector selects no node where there is something to change.
 func (d *decision) lacksCanaries() bool {
 	selector := selectorOf(d.Spec.Canary)
-	if selector == nil || d.failure != nil || !slices.ContainsFunc(d.classes, (*class).protects) {
+	if selector == nil || d.failure != nil || !slices.ContainsFunc(d.classes, (*classRollout).protects) {
 		return false
 	}
 	for _, c := range d.classes {

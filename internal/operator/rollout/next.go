@@ -8,10 +8,10 @@ import (
 )
 
 // replacesNone reports whether no node plugin of a class that is proven is to be replaced.
-func (c *class) replacesNone() bool { return c.number(turn, first, atOnce) == 0 }
+func (c *classRollout) replacesNone() bool { return c.number(turn, first, atOnce) == 0 }
 
 // rests reports whether nothing is replaced in a class, nor has to prove itself.
-func (d *decision) rests(c *class) bool {
+func (d *decision) rests(c *classRollout) bool {
 	return c.stage == proven && c.replacesNone() && d.failure == nil
 }
 

@@ -21,7 +21,7 @@ func (d *decision) replace() {
 
 // choose returns the node plugins of a class that are replaced now: those that do not serve, as many of the others as the
 // budget has room for beside them, by the names of their nodes, and one that is broken if there is no other to try.
-func (d *decision) choose(c *class) []*plugin {
+func (d *decision) choose(c *classRollout) []*plugin {
 	out := c.having(atOnce)
 	if c.stage == proven {
 		c.note(out)
@@ -40,14 +40,14 @@ func (d *decision) choose(c *class) []*plugin {
 }
 
 // slots returns how many more nodes of a class may lose their node plugin now.
-func (d *decision) slots(c *class) int {
+func (d *decision) slots(c *classRollout) int {
 	left := c.share(d.Spec.MaxUnavailable) - c.busy()
 	switch {
 	case c.stage == rollback && c.number(stops) > 0:
 		return 0
 	case c.stage == rollback && c.number(proves) == 0:
 		return min(left, 1-c.busy()) // The first one has to prove that the rollback works.
-	case c.stage == installing && c.working() == 0:
+	case c.stage == installing && c.othersWorking() == 0:
 		return len(c.plugins) // Nothing has ever worked.
 	case c.stage != canary && (c.stage != installing || d.canariesProved):
 		return left
@@ -58,7 +58,7 @@ func (d *decision) slots(c *class) int {
 }
 
 // selected leaves out the nodes that cannot be canaries while only these are replaced.
-func (d *decision) selected(c *class, plugins []*plugin) []*plugin {
+func (d *decision) selected(c *classRollout, plugins []*plugin) []*plugin {
 	selector := selectorOf(d.Spec.Canary)
 	if d.canariesProved || (c.stage != canary && c.stage != installing) || selector == nil {
 		return plugins
@@ -68,7 +68,7 @@ func (d *decision) selected(c *class, plugins []*plugin) []*plugin {
 
 // cure returns canaries from among the nodes on which the last good form fails, if no other node can prove anything: the
 // change may be the cure. They have nothing to lose, but each is noted, so their number is bounded.
-func (d *decision) cure(c *class) []*plugin {
+func (d *decision) cure(c *classRollout) []*plugin {
 	if c.number(starting, proves, holds, turn, first) > 0 {
 		return nil
 	}
@@ -85,7 +85,7 @@ func canariesAsked(spec *v1alpha1.Canary) int {
 }
 
 // note remembers nodes on which the earlier form fails as they get the present one.
-func (c *class) note(plugins []*plugin) {
+func (c *classRollout) note(plugins []*plugin) {
 	for _, p := range plugins {
 		if len(c.record.Broken) < maxBroken && !slices.Contains(c.record.Broken, p.node.Name) {
 			c.record.Broken = append(c.record.Broken, p.node.Name)

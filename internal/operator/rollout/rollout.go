@@ -54,7 +54,7 @@ func Rest(names []string, classes []Class) (bool, error) {
 			return false, err
 		}
 		c.stage = proven // In which replacesNone asks what node plugins mean; a class of another stage does not rest.
-		if !c.proven() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.replacesNone() {
+		if !c.targetIsGood() || c.record.Failed != nil || c.live.revision != c.wanted.revision || !c.replacesNone() {
 			return false, nil
 		}
 	}
@@ -94,7 +94,7 @@ type Absent struct {
 // themselves. All classes go together: no class gets beyond its canaries before every
 // class's have proved the change, and a change that fails in one is rolled back in all.
 func Decide(in Input) (Decision, error) {
-	classes := make([]*class, 0, len(in.Classes))
+	classes := make([]*classRollout, 0, len(in.Classes))
 	for i := range in.Classes {
 		c, err := evaluate(in, &in.Classes[i])
 		if err != nil {
@@ -139,7 +139,7 @@ func (d *decision) pods() []*corev1.Pod {
 // decision is a Decision in the making.
 type decision struct {
 	Input
-	classes []*class
+	classes []*classRollout
 	// failure of the wanted change; nil if none is known.
 	failure *v1alpha1.RolloutFailure
 	// canariesProved reports whether the canaries of every class have proved the change.
@@ -180,7 +180,7 @@ func (d *decision) aim() {
 	}
 }
 
-func (d *decision) every(is func(*class) bool) bool {
+func (d *decision) every(is func(*classRollout) bool) bool {
 	for _, c := range d.classes {
 		if !is(c) {
 			return false

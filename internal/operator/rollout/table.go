@@ -108,13 +108,13 @@ func table() *rules {
 }
 
 // kindOf returns what kind of node a node plugin is on.
-func (c *class) kindOf(p *plugin) kind {
+func (c *classRollout) kindOf(p *plugin) kind {
 	switch {
 	case !c.updated(p) && c.good.known() && p.revision == c.good.revision:
 		return earlier
 	case !c.updated(p):
 		return stray
-	case (c.stage == proven || c.stage == rollback) && !c.made(p):
+	case (c.stage == proven || c.stage == rollback) && !c.madeSince(p):
 		return untouched
 	case !c.wasThere(p):
 		return joined
@@ -125,10 +125,10 @@ func (c *class) kindOf(p *plugin) kind {
 }
 
 // action returns what a node plugin means now.
-func (c *class) action(p *plugin) action { return c.rules[c.kindOf(p)][p.state][c.stage] }
+func (c *classRollout) action(p *plugin) action { return c.rules[c.kindOf(p)][p.state][c.stage] }
 
 // having returns the node plugins that mean one of some things.
-func (c *class) having(actions ...action) []*plugin {
+func (c *classRollout) having(actions ...action) []*plugin {
 	var out []*plugin
 	for i := range c.plugins {
 		if p := &c.plugins[i]; slices.Contains(actions, c.action(p)) {
@@ -139,7 +139,7 @@ func (c *class) having(actions ...action) []*plugin {
 }
 
 // number of node plugins that mean one of some things.
-func (c *class) number(actions ...action) int {
+func (c *classRollout) number(actions ...action) int {
 	n := 0
 	for i := range c.plugins {
 		if slices.Contains(actions, c.action(&c.plugins[i])) {

@@ -34,8 +34,8 @@ type cache struct {
 	latest  string // snapshotter of the latest pin, which most likely has the next image, too
 }
 
-// of returns the last lookup of an image, and its pin, whose snapshotter is empty if it was unpinned since.
-func (c *cache) of(ref string) (last lookup, pin cachedPin, ok bool) {
+// get returns the last lookup of an image, and its pin, whose snapshotter is empty if it was unpinned since.
+func (c *cache) get(ref string) (last lookup, pin cachedPin, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, ok = c.lookups[ref]

@@ -21,7 +21,7 @@ func (s *Store) Find(ctx context.Context, ref string) (imagestore.PinFunc, strin
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	found, err := s.look(ctx, ref)
+	found, err := s.findCandidate(ctx, ref)
 	if err != nil {
 		return nil, ""
 	}
@@ -39,11 +39,11 @@ type candidate struct {
 	likely digest.Digest    // the tree by CRI, if tree is empty because the image's claim was not read yet
 }
 
-// look finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
+// findCandidate finds an image and writes nothing. For an image that this process has pinned, it asks for the image and its pin at
 // the same time. For any other it asks for the image and its likely tree, which pin checks. Without one it reads what the image
 // claims of its layers, and checks the claim. With errUnmeasured it returns what it found.
-func (s *Store) look(ctx context.Context, ref string) (candidate, error) {
-	last, pin, known := s.cache.of(ref)
+func (s *Store) findCandidate(ctx context.Context, ref string) (candidate, error) {
+	last, pin, known := s.cache.get(ref)
 	c := candidate{store: s, ref: ref, tree: last.tree}
 	var asking errgroup.Group
 	switch {

@@ -66,7 +66,7 @@ func (s *Store) checkMeasured(d described) error {
 // measured returns the digest of what containerd unpacked from a layer's blob. containerd records it in a label after
 // comparing it with the configuration of the image that it unpacked. Empty if there is no such blob, or no such label.
 func (s *Store) measured(ctx context.Context, layer digest.Digest) (digest.Digest, error) {
-	if known := s.measurements.of(layer); known != "" {
+	if known := s.measurements.diffOf(layer); known != "" {
 		return known, nil
 	}
 	info, err := s.client.ContentStore().Info(ctx, layer)
@@ -91,8 +91,8 @@ type measurements struct {
 	diffs map[digest.Digest]digest.Digest // by the blob's digest
 }
 
-// of returns what a blob unpacks to; empty if that is not known.
-func (m *measurements) of(layer digest.Digest) digest.Digest {
+// diffOf returns what a blob unpacks to; empty if that is not known.
+func (m *measurements) diffOf(layer digest.Digest) digest.Digest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.diffs[layer]

@@ -174,7 +174,7 @@ func TestMeasurementsAreBounded(t *testing.T) {
 			t.Fatalf("%d are kept", len(m.diffs))
 		}
 	}
-	if m.of("sha256:none") != "" || m.of(digest.FromString(string(rune(maxMeasurements)))) != digest.FromString("x") {
-		t.Errorf("of the last: %q", m.of(digest.FromString(string(rune(maxMeasurements)))))
+	if m.diffOf("sha256:none") != "" || m.diffOf(digest.FromString(string(rune(maxMeasurements)))) != digest.FromString("x") {
+		t.Errorf("of the last: %q", m.diffOf(digest.FromString(string(rune(maxMeasurements)))))
 	}
 }

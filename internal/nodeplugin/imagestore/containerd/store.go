@@ -83,11 +83,11 @@ func (s *Store) Close() error { return s.client.Close() }
 // Pin implements imagestore.Store.
 func (s *Store) Pin(ctx context.Context, ref string) (imagestore.Tree, error) {
 	ctx = namespaces.WithNamespace(ctx, kubernetesNamespace)
-	found, err := s.look(ctx, ref)
+	found, err := s.findCandidate(ctx, ref)
 	if errors.Is(err, errUnmeasured) {
 		err = s.unpackUnmeasured(ctx, found.image, found.tree, err)
 		if err == nil {
-			found, err = s.look(ctx, ref)
+			found, err = s.findCandidate(ctx, ref)
 		}
 	}
 	if err != nil {

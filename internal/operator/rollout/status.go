@@ -30,7 +30,7 @@ func (d *decision) status() *v1alpha1.RolloutStatus {
 }
 
 // inQuestion reports whether a node plugin is being replaced or has to prove itself.
-func (c *class) inQuestion(p *plugin) bool {
+func (c *classRollout) inQuestion(p *plugin) bool {
 	switch c.kindOf(p) {
 	case changed, broken:
 		return p.state != healthy
@@ -40,9 +40,9 @@ func (c *class) inQuestion(p *plugin) bool {
 }
 
 func (d *decision) phase() v1alpha1.RolloutPhase {
-	done := d.every(func(c *class) bool { return c.proven() || (c.decided(d.Spec) && len(c.plugins) == 0) })
+	done := d.every(func(c *classRollout) bool { return c.targetIsGood() || (c.decided(d.Spec) && len(c.plugins) == 0) })
 	switch {
-	case d.failure != nil && d.every((*class).rolledBack):
+	case d.failure != nil && d.every((*classRollout).rolledBack):
 		return v1alpha1.PhaseRolledBack
 	case d.paused() && (!done || d.failure != nil || d.held()):
 		return v1alpha1.PhasePaused
@@ -58,11 +58,11 @@ func (d *decision) phase() v1alpha1.RolloutPhase {
 
 // held reports whether a change has not begun.
 func (d *decision) held() bool {
-	return !d.every(func(c *class) bool { return c.target.revision == c.wanted.revision })
+	return !d.every(func(c *classRollout) bool { return c.target.revision == c.wanted.revision })
 }
 
 // rolledBack reports whether no node that reports has a node plugin of the form that failed.
-func (c *class) rolledBack() bool {
+func (c *classRollout) rolledBack() bool {
 	return !c.good.known() || (c.observed() && !slices.ContainsFunc(c.plugins, func(p plugin) bool {
 		return !c.updated(&p) && !p.unheard()
 	}))
@@ -106,7 +106,7 @@ func (d *decision) message(s *v1alpha1.RolloutStatus) string {
 		}
 		return "The canary nodes have to prove the change: " + progress + d.waitsFor(s) + "."
 	}
-	if d.every(func(c *class) bool { return !c.good.known() }) {
+	if d.every(func(c *classRollout) bool { return !c.good.known() }) {
 		return "The first node plugins are starting: " + progress + d.waitsFor(s) + "."
 	}
 	return "The rollout is in progress: " + progress + d.waitsFor(s) + "."
@@ -120,7 +120,7 @@ func (d *decision) waitsFor(s *v1alpha1.RolloutStatus) string {
 	}
 	var unheard, unready []string
 	for _, c := range d.classes {
-		if c.proven() {
+		if c.targetIsGood() {
 			continue
 		}
 		for i := range c.plugins {
