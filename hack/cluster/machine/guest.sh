@@ -2,7 +2,7 @@
 # The first process of the virtual machine that run.sh boots. Runs the scenarios and switches the machine off.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root XDG_CACHE_HOME=/var/cache
 clusters=/var/cache/image-csi-operator/clusters
-kubernetes=$(dirname /var/cache/image-csi-operator/components/kubernetes-1.37.*/kubelet)
+kubernetes=$(dirname /var/cache/image-csi-operator/programs/kubernetes-1.37.*/kubelet)
 cd /src || exit
 
 say() { echo "guest: $(cut -d' ' -f1 /proc/uptime) $*"; }

@@ -14,7 +14,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../../.." && pwd)
-built=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/components
+built=${XDG_CACHE_HOME:-$HOME/.cache}/image-csi-operator/programs
 guest_packages="busybox-static conmon dpkg e2fsprogs iptables kmod libseccomp2 nftables util-linux xfsprogs ${EXTRA_PACKAGES-}"
 
 missing=

@@ -2,7 +2,5 @@
 // them in the user's cache directory.
 //
 // Each set of programs has a small module below hack/cluster/pins whose go.mod and go.sum pin it. A cache entry's name
-// holds a hash of those files, the build flags and the Go version, so a fresh clone finds what an earlier one built. The
-// names of the modules, and of the cache's directory, say components, as the pins were called: another name would change
-// every hash, and everything would be built again.
+// holds a hash of those files, the build flags and the Go version, so a fresh clone finds what an earlier one built.
 package programs

@@ -183,7 +183,7 @@ func (s Set) Dir() (string, error) {
 		}
 		return -1
 	}, strings.ToLower(s.Name))
-	return filepath.Join(cache, "components", slug+"-"+key), nil
+	return filepath.Join(cache, "programs", slug+"-"+key), nil
 }
 
 func cacheDir() (string, error) {

@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/cni
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/cni
 
 go 1.26.0
 

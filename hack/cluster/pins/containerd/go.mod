@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/containerd
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/containerd
 
 go 1.26.6
 

@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/crio
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/crio
 
 go 1.26.3
 

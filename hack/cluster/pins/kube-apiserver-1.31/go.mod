@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/kube-apiserver-1.31
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/kube-apiserver-1.31
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/kube-apiserver-1.35
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/kube-apiserver-1.35
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/kubernetes-1.37
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/kubernetes-1.37
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/kubernetes-e2e-1.37
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/kubernetes-e2e-1.37
 
 go 1.26.0
 

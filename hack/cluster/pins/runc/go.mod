@@ -1,4 +1,4 @@
-module github.com/image-csi/image-csi-operator/hack/cluster/components/runc
+module github.com/image-csi/image-csi-operator/hack/cluster/pins/runc
 
 go 1.26.0
 
