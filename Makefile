@@ -47,9 +47,14 @@ NODE_TESTS := e2e node images faults conformance
 # Further targets, which run one after the other beside both halves, whose tests mostly wait.
 BESIDE ?=
 
+# Targets that run side by side would each compile what another is compiling, so their packages are compiled before they start.
+COMPILED_BEFORE := . hack/cluster hack/image test
+
 .PHONY: test
 test: ## run every test, on a real API server, containerd, CRI-O and a real cluster
-	@built=$$($(CLUSTER) build) && $(MAKE) --no-print-directory --jobs=3 test-nodes test-others $(BESIDE)
+	@built=$$($(CLUSTER) build) && \
+	for module in $(COMPILED_BEFORE); do $(GO) -C $$module list -test -deps -export ./... > /dev/null || exit 1; done && \
+	$(MAKE) --no-print-directory --jobs=3 test-nodes test-others $(BESIDE)
 
 .PHONY: test-nodes
 test-nodes: ## the half of it that runs on nodes of containerd and CRI-O, by themselves and in whole clusters

@@ -5,6 +5,16 @@ cd "$(dirname "$0")/.."
 
 state() { git diff HEAD; git status --porcelain --untracked-files=all; }
 
+# What it downloads takes time, which the generators use.
+tidy() {
+  local module
+  for module in . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test; do
+    (cd "$module" && go mod tidy -diff) || { echo "$module/go.mod is not tidy: run 'go mod tidy' in $module" >&2; return 1; }
+  done
+}
+tidy &
+tidying=$!
+
 before=$(state)
 make --no-print-directory generate
 if [ "$before" != "$(state)" ]; then
@@ -13,9 +23,7 @@ if [ "$before" != "$(state)" ]; then
   exit 1
 fi
 
-for module in . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test; do
-  (cd "$module" && go mod tidy -diff) || { echo "$module/go.mod is not tidy: run 'go mod tidy' in $module" >&2; exit 1; }
-done
+wait "$tidying"
 
 unformatted=$(git ls-files '*.go' | xargs gofmt -l)
 if [ -n "$unformatted" ]; then
