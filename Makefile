@@ -17,6 +17,7 @@ export KUBEBUILDER_CONTROLPLANE_START_TIMEOUT ?= 2m
 TAGS := grpcnotrace
 
 GO      ?= go
+MODULES := . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test
 CLUSTER := $(GO) -C hack/cluster run ./cmd/cluster
 
 .PHONY: help
@@ -245,15 +246,13 @@ generate: ## write all generated files: deep copies, CRD, RBAC, API reference, d
 
 .PHONY: verify
 verify: ## fail if a generated file, go.mod or the formatting is not up to date
-	@hack/verify.sh
+	@hack/verify.sh $(MODULES)
 
 # The modules of the workspace in one run; OLM's libraries are of another time, so its module is on its own.
-LINT_TOGETHER := . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard test
-
 .PHONY: lint
 lint: ## run golangci-lint on every module, go vet's checks among its own
 	@lint=$$($(GO) tool -n -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint) && \
-	GOWORK=$(CURDIR)/hack/tools/lint/workspace/go.work "$$lint" run --allow-parallel-runners $(LINT_TOGETHER:%=./%/...) && \
+	GOWORK=$(CURDIR)/hack/tools/lint/workspace/go.work "$$lint" run --allow-parallel-runners $(patsubst %,./%/...,$(filter-out hack/tools/olm,$(MODULES))) && \
 	cd hack/tools/olm && "$$lint" run --allow-parallel-runners ./...
 
 .PHONY: chart

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when a generated file, a go.mod or the formatting is not what the tools would write.
+# Fails when a generated file, the go.mod of one of the modules MODULE..., or the formatting is not what the tools would write.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,11 +8,11 @@ state() { git diff HEAD; git status --porcelain --untracked-files=all; }
 # What it downloads takes time, which the generators use.
 tidy() {
   local module
-  for module in . cmd/must-gather hack/cluster hack/image hack/tools/bundle hack/tools/chart hack/tools/dashboard hack/tools/olm test; do
+  for module in "$@"; do
     (cd "$module" && go mod tidy -diff) || { echo "$module/go.mod is not tidy: run 'go mod tidy' in $module" >&2; return 1; }
   done
 }
-tidy &
+tidy "$@" &
 tidying=$!
 
 before=$(state)
