@@ -31,27 +31,33 @@ func TestLibrariesHaveOneVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	required, newest := map[string]map[string]string{}, map[string]string{}
-	for _, modules := range [][]string{compiledTogether, tools} { // tools last, so that nothing else is held to what they require
-		for _, module := range modules {
-			required[module] = requirements(t, filepath.Join(root, module, "go.mod"))
-			for library, version := range required[module] {
-				if semver.Compare(version, newest[library]) > 0 {
-					newest[library] = version
-				}
+	newest := map[string]string{}
+	holdToNewest(t, root, newest, compiledTogether)
+	holdToNewest(t, root, newest, tools) // after the others, which are held to nothing that tools require
+}
+
+// holdToNewest holds modules to the newest version of each library that one of them requires, or that newest has; it adds theirs to that.
+func holdToNewest(t *testing.T, root string, newest map[string]string, modules []string) {
+	t.Helper()
+	required := map[string]map[string]string{}
+	for _, module := range modules {
+		required[module] = requirements(t, filepath.Join(root, module, "go.mod"))
+		for library, version := range required[module] {
+			if semver.Compare(version, newest[library]) > 0 {
+				newest[library] = version
 			}
 		}
-		for _, module := range modules {
-			var behind []string
-			for library, version := range required[module] {
-				if version != newest[library] {
-					behind = append(behind, library+"@"+newest[library])
-				}
+	}
+	for _, module := range modules {
+		var behind []string
+		for library, version := range required[module] {
+			if version != newest[library] {
+				behind = append(behind, library+"@"+newest[library])
 			}
-			if slices.Sort(behind); len(behind) > 0 {
-				t.Errorf("%s has an older version of what another module requires, so both are compiled; in that directory run\n\tgo get %s\n\tgo mod tidy",
-					module, strings.Join(behind, " "))
-			}
+		}
+		if slices.Sort(behind); len(behind) > 0 {
+			t.Errorf("%s has an older version of what another module requires, so both are compiled; in that directory run\n\tgo get %s\n\tgo mod tidy",
+				module, strings.Join(behind, " "))
 		}
 	}
 }
