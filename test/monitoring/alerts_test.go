@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -70,8 +71,8 @@ func TestPrometheusReadsTheAlerts(t *testing.T) {
 		known := map[string]bool{}
 		for _, group := range groups.Groups {
 			for _, rule := range group.Rules {
-				if same := rule.Alert + rules.FromMaps(group.Labels, rule.Labels).String(); known[same] {
-					t.Errorf("%s has two rules %s with the same labels", name, rule.Alert)
+				if same := cmp.Or(rule.Alert, rule.Record) + rules.FromMaps(group.Labels, rule.Labels).String(); known[same] {
+					t.Errorf("%s has two rules %s with the same labels", name, cmp.Or(rule.Alert, rule.Record))
 				} else {
 					known[same] = true
 				}
@@ -89,8 +90,6 @@ func TestEveryAlertFiresInItsCaseAndInNoOther(t *testing.T) {
 // play plays the cases of some alerts, each of which has to fire in one.
 func play(t *testing.T, name string, spec map[string]any) {
 	t.Helper()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "rules.yaml"), spec)
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
@@ -100,12 +99,16 @@ func play(t *testing.T, name string, spec map[string]any) {
 			t.Errorf("%s fires in no case of testdata/%s", alert, name)
 		}
 	}
-	played := filepath.Join(dir, name)
-	if err := os.WriteFile(played, text, 0o600); err != nil {
+	var played cases
+	if err := yaml.UnmarshalStrict(text, &played); err != nil {
 		t.Fatal(err)
 	}
-	found, ruleFiles := readCases(t, played)
-	for _, c := range found.Tests {
-		t.Run(c.Name, func(t *testing.T) { c.play(t, found.EvaluationInterval.Duration, ruleFiles) })
+	dir := t.TempDir()
+	var ruleFiles []string
+	for _, file := range played.RuleFiles {
+		ruleFiles = append(ruleFiles, write(t, filepath.Join(dir, file), spec))
+	}
+	for _, c := range played.Tests {
+		t.Run(c.Name, func(t *testing.T) { c.play(t, played.EvaluationInterval.Duration, ruleFiles) })
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +15,6 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/prometheus/prometheus/rules"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 )
 
 // cases are a file of unit tests for rules, in the format that promtool reads. They are played by Prometheus' own packages, as promtool
@@ -44,22 +41,6 @@ type ruleCase struct {
 			Value  float64 `json:"value"`
 		} `json:"exp_samples"`
 	} `json:"promql_expr_test"`
-}
-
-// readCases reads a file of cases, and the rules files that they name.
-func readCases(t *testing.T, path string) (found cases, ruleFiles []string) {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.UnmarshalStrict(content, &found); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range found.RuleFiles {
-		ruleFiles = append(ruleFiles, filepath.Join(filepath.Dir(path), name))
-	}
-	return found, ruleFiles
 }
 
 // load is the case's metrics as promqltest reads them.
@@ -101,7 +82,7 @@ func (c ruleCase) play(t *testing.T, every time.Duration, ruleFiles []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want = append(want, fmt.Sprintf("%s %g", metric, sample.Value))
+			want = append(want, text(promql.Sample{Metric: metric, F: sample.Value}))
 		}
 		slices.Sort(want)
 		if got := instant(t, loader, query.Expr, atTime(query.Time.Duration)); !slices.Equal(got, want) {
@@ -174,4 +155,5 @@ func instant(t *testing.T, loader *promqltest.LazyLoader, expr string, at time.T
 	return found
 }
 
+// text is what two samples are compared by.
 func text(sample promql.Sample) string { return fmt.Sprintf("%s %g", sample.Metric, sample.F) }

@@ -15,7 +15,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/promql/parser"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -134,7 +133,7 @@ func TestEveryQueryAsksForMetricsAndLabelsThatExist(t *testing.T) {
 		t.Fatalf("found %d queries only", len(asked))
 	}
 	for where, query := range asked {
-		expression, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+		expression, err := promqlParser.ParseExpr(query)
 		if err != nil {
 			t.Errorf("%s: %v", where, err)
 			continue
@@ -150,7 +149,7 @@ func TestEveryLegendNamesLabelsOfItsResults(t *testing.T) {
 	metrics := everything(t)
 	for _, panel := range dashboard(t).shown() {
 		for _, target := range panel.Targets {
-			expression, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
+			expression, err := promqlParser.ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
 			if err != nil {
 				t.Errorf("%s: %v", panel.Title, err)
 				continue
@@ -181,7 +180,7 @@ func TestUnknownNamesAreFound(t *testing.T) {
 		`{__name__=~"a|c",x="1"}`:           1,
 		`histogram_quantile(.5, sum by (x) (rate(a[1m])))`: 0,
 	} {
-		expression, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+		expression, err := promqlParser.ParseExpr(query)
 		if err != nil {
 			t.Fatal(err)
 		}
